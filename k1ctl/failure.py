@@ -1,0 +1,93 @@
+"""From an exception to one line, a hint and an exit code; a bug leaves a report file instead of a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from k1ctl.errors import ConfigError, K1ctlError, UsageError
+
+_ENVIRONMENT = {
+    errno.ENOSPC: ("disk-full", "the disk is full", "free some space; nothing that was acknowledged is lost"),
+    errno.EDQUOT: ("disk-full", "the disk quota is used up", "free some space; nothing acknowledged is lost"),
+    errno.EROFS: ("read-only", "the filesystem is read-only", "make it writable, or set [queue] dir to another folder"),
+    errno.EACCES: ("no-permission", "permission denied", "check who owns the folder"),
+    errno.EPERM: ("no-permission", "operation not permitted", "check who owns the folder"),
+    errno.ENAMETOOLONG: ("name-too-long", "a name is too long for the filesystem", "use shorter names"),
+}
+
+
+def report(exc: BaseException, argv: list[str]) -> int:
+    """Print what went wrong (JSON on stdout when ``--json`` was asked for) and return the exit code."""
+    if isinstance(exc, SystemExit):
+        return exc.code if isinstance(exc.code, int) else (0 if exc.code is None else 1)
+    if isinstance(exc, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    known = _known(exc)
+    if isinstance(known, int):
+        return known
+    if known is None:
+        known = _bug(exc, argv)
+    from k1ctl.output import emit_json, say, style
+
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    if "--json" in own:
+        emit_json(known.document())
+    say(f"{style('error', 'red', 'bold', stream=sys.stderr)}: {known.message}")
+    if known.hint:
+        say(f"{style('hint', 'cyan', stream=sys.stderr)}: {known.hint}")
+    return known.exit_code
+
+
+def _known(exc: BaseException) -> K1ctlError | int | None:
+    if isinstance(exc, K1ctlError):
+        return exc
+    if isinstance(exc, KeyboardInterrupt):
+        return 130
+    if isinstance(exc, OSError) and exc.errno in _ENVIRONMENT:
+        code, text, hint = _ENVIRONMENT[exc.errno]
+        return ConfigError(f"{text}: {exc.filename or exc}", hint=hint, code=code)
+    if "click" in sys.modules:
+        import click
+
+        if isinstance(exc, click.Abort):
+            return 130
+        if isinstance(exc, click.exceptions.Exit):
+            return exc.exit_code
+        if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+            exc.show()
+            return 2
+        if isinstance(exc, click.UsageError):
+            context = exc.ctx.command_path if exc.ctx else "k1ctl"
+            return UsageError(exc.format_message(), hint=f"{context} --help")
+        if isinstance(exc, click.ClickException):
+            return K1ctlError(exc.format_message())
+    return None
+
+
+def _bug(exc: BaseException, argv: list[str]) -> K1ctlError:
+    """Write a report file (0600) and name it; argv is left out past ``--``, where foreign secrets may stand."""
+    import platform
+    import traceback
+
+    from k1ctl import __version__
+    from k1ctl.files import write_atomic
+    from k1ctl.units import rfc3339
+    from k1ctl.workspace import host_dir
+
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    text = "".join(traceback.format_exception(exc))
+    lines = [f"k1ctl {__version__}", f"python {sys.version}", platform.platform(), rfc3339(), repr(own), "", text]
+    path = os.path.join(host_dir(), "reports", f"{rfc3339().replace(':', '')}-{os.getpid()}.txt")
+    try:
+        write_atomic(path, "\n".join(lines), mode=0o600)
+    except OSError:
+        sys.stderr.write(text)
+        path = "(it could not be written)"
+    error = K1ctlError(
+        f"a bug in k1ctl: {type(exc).__name__}: {exc}", hint=f"the report is in {path}", code="bug", report=path
+    )
+    error.exit_code = 70
+    return error

@@ -1,0 +1,57 @@
+"""Every hook a k1ctl plugin may implement. Names begin with ``k1ctl_``; hooks return values and mutate nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import click
+
+    from k1ctl.builds import BuildKind
+    from k1ctl.config import Config
+    from k1ctl.setup import SetupStep
+    from k1ctl.workspace import Workspace
+
+hookspec = pluggy.HookspecMarker("k1ctl")
+hookimpl = pluggy.HookimplMarker("k1ctl")
+
+
+@hookspec
+def k1ctl_command() -> click.Command:  # type: ignore[empty-body]
+    """Return the command this plugin adds; its name equals the plugin's entry-point name.
+
+    Called for one plugin at a time, when its command is asked for or listed. Example::
+
+        @hookimpl
+        def k1ctl_command() -> click.Command:
+            return hello
+    """
+
+
+@hookspec
+def k1ctl_build_kinds() -> Sequence[BuildKind]:  # type: ignore[empty-body]
+    """Return the kinds of build this plugin adds, for ``kind`` in ``[targets.NAME]``.
+
+    Called by ``k1ctl build``. A kind turns a target into the command to run, reads its log and names the files to
+    keep. Two plugins that return the same name are an error that names both. Example::
+
+        @hookimpl
+        def k1ctl_build_kinds() -> list[BuildKind]:
+            return [MakeKind()]
+    """
+
+
+@hookspec
+def k1ctl_setup_steps(workspace: Workspace, config: Config) -> Sequence[SetupStep]:  # type: ignore[empty-body]
+    """Return what ``k1ctl worktree setup`` has to do in this workspace, in order.
+
+    A step is idempotent: run again, it finds its work done and says so. Example::
+
+        @hookimpl
+        def k1ctl_setup_steps(workspace: Workspace, config: Config) -> list[SetupStep]:
+            return [SetupStep("submodules", update_submodules)]
+    """

@@ -1,0 +1,79 @@
+"""Load plugins: one by name for a command, all of them for a broadcast; a broken one fails alone."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from k1ctl import discovery, hookspecs
+from k1ctl.errors import K1ctlError
+
+if TYPE_CHECKING:
+    import click
+
+
+class PluginError(K1ctlError):
+    """A plugin that cannot be loaded or breaks a rule; names the plugin, its module and the cause."""
+
+    code = "broken-plugin"
+
+
+class Plugins:
+    """The plugins of this environment.
+
+    ``targets`` {name: module} replaces discovery, for tests. ``broken`` holds what `load_all` could not load.
+    """
+
+    def __init__(self, targets: dict[str, str] | None = None) -> None:
+        self.manager = pluggy.PluginManager("k1ctl")
+        self.manager.add_hookspecs(hookspecs)
+        self._targets = targets
+        self.broken: dict[str, PluginError] = {}
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """{plugin name: module} of everything installed."""
+        if self._targets is None:
+            self._targets = discovery.entry_points()
+        return self._targets
+
+    def load(self, name: str) -> Any:
+        """Import and register one plugin; what is loaded already is returned as it is. Raises PluginError."""
+        plugin = self.manager.get_plugin(name)
+        if plugin is not None:
+            return plugin
+        target = self.targets[name]
+        try:
+            plugin = importlib.import_module(target)
+            self.manager.register(plugin, name)
+            self.manager.check_pending()
+        except Exception as exc:  # a foreign module may fail in any way
+            self.manager.unregister(name=name) if self.manager.has_plugin(name) else None
+            raise PluginError(
+                f"plugin {name} ({target}) did not load: {type(exc).__name__}: {exc}",
+                hint="pip uninstall or update the distribution that brings it",
+                plugin=name,
+            ) from exc
+        return plugin
+
+    def command(self, name: str) -> click.Command:
+        """The command of plugin ``name``; no other plugin is imported. Raises PluginError."""
+        plugin = self.load(name)
+        others = [p for p in self.manager.get_plugins() if p is not plugin]
+        commands: list[click.Command] = self.manager.subset_hook_caller("k1ctl_command", others)()
+        if not commands:
+            raise PluginError(f"plugin {name} ({self.targets[name]}) adds no command", plugin=name)
+        if commands[0].name != name:
+            raise PluginError(f"plugin {name} names its command {commands[0].name!r}; both must be equal", plugin=name)
+        return commands[0]
+
+    def load_all(self) -> pluggy.HookRelay:
+        """Load every plugin that loads, remember the others in ``broken``, and return the hooks to call."""
+        for name in sorted(self.targets):
+            try:
+                self.load(name)
+            except PluginError as exc:
+                self.broken[name] = exc
+        return self.manager.hook

@@ -1,0 +1,129 @@
+"""Every setting: its place in ``ops/k1ctl.toml``, its type, its default and one line on what it does.
+
+A place is a tuple of keys; ``*`` stands for a name that the user chooses. Types: ``str``, ``int``, ``bool``,
+``duration`` (seconds), ``size`` (bytes), ``list`` (of strings), ``choice:a|b``.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Place = tuple[str, ...]
+
+
+class Setting:
+    """One setting: ``kind`` is its type, ``default`` the value when nobody sets it (already in base units)."""
+
+    __slots__ = ("about", "default", "kind")
+
+    def __init__(self, kind: str, default: Any, about: str) -> None:
+        self.kind, self.default, self.about = kind, default, about
+
+
+SETTINGS: dict[Place, Setting] = {
+    ("defaults", "target"): Setting("str", "fw", "target of `build` and `upload` when none is named"),
+    ("defaults", "device"): Setting("str", "k1", "device of `upload` when neither the call nor the target names one"),
+    ("queue", "dir"): Setting("str", "", "folder of the queue (default ops/queue); one folder shared by repositories"),
+    ("queue", "park"): Setting("duration", 900.0, "how long a waiter that was killed keeps its place"),
+    ("queue", "stall"): Setting("duration", 1.0, "how long the first in line may ignore a free slot"),
+    ("queue", "max_length"): Setting("int", 500, "tickets that may wait for one resource"),
+    ("queue", "slots", "*"): Setting("int", 1, "slots of a resource (unlisted: build:* has 4, any other 1)"),
+    ("process", "grace"): Setting("duration", 10.0, "between TERM and KILL"),
+    ("process", "sample"): Setting("duration", 2.0, "between two looks at a running command's memory"),
+    ("process", "keep_runs"): Setting("int", 1000, "run folders kept under ops/runs; older ended ones are removed"),
+    ("devices", "*", "host"): Setting("str", "", "address or name; DHCP moves addresses, so prefer NAME.local"),
+    ("devices", "*", "mac"): Setting("str", "", "MAC; a device with another one is refused before any byte is sent"),
+    ("devices", "*", "identity"): Setting("str", "K1.reinvented", "the `device` field of /api/device/info"),
+    ("devices", "*", "ota_port"): Setting("int", 3232, "UDP port of ArduinoOTA"),
+    ("devices", "*", "http_port"): Setting("int", 80, "TCP port of the REST API"),
+    ("devices", "*", "probe_timeout"): Setting("duration", 5.0, "one deadline over the whole probe"),
+    ("targets", "*", "kind"): Setting("str", "platformio", "kind of build"),
+    ("targets", "*", "path"): Setting("str", "firmware", "project folder in the worktree"),
+    ("targets", "*", "env"): Setting("str", "", "PlatformIO environment (default: default_envs)"),
+    ("targets", "*", "device"): Setting("str", "", "device that uploads of this target go to"),
+    ("targets", "*", "chip"): Setting(
+        "choice:esp32|esp32s2|esp32s3|esp32c3|esp32c6|none", "esp32s3", "chip the image must be for; none: no check"
+    ),
+    ("targets", "*", "partition_size"): Setting("size", 0, "largest image the app partition takes (0: no check)"),
+    ("build", "timeout"): Setting("duration", 900.0, "limit of one build"),
+    ("build", "jobs"): Setting("int", 0, "compilers per build (0: cores / builds active)"),
+    ("ota", "attempts"): Setting("int", 3, "attempts of an upload"),
+    ("ota", "attempt_timeout"): Setting("duration", 300.0, "limit of one attempt"),
+    ("ota", "retry_delay"): Setting("duration", 10.0, "before the second attempt; doubled for each further one"),
+    ("ota", "idle_timeout"): Setting("duration", 20.0, "an attempt is given up when nothing moves for so long"),
+    ("ota", "invitations"): Setting("int", 10, "invitations sent before a device counts as offline"),
+    ("ota", "invitation_interval"): Setting("duration", 1.0, "between two invitations"),
+    ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
+    ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
+    ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),
+}
+
+OPEN = ("plugins",)  # [plugins.NAME] belongs to third-party plugins and is not checked
+
+
+def find(place: Place) -> Setting | None:
+    """The setting at ``place``, a user-chosen name matching ``*``; None when there is none."""
+    exact = SETTINGS.get(place)
+    if exact is not None:
+        return exact
+    for pattern, setting in SETTINGS.items():
+        if len(pattern) == len(place) and all(p in ("*", k) for p, k in zip(pattern, place, strict=True)):
+            return setting
+    return None
+
+
+def convert(setting: Setting, value: Any) -> Any:
+    """``value`` (from TOML, or text from the environment) in the setting's type and base unit. Raises ValueError."""
+    from k1ctl.units import parse_duration, parse_size
+
+    kind = setting.kind
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "duration" and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return parse_duration(value)
+    if kind == "size" and isinstance(value, str | int) and not isinstance(value, bool):
+        return parse_size(value)
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "list" and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return value
+    if kind.startswith("choice:"):
+        if value in kind[7:].split("|"):
+            return value
+        raise ValueError(f"must be one of {kind[7:].replace('|', ', ')}, not {value!r}")
+    raise ValueError(f"must be {_NAMES[kind]}, not {value!r}")
+
+
+def from_text(setting: Setting, text: str) -> Any:
+    """A value from an environment variable or the command line. Raises ValueError."""
+    if setting.kind == "int":
+        return convert(setting, int(text) if text.strip().isdigit() else text)
+    if setting.kind == "bool":
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
+        return convert(setting, words.get(text.strip().lower(), text))
+    if setting.kind == "list":
+        return [word for word in (w.strip() for w in text.split(",")) if word]
+    return convert(setting, text)
+
+
+_NAMES = {
+    "str": "text",
+    "int": "a whole number of 0 or more",
+    "bool": "true or false",
+    "duration": 'a duration ("10s", "5m") or seconds',
+    "size": 'a size ("512k", "4M") or bytes',
+    "list": "a list of texts",
+}
