@@ -1,0 +1,50 @@
+"""Fixtures of every test: an isolated environment, a repository to work in, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import kit
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Give the test and its children an environment of their own, and fail it when a child outlives it."""
+    mark = uuid.uuid4().hex
+    env = {**kit.base_environment(tmp_path_factory.mktemp("home")), kit.TEST_ID: mark}
+    for name in set(os.environ) - set(env):
+        if name != "PYTEST_CURRENT_TEST":
+            monkeypatch.delenv(name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    yield env
+    try:
+        kit.wait_until(lambda: not kit.left_behind(mark), timeout=5, interval=0.05)
+    except AssertionError:
+        left = kit.left_behind(mark)
+        named = [f"{p.pid}: {' '.join(p.cmdline())}" for p in left]
+        for process in left:
+            process.kill()
+        if left:
+            pytest.fail("processes were left behind:\n" + "\n".join(named))
+
+
+@pytest.fixture
+def make_workspace(tmp_path: Path) -> Callable[..., kit.Project]:
+    """A maker of repositories: ``make_workspace("other", files={...}, worktrees=["a", "b"])``."""
+
+    def make(name: str = "repo", **options: object) -> kit.Project:
+        return kit.Project(tmp_path.resolve() / name, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def workspace(make_workspace: Callable[..., kit.Project]) -> kit.Project:
+    """A repository with one commit and an empty ``ops/``; see `kit.Project` for what it can do."""
+    return make_workspace()
