@@ -1,0 +1,54 @@
+# Everything a developer calls. Each target prepares what it needs; nothing has to be installed by hand first
+# but git, make, gcc and Python 3.11 or newer.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.k1ctl-installed
+JOBS   ?= 2
+ARGS   ?=
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help test lint check demo soak bench tools system clean
+
+help:
+	@echo "make test    set up everything, check the style and types, run the suite"
+	@echo "make demo    set up everything and run k1ctl demo (ARGS='--agents 4')"
+	@echo "make lint    ruff and mypy only"
+	@echo "make check   the suite only (ARGS='tests/plugins -k init')"
+	@echo "make soak    the long kill storms"
+	@echo "make bench   the measurements against peers"
+	@echo "make clean   remove what the other targets made here"
+
+test: system tools lint check
+
+$(STAMP): pyproject.toml scripts/prepare
+	@sh scripts/prepare venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@
+
+system: $(STAMP)
+	@sh scripts/prepare system
+
+tools: $(STAMP)
+	@$(BIN)/k1ctl tools install
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+check: $(STAMP)
+	@$(PYTEST) -q -n $(JOBS) --dist loadfile $(ARGS)
+
+demo: $(STAMP) tools
+	@$(BIN)/k1ctl demo $(ARGS)
+
+soak: $(STAMP) tools
+	@$(PYTEST) -m soak --timeout 3600 $(ARGS)
+
+bench: $(STAMP) system tools
+	@set -e; for program in bench/bench_*.py; do [ -e "$$program" ] || continue; \
+	  echo "== $$program"; $(BIN)/python "$$program" $(ARGS); done
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
