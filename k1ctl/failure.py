@@ -28,8 +28,7 @@ def report(exc: BaseException, argv: list[str]) -> int:
     known = _known(exc)
     if isinstance(known, int):
         return known
-    if known is None:
-        known = _bug(exc, argv)
+    known = known or _bug(exc, argv)
     from k1ctl.output import emit_json, say, style
 
     own = argv[: argv.index("--")] if "--" in argv else argv
@@ -39,6 +38,12 @@ def report(exc: BaseException, argv: list[str]) -> int:
     if known.hint:
         say(f"{style('hint', 'cyan', stream=sys.stderr)}: {known.hint}")
     return known.exit_code
+
+
+def known_error(exc: BaseException, argv: list[str]) -> K1ctlError:
+    """``exc`` as an expected failure; what is not one becomes a bug with a report file."""
+    known = _known(exc)
+    return known if isinstance(known, K1ctlError) else _bug(exc, argv)
 
 
 def _known(exc: BaseException) -> K1ctlError | int | None:

@@ -1,0 +1,215 @@
+"""The front end: shows the wait, streams the log, forwards ^C and TERM, and exits with the run's status."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+import time
+
+from k1ctl import groups
+from k1ctl.files import read_json, write_json
+from k1ctl.jsontext import loads
+from k1ctl.process import record
+from k1ctl.process.attempt import Ending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from k1ctl.config import Config
+    from k1ctl.process.spec import RunSpec
+    from k1ctl.process.view import View
+    from k1ctl.workspace import Workspace
+
+_FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
+_TICK = 0.1  # s between two looks at a quiet log
+
+
+class SupervisorLostError(Exception):
+    """The supervisor ended without a last word while it stood in line; its place can be taken over."""
+
+
+class FrontEnd:
+    """Watches one run. ``status`` is the pipe from its supervisor, ``control`` the pipe to it."""
+
+    def __init__(
+        self, workspace: Workspace, config: Config, spec: RunSpec, view: View, status: int, control: int
+    ) -> None:
+        self.workspace, self.config, self.spec, self.view = workspace, config, spec, view
+        self.status, self.control = status, control
+        self.state, self.run_id, self.folder, self.ticket, self.group = "starting", "", "", 0, 0
+        self.logs: dict[int, int] = {}  # our descriptor -> the log's
+        self.apart = False
+        self.ending: Ending | None = None
+        self.error: dict[str, Any] | None = None
+        self._rest = b""
+        self._next_look = time.monotonic() + _FIRST_LOOK
+        self._tick = 0.01
+
+    def forward(self, number: int, _frame: object) -> None:
+        """Signal handler: pass ^C and TERM on. A flash goes on without us."""
+        word = b"I" if number == _signal.SIGINT else b"T"
+        if self.spec.on_caller_exit == "keep" and self.state == "running":
+            self.ending = Ending(
+                128 + number,
+                "k1ctl",
+                "caller-left",
+                f"run {self.run_id} goes on without this call",
+                hint=f"k1ctl queue wait {self.run_id} takes it up again",
+            )
+            return
+        try:
+            os.write(self.control, word)
+        except OSError:
+            pass
+
+    def watch(self) -> Ending:
+        """Watch to the end. Raises SupervisorLostError while waiting; OSError when the output cannot be written."""
+        poll = select.poll()
+        poll.register(self.status, select.POLLIN | select.POLLHUP)
+        handlers = [(n, _signal.signal(n, self.forward)) for n in (_signal.SIGINT, _signal.SIGTERM)]
+        try:
+            while self.ending is None:
+                if poll.poll(self._timeout() * 1000) and not self._read():
+                    return self._supervisor_lost()
+                self._look()
+            self._stream()
+            return self.ending
+        finally:
+            for number, handler in handlers:
+                _signal.signal(number, handler)
+            self.view.closed()
+
+    def _timeout(self) -> float:
+        if self.state == "waiting":
+            return max(0.0, self._next_look - time.monotonic())
+        return self._tick if self.state == "running" else 30.0
+
+    def _read(self) -> bool:
+        """Take in what the supervisor says; False at its end."""
+        data = os.read(self.status, 65536)
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            self._hear(loads(line.decode()))
+        return bool(data)
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        state = said["state"]
+        if state == "created":
+            self.run_id, self.folder, self.apart = said["run"], said["folder"], said["apart"]
+        elif state == "waiting":
+            self.state, self.ticket = "waiting", said["ticket"]
+            if said["resumed"]:
+                self.view.message(f"took the kept place {self.ticket} over")
+        elif state == "running":
+            self.state, self.group = "running", said["pid"]
+            self._tick = 0.01
+            self.view.started()
+            self._open_logs()
+        elif state == "retrying":
+            self.view.message(
+                f"exit code {said['exit_code']}; attempt {said['attempt']} starts in {said['delay_seconds']:g} s"
+            )
+        elif state == "stopping":
+            self.view.message(f"stopping the command ({said['reason']})")
+        elif state == "lingering":
+            self.view.message(
+                f"the command ended but left {said['processes']} process(es) in its group; they keep the lease"
+            )
+            self._end(said)
+        elif state == "warning":
+            self.view.message(said["message"])
+        elif state == "failed":
+            self.error = said["error"]
+            self.ending = Ending(self.error["exit_code"], "k1ctl", self.error["code"], self.error["message"])
+            self.ending.error, self.ending.hint = self.error, self.error["hint"]
+        elif state == "ended":
+            self._end(said)
+
+    def _end(self, said: dict[str, Any]) -> None:
+        self.ending = Ending(
+            said["exit_code"],
+            said["by"],
+            said["code"],
+            said["message"],
+            hint=said.get("hint", ""),
+            result=said.get("result"),
+            error=said.get("error"),
+        )
+        try:
+            os.write(self.control, b"B")
+        except OSError:
+            pass
+
+    def _look(self) -> None:
+        """What time brings: how the ticket stands, what the log grew by."""
+        if self.state == "waiting" and time.monotonic() >= self._next_look:
+            from k1ctl.process.supervisor import queue_folder
+            from k1ctl.queue.view import standing
+
+            self._next_look = time.monotonic() + self.view.interval
+            found = standing(queue_folder(self.workspace, self.config), self.ticket, self.config.slots)
+            if found is not None:
+                self.view.waiting(found, self.spec.resources)
+        elif self.state == "running":
+            self._tick = 0.01 if self._stream() else min(self._tick * 1.5, _TICK)
+            self.view.tick()
+
+    def _open_logs(self) -> None:
+        if self.logs:
+            return
+        files = {1: "log", 2: "log.err"} if self.apart else {1: "log"}
+        for fd, name in files.items():
+            try:
+                self.logs[fd] = os.open(os.path.join(self.folder, name), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+
+    def _stream(self) -> bool:
+        """Pass on what the logs grew by; whether there was anything."""
+        grown = False
+        for fd, log in self.logs.items():
+            while data := os.read(log, 65536):
+                grown = True
+                self.view.output(fd, data)
+        return grown
+
+    def _supervisor_lost(self) -> Ending:
+        """The supervisor was killed. While waiting its place is parked; later its command may live on with the lease."""
+        if self.state in ("starting", "waiting"):
+            raise SupervisorLostError
+        run = record.Run(self.folder, read_json(os.path.join(self.folder, "run.json")) or {"run": self.run_id})
+        message = f"the supervisor of run {self.run_id} was killed"
+        if self.spec.on_caller_exit == "stop":
+            self._stop_group()
+        else:
+            self.view.message(f"{message}; its command goes on")
+        while record.alive(run):
+            self._stream()
+            self.view.tick()
+            time.sleep(0.02)
+        self._stream()
+        ending = Ending(76, "k1ctl", "supervisor-lost", message, hint=f"its log is {run.log}")
+        facts = {"exit_code": 76, "by": "k1ctl", "code": ending.code, "message": message}
+        try:
+            run.save(state="ended", **facts)
+            if self.spec.result:
+                write_json(self.spec.result, {"run": self.run_id, "folder": self.folder, **facts})
+        except OSError:
+            pass
+        return ending
+
+    def _stop_group(self) -> None:
+        """What the supervisor would have done: TERM, the grace period, KILL."""
+        self.view.message("its supervisor was killed; stopping the command")
+        groups.send(self.group, _signal.SIGTERM)
+        groups.send(self.group, _signal.SIGCONT)
+        until = time.monotonic() + self.config.get("process", "grace")
+        while groups.exists(self.group) and time.monotonic() < until:
+            if not groups.members(self.group):
+                return
+            self._stream()
+            time.sleep(0.02)
+        groups.send(self.group, _signal.SIGKILL)

@@ -1,0 +1,118 @@
+"""Start a run: fork its supervisor, watch it, and say how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from k1ctl.errors import UsageError
+from k1ctl.process.frontend import FrontEnd, SupervisorLostError
+from k1ctl.process.supervisor import LEASES, queue_folder, supervise
+from k1ctl.process.view import View
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.process.attempt import Ending
+    from k1ctl.process.spec import RunSpec
+    from k1ctl.process.supervisor import After, Before
+    from k1ctl.queue.names import Name
+    from k1ctl.workspace import Workspace
+
+_TAKE_OVERS = 5  # supervisors killed in line before we stop replacing them
+
+
+class Outcome:
+    """How a run ended (``ending``), and where it is recorded (``run`` id and ``folder``; "" when it never was)."""
+
+    __slots__ = ("ending", "folder", "run")
+
+    def __init__(self, ending: Ending, run: str, folder: str) -> None:
+        self.ending, self.run, self.folder = ending, run, folder
+
+
+def launch(
+    workspace: Workspace,
+    config: Config,
+    spec: RunSpec,
+    *,
+    before: Before | None = None,
+    after: After | None = None,
+    view: View | None = None,
+) -> Outcome:
+    """Run ``spec`` under a supervisor of its own and watch it to the end.
+
+    ``before(run, spec)`` and ``after(run, ending)`` run in the supervisor with the lease held, before the first and
+    after the last attempt; what ``after`` returns is the record's ``result``; a K1ctlError of theirs ends the run.
+    Call it before any thread exists: it forks. Raises UsageError for resources that would deadlock, OSError.
+    """
+    spec.resources = without_held(spec.resources, queue_folder(workspace, config))
+    view = view or View()
+    for _ in range(_TAKE_OVERS):
+        front = _start(workspace, config, spec, before, after, view)
+        try:
+            ending = front.watch()
+        except SupervisorLostError:
+            continue
+        finally:
+            os.close(front.status)
+            os.close(front.control)
+        return Outcome(ending, front.run_id, front.folder)
+    from k1ctl.process.attempt import Ending
+
+    return Outcome(Ending(76, "k1ctl", "supervisor-lost", "the supervisor was killed again and again"), "", "")
+
+
+def _start(
+    workspace: Workspace, config: Config, spec: RunSpec, before: Before | None, after: After | None, view: View
+) -> FrontEnd:
+    status_read, status_write = os.pipe()
+    control_read, control_write = os.pipe()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass
+    if os.fork() == 0:
+        os.close(status_read)
+        os.close(control_write)
+        supervise(workspace, config, spec, (status_write, control_read), before, after)
+    os.close(status_write)
+    os.close(control_read)
+    return FrontEnd(workspace, config, spec, view, status_read, control_write)
+
+
+def held_leases(folder: str) -> list[Name]:
+    """The leases this process runs under, as its environment says and the queue in ``folder`` confirms."""
+    marks = os.environ.get(LEASES, "")
+    if not marks:
+        return []
+    from k1ctl.queue import names
+
+    numbers = {m.partition(" ")[0] for m in marks.split("\n") if m.partition(" ")[2] == folder}
+    try:
+        found = [names.parse(f) for f in os.listdir(os.path.join(folder, "tickets"))]
+    except FileNotFoundError:
+        return []
+    return [n for n in found if n is not None and n.state == "r" and str(n.seq) in numbers]
+
+
+def without_held(resources: dict[str, int], folder: str) -> dict[str, int]:
+    """``resources`` without those that a command around this one holds already: waiting for them would never end.
+
+    What is still wanted must sort behind all that is held, so that two nested runs cannot wait for each other.
+    Raises UsageError.
+    """
+    held = held_leases(folder)
+    if not held:
+        return resources
+    have = {r for name in held for r in name.needs}
+    rest = {r: n for r, n in resources.items() if r not in have}
+    for resource in rest:
+        if resource < max(have):
+            raise UsageError(
+                f"{resource} is asked for by a command that holds {max(have)}: two such runs could wait for each other",
+                hint=f"name both in the outer call: k1ctl queue run {resource} {' '.join(sorted(have))} -- ...",
+                code="nested-order",
+            )
+    return rest

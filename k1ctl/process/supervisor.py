@@ -1,0 +1,310 @@
+"""The supervisor: waits in line, holds the lease, runs the command, keeps the record; survives its caller."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+import time
+
+from k1ctl import events
+from k1ctl.errors import K1ctlError
+from k1ctl.files import flock, write_json
+from k1ctl.jsontext import dumps
+from k1ctl.process import record
+from k1ctl.process.attempt import Attempt, Ending
+from k1ctl.queue import history, names
+from k1ctl.queue.line import EX, NB, UN, Line
+from k1ctl.queue.ticket import Ticket
+from k1ctl.units import format_duration, rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from k1ctl.config import Config
+    from k1ctl.process.record import Run
+    from k1ctl.process.spec import RunSpec
+    from k1ctl.workspace import Workspace
+
+    Before = Callable[[Run, RunSpec], None]
+    After = Callable[[Run, Ending], dict[str, Any] | None]
+
+LEASES = "K1CTL_LEASES"  # environment of a command: the leases it runs under, "NUMBER FOLDER" a line
+
+
+def queue_folder(workspace: Workspace, config: Config) -> str:
+    """The folder of the queue: ``[queue] dir``, else ``ops/queue``."""
+    given = config.get("queue", "dir")
+    return os.path.join(workspace.root, os.path.expanduser(given)) if given else workspace.ops_path("queue")
+
+
+class Supervisor:
+    """One run from its place in line to its record. ``status`` and ``control`` are pipes to the front end."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        spec: RunSpec,
+        pipes: tuple[int, int],
+        before: Before | None = None,
+        after: After | None = None,
+    ) -> None:
+        self.workspace, self.config, self.spec = workspace, config, spec
+        self.status, self.control = pipes
+        self.before, self.after = before, after
+        self.ticket: Ticket | None = None
+        self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
+        self.cancelled = False
+        self.wake: tuple[int, int] | None = None
+        os.set_blocking(self.status, False)  # a stopped front end must not stop us
+        self.run = self._create()
+
+    # setting out
+
+    def _create(self) -> Run:
+        spec = self.spec
+        command = [word if len(word) < 200 else word[:200] + "..." for word in spec.argv[:40]]
+        run = record.create(
+            self.workspace,
+            {
+                "kind": spec.kind,
+                "state": "waiting",
+                "workspace": self.workspace.name,
+                "workspace_path": self.workspace.path,
+                "argv": command,
+                "cwd": spec.cwd,
+                "label": spec.label,
+                "resources": spec.resources,
+                "priority": spec.priority,
+                "on_caller_exit": spec.on_caller_exit,
+                "supervisor": os.getpid(),
+                "created_at": rfc3339(),
+                "details": spec.details,
+            },
+        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self.log = os.open(run.log, flags, 0o644)
+        flock(self.log, EX | NB, run.log)  # alive = locked; the command shares it through its standard output
+        self.error_log = self.log
+        if _apart(1, 2):
+            self.error_log = os.open(run.error_log, flags, 0o644)
+        os.dup2(self.log, 1)
+        os.dup2(self.log, 2)
+        run.save()
+        return run
+
+    def tell(self, state: str, **facts: Any) -> None:
+        """Send one line to the front end; one that is gone or does not read is no reason to stop."""
+        try:
+            os.write(self.status, (dumps({"state": state, **facts}) + "\n").encode())
+        except OSError:
+            pass
+
+    def note(self, event: str, **fields: Any) -> None:
+        events.emit(self.workspace, event, run=self.run.id, **fields)
+
+    # the stages
+
+    def main(self) -> int:
+        """Run to the end; returns the exit code that the front end will have."""
+        self.tell("created", run=self.run.id, folder=self.run.folder, apart=self.error_log != self.log)
+        try:
+            ending = self._stand_in_line() or self._work()
+        except K1ctlError as exc:
+            ending = Ending(exc.exit_code, "k1ctl", exc.code, exc.message, error=exc.document()["error"])
+        finally:
+            self._release()
+        self._finish(ending)
+        return ending.exit_code
+
+    def _stand_in_line(self) -> Ending | None:
+        """None once every resource is ours."""
+        if not self.spec.resources:
+            return None
+        config, spec = self.config, self.spec
+        line = Line(queue_folder(self.workspace, config), park_seconds=config.get("queue", "park"), note=self.note)
+        facts = {
+            "run": self.run.id,
+            "kind": spec.kind,
+            "workspace": self.workspace.name,
+            "command": _brief(spec.argv),
+            "label": spec.label,
+            "queued_at": rfc3339(),
+        }
+        ticket = Ticket(
+            line,
+            spec.resources,
+            config.slots,
+            priority=names.PRIORITIES[spec.priority],
+            key=spec.key,
+            facts=facts,
+            stall=config.get("queue", "stall"),
+            max_length=config.get("queue", "max_length"),
+        )
+        granted = ticket.enqueue()
+        self.times["enqueued"] = time.monotonic()
+        self.ticket = ticket
+        if not granted:
+            self.tell("waiting", ticket=ticket.seq, resumed=ticket.resumed)
+            self.run.save(ticket=ticket.seq)
+            self.note("queue.enqueued", ticket=ticket.seq, resources=spec.resources, resumed=ticket.resumed)
+            how = ticket.wait(spec.wait, self.control)
+            if how != "granted":
+                return self._left_line(how, ticket)
+        self.times["granted"] = time.monotonic()
+        return None
+
+    def _left_line(self, how: str, ticket: Ticket) -> Ending:
+        ticket.leave()
+        self.ticket = None
+        kept = f"; the place is kept for {format_duration(self.config.get('queue', 'park'))}" if self.spec.key else ""
+        wanted = ", ".join(self.spec.resources)
+        if how == "timeout":
+            waited = format_duration(self.spec.wait or 0)
+            message = f"waited {waited} for {wanted}{kept}"
+            return Ending(75, "k1ctl", "queue-timeout", message, hint="k1ctl queue list shows who holds it")
+        word = os.read(self.control, 1)
+        code = {b"I": 130, b"T": 143}.get(word, 129)
+        return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
+
+    def _work(self) -> Ending:
+        _signal.signal(_signal.SIGTERM, self._on_cancel)
+        if self.before is not None:
+            self.before(self.run, self.spec)
+        os.chdir(self.spec.cwd)
+        number, delay, caller = 1, self.spec.delay, Caller(self.control)
+        while True:
+            attempt = Attempt(self, caller, number)
+            ending = attempt.run()
+            if not attempt.worth_another(ending):
+                break
+            self.note("run.retry", attempt=number, exit_code=ending.exit_code, delay_seconds=delay)
+            self.tell("retrying", attempt=number + 1, exit_code=ending.exit_code, delay_seconds=delay)
+            if not attempt.pause(delay):
+                break
+            number += 1
+            delay *= 2 if self.spec.backoff == "exponential" else 1
+        if self.after is not None:
+            result = self.after(self.run, ending)
+            if result is not None:
+                ending.result = result
+        return ending
+
+    def _on_cancel(self, *_: object) -> None:
+        self.cancelled = True
+
+    def environment(self) -> dict[str, str]:
+        """The command's environment: the caller's (or the spec's) and the marks of the lease it runs under."""
+        env = dict(os.environ if self.spec.env is None else self.spec.env)
+        env["K1CTL_RUN"] = self.run.id
+        if self.ticket is not None:
+            mine = f"{self.ticket.seq} {self.ticket.line.folder}"
+            env[LEASES] = f"{env[LEASES]}\n{mine}" if env.get(LEASES) else mine
+        return env
+
+    def _release(self) -> None:
+        if self.ticket is not None and "granted" in self.times:
+            self.ticket.release()
+            self.times["released"] = time.monotonic()
+
+    def _finish(self, ending: Ending) -> None:
+        """Record, event, result file, and the last word to the front end."""
+        times = self.times
+        if self.ticket is not None and "started" in times:
+            for resource in self.spec.resources:
+                history.add(self.ticket.line.folder, resource, times["released"] - times["started"])
+        wait = times.get("granted", time.monotonic()) - times["enqueued"] if "enqueued" in times else 0.0
+        facts = {
+            "exit_code": ending.exit_code,
+            "by": ending.by,
+            "code": ending.code,
+            "message": ending.message,
+            "wait_seconds": round(wait, 6),
+        }
+        try:
+            self.run.save(
+                state="ended",
+                ended_at=rfc3339(),
+                ticket=self.ticket.seq if self.ticket else self.run.record.get("ticket"),
+                monotonic={k: round(v, 6) for k, v in times.items()},
+                hint=ending.hint,
+                result=ending.result,
+                error=ending.error,
+                **facts,
+            )
+        except OSError as exc:
+            self.tell("warning", message=f"the record could not be written: {exc.strerror}: {exc.filename}")
+        self.note("run.ended", kind=self.spec.kind, **facts)
+        if self.spec.result:
+            try:
+                write_json(self.spec.result, {"run": self.run.id, "folder": self.run.folder, **facts})
+            except OSError as exc:
+                self.tell("warning", message=f"{self.spec.result} could not be written: {exc.strerror}")
+        self.tell("ended", hint=ending.hint, result=ending.result, error=ending.error, **facts)
+        flock(self.log, UN, self.run.log)
+
+
+class Caller:
+    """What the front end says through the control pipe: ^C, TERM, good-bye, or nothing any more."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.here = fd, True
+
+    def read(self) -> str:
+        """``interrupt``, ``terminate``, ``bye``, or ``gone`` at its end."""
+        word = os.read(self.fd, 1)
+        if word in (b"", b"B"):
+            self.here = False
+        return {b"I": "interrupt", b"T": "terminate", b"B": "bye"}.get(word, "gone")
+
+
+def _apart(one: int, two: int) -> bool:
+    """Whether two descriptors lead to different places; closed ones do not."""
+    try:
+        a, b = os.fstat(one), os.fstat(two)
+    except OSError:
+        return False
+    return (a.st_dev, a.st_ino) != (b.st_dev, b.st_ino)
+
+
+def _brief(argv: list[str]) -> str:
+    text = " ".join([os.path.basename(argv[0]), *argv[1:]]) if argv else ""
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def supervise(
+    workspace: Workspace,
+    config: Config,
+    spec: RunSpec,
+    pipes: tuple[int, int],
+    before: Before | None,
+    after: After | None,
+) -> None:
+    """Be the supervisor, in a freshly forked process; never returns."""
+    code = 70
+    try:
+        os.setsid()
+        for number in (_signal.SIGHUP, _signal.SIGINT):
+            _signal.signal(number, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        code = Supervisor(workspace, config, spec, pipes, before, after).main()
+    except BaseException as exc:
+        code = _fail(exc, pipes[0])
+    finally:
+        os._exit(code)
+
+
+def _fail(exc: BaseException, status: int) -> int:
+    """Hand a failure over to the front end, which prints it."""
+    from k1ctl.failure import known_error
+
+    error = known_error(exc, sys.argv[1:])
+    line = dumps({"state": "failed", "error": error.document()["error"]}) + "\n"
+    try:
+        os.write(status, line.encode())
+    except OSError:
+        pass
+    return error.exit_code

@@ -1,0 +1,81 @@
+"""What the front end shows: the wait, the log as it grows, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl.output import LiveLine, say
+from k1ctl.units import format_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from k1ctl.queue.view import Standing
+
+
+class View:
+    """The plain view: the wait on a live line, the command's output passed through, talk on stderr.
+
+    Override `output` to read the log instead of passing it through.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.live = LiveLine()
+        self.began = time.monotonic()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks at the line while waiting: often for a person, rarely for a log."""
+        return 1.0 if self.live.terminal else 10.0
+
+    def waiting(self, standing: Standing, resources: dict[str, int]) -> None:
+        """Show how the ticket stands."""
+        if self.quiet:
+            return
+        waited = format_duration(time.monotonic() - self.began)
+        who = "; ".join(describe_holder(h) for h in standing.holders[:2]) or "nobody yet"
+        more = f" and {len(standing.holders) - 2} more" if len(standing.holders) > 2 else ""
+        if standing.paused:
+            who, more = f"{', '.join(standing.paused)} is paused", ""
+        expected = standing.expected_seconds
+        when = "" if expected is None else f", expected start in {format_duration(expected)}"
+        wanted = ", ".join(resources)
+        text = f"waiting for {wanted}: position {standing.position}, held by {who}{more}{when} ({waited} so far)"
+        self.live.update(text, key=(standing.position, [h["ticket"] for h in standing.holders], standing.paused))
+
+    def started(self) -> None:
+        """The command runs."""
+        self.live.clear()
+
+    def output(self, fd: int, data: bytes) -> None:
+        """The command wrote ``data`` to its standard output (``fd`` 1) or error (2). Raises BrokenPipeError."""
+        self.live.clear()
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                time.sleep(0.005)
+
+    def tick(self) -> None:
+        """Called about ten times a second while the command runs."""
+
+    def message(self, text: str) -> None:
+        """Something the caller should know."""
+        self.live.clear()
+        if not self.quiet:
+            say(f"k1ctl: {text}")
+
+    def closed(self) -> None:
+        """Nothing more comes."""
+        self.live.clear()
+
+
+def describe_holder(holder: dict[str, Any]) -> str:
+    """A holder in a few words: workspace, command, since when."""
+    what = holder.get("label") or holder.get("command") or "?"
+    since = format_duration(holder.get("held_seconds", 0.0))
+    return f"{holder.get('workspace', '?')} ({what}, since {since})"

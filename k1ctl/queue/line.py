@@ -1,0 +1,195 @@
+"""The folder of tickets: the mutex, the listing, and who in it is alive."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from k1ctl.files import flock, same_file
+from k1ctl.jsontext import dumps, loads
+from k1ctl.queue import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from k1ctl.queue.names import Name
+
+EX, SH, NB, UN = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB, fcntl.LOCK_UN
+
+
+class Line:
+    """All tickets of one queue folder; ``with line:`` holds the mutex, and every decision is made under it.
+
+    ``note(event, **fields)`` is told what happens to tickets whose owner is gone; ``park_seconds`` is how long such a
+    waiter's place is kept.
+    """
+
+    def __init__(self, folder: str, *, park_seconds: float = 900.0, note: Callable[..., None] | None = None) -> None:
+        self.folder, self.park_seconds = folder, park_seconds
+        self.tickets = os.path.join(folder, "tickets") + os.sep
+        self.note = note or (lambda event, **fields: None)
+        self.survivors = False  # whether the last look met a dead supervisor whose command lives on
+        self._mutex = os.path.join(folder, "mutex")
+        self._fd = -1
+
+    def __enter__(self) -> Line:
+        while True:
+            if self._fd < 0:
+                self._open()
+            flock(self._fd, EX, self._mutex)
+            if same_file(self._fd, self._mutex) and os.path.isdir(self.tickets):
+                return self
+            os.close(self._fd)  # somebody cleaned the folder away
+            self._fd = -1
+
+    def __exit__(self, *exc: object) -> None:
+        fcntl.flock(self._fd, UN)
+
+    def _open(self) -> None:
+        os.makedirs(self.tickets, exist_ok=True)
+        self._fd = os.open(self._mutex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    # what follows is called with the mutex held
+
+    def scan(self) -> tuple[list[Name], list[Name], list[Name], set[str]]:
+        """(running, waiting, parked, paused resources); tickets in the order of service."""
+        kinds: dict[str, list[Name]] = {"r": [], "w": [], "p": []}
+        paused = set()
+        for file in sorted(os.listdir(self.tickets)):
+            if file.startswith("P."):
+                paused.add(file[2:])
+                continue
+            name = names.parse(file)
+            if name is not None:
+                kinds[name.state].append(name)
+        return kinds["r"], kinds["w"], kinds["p"], paused
+
+    def next_number(self) -> int:
+        """The next ticket number. It only grows: kept in the mutex file, never taken from a clock."""
+        text = os.pread(self._fd, 32, 0).split(b"\n")[0].strip()
+        last = int(text) if text.isdigit() else 0
+        if not last:  # a fresh or damaged file beside living tickets must not give a number twice
+            last = max((n.seq for group in self.scan()[:3] for n in group), default=0)
+        os.pwrite(self._fd, b"%-20d\n" % (last + 1), 0)
+        return last + 1
+
+    def alive(self, name: Name) -> bool:
+        """Whether somebody still holds the ticket's lock, or its command outlived it; a dead ticket is put away."""
+        path = self.tickets + name.file
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            if not flock(fd, SH | NB, path):
+                return True
+            if name.state == "r" and self._survives(fd):
+                return True
+        finally:
+            os.close(fd)
+        self.put_away(name)
+        return False
+
+    def _survives(self, fd: int) -> bool:
+        """A lease without a lock holder: the supervisor died. Does what it started still run without the lock?
+
+        Python's subprocess and Node close the lock's descriptor for their children.
+        """
+        facts = read_facts(fd)
+        if not facts.get("group"):
+            return False
+        from k1ctl import groups
+
+        if groups.lives(int(facts["group"]), float(facts.get("started", 0.0))):
+            self.survivors = True
+            return True
+        return False
+
+    def put_away(self, name: Name) -> None:
+        """A dead waiter with a key is parked, any other dead ticket removed."""
+        path = self.tickets + name.file
+        try:
+            if name.state == "w" and name.key:
+                os.utime(path)
+                os.rename(path, self.tickets + name.with_state("p"))
+                self.note("queue.parked", ticket=name.seq)
+            else:
+                os.unlink(path)
+                self.note("queue.reaped", ticket=name.seq, was="running" if name.state == "r" else "waiting")
+        except FileNotFoundError:
+            pass
+
+    def expire_parked(self, parked: list[Name]) -> list[Name]:
+        """Remove places that were parked too long ago; the rest is returned."""
+        kept = []
+        for name in parked:
+            path = self.tickets + name.file
+            try:
+                age = time.time() - os.stat(path).st_mtime
+                if age > self.park_seconds or age < -86400:  # the second: a clock that was set back by a day or more
+                    os.unlink(path)
+                    self.note("queue.reaped", ticket=name.seq, was="parked")
+                    continue
+            except FileNotFoundError:
+                continue
+            kept.append(name)
+        return kept
+
+    def take_over(self, key: str) -> tuple[Name, int] | None:
+        """The ticket of this key whose waiter died, locked for us, with its descriptor; None when there is none."""
+        _, waiting, parked, _ = self.scan()
+        for name in [*self.expire_parked(parked), *waiting]:
+            if name.key != key:
+                continue
+            path = self.tickets + name.file
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            if flock(fd, SH | NB, path):  # nobody owns it; those who watched it may still hold it shared for a moment
+                for _ in range(40):
+                    if flock(fd, EX | NB, path):
+                        return name, fd
+                    time.sleep(0.0005)
+            os.close(fd)
+        return None
+
+    def first_waiting(self, resource: str, waiting: list[Name], paused: set[str], after: str = "") -> Name | None:
+        """The first living waiter for ``resource`` (behind the name ``after``) that no pause holds back."""
+        for name in waiting:
+            if resource in name.needs and name.file > after and paused.isdisjoint(name.needs) and self.alive(name):
+                return name
+        return None
+
+    def look_again(self, name: Name) -> None:
+        """Wake a living waiter. Its lock was seen held, so its pid is its own; every wake-up is allowed to fail."""
+        import _signal
+
+        try:
+            os.kill(name.pid, _signal.SIGUSR1)
+        except OSError:
+            pass
+
+
+def read_facts(fd: int) -> dict[str, Any]:
+    """What the owner wrote about itself into its ticket; {} when torn or empty."""
+    try:
+        facts = loads(os.pread(fd, 65536, 0).decode())
+    except (ValueError, OSError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def write_facts(fd: int, facts: dict[str, Any]) -> None:
+    """Replace what stands in the owner's own ticket. A full disk loses only what people would read."""
+    data = dumps(facts).encode() + b"\n"
+    try:
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
+    except OSError:
+        pass

@@ -1,0 +1,299 @@
+"""One client's ticket: stand in line, be let in, give the lease back.
+
+The algorithm, its reasons and its measurements are in docs/queue.md. In short: a ticket is alive while its file is
+flocked; nobody grants, who is woken looks for himself under the mutex; waiting is a helper thread blocked in
+flock(SHARED) on the ticket ahead, so a release, a crash or a kill -9 wakes exactly the right one.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+import time
+from _thread import start_new_thread
+
+from k1ctl.errors import BusyError, UsageError
+from k1ctl.files import flock
+from k1ctl.queue import names
+from k1ctl.queue.line import EX, NB, SH, UN, Line, read_facts, write_facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from k1ctl.queue.names import Name
+
+NET = 30.0  # s between two looks that nothing asked for
+NEAR_NET = 1.0  # s, for those near the head, who must notice a stopped one before them
+
+
+class Ticket:
+    """A place in the line for ``needs`` {resource: slots}.
+
+    ``slots(resource)`` tells how many a resource has; ``facts`` is what others see about the owner; ``key`` lets a
+    later client take the place over when this one dies. Use: `enqueue`, `wait`, then `release` (or `leave`).
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        needs: dict[str, int],
+        slots: Callable[[str], int],
+        *,
+        priority: int = names.PRIORITIES["normal"],
+        key: str = "",
+        facts: dict[str, Any] | None = None,
+        stall: float = 1.0,
+        max_length: int = 500,
+    ) -> None:
+        self.line, self.needs, self.slots, self.priority = line, needs, slots, priority
+        self.key, self.facts, self.stall, self.max_length = key, facts or {}, stall, max_length
+        self.fd, self.seq, self.file, self.resumed = -1, 0, "", False
+        self.watch: list[Name] = []
+        self.net = NET
+        self._stalled: tuple[tuple[int, ...], float] | None = None
+        self._watched: set[int] = set()
+        self.wake_read, self.wake_write = os.pipe()
+        os.set_blocking(self.wake_read, False)
+        os.set_blocking(self.wake_write, False)
+        for number in (_signal.SIGUSR1, _signal.SIGCHLD):
+            _signal.signal(number, lambda *_: None)
+        _signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+
+    def enqueue(self) -> bool:
+        """Take a number, or take over the place of this key's dead waiter; True when let in at once.
+
+        Raises UsageError when more slots are asked for than there are, BusyError when the line is full.
+        """
+        for resource, need in self.needs.items():
+            there = self.slots(resource)
+            if need > there:
+                raise UsageError(
+                    f"{resource} has {there} slot{'s' * (there != 1)}, {need} were asked for",
+                    hint=f'[queue.slots] "{resource}" = {need} in ops/k1ctl.toml gives it more',
+                    code="too-many-slots",
+                )
+        with self.line:
+            old = self.line.take_over(self.key) if self.key else None
+            self.resumed = old is not None
+            if old is not None:
+                self.seq, self.fd = old[0].seq, old[1]
+                self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
+                os.rename(self.line.tickets + old[0].file, self.line.tickets + self.file)
+            else:
+                self._check_length()
+                self.seq = self.line.next_number()
+                self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
+                path = self.line.tickets + self.file
+                self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                flock(self.fd, EX | NB, path)
+            self.facts["ticket"] = self.seq
+            write_facts(self.fd, self.facts)
+            return self._look()
+
+    def _check_length(self) -> None:
+        waiting = self.line.scan()[1]
+        for resource in self.needs:
+            length = sum(resource in n.needs for n in waiting)
+            if length >= self.max_length:
+                raise BusyError(f"{length} tickets wait for {resource} already", code="queue-full", length=length)
+
+    def wait(self, seconds: float | None, interrupt: int = -1) -> str:
+        """Wait to be let in: ``granted``, ``timeout`` after ``seconds``, or ``interrupted`` when the descriptor
+        ``interrupt`` has something to read. Raises BusyError when somebody cancels the ticket.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.wake_read, select.POLLIN)
+        if interrupt >= 0:
+            poll.register(interrupt, select.POLLIN | select.POLLHUP)
+        while True:
+            if self._watch_ahead():
+                left = self.net if deadline is None else min(self.net, deadline - time.monotonic())
+                events = poll.poll(max(left, 0) * 1000)
+                if any(fd == interrupt for fd, _ in events):
+                    return "interrupted"
+                try:
+                    os.read(self.wake_read, 512)
+                except BlockingIOError:
+                    pass
+            with self.line:
+                if self._look():
+                    return "granted"
+            if deadline is not None and time.monotonic() >= deadline:
+                return "timeout"
+
+    def _watch_ahead(self) -> bool:
+        """A thread for each ticket to watch; False when one of them is gone already, so look again at once."""
+        complete = True
+        for name in self.watch:
+            if name.seq in self._watched:
+                continue
+            for file in (name.file, name.with_state("r")):  # it may have been let in since
+                try:
+                    fd = os.open(self.line.tickets + file, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    continue
+                self._watched.add(name.seq)
+                start_new_thread(self._until_given_up, (name.seq, fd))
+                break
+            else:
+                complete = False
+        return complete
+
+    def _until_given_up(self, seq: int, fd: int) -> None:
+        try:
+            flock(fd, SH, "")
+        finally:
+            os.close(fd)
+            self._watched.discard(seq)
+            try:
+                os.write(self.wake_write, b"d")
+            except OSError:
+                pass
+
+    # with the mutex held
+
+    def _look(self) -> bool:
+        """May this ticket run now? If not, ``watch`` and ``net`` say what to wait for."""
+        line, needs = self.line, self.needs
+        line.survivors = False
+        running, waiting, _, paused = line.scan()
+        mine = next((n for n in waiting if n.seq == self.seq), None)
+        if mine is None:
+            return self._gone()
+        self.file = mine.file
+        self.watch, self.net = [], NET
+        if not paused.isdisjoint(needs):
+            return False
+        free, holders = self._free(running)
+        ahead, left = self._ahead(mine, waiting, paused, free)
+        if _fits(needs, left):
+            return self._let_in(waiting, paused)
+        if self._passed_over(ahead, free, running):
+            return self._let_in(waiting, paused)
+        while ahead and not line.alive(ahead[-1]):
+            ahead.pop()
+        self.watch = ahead[-1:] or [h for h in holders if not line.survivors or line.alive(h)]
+        near = len(ahead) <= max(self.slots(r) for r in needs)
+        self.net = NEAR_NET if (ahead and near) or line.survivors else NET
+        if line.survivors and not ahead:
+            self.watch = []  # the kernel does not tell when a group that holds no lock ends
+        return False
+
+    def _free(self, running: list[Name]) -> tuple[dict[str, int], list[Name]]:
+        """({resource: free slots}, the leases that keep us out). Only where room is short is liveness tested."""
+        free, holders = {}, []
+        for resource, need in self.needs.items():
+            mine = [n for n in running if resource in n.needs]
+            slots = self.slots(resource)
+            used = sum(n.needs[resource] for n in mine)
+            if slots - used < need:
+                mine = [n for n in mine if self.line.alive(n)]
+                used = sum(n.needs[resource] for n in mine)
+            free[resource] = slots - used
+            if slots - used < need:
+                holders += [n for n in mine if n not in holders]
+        return free, holders
+
+    def _ahead(
+        self, mine: Name, waiting: list[Name], paused: set[str], free: dict[str, int]
+    ) -> tuple[list[Name], dict[str, int]]:
+        """The earlier tickets that claim what we need, and what they leave of it."""
+        left, ahead = dict(free), []
+        for name in waiting:
+            if name.file == mine.file:
+                break
+            shared = [r for r in name.needs if r in self.needs]
+            if not shared or not paused.isdisjoint(name.needs):
+                continue
+            if _fits(self.needs, left) and not self.line.alive(name):
+                continue
+            ahead.append(name)
+            for resource in shared:
+                left[resource] -= name.needs[resource]
+        return ahead, left
+
+    def _passed_over(self, ahead: list[Name], free: dict[str, int], running: list[Name]) -> bool:
+        """Room that those ahead do not take for ``stall`` seconds (stopped, swapped out) goes to us; they keep theirs."""
+        if not _fits(self.needs, free):
+            self._stalled = None
+            return False
+        left, idle = dict(free), []
+        for name in ahead:
+            if all(self.slots(r) - sum(n.needs.get(r, 0) for n in running) >= k for r, k in name.needs.items()):
+                idle.append(name.seq)
+                continue
+            for resource in name.needs:
+                if resource in left:
+                    left[resource] -= name.needs[resource]
+        if not _fits(self.needs, left):
+            self._stalled = None
+            return False
+        now = time.monotonic()
+        if self._stalled is None or self._stalled[0] != tuple(idle):
+            self._stalled = (tuple(idle), now)
+        return now - self._stalled[1] >= self.stall
+
+    def _let_in(self, waiting: list[Name], paused: set[str]) -> bool:
+        before = self.file
+        self.file = "r" + self.file[1:]
+        os.rename(self.line.tickets + before, self.line.tickets + self.file)
+        if any(self.slots(r) > 1 for r in self.needs) or len(self.needs) > 1:
+            self._wake_next(waiting, paused, after=before)
+        return True
+
+    def _wake_next(self, waiting: list[Name], paused: set[str], after: str = "") -> None:
+        woken = set()
+        for resource in self.needs:
+            name = self.line.first_waiting(resource, waiting, paused, after)
+            if name is not None and name.seq not in woken:
+                woken.add(name.seq)
+                self.line.look_again(name)
+
+    def _gone(self) -> bool:
+        facts = read_facts(self.fd)
+        if facts.get("cancelled"):
+            raise BusyError(f"ticket {self.seq} was cancelled by {facts['cancelled']}", code="queue-cancelled")
+        os.close(self.fd)  # the folder was cleaned away: take a new place
+        self.seq = self.line.next_number()
+        self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
+        self.fd = os.open(self.line.tickets + self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        flock(self.fd, EX | NB, self.file)
+        self.facts["ticket"] = self.seq
+        write_facts(self.fd, self.facts)
+        return self._look()
+
+    # the ends
+
+    def tell(self, **facts: Any) -> None:
+        """Add to what others see about the owner."""
+        self.facts.update(facts)
+        write_facts(self.fd, self.facts)
+
+    def release(self) -> None:
+        """Give the lease back and wake the next. The lock is undone explicitly: a daemon left behind shares it."""
+        with self.line:
+            try:
+                os.unlink(self.line.tickets + self.file)
+            except FileNotFoundError:
+                pass
+            _, waiting, _, paused = self.line.scan()
+            woken = [self.line.first_waiting(r, waiting, paused) for r in self.needs]
+            flock(self.fd, UN, "")
+            for name in {n.seq: n for n in woken if n is not None}.values():
+                self.line.look_again(name)
+
+    def leave(self) -> None:
+        """Stop waiting: with a key the place stays parked, else it is given up."""
+        with self.line:
+            name = next((n for n in self.line.scan()[1] if n.seq == self.seq), None)
+            if name is not None:
+                self.line.put_away(name)
+            flock(self.fd, UN, "")
+
+
+def _fits(needs: dict[str, int], left: dict[str, int]) -> bool:
+    return all(left[r] >= n for r, n in needs.items())
