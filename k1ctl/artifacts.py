@@ -1,0 +1,220 @@
+"""What was built, kept: ``ops/artifacts/<target>/<id>/``, immutable and named by its content.
+
+``<id>`` is the first 16 hex digits of the image's SHA-256. ``manifest.json`` tells who built it first; every further
+build of the same bytes adds a line to ``builds.jsonl``. ``latest/<workspace>.json`` names a workspace's newest.
+"""
+
+from __future__ import annotations
+
+import os
+
+from k1ctl.errors import UsageError, WrongDataError
+from k1ctl.files import Locked, append_line, read_bytes, read_json, write_json
+from k1ctl.jsontext import dumps
+from k1ctl.units import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from k1ctl.workspace import Workspace
+
+_ID_LENGTH = 16
+_PIECE = 1 << 20
+_BUILD_FIELDS = ("workspace", "commit", "dirty", "environment", "run")
+
+
+class Artifact:
+    """One kept build.
+
+    ``folder`` holds it, ``image`` is the path of its main file, ``sha256`` that file's digest in hex, ``manifest`` the
+    facts of the build that made it first.
+    """
+
+    __slots__ = ("folder", "id", "image", "manifest", "sha256", "target")
+
+    def __init__(self, target: str, folder: str, manifest: dict[str, Any]) -> None:
+        self.target, self.folder, self.manifest = target, folder, manifest
+        self.id = str(manifest["id"])
+        self.image = os.path.join(folder, str(manifest["image"]))
+        self.sha256 = str(manifest["sha256"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image."""
+        return int(self.manifest["files"][self.manifest["image"]]["bytes"])
+
+    def read(self) -> bytes:
+        """The image's bytes, checked against the digest. Raises WrongDataError when they are missing or damaged."""
+        data = read_bytes(self.image)
+        if data is None or _digest(data) != self.sha256:
+            what = "is missing" if data is None else "is damaged: its bytes do not have the recorded SHA-256"
+            raise WrongDataError(
+                f"artifact {self.id} {what} ({self.image})", hint=f"k1ctl build {self.target}", code="artifact-damaged"
+            )
+        return data
+
+    def document(self) -> dict[str, Any]:
+        """The artifact as JSON-able facts."""
+        return {**self.manifest, "path": self.image, "folder": self.folder}
+
+
+def store(workspace: Workspace, target: str, files: Mapping[str, str], manifest: Mapping[str, Any]) -> Artifact:
+    """Copy ``files`` {name: path} (the image first) and return the artifact, now the workspace's newest.
+
+    ``manifest``: ``commit``, ``dirty``, ``environment``, ``tools``, ``seconds``, ``cache_hits``, ``run`` and what else
+    is worth keeping; ids, sizes, digests, ``workspace`` and ``at`` are filled in. Bytes that are kept already are not
+    copied again. Stores of one target take turns, so what a killed one left behind can be told and removed. Raises
+    WrongDataError when the image is not there, OSError.
+    """
+    name, source = next(iter(files.items()))
+    base = _target_folder(workspace, target)
+    os.makedirs(base, exist_ok=True)
+    facts = {**manifest, "target": target, "workspace": workspace.name, "at": rfc3339()}
+    with Locked(os.path.join(base, ".lock")):
+        _remove_leftovers(base)
+        temporary = os.path.join(base, f".tmp-{os.getpid()}")
+        os.mkdir(temporary)
+        try:
+            image = _copy(source, os.path.join(temporary, name))
+            folder = os.path.join(base, image["sha256"][:_ID_LENGTH])
+            kept = _kept(target, folder, image["sha256"])
+            if kept is None:
+                kept = _settle(target, temporary, folder, files, {name: image}, facts)
+            else:
+                _discard(temporary)
+        except FileNotFoundError as exc:
+            _discard(temporary)
+            raise WrongDataError(f"the build left no {exc.filename}", code="no-output") from exc
+        except BaseException:
+            _discard(temporary)
+            raise
+        build = {"at": facts["at"], **{key: facts.get(key) for key in _BUILD_FIELDS}}
+        append_line(os.path.join(kept.folder, "builds.jsonl"), dumps(build))
+        write_json(_latest_file(workspace, target), {"id": kept.id, **build})
+    return kept
+
+
+def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
+    """The artifact that ``reference`` names: the beginning of an id (4 digits or more), or "" for the newest of this
+    workspace. Raises WrongDataError when there is none, UsageError when the beginning fits several."""
+    base = _target_folder(workspace, target)
+    if not reference or reference == "latest":
+        latest = read_json(_latest_file(workspace, target))
+        found = _load(target, os.path.join(base, str(latest["id"]))) if isinstance(latest, dict) else None
+        if found is None:
+            raise WrongDataError(
+                f"workspace {workspace.name} has no artifact of {target}",
+                hint=f"k1ctl build {target}",
+                code="no-artifact",
+            )
+        return found
+    wanted = reference.lower()[:_ID_LENGTH]
+    ids = [i for i in _ids(base) if i.startswith(wanted)] if len(wanted) >= 4 else []
+    if len(ids) > 1:
+        raise UsageError(f"artifact {reference} may be {' or '.join(ids)}", hint="give more digits")
+    found = _load(target, os.path.join(base, ids[0])) if ids else None
+    if found is None:
+        raise WrongDataError(f"there is no artifact {reference} of {target}", hint=f"see {base}", code="no-artifact")
+    return found
+
+
+def list_artifacts(workspace: Workspace, target: str) -> list[Artifact]:
+    """All artifacts of a target, the one that was made last first; what cannot be read is left out."""
+    base = _target_folder(workspace, target)
+    found = [artifact for i in _ids(base) if (artifact := _load(target, os.path.join(base, i))) is not None]
+    return sorted(found, key=lambda a: (str(a.manifest.get("at")), a.id), reverse=True)
+
+
+def file_name(text: str) -> str:
+    """``text`` as a file name that is one to one with it: anything but letters, digits, ``-_.`` as ``%XX``."""
+    name = "".join(
+        c if c.isascii() and (c.isalnum() or c in "-_.") else "".join(f"%{b:02X}" for b in c.encode()) for c in text
+    )
+    name = "%2E" + name[1:] if name.startswith(".") else name
+    return name if len(name) <= 120 else f"{name[:80]}-{_digest(text.encode())[:16]}"
+
+
+def _target_folder(workspace: Workspace, target: str) -> str:
+    return workspace.ops_path("artifacts", file_name(target))
+
+
+def _latest_file(workspace: Workspace, target: str) -> str:
+    return os.path.join(_target_folder(workspace, target), "latest", file_name(workspace.name) + ".json")
+
+
+def _ids(base: str) -> list[str]:
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        return []
+    return [n for n in names if len(n) == _ID_LENGTH and all(c in "0123456789abcdef" for c in n)]
+
+
+def _load(target: str, folder: str) -> Artifact | None:
+    manifest = read_json(os.path.join(folder, "manifest.json"))
+    if not isinstance(manifest, dict) or not all(key in manifest for key in ("id", "image", "sha256", "files")):
+        return None
+    return Artifact(target, folder, manifest)
+
+
+def _kept(target: str, folder: str, sha256: str) -> Artifact | None:
+    """The artifact that is there already with just these bytes; a damaged one is moved aside."""
+    if not os.path.isdir(folder):
+        return None
+    there = _load(target, folder)
+    try:
+        if there is not None and there.sha256 == sha256 and there.read():
+            return there
+    except WrongDataError:
+        pass
+    os.rename(folder, f"{folder}.damaged-{os.urandom(4).hex()}")
+    return None
+
+
+def _settle(
+    target: str, temporary: str, folder: str, files: Mapping[str, str], done: dict[str, Any], facts: dict[str, Any]
+) -> Artifact:
+    """Copy the other files, write the manifest and give the folder its name: from then on it is there, whole."""
+    image = next(iter(files))
+    for name, source in files.items():
+        if name not in done and os.path.isfile(source):
+            done[name] = _copy(source, os.path.join(temporary, name))
+    head = {"id": os.path.basename(folder), "image": image, "sha256": done[image]["sha256"], "files": done}
+    manifest = {**head, **facts}
+    write_json(os.path.join(temporary, "manifest.json"), manifest, mode=0o444, fsync=True)
+    os.rename(temporary, folder)
+    return Artifact(target, folder, manifest)
+
+
+def _copy(source: str, target: str) -> dict[str, Any]:
+    """Copy one file, read-only, and return its size and the SHA-256 of the bytes that were written."""
+    from hashlib import sha256
+
+    digest, size = sha256(), 0
+    with open(source, "rb") as f, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb") as out:
+        while piece := f.read(_PIECE):
+            digest.update(piece)
+            size += out.write(piece)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _digest(data: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()
+
+
+def _remove_leftovers(base: str) -> None:
+    """Under the lock of the target no other store is under way, so every temporary folder is a dead one's."""
+    for name in os.listdir(base):
+        if name.startswith(".tmp-"):
+            _discard(os.path.join(base, name))
+
+
+def _discard(folder: str) -> None:
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)

@@ -1,0 +1,173 @@
+"""Kinds of build: what a plugin gives ``k1ctl build`` so that it can run, follow and keep a build."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+
+    class BuildReader(Protocol):
+        """Reads a build's log while it is written."""
+
+        def feed(self, line: bytes | str) -> str | None:
+            """Take one line; return a few words when there is progress to show. Never raises."""
+
+        def result(self) -> BuildResult:
+            """What was read so far."""
+
+
+class BuildRequest:
+    """One build that was asked for.
+
+    ``target`` is the name in ``[targets.NAME]`` and ``settings`` its section; ``project`` the absolute project folder;
+    ``variant`` what the caller wants built of it (PlatformIO: the environment; "" = the target's default).
+    """
+
+    __slots__ = ("clean", "config", "project", "settings", "target", "variant", "workspace")
+
+    def __init__(
+        self, workspace: Workspace, config: Config, target: str, *, variant: str = "", clean: bool = False
+    ) -> None:
+        """Raises ConfigError when the target is not configured."""
+        self.workspace, self.config, self.target = workspace, config, target
+        self.settings = config.named("targets", target)
+        self.project = os.path.normpath(os.path.join(workspace.path, str(self.settings["path"])))
+        self.variant, self.clean = variant, clean
+
+
+class BuildCommand:
+    """What to run: ``argv`` (program by absolute path), folder and environment.
+
+    ``variant`` is the one that was chosen; ``jobs_option`` takes the number of compilers ("" when there is none);
+    ``notes`` tell the user what was left out or replaced.
+    """
+
+    __slots__ = ("argv", "cwd", "env", "jobs_option", "notes", "variant")
+
+    def __init__(
+        self, argv: list[str], cwd: str, env: dict[str, str], *, variant: str = "", jobs_option: str = ""
+    ) -> None:
+        self.argv, self.cwd, self.env, self.variant, self.jobs_option = argv, cwd, env, variant, jobs_option
+        self.notes: list[str] = []
+
+    def with_jobs(self, jobs: int) -> list[str]:
+        """``argv`` for so many compilers at once."""
+        return [*self.argv, self.jobs_option, str(jobs)] if self.jobs_option else list(self.argv)
+
+
+class BuildResult:
+    """What a build's log tells: sizes in bytes (None: not told), kept warning and error lines with their full counts,
+    ``steps`` compiler and linker calls, ``cache_hits``, the tool's own ``status`` word and seconds."""
+
+    __slots__ = (
+        "cache_hits",
+        "error_count",
+        "errors",
+        "flash_total",
+        "flash_used",
+        "ram_total",
+        "ram_used",
+        "status",
+        "steps",
+        "tool_seconds",
+        "warning_count",
+        "warnings",
+    )
+
+    def __init__(self) -> None:
+        self.ram_used: int | None = None
+        self.ram_total: int | None = None
+        self.flash_used: int | None = None
+        self.flash_total: int | None = None
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
+        self.warning_count = self.error_count = self.steps = self.cache_hits = 0
+        self.status = ""
+        self.tool_seconds: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The result as JSON-able facts, units in the names."""
+        return {
+            "ram_used_bytes": self.ram_used,
+            "ram_total_bytes": self.ram_total,
+            "flash_used_bytes": self.flash_used,
+            "flash_total_bytes": self.flash_total,
+            "warning_count": self.warning_count,
+            "warnings": self.warnings,
+            "error_count": self.error_count,
+            "steps": self.steps,
+            "cache_hits": self.cache_hits,
+        }
+
+
+class BuildKind:
+    """A way to build, chosen by ``kind`` in ``[targets.NAME]``. Subclass it and return it from `k1ctl_build_kinds`."""
+
+    name = ""
+
+    def prepare(self, request: BuildRequest) -> BuildCommand:
+        """Check the request and say what to run; changes nothing. Raises K1ctlError."""
+        raise NotImplementedError
+
+    def begin(self, request: BuildRequest, command: BuildCommand) -> None:
+        """Last steps before the command starts, called with the worktree's lease held: cleaning, stale folders."""
+
+    def reader(self, request: BuildRequest) -> BuildReader:
+        """A fresh reader for this build's log."""
+        raise NotImplementedError
+
+    def outputs(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
+        """{file name in the artifact: path that was built}, the image first; files that are missing are passed over,
+        except the first."""
+        raise NotImplementedError
+
+    def tool_versions(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
+        """{tool: version} for the manifest."""
+        return {}
+
+
+class SourceState:
+    """Asks git for commit and state of a worktree, in the background: ``start`` early, `document` when it is needed."""
+
+    def __init__(self, tree: str, project: str) -> None:
+        """Starts ``git status``; without git (or outside a repository) everything is unknown."""
+        import subprocess
+
+        from k1ctl.programs import which
+
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ignored = os.path.relpath(os.path.join(project, ".pio"), tree).encode() + b"/"
+        git = which("git")
+        if git:
+            self._process = subprocess.Popen(
+                [git, "-C", tree, "status", "--porcelain=v2", "--branch", "-z", "--", os.path.relpath(project, tree)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_git_environment(os.environ),
+            )
+
+    def document(self) -> dict[str, Any]:
+        """``commit`` ("" when unknown) and ``dirty`` (None when unknown): whether the project has changes or new
+        files that the commit does not have."""
+        if self._process is None:
+            return {"commit": "", "dirty": None}
+        out, _ = self._process.communicate()
+        if self._process.returncode:
+            return {"commit": "", "dirty": None}
+        lines = out.split(b"\0")
+        oid = next((line[13:].decode("ascii", "replace") for line in lines if line.startswith(b"# branch.oid ")), "")
+        changes = [line for line in lines if line and not line.startswith((b"# ", b"? " + self._ignored))]
+        return {"commit": "" if oid == "(initial)" else oid, "dirty": bool(changes)}
+
+
+def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without the variables by which git's own hooks redirect git, and without taking the index lock."""
+    strange = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+    return {**{k: v for k, v in environ.items() if k not in strange}, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

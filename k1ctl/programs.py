@@ -1,0 +1,33 @@
+"""Find programs, also when PATH is poor: Conductor, cron and launchd hand over almost none."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+STANDARD_FOLDERS = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
+
+
+def runnable(path: str) -> bool:
+    """Whether ``path`` is a file that may be executed."""
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def search_path(environ: Mapping[str, str]) -> str:
+    """PATH with the standard folders it lacks appended; empty and relative entries (the current folder) go."""
+    folders = [f for f in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(f)]
+    return os.pathsep.join([*folders, *(f for f in STANDARD_FOLDERS if f not in folders)])
+
+
+def first_runnable(places: Iterable[str]) -> str:
+    """The first of ``places`` (``~`` is expanded) that can be executed, else ""."""
+    return next((path for path in map(os.path.expanduser, places) if runnable(path)), "")
+
+
+def which(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """The absolute path of program ``name`` in PATH or the standard folders, else ""."""
+    folders = search_path(os.environ if environ is None else environ).split(os.pathsep)
+    return first_runnable(os.path.join(folder, name) for folder in folders)
