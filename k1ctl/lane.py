@@ -54,7 +54,8 @@ DEFAULTS: dict[str, Any] = {
 
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], list[str], list[str]] | None:
     """(options, resource words, command), or None for whatever the click command has to look at."""
-    options, words = dict(DEFAULTS), []
+    options = dict(DEFAULTS)
+    words: list[str] = []
     i = 0
     while i < len(argv):
         word = argv[i]

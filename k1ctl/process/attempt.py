@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 import time
 
 from k1ctl import groups
+from k1ctl.signals import signals
 from k1ctl.units import format_duration, rfc3339
 
 TYPE_CHECKING = False
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from k1ctl.process.supervisor import Caller, Supervisor
 
 _RESET = [
-    _signal.SIGHUP,
-    _signal.SIGINT,
-    _signal.SIGTERM,
-    _signal.SIGPIPE,
-    _signal.SIGUSR1,
-    _signal.SIGCHLD,
-    _signal.SIGXFSZ,
+    signals.SIGHUP,
+    signals.SIGINT,
+    signals.SIGTERM,
+    signals.SIGPIPE,
+    signals.SIGUSR1,
+    signals.SIGCHLD,
+    signals.SIGXFSZ,
 ]
 _LINGER_NOTICE = 0.2  # s after which a group that outlives its command is worth telling of
 ANY_SIGNAL = 128  # in ``retry_on``: a command that a signal killed is worth another attempt
@@ -88,8 +88,8 @@ class Attempt:
             read, write = os.pipe()
             os.set_blocking(read, False)
             os.set_blocking(write, False)
-            _signal.signal(_signal.SIGCHLD, lambda *_: None)
-            _signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+            signals.signal(signals.SIGCHLD, lambda *_: None)
+            signals.set_wakeup_fd(write, warn_on_full_buffer=False)
             self.supervisor.wake = (read, write)
         return self.supervisor.wake
 
@@ -173,7 +173,7 @@ class Attempt:
             self.stop("timed-out")
         if self.kill_at is not None and now >= self.kill_at:
             self.kill_at = now + 1.0
-            groups.send(self.group, _signal.SIGKILL)
+            groups.send(self.group, signals.SIGKILL)
 
     def _hear(self) -> None:
         word = self.caller.read()
@@ -186,7 +186,7 @@ class Attempt:
         if word == "interrupt":
             self.interrupts += 1
             if self.interrupts == 1:
-                groups.send(self.group, _signal.SIGINT)
+                groups.send(self.group, signals.SIGINT)
                 return
         self.stop("caller-gone" if word == "gone" else "caller-terminated")
 
@@ -199,8 +199,8 @@ class Attempt:
             return
         self.reason = reason
         self.kill_at = time.monotonic() + self.supervisor.config.get("process", "grace")
-        groups.send(self.group, _signal.SIGTERM)
-        groups.send(self.group, _signal.SIGCONT)  # a stopped process gets TERM only when it goes on
+        groups.send(self.group, signals.SIGTERM)
+        groups.send(self.group, signals.SIGCONT)  # a stopped process gets TERM only when it goes on
         self.supervisor.tell("stopping", reason=reason)
 
     def _ending(self, status: int) -> Ending:

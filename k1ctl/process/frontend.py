@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 import time
@@ -12,6 +11,7 @@ from k1ctl.files import read_json, write_json
 from k1ctl.jsontext import loads
 from k1ctl.process import record
 from k1ctl.process.attempt import Ending
+from k1ctl.signals import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class FrontEnd:
 
     def forward(self, number: int, _frame: object) -> None:
         """Signal handler: pass ^C and TERM on. A flash goes on without us."""
-        word = b"I" if number == _signal.SIGINT else b"T"
+        word = b"I" if number == signals.SIGINT else b"T"
         if self.spec.on_caller_exit == "keep" and self.state == "running":
             self.ending = Ending(
                 128 + number,
@@ -68,7 +68,7 @@ class FrontEnd:
         """Watch to the end. Raises SupervisorLostError while waiting; OSError when the output cannot be written."""
         poll = select.poll()
         poll.register(self.status, select.POLLIN | select.POLLHUP)
-        handlers = [(n, _signal.signal(n, self.forward)) for n in (_signal.SIGINT, _signal.SIGTERM)]
+        handlers = [(n, signals.signal(n, self.forward)) for n in (signals.SIGINT, signals.SIGTERM)]
         try:
             while self.ending is None:
                 if poll.poll(self._timeout() * 1000) and not self._read():
@@ -78,7 +78,7 @@ class FrontEnd:
             return self.ending
         finally:
             for number, handler in handlers:
-                _signal.signal(number, handler)
+                signals.signal(number, handler)
             self.view.closed()
 
     def _timeout(self) -> float:
@@ -177,7 +177,7 @@ class FrontEnd:
         return grown
 
     def _supervisor_lost(self) -> Ending:
-        """The supervisor was killed. While waiting its place is parked; later its command may live on with the lease."""
+        """The supervisor was killed: in line its place is parked; later its command may live on with the lease."""
         if self.state in ("starting", "waiting"):
             raise SupervisorLostError
         run = record.Run(self.folder, read_json(os.path.join(self.folder, "run.json")) or {"run": self.run_id})
@@ -204,12 +204,12 @@ class FrontEnd:
     def _stop_group(self) -> None:
         """What the supervisor would have done: TERM, the grace period, KILL."""
         self.view.message("its supervisor was killed; stopping the command")
-        groups.send(self.group, _signal.SIGTERM)
-        groups.send(self.group, _signal.SIGCONT)
+        groups.send(self.group, signals.SIGTERM)
+        groups.send(self.group, signals.SIGCONT)
         until = time.monotonic() + self.config.get("process", "grace")
         while groups.exists(self.group) and time.monotonic() < until:
             if not groups.members(self.group):
                 return
             self._stream()
             time.sleep(0.02)
-        groups.send(self.group, _signal.SIGKILL)
+        groups.send(self.group, signals.SIGKILL)

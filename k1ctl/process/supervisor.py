@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.queue import history, names
 from k1ctl.queue.line import EX, NB, UN, Line
 from k1ctl.queue.ticket import Ticket
+from k1ctl.signals import signals
 from k1ctl.units import format_duration, rfc3339
 
 TYPE_CHECKING = False
@@ -171,7 +171,7 @@ class Supervisor:
         return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
 
     def _work(self) -> Ending:
-        _signal.signal(_signal.SIGTERM, self._on_cancel)
+        signals.signal(signals.SIGTERM, self._on_cancel)
         if self.before is not None:
             self.before(self.run, self.spec)
         os.chdir(self.spec.cwd)
@@ -287,9 +287,9 @@ def supervise(
     code = 70
     try:
         os.setsid()
-        for number in (_signal.SIGHUP, _signal.SIGINT):
-            _signal.signal(number, _signal.SIG_IGN)
-        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        for number in (signals.SIGHUP, signals.SIGINT):
+            signals.signal(number, signals.SIG_IGN)
+        signals.signal(signals.SIGTERM, signals.SIG_DFL)
         code = Supervisor(workspace, config, spec, pipes, before, after).main()
     except BaseException as exc:
         code = _fail(exc, pipes[0])

@@ -9,6 +9,7 @@ import time
 from k1ctl.files import flock, same_file
 from k1ctl.jsontext import dumps, loads
 from k1ctl.queue import names
+from k1ctl.signals import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,10 +169,9 @@ class Line:
 
     def look_again(self, name: Name) -> None:
         """Wake a living waiter. Its lock was seen held, so its pid is its own; every wake-up is allowed to fail."""
-        import _signal
 
         try:
-            os.kill(name.pid, _signal.SIGUSR1)
+            os.kill(name.pid, signals.SIGUSR1)
         except OSError:
             pass
 

@@ -7,7 +7,6 @@ flock(SHARED) on the ticket ahead, so a release, a crash or a kill -9 wakes exac
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 import time
@@ -17,6 +16,7 @@ from k1ctl.errors import BusyError, UsageError
 from k1ctl.files import flock
 from k1ctl.queue import names
 from k1ctl.queue.line import EX, NB, SH, UN, Line, read_facts, write_facts
+from k1ctl.signals import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class Ticket:
         self.wake_read, self.wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
-        for number in (_signal.SIGUSR1, _signal.SIGCHLD):
-            _signal.signal(number, lambda *_: None)
-        _signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        for number in (signals.SIGUSR1, signals.SIGCHLD):
+            signals.signal(number, lambda *_: None)
+        signals.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
 
     def enqueue(self) -> bool:
         """Take a number, or take over the place of this key's dead waiter; True when let in at once.
@@ -217,7 +217,7 @@ class Ticket:
         return ahead, left
 
     def _passed_over(self, ahead: list[Name], free: dict[str, int], running: list[Name]) -> bool:
-        """Room that those ahead do not take for ``stall`` seconds (stopped, swapped out) goes to us; they keep theirs."""
+        """Room that those ahead leave unused for ``stall`` seconds (stopped, swapped out) goes to us; they stay."""
         if not _fits(self.needs, free):
             self._stalled = None
             return False

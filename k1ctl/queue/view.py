@@ -103,7 +103,7 @@ def paused(folder: str) -> dict[str, str]:
 
 
 class Standing:
-    """How one ticket stands: ``position`` (1 = next), who ``holds``, and ``expected_seconds`` until the start or None."""
+    """How one ticket stands: ``position`` (1 = next), the ``holders``, ``expected_seconds`` until the start or None."""
 
     __slots__ = ("expected_seconds", "holders", "paused", "position")
 
@@ -141,7 +141,7 @@ def _expected(
     if typical is None:
         return None
     held = {h["ticket"]: h["held_seconds"] for h in holders}
-    frees = sorted(max(0.0, typical - held[n.seq]) for n in running if resource in n.needs)
+    frees: list[float] = sorted(max(0.0, typical - held[n.seq]) for n in running if resource in n.needs)
     frees = [0.0] * max(0, slots - len(frees)) + frees
     for _ in range(sum(resource in n.needs for n in ahead)):
         frees[0] += typical

@@ -1,0 +1,279 @@
+"""`k1ctl queue`: run commands one at a time, in order; see who holds and who waits; cancel, wait, pause, resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from k1ctl import lane
+from k1ctl.cli import Context, pass_context
+from k1ctl.errors import BusyError, K1ctlError, UsageError
+from k1ctl.hookspecs import hookimpl
+from k1ctl.output import emit_json, json_option, put, say, table
+from k1ctl.units import parse_duration
+
+
+class Duration(click.ParamType[float]):
+    """10s, 5m, 1h30m, or seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_duration(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+DURATION = Duration()
+
+
+@click.group()
+def queue() -> None:
+    """Share what there is only one of: stand in line for it, in order, whoever dies.
+
+    \b
+    Example:
+      k1ctl queue run device:k1 --timeout 5m -- ./flash.sh
+      k1ctl queue list
+    """
+
+
+@queue.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": True})
+@click.argument("words", metavar="RESOURCE[=N]... -- CMD...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--wait", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75, the place is kept.")
+@click.option("--timeout", type=DURATION, metavar="D", help="Stop the command after D: TERM, grace, KILL; exit 124.")
+@click.option(
+    "--priority",
+    type=click.Choice(lane.CHOICES["priority"]),
+    default="normal",
+    show_default=True,
+    help="Who goes first.",
+)
+@click.option("--retries", type=click.IntRange(min=0), default=0, metavar="N", help="Try again up to N times.")
+@click.option("--backoff", type=click.Choice(lane.CHOICES["backoff"]), default="fixed", help="How --delay grows.")
+@click.option("--delay", type=DURATION, default=0.0, metavar="D", help="Wait D before trying again.")
+@click.option("--key", default="", metavar="K", help="Whose place this is (default: workspace, resources, command).")
+@click.option("--label", default="", metavar="T", help="What others see instead of the command.")
+@click.option(
+    "--on-caller-exit",
+    type=click.Choice(lane.CHOICES["caller"]),
+    default="stop",
+    show_default=True,
+    help="What happens to the running command when this call is killed.",
+)
+@click.option("--result", default="", metavar="FILE", help="Write the result as JSON: whose exit code it is, and why.")
+@pass_context
+def run(context: Context, /, words: tuple[str, ...], **options: Any) -> int:
+    """Run CMD when every RESOURCE has room, and exit with its status.
+
+    Resources are granted all together, by priority and then in the order of asking. A call that is killed while it
+    waits keeps its place for 15 minutes: the same call takes it up again.
+
+    \b
+    Example:
+      k1ctl queue run device:k1 -- pio device monitor
+      k1ctl queue run build:fw=2 port:3000 --wait 9m --retries 2 --delay 10s -- make
+    """
+    resources, command = _split(words)
+    return lane.run({**lane.DEFAULTS, **options}, resources, command, context.workspace)
+
+
+def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """click drops the ``--``; what the caller typed still has it."""
+    import sys
+
+    if "--" not in sys.argv:
+        raise UsageError("no command: write it behind --", hint="k1ctl queue run device:k1 -- ./flash.sh")
+    command = sys.argv[sys.argv.index("--") + 1 :]
+    resources = list(words[: len(words) - len(command)])
+    if not command:
+        raise UsageError("no command: write it behind --", hint="k1ctl queue run device:k1 -- ./flash.sh")
+    return resources, command
+
+
+def _folder(context: Context) -> str:
+    from k1ctl.process.supervisor import queue_folder
+
+    return queue_folder(context.workspace, context.config)
+
+
+@queue.command("list")
+@json_option
+@click.option("--resource", metavar="R", help="Only tickets for this resource.")
+@pass_context
+def list_(context: Context, as_json: bool, resource: str | None) -> None:
+    """Show who holds what and who waits, in the order of service.
+
+    \b
+    Example:
+      k1ctl queue list --json | jq '.tickets[] | select(.state == "waiting")'
+    """
+    from k1ctl.queue.view import entries, paused
+
+    folder = _folder(context)
+    rows = [e for e in entries(folder) if resource is None or resource in e["resources"]]
+    stopped = paused(folder)
+    if as_json:
+        emit_json({"tickets": rows, "paused": stopped})
+        return
+    for name, reason in stopped.items():
+        say(f"{name} is paused: {reason}" if reason else f"{name} is paused")
+    if not rows:
+        say("nobody holds anything and nobody waits")
+        return
+    cells = [
+        (
+            e["ticket"],
+            e["state"] if e["state"] != "waiting" else f"waiting ({e['position']})",
+            " ".join(f"{r}={n}" if n > 1 else r for r, n in e["resources"].items()),
+            e.get("workspace", "?"),
+            e.get("label") or e.get("command", "?"),
+            e["priority"],
+            e.get("granted_at") or e.get("queued_at", ""),
+            e.get("run", ""),
+        )
+        for e in rows
+    ]
+    put(table(cells, ("TICKET", "STATE", "RESOURCES", "WORKSPACE", "COMMAND", "PRIORITY", "SINCE", "RUN")))
+
+
+@queue.command()
+@click.argument("wanted", metavar="ID")
+@json_option
+@pass_context
+def show(context: Context, wanted: str, as_json: bool) -> None:
+    """Show one ticket or run: where it stands, who is ahead, or how it ended.
+
+    ID is a ticket number or a run id.
+
+    \b
+    Example:
+      k1ctl queue show 12
+      k1ctl queue show 20260103-101500.123-9f3c --json
+    """
+    from k1ctl_plugins.queue.inspect import inspect
+
+    facts = inspect(context.workspace, context.config, _folder(context), wanted)
+    if as_json:
+        emit_json(facts)
+        return
+    width = max(len(k) for k in facts)
+    for key, value in facts.items():
+        if value not in (None, "", [], {}):
+            put(f"{key.ljust(width)}  {value}")
+
+
+@queue.command()
+@click.argument("wanted", metavar="ID")
+@json_option
+@click.option("--dry-run", is_flag=True, help="Say what would be cancelled.")
+@pass_context
+def cancel(context: Context, wanted: str, as_json: bool, dry_run: bool) -> None:
+    """Take a ticket out of the line, or stop its command (TERM, grace, KILL). A flash under way is refused.
+
+    \b
+    Example:
+      k1ctl queue cancel 12
+    """
+    from k1ctl_plugins.queue.inspect import cancel_ticket
+
+    done = cancel_ticket(context.workspace, _folder(context), wanted, dry_run=dry_run)
+    if as_json:
+        emit_json(done)
+    else:
+        say(f"{'would cancel' if dry_run else 'cancelled'} ticket {done['ticket']} ({done['state']})")
+
+
+@queue.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--timeout", type=DURATION, metavar="D", help="Wait at most D; then exit 75: call again.")
+@json_option
+@pass_context
+def wait(context: Context, run_id: str, timeout: float | None, as_json: bool) -> int:
+    """Wait until a run is over and exit with its status. Calling again later is fine.
+
+    \b
+    Example:
+      k1ctl queue wait 20260103-101500.123-9f3c --timeout 9m
+    """
+    from k1ctl.process import record
+
+    found = record.load(context.workspace, run_id)
+    if not record.wait(found, timeout):
+        raise BusyError(f"run {run_id} is still {found.record['state']}", hint="call again", code="still-running")
+    if found.record["state"] not in ("ended", "lingering"):
+        raise _lost(run_id)
+    if as_json:
+        emit_json(found.record)
+    elif found.record["exit_code"]:
+        say(f"run {run_id}: {found.record['message']}")
+    return int(found.record["exit_code"])
+
+
+def _lost(run_id: str) -> K1ctlError:
+    from k1ctl.errors import OutcomeUnknownError
+
+    return OutcomeUnknownError(
+        f"run {run_id} ended without a record: its supervisor and command were killed", code="run-lost"
+    )
+
+
+@queue.command()
+@click.argument("resource")
+@click.option("--reason", default="", help="What others see.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@json_option
+@pass_context
+def pause(context: Context, resource: str, reason: str, dry_run: bool, as_json: bool) -> None:
+    """Let nobody new have RESOURCE; who runs goes on, who waits keeps the place.
+
+    \b
+    Example:
+      k1ctl queue pause device:k1 --reason "cable is out"
+    """
+    from k1ctl import events
+    from k1ctl.queue import names, view
+
+    names.check_resource(resource)
+    new = resource not in view.paused(_folder(context)) if dry_run else view.pause(_folder(context), resource, reason)
+    if new and not dry_run:
+        events.emit(context.workspace, "queue.paused", resource=resource, reason=reason)
+    _said(as_json, {"resource": resource, "paused": True, "changed": new, "dry_run": dry_run})
+
+
+@queue.command()
+@click.argument("resource")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@json_option
+@pass_context
+def resume(context: Context, resource: str, dry_run: bool, as_json: bool) -> None:
+    """Undo a pause.
+
+    \b
+    Example:
+      k1ctl queue resume device:k1
+    """
+    from k1ctl import events
+    from k1ctl.queue import names, view
+
+    names.check_resource(resource)
+    was = resource in view.paused(_folder(context)) if dry_run else view.resume(_folder(context), resource)
+    if was and not dry_run:
+        events.emit(context.workspace, "queue.resumed", resource=resource)
+    _said(as_json, {"resource": resource, "paused": False, "changed": was, "dry_run": dry_run})
+
+
+def _said(as_json: bool, facts: dict[str, Any]) -> None:
+    if as_json:
+        emit_json(facts)
+        return
+    state = "paused" if facts["paused"] else "not paused"
+    verb = "would be" if facts["dry_run"] and facts["changed"] else "is" if facts["changed"] else "was already"
+    say(f"{facts['resource']} {verb} {state}")
+
+
+@hookimpl
+def k1ctl_command() -> click.Command:
+    return queue

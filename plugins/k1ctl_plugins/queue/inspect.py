@@ -1,0 +1,83 @@
+"""Finding a ticket or a run by what people type, and cancelling it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from k1ctl import events
+from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.process import record
+from k1ctl.queue import view
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+
+
+class FlashUnderWayError(BusyError):
+    """A flash is never interrupted."""
+
+    code = "flash-under-way"
+
+
+def inspect(workspace: Workspace, config: Config, folder: str, wanted: str) -> dict[str, Any]:
+    """Everything known about a ticket number or run id. Raises TicketNotFoundError, RunNotFoundError."""
+    try:
+        entry = view.find(folder, wanted)
+    except view.TicketNotFoundError:
+        if wanted.isdigit():
+            raise
+        run = record.load(workspace, wanted)
+        over = not record.alive(run)
+        lost = over and run.record["state"] not in ("ended", "lingering")
+        return {**run.record, "state": "lost" if lost else run.record["state"], "log": run.log}
+    facts = dict(entry)
+    stands = view.standing(folder, entry["ticket"], config.slots)
+    if stands is not None:
+        facts["position"] = stands.position
+        facts["expected_start_seconds"] = stands.expected_seconds
+        facts["holders"] = stands.holders
+        facts["paused"] = stands.paused
+    if "run" in entry:
+        facts["log"] = workspace.ops_path("runs", entry["run"], "log")
+    return facts
+
+
+def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Take a waiting ticket out of the line or tell a running one's supervisor to stop its command.
+
+    Raises TicketNotFoundError, FlashUnderWayError, K1ctlError when its supervisor is gone.
+    """
+    entry = view.find(folder, wanted)
+    by = f"{getpass.getuser()} in {workspace.name}"
+    if entry["state"] == "running":
+        if entry.get("kind") == "upload":
+            raise FlashUnderWayError(
+                f"ticket {entry['ticket']} is a flash under way: it is never interrupted",
+                hint=f"k1ctl queue wait {entry.get('run', 'RUN')} waits for it",
+            )
+        if not dry_run:
+            _stop(entry)
+    elif not dry_run and not view.cancel(folder, entry["ticket"], by):
+        raise BusyError(f"ticket {entry['ticket']} has just been let in", hint="call again to stop its command")
+    if not dry_run:
+        events.emit(workspace, "queue.cancelled", ticket=entry["ticket"], run=entry.get("run", ""), by=by)
+    return {"ticket": entry["ticket"], "run": entry.get("run", ""), "state": entry["state"], "dry_run": dry_run}
+
+
+def _stop(entry: dict[str, Any]) -> None:
+    """TERM to the supervisor: its ticket was seen locked, so the pid is its own unless only the command lives on."""
+    try:
+        if os.getsid(entry["pid"]) == entry["pid"]:
+            os.kill(entry["pid"], signal.SIGTERM)
+            return
+    except OSError:
+        pass
+    raise K1ctlError(
+        f"the supervisor of ticket {entry['ticket']} is gone; its command (group {entry.get('group', '?')}) lives on",
+        hint="the lease ends with it",
+        code="supervisor-lost",
+    )
