@@ -1,0 +1,224 @@
+"""The flash worker: ``python -m k1ctl.device.flash RUN_DIR``.
+
+It is started by a supervisor that holds the lease, in a process group of its own. It reads ``RUN_DIR/flash.json``,
+prints plain lines (``stage NAME``, ``progress SENT TOTAL``) and leaves ``RUN_DIR/flash-outcome.json``, which says
+``sending`` from before the invitation on: whoever finds that after a crash knows that the outcome is not known.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from k1ctl.device import guard, ota
+from k1ctl.device.probe import Probe, check_identity, probe
+from k1ctl.device.stop import StopRequest
+from k1ctl.errors import K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
+from k1ctl.files import read_bytes, read_json, write_json
+from k1ctl.output import clean
+from k1ctl.units import rfc3339
+
+JOB, OUTCOME = "flash.json", "flash-outcome.json"
+EXIT = {"installed": 0, "refused": 1, "unknown": 76}
+EVIDENCE_SECONDS = 5.0  # how long a device whose final word was lost is asked for its uptime
+_WORDS = {65: "wrong", 69: "unreachable", 75: "busy", 76: "unknown"}
+
+
+def main(argv: list[str]) -> int:
+    """Flash what ``argv[0]`` (a run folder) describes; returns the exit code."""
+    if len(argv) != 1:
+        sys.stderr.write("usage: python -m k1ctl.device.flash RUN_DIR\n")
+        return 2
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    stop = StopRequest()
+    stop.on_signal(signal.SIGTERM, signal.SIGINT)
+    return Flash(argv[0], stop).run()
+
+
+class Flash:
+    """One flash: its job, its outcome file and what it prints."""
+
+    def __init__(self, folder: str, stop: StopRequest) -> None:
+        self.folder, self.stop = folder, stop
+        self.job: dict[str, Any] = {}
+        self.record: dict[str, Any] = {
+            "outcome": "failed",
+            "code": "",
+            "message": "",
+            "stage": "start",
+            "exit_code": 1,
+            "pid": os.getpid(),
+            "attempt_at": rfc3339(),
+            "transfer_seconds": None,
+            "bytes": 0,
+            "invitations": 0,
+            "uptime_before_ms": None,
+            "uptime_after_ms": None,
+            "device_identity": "",
+            "device_mac": "",
+        }
+        self.percent = 0
+
+    def run(self) -> int:
+        """Do it and record how it ended; returns the exit code."""
+        try:
+            done = self._flash()
+            code, text = EXIT[done.outcome], {"installed": "installed", "refused": "image-refused"}
+            self._end(done.outcome, text.get(done.outcome, "outcome-unknown"), done.message, code)
+        except K1ctlError as exc:
+            word = "interrupted" if exc.code == "ota-interrupted" else _WORDS.get(exc.exit_code, "failed")
+            code = exc.exit_code
+            self._end(word, exc.code, exc.message, code, exc.hint)
+        except Exception as exc:
+            sending = self.record["stage"] in ("transfer", "verify")
+            code = OutcomeUnknownError.exit_code if sending else 70
+            self._end("unknown" if sending else "failed", "bug", f"{type(exc).__name__}: {exc}", code)
+            self._trace(exc)
+        return code
+
+    def _flash(self) -> ota.Outcome:
+        image = self._load()
+        device = self.job["device"]
+        held = self._guard(guard.guard_key(device))
+        found = self._probe(device)
+        if found.mac and guard.guard_key(device, found.mac) != guard.guard_key(device):
+            # Somebody else may know this device by its MAC: always address first, MAC second, so nobody deadlocks.
+            self._guard(guard.guard_key(device, found.mac))
+        assert held.fd >= 0
+        done = self._send(device, image)
+        self.record.update(transfer_seconds=round(done.transfer_seconds, 6), invitations=done.invitations)
+        self.record.update(bytes=done.bytes, md5=done.md5, host_port=done.host_port)
+        if done.outcome == "unknown":
+            self._stage("verify")
+            self._evidence(device)
+        return done
+
+    def _load(self) -> bytes:
+        """The job, and the image it names if its bytes are still those that were queued."""
+        from hashlib import sha256
+
+        job = read_json(os.path.join(self.folder, JOB))
+        if not isinstance(job, dict):
+            raise WrongDataError(f"{self.folder}/{JOB} cannot be read", code="bad-job")
+        self.job = job
+        image = read_bytes(job["image"])
+        if image is None or sha256(image).hexdigest() != job["sha256"]:
+            raise WrongDataError(
+                f"{job['image']} is {'gone' if image is None else 'not what was queued'}",
+                hint="upload again",
+                code="image-changed",
+            )
+        self.record.update(sha256=job["sha256"], device=job["device"].get("name", ""), run=job.get("run", ""))
+        return image
+
+    def _guard(self, key: str) -> guard.Guard:
+        self._stage("guard")
+        try:
+            return guard.acquire(
+                guard.guard_path(key, str(self.job.get("host_dir") or "")),
+                float(self.job.get("guard_timeout", self.job["ota"]["attempt_timeout"])),
+                workspace=str(self.job.get("workspace", "")),
+                run=str(self.job.get("run", "")),
+                waiting=lambda who: self.say(f"waiting: the device is held by {who}"),
+                stopped=lambda: self.stop.requested,
+            )
+        finally:
+            self._check_stop()
+
+    def _check_stop(self) -> None:
+        if self.stop.requested:
+            raise UnreachableError("stopped before anything was sent", code="ota-interrupted")
+
+    def _probe(self, device: dict[str, Any]) -> Probe:
+        self._stage("probe")
+        found = probe(device)
+        self.record.update(uptime_before_ms=found.uptime_ms, device_identity=found.identity, device_mac=found.mac)
+        check_identity(found, device)
+        self._check_stop()
+        return found
+
+    def _send(self, device: dict[str, Any], image: bytes) -> ota.Outcome:
+        settings = self.job["ota"]
+        limits = ota.Limits(
+            int(settings["invitations"]),
+            float(settings["invitation_interval"]),
+            float(settings.get("connect_timeout", 10.0)),
+            float(settings["idle_timeout"]),
+            float(settings["attempt_timeout"]),
+        )
+        self._stage("invite")
+        # Written and synced before the invitation: once the device has connected it waits one second for bytes, which
+        # a sync on a busy disk may take.
+        self._write(outcome="sending", fsync=True)
+        return ota.send(
+            str(device["host"]),
+            int(device["ota_port"]),
+            image,
+            limits=limits,
+            progress=self._progress,
+            connected=self._connected,
+            stop=self.stop,
+        )
+
+    def _connected(self) -> None:
+        self._stage("transfer")
+        self._write(outcome="sending")
+
+    def _progress(self, sent: int, total: int) -> None:
+        percent = sent * 100 // total
+        if percent >= self.percent + 5 or sent == total:
+            self.percent = percent - percent % 5
+            self.say(f"progress {sent} {total}")
+
+    def _evidence(self, device: dict[str, Any]) -> None:
+        """Note the uptime of a device that gave no final word: a smaller one shows that it restarted, no more."""
+        end = time.monotonic() + float(self.job.get("evidence_seconds", EVIDENCE_SECONDS))
+        before = self.record["uptime_before_ms"]
+        while time.monotonic() < end:
+            try:
+                found = probe(device, min(end - time.monotonic(), float(device["probe_timeout"])))
+            except K1ctlError:
+                time.sleep(0.1)
+                continue
+            self.record["uptime_after_ms"] = after = found.uptime_ms
+            if after is not None and before is not None and after < before:
+                return
+            time.sleep(0.1)
+
+    def _stage(self, name: str) -> None:
+        self.record["stage"] = name
+        self.say(f"stage {name}")
+
+    def _write(self, *, outcome: str, fsync: bool = False) -> None:
+        self.record["outcome"] = outcome
+        write_json(os.path.join(self.folder, OUTCOME), {**self.record, "at": rfc3339()}, fsync=fsync)
+
+    def _end(self, outcome: str, code: str, message: str, exit_code: int, hint: str = "") -> None:
+        self.record.update(code=code, message=message, exit_code=exit_code, hint=hint)
+        self.say(f"{outcome}: {message}")
+        try:
+            self._write(outcome=outcome, fsync=True)
+        except OSError as exc:  # the exit code still tells
+            self.say(f"{OUTCOME} could not be written: {exc.strerror}")
+
+    def _trace(self, exc: Exception) -> None:
+        import traceback
+
+        for line in traceback.format_exception(exc):
+            self.say(line.rstrip())
+
+    @staticmethod
+    def say(text: str) -> None:
+        """Print a line; a reader that went away or a full disk never ends a flash."""
+        try:
+            os.write(1, ("\n".join(clean(line) for line in text.split("\n")) + "\n").encode())
+        except OSError:
+            pass
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

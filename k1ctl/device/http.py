@@ -1,0 +1,161 @@
+"""One JSON GET with one deadline over all of it, on a bare socket.
+
+The standard library's timeouts are per read: a device that drips one byte at a time holds such a caller for ever.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import time
+from typing import Any
+
+from k1ctl.errors import K1ctlError, UnreachableError
+from k1ctl.jsontext import loads
+
+BODY_LIMIT = 64 * 1024  # bytes; the largest document of the firmware is far below
+_HEAD_LIMIT = 8 * 1024
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+
+class RateLimited(K1ctlError):
+    """HTTP 429: the device is alive; ``wait_seconds`` until it answers this route again."""
+
+    code = "device-rate-limited"
+    exit_code = 75
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(f"the device asks to wait {wait_seconds * 1000:.0f} ms", wait_seconds=wait_seconds)
+        self.wait_seconds = wait_seconds
+
+
+class BadAnswer(K1ctlError):
+    """The device answers, but not what its firmware answers."""
+
+    code = "device-garbage"
+    exit_code = 65
+
+
+def resolve(host: str, timeout: float = 5.0) -> str:
+    """The IPv4 address of a name or address; IPv6 is not asked (a `.local` name then takes 5 s).
+
+    The resolver has no deadline of its own, so it gets a thread. Raises UnreachableError after ``timeout`` seconds.
+    """
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+        return host
+    except OSError:
+        pass
+    import threading
+
+    found: list[str | OSError] = []
+
+    def look() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])  # type: ignore[arg-type]
+        except (OSError, UnicodeError) as exc:
+            found.append(exc if isinstance(exc, OSError) else OSError(str(exc)))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(max(timeout, 0.0))
+    if found and isinstance(found[0], str):
+        return found[0]
+    why = "no answer from the resolver" if not found else str(found[0])
+    raise UnreachableError(
+        f"{host or 'the device'} has no IPv4 address: {why}",
+        hint="check `host` in the device's section; try its address instead of its name",
+        host=host,
+    )
+
+
+def unreachable(host: str, port: int, exc: OSError) -> UnreachableError:
+    """The error to raise for a socket's OSError; a missing permission of macOS is told apart."""
+    why = "no answer in time" if isinstance(exc, TimeoutError) else exc.strerror or str(exc)
+    if exc.errno in _UNREACHABLE and sys.platform == "darwin":
+        return UnreachableError(
+            f"{host}:{port}: {why}",
+            hint="macOS keeps this program from the local network, or there is no route: "
+            "System Settings > Privacy & Security > Local Network",
+            code="device-unreachable-permission",
+            host=host,
+        )
+    return UnreachableError(
+        f"{host}:{port}: {why}", hint="is the device powered and on this network? check its address", host=host
+    )
+
+
+def get_json(host: str, port: int, path: str, timeout: float) -> Any:
+    """The JSON document at ``http://host:port/path``, all of it within ``timeout`` seconds.
+
+    Raises UnreachableError (no connection, no complete answer in time), RateLimited (429), BadAnswer (anything that
+    is not HTTP 200 with at most `BODY_LIMIT` bytes of JSON).
+    """
+    deadline = time.monotonic() + timeout
+    address = resolve(host, timeout)
+    data = b""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_left(deadline))
+            sock.connect((address, port))
+            sock.settimeout(_left(deadline))
+            # HTTP/1.0, so that no server may answer in chunks.
+            sock.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            while not _complete(data):
+                sock.settimeout(_left(deadline))
+                piece = sock.recv(65536)
+                if not piece:
+                    break
+                data += piece
+    except OSError as exc:
+        if data and not isinstance(exc, TimeoutError) and exc.errno == errno.ECONNRESET:
+            raise BadAnswer(f"{host}:{port}{path}: the connection broke in the middle of the answer") from exc
+        raise unreachable(host, port, exc) from exc
+    if not data:
+        raise unreachable(host, port, OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+    return _document(f"{host}:{port}{path}", data)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _complete(data: bytes) -> bool:
+    """Whether no more needs to be read: the announced length is there, or a limit is passed."""
+    head, found, body = data.partition(b"\r\n\r\n")
+    if not found:
+        return len(data) > _HEAD_LIMIT
+    length = _headers(head).get("content-length", "")
+    return len(body) > BODY_LIMIT or (length.isdecimal() and len(length) < 10 and len(body) >= int(length))
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    lines = [line.partition(b":") for line in head.split(b"\r\n")[1:]]
+    return {k.decode("latin-1").strip().lower(): v.decode("latin-1").strip() for k, _, v in lines}
+
+
+def _document(where: str, data: bytes) -> Any:
+    head, found, body = data.partition(b"\r\n\r\n")
+    words = head.split(b"\r\n", 1)[0].split(None, 2)
+    if not found or len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        raise BadAnswer(f"{where}: the answer is not HTTP", hint="is this the device's address and http_port?")
+    headers, status = _headers(head), int(words[1])
+    if status == 429:
+        told = headers.get("x-ratelimit-nextallowedms", "")
+        raise RateLimited(min(int(told), 60_000) / 1000 if told.isdecimal() and len(told) < 10 else 1.0)
+    if status != 200:
+        raise BadAnswer(f"{where}: HTTP {status}", hint="is this the device's address and http_port?")
+    length = headers.get("content-length", "")
+    if len(body) > BODY_LIMIT:
+        raise BadAnswer(f"{where}: the answer is longer than {BODY_LIMIT} bytes")
+    if length.isdecimal() and len(body) < int(length):
+        raise BadAnswer(f"{where}: the answer ends after {len(body)} of {length} bytes")
+    try:
+        return loads(body.decode())
+    except (ValueError, RecursionError) as exc:
+        raise BadAnswer(f"{where}: the answer is not JSON", hint="is this the device's address and http_port?") from exc

@@ -1,0 +1,331 @@
+"""An ArduinoOTA client that says what happened: installed, refused, unknown, or nothing sent.
+
+Protocol (arduino-esp32, libraries/ArduinoOTA): one UDP datagram ``0 TCPPORT SIZE MD5`` invites; the device answers
+``OK`` (or ``AUTH NONCE``) and connects back by TCP. Each of its reads is acknowledged with the decimal byte count,
+without any separator; when all is in and the MD5 fits it says ``OK``, often glued to the last count (``1024OK``), and
+restarts; else it says an error text. What it does not say leaves the outcome unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import select
+import socket
+import struct
+import time
+from typing import NamedTuple
+
+from k1ctl.device.http import resolve, unreachable
+from k1ctl.errors import K1ctlError, UnreachableError
+from k1ctl.output import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k1ctl.device.stop import StopRequest
+
+_PIECE = 16 * 1024  # bytes handed to the kernel at once
+_SEND_BUFFER = 64 * 1024  # bytes; more would make the progress shown run ahead of the device
+_LOOK = 0.05  # seconds between two looks at the acknowledgements while there is no room to send
+_TEXT_LIMIT = 2048  # bytes of an error text that are kept
+_TEXT_PAUSE = 0.5  # seconds without a byte after which an error text counts as complete
+
+
+class Outcome(NamedTuple):
+    """How a transfer ended: ``outcome`` is installed, refused or unknown; ``message`` the device's or our words.
+
+    ``transfer_seconds`` runs from the first byte sent to the final answer.
+    """
+
+    outcome: str
+    message: str
+    transfer_seconds: float
+    bytes: int
+    md5: str
+    invitations: int
+    host_port: int
+
+
+class Limits(NamedTuple):
+    """Bounds of every wait, in seconds; ``invitations`` is how many are sent before a device counts as offline."""
+
+    invitations: int = 10
+    invitation_interval: float = 1.0
+    connect: float = 10.0
+    idle: float = 20.0
+    attempt: float = 300.0
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def send(
+    host: str,
+    port: int,
+    image: bytes,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Callable[[int, int], None] | None = None,
+    connected: Callable[[], None] | None = None,
+    stop: StopRequest | None = None,
+) -> Outcome:
+    """Send ``image`` to the device at ``host`` whose ArduinoOTA listens on UDP ``port``.
+
+    ``progress(sent, total)`` is called as bytes leave, ``connected()`` before the first one does; ``stop`` ends the
+    attempt up to the last byte, after which only the answer or a limit does.
+
+    Raises UnreachableError when the device certainly runs what it ran before: code device-offline (no answer to the
+    invitations), ota-no-connect (never connected back), ota-interrupted (stopped or cut before the last byte).
+    Raises K1ctlError with code ota-password (it wants one) or ota-protocol (it answers something else).
+    """
+    end = time.monotonic() + limits.attempt
+    address = resolve(host, min(limits.attempt, 10.0))
+    md5 = hashlib.md5(image, usedforsecurity=False).hexdigest()
+    invitation = _Invitation(address, port, host, limits, end, stop)
+    with invitation:
+        link = invitation.accept(b"0 %d %d %s\n" % (invitation.host_port, len(image), md5.encode()))
+    with link:
+        if connected:
+            connected()
+        transfer = _Transfer(link, image, limits.idle, end, stop)
+        outcome, message = transfer.run(progress)
+    return Outcome(outcome, message, transfer.seconds, len(image), md5, invitation.sent, invitation.host_port)
+
+
+class _Invitation:
+    """Invites until the device connects back."""
+
+    def __init__(
+        self, address: str, port: int, host: str, limits: Limits, end: float, stop: StopRequest | None
+    ) -> None:
+        self.address, self.port, self.host, self.limits, self.end, self.stop = address, port, host, limits, end, stop
+        self.sent, self.agreed = 0, False
+        self.trouble: OSError | None = None
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            # A connected datagram socket only hears the device, and knows the local address that leads to it.
+            self.udp.connect((address, port))
+            self.tcp.bind((self.udp.getsockname()[0], 0))
+            self.tcp.listen(4)
+        except OSError as exc:
+            self.__exit__()
+            raise unreachable(host, port, exc) from exc
+        self.udp.setblocking(False)
+        self.tcp.setblocking(False)
+        self.host_port: int = self.tcp.getsockname()[1]
+
+    def __enter__(self) -> _Invitation:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+    def accept(self, datagram: bytes) -> socket.socket:
+        """The connection that the device makes. Raises as `send` does."""
+        poll = select.poll()
+        poll.register(self.udp, select.POLLIN)
+        poll.register(self.tcp, select.POLLIN)
+        if self.stop:
+            poll.register(self.stop.fd, select.POLLIN)
+        while not self.agreed and self.sent < self.limits.invitations and time.monotonic() < self.end:
+            self._invite(datagram)
+            link = self._listen(poll, min(time.monotonic() + self.limits.invitation_interval, self.end))
+            if link:
+                return link
+        if self.agreed:
+            link = self._listen(poll, min(time.monotonic() + self.limits.connect, self.end))
+            if link:
+                return link
+            raise UnreachableError(
+                f"{self.host} agreed to an update but did not connect back to port {self.host_port}",
+                hint="a firewall on this host, or an image larger than its partition; nothing was sent",
+                code="ota-no-connect",
+            )
+        if self.trouble is not None:
+            raise unreachable(self.host, self.port, self.trouble)
+        raise UnreachableError(
+            f"{self.host}:{self.port}: no answer to {self.sent} invitations",
+            hint="is the device powered, on this network, and is its firmware listening for OTA?",
+        )
+
+    def _invite(self, datagram: bytes) -> None:
+        self.sent += 1
+        try:
+            self.udp.send(datagram)
+        except OSError as exc:  # also an earlier datagram's ICMP answer: a device that restarts gets further ones
+            self.trouble = exc
+
+    def _listen(self, poll: select.poll, until: float) -> socket.socket | None:
+        """Wait for the connection; returns early, with None, when the answer (``agreed``) came first."""
+        was_agreed = self.agreed
+        while True:
+            left = until - time.monotonic()
+            if left <= 0 or (self.agreed and not was_agreed):
+                return None
+            for fd, _ in poll.poll(left * 1000 + 1):
+                if self.stop and fd == self.stop.fd:
+                    raise _interrupted("stopped before anything was sent")
+                if fd == self.tcp.fileno():
+                    link = self._take()
+                    if link:
+                        return link
+                elif fd == self.udp.fileno():
+                    self._answer()
+
+    def _take(self) -> socket.socket | None:
+        try:
+            link, peer = self.tcp.accept()
+        except OSError:
+            return None
+        if peer[0] != self.address:
+            link.close()
+            return None
+        return link
+
+    def _answer(self) -> None:
+        try:
+            text = self.udp.recv(512).decode("ascii", "replace").strip()
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self.trouble = exc
+            return
+        self.trouble = None
+        if text.startswith("AUTH"):
+            raise K1ctlError(
+                f"{self.host} wants an OTA password, which k1ctl does not send yet",
+                hint="remove ArduinoOTA.setPassword from the firmware, or flash over USB",
+                code="ota-password",
+            )
+        if text != "OK":
+            raise K1ctlError(f"{self.host} answered the invitation with {clean(text)[:80]!r}", code="ota-protocol")
+        self.agreed = True
+
+
+class _Transfer:
+    """Sends without waiting for each acknowledgement, and reads what the device says meanwhile."""
+
+    def __init__(self, link: socket.socket, image: bytes, idle: float, end: float, stop: StopRequest | None) -> None:
+        self.link, self.image, self.idle, self.end, self.stop = link, image, idle, end, stop
+        self.sent, self.text, self.closed = 0, b"", False
+        link.setblocking(False)
+        self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._set(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self.started = self.moved = time.monotonic()
+        self.seconds = 0.0
+
+    def run(self, progress: Callable[[int, int], None] | None) -> tuple[str, str]:
+        """(outcome, message). Raises UnreachableError when the last byte was not handed over."""
+        try:
+            complete = self._push(progress)
+            self._await_text()
+        except BaseException:
+            self._abort()
+            raise
+        self.seconds = time.monotonic() - self.started
+        if not (complete and self.text.startswith(b"OK")):
+            self._abort()  # what is still in our buffers must not arrive after we have given up
+        return self._verdict(complete)
+
+    def _push(self, progress: Callable[[int, int], None] | None) -> bool:
+        """Hand all bytes to the kernel; False when the device said something before that."""
+        poll, view, total = select.poll(), memoryview(self.image), len(self.image)
+        poll.register(self.link, select.POLLOUT)
+        if self.stop:
+            poll.register(self.stop.fd, select.POLLIN)
+        while self.sent < total:
+            if self.stop and self.stop.requested:
+                raise _interrupted(f"stopped after {self.sent} of {total} bytes")
+            try:
+                self.sent += self.link.send(view[self.sent : self.sent + _PIECE])
+                self.moved = time.monotonic()
+                if progress:
+                    progress(self.sent, total)
+            except BlockingIOError:
+                self._check_limits(f"after {self.sent} of {total} bytes")
+                poll.poll(_LOOK * 1000)
+            except OSError as exc:
+                self.closed = True
+                self._read()
+                return self._said_or_cut(exc.strerror or str(exc))
+            self._read()
+            if self.text and self.text != b"O":
+                return False
+            if self.closed and self.sent < total:
+                return self._said_or_cut("the device closed the connection")
+        return True
+
+    def _said_or_cut(self, why: str) -> bool:
+        if not self.text:
+            raise _interrupted(f"the link was cut after {self.sent} of {len(self.image)} bytes: {why}")
+        return False
+
+    def _read(self) -> None:
+        """Take in what the device has said so far; counts are dropped, words are kept."""
+        while not self.closed:
+            try:
+                piece = self.link.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.closed = True
+                return
+            if not piece:
+                self.closed = True
+                return
+            self.moved = time.monotonic()
+            self.text = (self.text + piece).lstrip(b"0123456789\r\n ")[:_TEXT_LIMIT]
+
+    def _await_text(self) -> None:
+        """Wait for the final words, however the counts trickle in before them."""
+        poll = select.poll()
+        poll.register(self.link, select.POLLIN)
+        while True:
+            self._read()
+            if self.closed or self.text.startswith(b"OK"):
+                return
+            until = min(self.end, self.moved + (_TEXT_PAUSE if self.text else self.idle))
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            poll.poll(left * 1000 + 1)
+
+    def _check_limits(self, where: str) -> None:
+        now = time.monotonic()
+        if now >= self.end:
+            raise _interrupted(f"the attempt ran past its limit {where}")
+        if now >= self.moved + self.idle:
+            raise _interrupted(f"nothing moved for {self.idle:g} s {where}")
+
+    def _verdict(self, complete: bool) -> tuple[str, str]:
+        if self.text.startswith(b"OK"):
+            if complete:
+                return "installed", "OK"
+            return "unknown", f"the device said OK after {self.sent} of {len(self.image)} bytes"
+        if self.text and self.text != b"O":
+            return "refused", clean(self.text.decode("ascii", "replace").strip())[:200]
+        if self.closed:
+            return "unknown", "the device closed the connection without a final word"
+        why = "the attempt's limit passed" if time.monotonic() >= self.end else f"nothing moved for {self.idle:g} s"
+        return "unknown", f"all bytes were sent, but no final word came: {why}"
+
+    def _abort(self) -> None:
+        """Make the coming close a reset, so that the device learns of it at once and buffered bytes are dropped."""
+        self._set(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _set(self, level: int, option: int, value: int | bytes) -> None:
+        try:
+            self.link.setsockopt(level, option, value)
+        except OSError:
+            pass  # the device is gone already, which the next send or recv tells
+
+
+def _interrupted(why: str) -> UnreachableError:
+    return UnreachableError(
+        f"the update did not complete: {why}",
+        hint="the device keeps the firmware it had; try again",
+        code="ota-interrupted",
+    )

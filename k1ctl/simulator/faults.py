@@ -1,0 +1,77 @@
+"""What can go wrong with the simulated device, written as ``NAME[=VALUE][:FLASHES]``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from k1ctl.errors import UsageError
+from k1ctl.units import parse_duration, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text!r} is not a fraction between 0 and 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    return float("inf") if text == "inf" else parse_duration(text)
+
+
+FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
+    "drop": (int, "drop=N: the first N invitations of a flash are lost"),
+    "cut": (_fraction, "cut=FRACTION: the link is cut after that part of the image; not installed"),
+    "refuse": (None, "refuse: the MD5 does not fit, the device says so; not installed"),
+    "eof": (None, "eof: the connection is closed without a word; not installed"),
+    "lost-ok": (None, "lost-ok: installed, but the final OK is lost"),
+    "no-install": (None, "no-install: the OK is lost and the device restarts with the old image"),
+    "offline": (_seconds, "offline=SECONDS: nothing is answered for so long after the start (inf: never)"),
+    "stall": (_seconds, "stall=SECONDS: the device stops reading half-way for so long"),
+    "pace": (parse_size, "pace=BYTES: the device takes so many bytes a second"),
+}
+ENDINGS = ("refuse", "eof", "lost-ok", "no-install")
+
+
+class Fault(NamedTuple):
+    """One fault; it hits the first ``flashes`` flashes (None: all)."""
+
+    name: str
+    value: float
+    flashes: int | None
+
+
+def parse(text: str) -> Fault:
+    """A fault as it is written. Raises UsageError naming the faults there are."""
+    word, colon, count = text.partition(":")
+    name, equals, value = word.partition("=")
+    try:
+        convert, _ = FAULTS[name]
+        if (convert is None) == bool(equals) or (colon and not count.isdecimal()):
+            raise ValueError("wrong form")
+        return Fault(name, convert(value) if convert else 0.0, int(count) if colon else None)
+    except (KeyError, ValueError) as exc:
+        known = "; ".join(about for _, about in FAULTS.values())
+        raise UsageError(f"{text!r} is not a fault", hint=f"{known}; `:N` limits one to the first N flashes") from exc
+
+
+class Faults:
+    """The faults of a device, asked for by name and by the number of the flash (1 is the first)."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.all = [parse(text) for text in texts]
+
+    def value(self, name: str, flash: int) -> float | None:
+        """The value of a fault that hits this flash (0 for one without value), else None."""
+        for fault in self.all:
+            if fault.name == name and (fault.flashes is None or flash <= fault.flashes):
+                return fault.value
+        return None
+
+    def ending(self, flash: int) -> str:
+        """How this flash ends badly: a name of `ENDINGS`, or ""."""
+        return next((name for name in ENDINGS if self.value(name, flash) is not None), "")

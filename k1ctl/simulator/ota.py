@@ -1,0 +1,212 @@
+"""The device's side of ArduinoOTA (arduino-esp32, libraries/ArduinoOTA: _runUpdate), with faults."""
+
+from __future__ import annotations
+
+import hashlib
+import select
+import socket
+import struct
+import time
+
+from k1ctl.simulator.device import Device
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_READ = 1460  # bytes: the buffer of the real device
+_RECEIVE_SECONDS = 1.0  # it waits so long for bytes, and three times more once some came
+_TRIES = 3
+
+
+class OtaServer:
+    """Listens for invitations on loopback and takes one update at a time, as the real main loop does."""
+
+    def __init__(self, device: Device, port: int = 0) -> None:
+        self.device = device
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", port))
+        self.udp.setblocking(False)
+        self.port: int = self.udp.getsockname()[1]
+        self.flash = len(device.flashes())  # flashes begun so far
+        self.dropped = 0
+        self.link: socket.socket | None = None
+
+    def abort(self) -> None:
+        """End an update under way, as a power cut does; for the thread that stops the server."""
+        link = self.link
+        if link is not None:
+            try:
+                link.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def serve(self, stop_fd: int) -> None:
+        """Serve until ``stop_fd`` becomes readable."""
+        poll = select.poll()
+        poll.register(self.udp, select.POLLIN)
+        poll.register(stop_fd, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == stop_fd:
+                    self.udp.close()
+                    return
+                try:
+                    datagram, peer = self.udp.recvfrom(256)
+                except OSError:
+                    continue
+                if self.device.answering:
+                    self._invited(datagram, peer, stop_fd)
+
+    def _invited(self, datagram: bytes, peer: tuple[str, int], stop_fd: int) -> None:
+        words = datagram.split()
+        if len(words) != 4 or words[0] not in (b"0", b"100") or not (words[1].isdigit() and words[2].isdigit()):
+            return
+        if self.dropped < (self.device.faults.value("drop", self.flash + 1) or 0):
+            self.dropped += 1
+            return
+        size = int(words[2])
+        self.udp.sendto(b"OK", peer)
+        if size > self.device.partition_size:
+            return  # Update.begin failed: the real device has said OK already and never connects
+        try:
+            link = socket.create_connection((peer[0], int(words[1])), timeout=2.0)
+        except OSError:
+            return
+        self.flash, self.dropped = self.flash + 1, 0
+        self.link = link
+        with link:
+            _Update(self, link, size, words[3].decode("ascii", "replace"), stop_fd).run()
+        self.link = None
+        self.ignored()
+
+    def ignored(self) -> int:
+        """Drop the invitations that came during an update, as the device does; how many there were."""
+        count = 0
+        while True:
+            try:
+                self.udp.recv(256)
+            except OSError:
+                return count
+            count += 1
+
+
+class _Update:
+    """One update: takes the bytes, judges them, tells the truth to the history and perhaps to the sender."""
+
+    def __init__(self, server: OtaServer, link: socket.socket, size: int, md5: str, stop_fd: int) -> None:
+        self.server, self.device, self.link = server, server.device, link
+        self.size, self.md5, self.stop_fd = size, md5, stop_fd
+        self.faults, self.number = server.device.faults, server.flash
+        self.started = time.monotonic()
+        self.peer = "{}:{}".format(*link.getpeername())
+        self.data = bytearray()
+        self.restarts = False
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def run(self) -> None:
+        """Receive and judge; never raises on account of the sender."""
+        why = self._receive()
+        ending = self.faults.ending(self.number)
+        if why:
+            said = "ERROR[8]: Wrong Magic Byte" if why == "wrong-magic" else ""
+            self._finish("not-installed", why, said)
+        elif hashlib.md5(self.data, usedforsecurity=False).hexdigest() != self.md5:
+            self._finish("not-installed", "wrong-md5", "ERROR[7]: MD5 Check Failed")
+        elif ending == "refuse":
+            self._finish("not-installed", "refuse", "ERROR[7]: MD5 Check Failed")
+        elif ending == "eof":
+            self._finish("not-installed", "eof", "")
+        elif ending == "no-install":
+            self.restarts = True
+            self._finish("not-installed", "no-install", "")
+        else:
+            self.restarts = True
+            self.device.install(bytes(self.data))
+            self._finish("installed", ending, "" if ending == "lost-ok" else "OK")
+
+    def _receive(self) -> str:
+        """Take in the bytes; "" when all came, else why not."""
+        pace = self.faults.value("pace", self.number)
+        cut = self.faults.value("cut", self.number)
+        stall = self.faults.value("stall", self.number)
+        cut_at = self.size * cut if cut is not None else None
+        self.link.settimeout(_RECEIVE_SECONDS)
+        tries, count = 0, b""
+        buffer = memoryview(bytearray(_READ))
+        while len(self.data) < self.size:
+            if cut_at is not None and len(self.data) >= cut_at:
+                self._reset()
+                return "cut"
+            if stall is not None and len(self.data) >= self.size / 2:
+                self._sleep(stall)
+                stall = None
+            try:
+                got = self.link.recv_into(buffer)
+                if not got:
+                    return "aborted"
+                if not self.data and buffer[0] != 0xE9:
+                    return "wrong-magic"
+                self.data += buffer[:got]
+                tries, count = 0, b"%d" % got
+                if pace:
+                    self._sleep(self.started + len(self.data) / pace - time.monotonic())
+                self.link.send(count)
+            except TimeoutError:
+                tries += 1
+                if not count or tries > _TRIES:
+                    return "receive-failed"
+                self._repeat(count)
+            except OSError:
+                return "aborted"
+        return ""
+
+    def _repeat(self, count: bytes) -> None:
+        try:
+            self.link.send(count)
+        except OSError:
+            pass
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            select.select([self.stop_fd], [], [], min(seconds, 1e6))
+
+    def _finish(self, outcome: str, why: str, said: str) -> None:
+        self.device.remember(**self._flash(outcome, why, said))
+        if self.restarts:
+            self.device.restart()  # before the last word, so that no probe after it meets the old uptime
+        if why == "cut":
+            return  # the close that follows is a reset
+        try:
+            if said:
+                self.link.sendall(said.encode())
+            self.link.shutdown(socket.SHUT_WR)
+            self._drain()
+        except OSError:
+            pass
+
+    def _drain(self) -> None:
+        """Read what is still coming, or the close would be a reset that destroys our last words on their way."""
+        self.link.settimeout(0.5)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end and self.link.recv(65536):
+            pass
+
+    def _flash(self, outcome: str, why: str, said: str) -> dict[str, Any]:
+        return {
+            "flash": self.number,
+            "start": self.started,
+            "end": time.monotonic(),
+            "outcome": outcome,
+            "why": why,
+            "said": said,
+            "size": self.size,
+            "received": len(self.data),
+            "md5": self.md5,
+            "sha256": hashlib.sha256(self.data).hexdigest(),
+            "peer": self.peer,
+            "ignored_invitations": self.server.ignored(),
+        }
+
+    def _reset(self) -> None:
+        self.link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,0 +1,122 @@
+"""The simulated device as one object: start it, point k1ctl at it, look at what it knows."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from k1ctl.simulator.device import IDENTITY, MAC, PARTITION, Device
+from k1ctl.simulator.http import HttpServer
+from k1ctl.simulator.ota import OtaServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class SimulatedDevice:
+    """``with SimulatedDevice(folder, "lost-ok:1") as device:`` runs a K1 on loopback in this process.
+
+    ``faults`` are written as in `k1ctl.simulator.faults`; port 0 takes a free one; ``partition_size`` in bytes;
+    ``reboot_seconds`` is how long a restart takes. ``folder`` keeps ``image.bin`` and ``flashes.jsonl``.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *faults: str,
+        mac: str = MAC,
+        identity: str = IDENTITY,
+        partition_size: int = PARTITION,
+        reboot_seconds: float = 0.05,
+        ota_port: int = 0,
+        http_port: int = 0,
+    ) -> None:
+        self.device = Device(
+            os.fspath(folder),
+            faults=faults,
+            mac=mac,
+            identity=identity,
+            partition_size=partition_size,
+            reboot_seconds=reboot_seconds,
+        )
+        self.ota = OtaServer(self.device, ota_port)
+        try:
+            self.http = HttpServer(self.device, http_port)
+        except BaseException:
+            self.ota.udp.close()
+            raise
+        self._stop, self._stopper = os.pipe()
+        self._threads = [
+            threading.Thread(target=server.serve, args=(self._stop,), daemon=True) for server in (self.ota, self.http)
+        ]
+
+    @property
+    def ota_port(self) -> int:
+        """UDP port of ArduinoOTA."""
+        return self.ota.port
+
+    @property
+    def http_port(self) -> int:
+        """TCP port of the REST API."""
+        return self.http.port
+
+    def start(self) -> Self:
+        """Begin to serve."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End both servers and wait for them."""
+        os.write(self._stopper, b"x")
+        self.ota.abort()
+        for thread in self._threads:
+            thread.join()
+        os.close(self._stop)
+        os.close(self._stopper)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def image(self) -> bytes | None:
+        """What the device runs; None before the first flash."""
+        return self.device.image()
+
+    def flashes(self) -> list[dict[str, Any]]:
+        """Every flash it saw, oldest first: {flash, start, end, outcome, why, said, size, received, sha256, ...}.
+
+        ``outcome`` is the truth: installed or not-installed.
+        """
+        return self.device.flashes()
+
+    def settings(self, name: str = "k1", *, probe_timeout: float = 5.0) -> dict[str, Any]:
+        """What ``Config.section("devices", name)`` gives for this device, with its ``name``."""
+        return {
+            "name": name,
+            "host": self.host,
+            "mac": self.device.mac,
+            "identity": self.device.identity,
+            "ota_port": self.ota_port,
+            "http_port": self.http_port,
+            "probe_timeout": probe_timeout,
+        }
+
+    def toml(self, name: str = "k1") -> str:
+        """The section of ``ops/k1ctl.toml`` that names this device."""
+        return section(name, self.settings(name))
+
+
+def section(name: str, settings: dict[str, Any]) -> str:
+    """A ``[devices.NAME]`` section with the settings that tell this device from others."""
+    from k1ctl.jsontext import dumps
+
+    bare = name and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)
+    lines = [f"{key} = {dumps(settings[key])}" for key in ("host", "mac", "identity", "ota_port", "http_port")]
+    return "\n".join([f"[devices.{name if bare else dumps(name)}]", *lines, ""])
