@@ -7,25 +7,32 @@ import sys
 
 
 def main() -> int:
-    """Run the command line in ``sys.argv``; returns the exit code."""
+    """Run the command line in ``sys.argv``; returns the exit code. Never raises; what was printed is written out."""
     argv = sys.argv[1:]
-    if argv == ["--version"]:
-        from k1ctl import __version__
-
-        print(f"k1ctl {__version__}")  # noqa: T201 - before anything else is imported
-        return 0
+    if sys.stdout is None:  # started with stdout closed
+        sys.stdout = open(os.devnull, "w")
     try:
-        if argv[:2] == ["queue", "run"]:
-            from k1ctl.lane import try_lane
-
-            code = try_lane(argv[2:])
-            if code is not None:
-                return code
-        return _click(argv)
+        code = _run(argv)
     except BaseException as exc:
         from k1ctl.failure import report
 
-        return report(exc, argv)
+        code = report(exc, argv)
+    return _written(code)
+
+
+def _run(argv: list[str]) -> int:
+    if argv == ["--version"]:
+        from k1ctl import __version__
+
+        sys.stdout.write(f"k1ctl {__version__}\n")
+        return 0
+    if argv[:2] == ["queue", "run"]:
+        from k1ctl.lane import try_lane
+
+        code = try_lane(argv[2:])
+        if code is not None:
+            return code
+    return _click(argv)
 
 
 def _click(argv: list[str]) -> int:
@@ -36,19 +43,25 @@ def _click(argv: list[str]) -> int:
 
     gc.freeze()  # what the imports made is not walked again at exit: 6 ms of 37
     gc.enable()
-    code = cli.main(args=argv, prog_name="k1ctl", standalone_mode=False)
+    try:
+        code = cli.main(args=argv, prog_name="k1ctl", standalone_mode=False)
+    except SystemExit:
+        if "PacifyFlush" in type(sys.stdout).__name__:  # click's own way out when the reader went away
+            return 0
+        raise
     sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 
-def _exit() -> None:
-    code = main()
+def _written(code: int) -> int:
+    """Flush stdout here, where a reader that went away costs nothing; at exit Python would print it and exit 120."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as exc:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.exit(code)
+        return code if isinstance(exc, BrokenPipeError) else code or 1
+    return code
 
 
 if __name__ == "__main__":
-    _exit()
+    sys.exit(main())

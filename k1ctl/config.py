@@ -151,6 +151,9 @@ def parse_file(path: str) -> dict[Place, Any]:
             continue
         setting = find(place)
         try:
+            if setting is None and value == {} and _is_named(place):
+                values[place] = {}  # an empty [devices.k1] is a device with every default
+                continue
             if setting is None:
                 raise ValueError(_unknown(place))
             values[place] = convert(setting, value)
@@ -162,6 +165,8 @@ def parse_file(path: str) -> dict[Place, Any]:
             raise ConfigError(f"{where}: {'.'.join(place)} {exc}", file=path, line=line, key=".".join(place)) from exc
     for name in OPEN:
         if name in tree:
+            if not isinstance(tree[name], dict):
+                raise ConfigError(f"{path}: {name} must be a table, as in [{name}.NAME]", file=path, key=name)
             values[(name,)] = tree[name]
     return values
 
@@ -171,10 +176,15 @@ def _leaves(tree: dict[str, Any], prefix: Place) -> Iterator[tuple[Place, Any]]:
         place = (*prefix, key)
         if isinstance(value, dict) and find(place) is None and (value or place[0] in OPEN):
             yield from _leaves(value, place) if place[0] not in OPEN else ()
-        elif isinstance(value, dict) and not value and any(p[: len(place)] == place or "*" in p for p in SETTINGS):
+        elif value == {} and any(p[: len(place)] == place and len(p) > len(place) for p in SETTINGS):
             continue
         else:
             yield place, value
+
+
+def _is_named(place: Place) -> bool:
+    """Whether ``place`` is a table below a name that the user chooses, as ``devices.k1`` is."""
+    return any(len(p) > len(place) and p[len(place) - 1] == "*" and p[: len(place) - 1] == place[:-1] for p in SETTINGS)
 
 
 def _unknown(place: Place) -> str:

@@ -1,0 +1,78 @@
+"""Settings as rows: key, value, unit, origin and meaning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.errors import ConfigError
+from k1ctl.settings import SETTINGS, find
+from k1ctl.tomllines import split_key
+from k1ctl.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.settings import Place
+
+_UNITS = {"duration": "seconds", "size": "bytes"}
+
+
+def dotted(place: Place) -> str:
+    """A place as people write it; a part that would be misread stands in quotes. `split_key` reads it back."""
+    return ".".join(f'"{p}"' if not p or set(p) & set(".\"' =#[]") else p for p in place)
+
+
+def rows(config: Config) -> list[dict[str, Any]]:
+    """Every setting of the configuration, in the order of the settings' table."""
+    return [_row(config, place, value) for place, value in config.items()]
+
+
+def row_of(config: Config, key: str) -> dict[str, Any]:
+    """The setting at a dotted key. Raises ConfigError naming near matches, or the names that are configured."""
+    place = split_key(key)
+    setting = find(place)
+    if setting is None:
+        raise ConfigError(f"there is no setting {key}", hint=_near(config, key), code="unknown-setting", key=key)
+    if place[:2] == ("queue", "slots"):
+        return _row(config, place, config.slots(place[2]))
+    if place not in SETTINGS:
+        config.named(place[0], place[1])
+    return _row(config, place, config.get(*place))
+
+
+def _row(config: Config, place: Place, value: Any) -> dict[str, Any]:
+    setting = find(place)
+    assert setting is not None
+    return {
+        "key": dotted(place),
+        "value": value,
+        "unit": _UNITS.get(setting.kind),
+        "origin": config.origin(*place),
+        "about": setting.about,
+    }
+
+
+def _near(config: Config, key: str) -> str:
+    from difflib import get_close_matches
+
+    known = {dotted(place) for place, _ in config.items()} | {dotted(place) for place in SETTINGS}
+    near = get_close_matches(key, sorted(known), 3, 0.5)
+    return f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
+
+
+def plain(value: Any) -> str:
+    """A value for scripts: no unit, no quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "\n".join(value)
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+
+
+def readable(row: dict[str, Any]) -> str:
+    """A value for people."""
+    value, unit = row["value"], row["unit"]
+    if unit == "seconds":
+        return format_duration(value)
+    if unit == "bytes":
+        return format_size(value)
+    return ", ".join(value) if isinstance(value, list) else plain(value) or "-"

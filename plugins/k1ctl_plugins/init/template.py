@@ -1,0 +1,134 @@
+"""``ops/k1ctl.toml`` for a fresh root, written from the table of settings so that it cannot drift from it.
+
+``#key = value`` is a setting that has its default, ``# text`` is prose; so removing one character activates a line.
+"""
+
+from __future__ import annotations
+
+import os
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k1ctl.jsontext import dumps
+from k1ctl.settings import SETTINGS
+from k1ctl.units import format_size
+
+if TYPE_CHECKING:
+    from k1ctl.settings import Place, Setting
+
+_GIB = 1 << 30
+_HEAD = """\
+# k1ctl: what this repository's workspaces share.
+#
+# Lines that begin with # and a letter show defaults; take the # away to change one. Each value can also come from
+# the environment: queue.park as K1CTL_QUEUE_PARK. `k1ctl config show` tells what holds and where it comes from.
+# Durations: 250ms, 10s, 5m, 1h30m. Sizes: 512k, 4M, 1G.
+"""
+_ABOUT: dict[Place, str] = {
+    ("queue", "slots"): "How many may use a resource at once. A device has one slot; the build slots fit this host.",
+    ("devices", "k1"): (
+        "A device that `k1ctl upload` flashes. Take the # away and fill in host and mac: k1ctl asks the device who it"
+        " is before it sends a byte, and refuses another one."
+    ),
+    ("targets", "fw"): "What `k1ctl build` and `k1ctl upload` work on; add sections for further targets.",
+}
+
+
+class Host(NamedTuple):
+    """What decides how many builds run at once: usable cores and memory in bytes."""
+
+    cores: int
+    memory: int
+
+
+def host_facts() -> Host:
+    """This host."""
+    import psutil
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Host(usable, psutil.virtual_memory().total)
+
+
+def build_slots(host: Host) -> dict[str, int]:
+    """Slots of the build resources.
+
+    A firmware build keeps about three cores busy and takes up to 2 GiB; four are enough for one cable. A web build
+    is half as heavy.
+    """
+    firmware = max(1, min(4, host.cores // 3, host.memory // (2 * _GIB)))
+    web = max(1, min(6, host.cores // 2, host.memory // _GIB))
+    return {"build:fw": firmware, "build:web": web}
+
+
+def project_folder(root: str) -> str:
+    """The folder below ``root`` that holds ``platformio.ini`` ("." the root itself); ``firmware`` when none does."""
+    for folder in ("firmware", "."):
+        if os.path.isfile(os.path.join(root, folder, "platformio.ini")):
+            return folder
+    try:
+        names = sorted(os.listdir(root))
+    except OSError:
+        return "firmware"
+    found = [name for name in names if os.path.isfile(os.path.join(root, name, "platformio.ini"))]
+    return found[0] if found else "firmware"
+
+
+def render(host: Host, root: str) -> str:
+    """The text of the file for this host and root."""
+    chosen: dict[Place, Any] = {("queue", "slots", name): slots for name, slots in build_slots(host).items()}
+    chosen[("targets", "fw", "kind")] = "platformio"
+    chosen[("targets", "fw", "path")] = project_folder(root)
+    about = dict(_ABOUT)
+    about[("queue", "slots")] += f" ({host.cores} cores, {format_size(host.memory)})"
+    lines = [_HEAD]
+    for table, settings in _tables().items():
+        active = any(place[:-1] == table for place in chosen) or not any(table in (t, t[:-1]) for t in _NAMED)
+        lines += [f"# {line}" for line in wrap(about.get(table, ""), 110)]
+        lines.append(f"{'' if active else '#'}[{'.'.join(table)}]")
+        for key, setting in settings:
+            lines += _setting(table, key, setting, chosen)
+        lines.append("")
+    return "\n".join(lines)
+
+
+_NAMED = {("devices", "k1")}
+
+
+def _tables() -> dict[Place, list[tuple[str, Setting]]]:
+    """The settings by table; a table with names that the user chooses gets the usual name."""
+    usual = {"devices": "k1", "targets": "fw"}
+    tables: dict[Place, list[tuple[str, Setting]]] = {}
+    for place, setting in SETTINGS.items():
+        table = tuple(usual[place[0]] if part == "*" else part for part in place[:-1])
+        tables.setdefault(table, []).append((place[-1], setting))
+    return tables
+
+
+def _setting(table: Place, key: str, setting: Setting, chosen: dict[Place, Any]) -> list[str]:
+    lines = [f"# {line}" for line in wrap(setting.about, 110)]
+    if setting.kind.startswith("choice:"):
+        lines.append(f"# one of: {setting.kind[7:].replace('|', ', ')}")
+    if key == "*":
+        values = {place[-1]: value for place, value in chosen.items() if place[:-1] == table}
+        lines += [f'"{name}" = {toml_value(setting, value)}' for name, value in values.items()]
+        return [*lines, f'#"device:k1" = {toml_value(setting, setting.default)}']
+    place = (*table, key)
+    if place in chosen:
+        return [*lines, f"{key} = {toml_value(setting, chosen[place])}"]
+    return [*lines, f"#{key} = {toml_value(setting, setting.default)}"]
+
+
+def toml_value(setting: Setting, value: Any) -> str:
+    """A value as TOML, durations and sizes as people write them."""
+    if setting.kind == "duration":
+        return dumps(_with_unit(value, (("h", 3600), ("m", 60), ("s", 1), ("ms", 0.001))))
+    if setting.kind == "size" and value:
+        return dumps(_with_unit(value, (("G", _GIB), ("M", 1 << 20), ("k", 1 << 10), ("", 1))))
+    return dumps(value).replace('","', '", "')
+
+
+def _with_unit(value: float, units: tuple[tuple[str, float], ...]) -> str:
+    for unit, size in units:
+        if value and value % size == 0:
+            return f"{value / size:.0f}{unit}"
+    return f"{value:g}{units[-2][0]}" if value else "0s"
