@@ -82,5 +82,10 @@ class Device:
 
     def flashes(self) -> list[dict[str, Any]]:
         """Every flash it saw, oldest first."""
-        data = read_bytes(os.path.join(self.folder, FLASHES)) or b""
-        return [loads(line) for line in data.decode().splitlines()]
+        return history(self.folder)
+
+
+def history(folder: str) -> list[dict[str, Any]]:
+    """The flashes that the device in ``folder`` saw, oldest first."""
+    data = read_bytes(os.path.join(folder, FLASHES)) or b""
+    return [loads(line) for line in data.decode().splitlines()]

@@ -1,0 +1,161 @@
+"""The simulated device as a process of its own, known by its folder.
+
+The process holds a flock on ``FOLDER/lock`` for as long as it lives, so running means locked, never a pid; what it is
+stands in ``FOLDER/state.json``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from typing import Any
+
+from k1ctl.errors import K1ctlError
+from k1ctl.files import open_locked, read_json, same_file, write_json
+from k1ctl.units import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOCK, STATE, LOG = "lock", "state.json", "log"
+_START_SECONDS, _STOP_SECONDS = 15.0, 5.0
+_LOOK_SECONDS = 1.0  # between two looks whether the folder is still ours
+_ENDED = 0.02  # seconds between two looks whether a daemon has gone
+
+
+def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any], ready_fd: int = -1) -> int:
+    """Be the daemon until TERM; writes a byte to ``ready_fd`` once it answers. Returns the exit code."""
+    from k1ctl.device.stop import StopRequest
+    from k1ctl.simulator.simulated import SimulatedDevice
+
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, LOCK)
+    lock = open_locked(path, blocking=False)
+    if lock is None:
+        raise K1ctlError(f"a simulated device runs in {folder} already", code="already-running")
+    stop = StopRequest()
+    stop.on_signal(signal.SIGTERM, signal.SIGINT)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with SimulatedDevice(folder, *faults, **options) as device:
+        itself = {"pid": os.getpid(), "created": _created(os.getpid()), "since": rfc3339()}
+        told = {**itself, **device.settings(name), "faults": list(faults)}
+        write_json(os.path.join(folder, STATE), told)
+        if ready_fd >= 0:
+            os.write(ready_fd, b"x")
+            os.close(ready_fd)
+        while not select.select([stop.fd], [], [], _LOOK_SECONDS)[0]:
+            if same_file(lock, path):
+                continue
+            os.close(lock)  # somebody cleaned the folder away (git clean): be known in it again, or make room
+            lock = open_locked(path, blocking=False)
+            if lock is None:
+                return 0
+            write_json(os.path.join(folder, STATE), told)
+    os.close(lock)
+    return 0
+
+
+def _created(pid: int) -> float:
+    """When a process was started, to tell it from a later one with the same number; 0 when there is none."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def running(folder: str) -> bool:
+    """Whether a daemon lives in ``folder``."""
+    path = os.path.join(folder, LOCK)
+    if not os.path.exists(path):
+        return False
+    fd = open_locked(path, blocking=False)
+    if fd is None:
+        return True
+    os.close(fd)
+    return False
+
+
+def state(folder: str) -> dict[str, Any] | None:
+    """What the daemon in ``folder`` is: {name, host, ota_port, http_port, mac, identity, pid, since, faults}.
+
+    None when none runs.
+    """
+    if not running(folder):
+        return None
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:  # one that is just starting has the lock before it has written what it is
+        found = read_json(os.path.join(folder, STATE))
+        if isinstance(found, dict) and abs(_created(int(found["pid"])) - found["created"]) < 0.5:
+            return found
+        if not running(folder):
+            return None
+        time.sleep(_ENDED)
+    raise K1ctlError(f"something holds {folder}/{LOCK} but is no simulated device", code="sim-unknown")
+
+
+def start(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Start a daemon in a session of its own and wait until it answers; (its state, whether it is a new one).
+
+    Raises K1ctlError (code sim-failed) with the last line of its log.
+    """
+    found = state(folder)
+    if found is not None:
+        return found, False
+    import subprocess
+    import sys
+
+    os.makedirs(folder, exist_ok=True)
+    ready, told = os.pipe()
+    command = [sys.executable, "-m", "k1ctl.simulator", "--folder", folder, "--name", name, "--ready-fd", str(told)]
+    command += [f"--fault={fault}" for fault in faults]
+    command += [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    log = os.path.join(folder, LOG)
+    with open(log, "ab") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=[told], start_new_session=True
+        )
+    os.close(told)
+    try:
+        seen, _, _ = select.select([ready], [], [], _START_SECONDS)
+        if seen and os.read(ready, 1):
+            process.returncode = 0  # it is meant to outlive us: no warning about a child that still runs
+            found = state(folder)
+            if found is not None:
+                return found, True
+    finally:
+        os.close(ready)
+    if not seen:
+        process.kill()
+    process.wait()
+    found = state(folder)  # somebody else may have started it in the same moment
+    if found is not None:
+        return found, False
+    with open(log, encoding="utf-8", errors="replace") as text:
+        last = ([line.strip() for line in text if line.strip()] or ["it said nothing"])[-1]
+    raise K1ctlError(f"the simulated device did not start: {last}", hint=f"its log is {log}", code="sim-failed")
+
+
+def stop(folder: str) -> bool:
+    """End the daemon in ``folder``: TERM, then KILL after some seconds; False when none ran.
+
+    It is gone when its lock is free. Raises K1ctlError (code sim-stuck).
+    """
+    found = state(folder)
+    if found is None:
+        return False
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(found["pid"], number)
+        except ProcessLookupError:
+            pass
+        end = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < end:
+            if not running(folder):
+                return True
+            time.sleep(_ENDED)
+    raise K1ctlError(f"process {found['pid']} does not end", code="sim-stuck")

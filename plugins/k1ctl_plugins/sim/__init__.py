@@ -1,0 +1,138 @@
+"""``k1ctl sim``: a K1 without hardware, on loopback."""
+
+from __future__ import annotations
+
+import click
+
+from k1ctl.cli import Context, pass_context
+from k1ctl.hookspecs import hookimpl
+from k1ctl.output import emit_json, json_option, put, say
+
+
+@hookimpl
+def k1ctl_command() -> click.Command:
+    return sim
+
+
+def _name(function: click.decorators.FC) -> click.decorators.FC:
+    return click.option("--name", default="k1", show_default=True, help="Which simulated device.")(function)
+
+
+def _folder(context: Context, name: str) -> str:
+    from k1ctl.errors import UsageError
+
+    if not name or not all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
+        raise UsageError(f"{name!r} is not a device name", hint="letters, digits, - and _ only")
+    return context.workspace.ops_path("device", f"sim-{name}")
+
+
+@click.group()
+def sim() -> None:
+    """Run a K1 without hardware: ArduinoOTA and the REST API on 127.0.0.1, with faults on demand.
+
+    \b
+    Example:
+      k1ctl sim start --fault lost-ok:1
+      k1ctl sim status
+      k1ctl sim stop
+    """
+
+
+@sim.command()
+@_name
+@click.option("--ota-port", type=click.IntRange(0, 65535), default=0, help="UDP port (default: a free one).")
+@click.option("--http-port", type=click.IntRange(0, 65535), default=0, help="TCP port (default: a free one).")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="F",
+    help="drop=N, cut=FRACTION, refuse, eof, lost-ok, no-install, offline=SECONDS, stall=SECONDS; "
+    "`:N` behind it: only the first N flashes. May be given again.",
+)
+@click.option("--pace", metavar="SIZE", help="Take so many bytes a second, as in 100k (default: full speed).")
+@click.option("--mac", metavar="MAC", help="MAC address it tells.")
+@click.option("--identity", metavar="TEXT", help="`device` field it tells.")
+@click.option("--partition-size", metavar="SIZE", help="Largest image it takes (default: 1966080 bytes).")
+@click.option("--reboot", metavar="DURATION", help="How long a restart takes (default: 200ms).")
+@click.option("--dry-run", is_flag=True, help="Check the options, start nothing.")
+@json_option
+@pass_context
+def start(
+    context: Context, /, name: str, faults: tuple[str, ...], dry_run: bool, as_json: bool, **given: object
+) -> None:
+    """Start the simulated device and wait until it answers; one that runs already is left as it is.
+
+    \b
+    Example:
+      k1ctl sim start --pace 100k --fault cut=0.5:1
+    """
+    from k1ctl.simulator import daemon
+    from k1ctl.simulator.simulated import section
+    from k1ctl_plugins.sim.options import checked
+
+    folder = _folder(context, name)
+    texts, options = checked(faults, given)
+    if dry_run:
+        say(f"would start the simulated device {name} in {folder}")
+        if as_json:
+            emit_json({"ok": True, "dry_run": True, "name": name, "folder": folder, "faults": texts})
+        return
+    state, fresh = daemon.start(folder, name, texts, options)
+    toml = section(name, state)
+    if as_json:
+        emit_json({"ok": True, "started": fresh, "folder": folder, "toml": toml, **state})
+        return
+    say(f"the simulated device {name} {'runs' if fresh else 'was running already, as it was started'}; to use it, put")
+    say(f"this into {context.workspace.config_file}:")
+    put(toml.rstrip())
+
+
+@sim.command()
+@_name
+@click.option("--dry-run", is_flag=True, help="Say what would be stopped.")
+@json_option
+@pass_context
+def stop(context: Context, name: str, dry_run: bool, as_json: bool) -> None:
+    """Stop the simulated device; nothing to do is no failure. What it has installed is kept.
+
+    \b
+    Example:
+      k1ctl sim stop --name k1
+    """
+    from k1ctl.simulator import daemon
+
+    folder = _folder(context, name)
+    stopped = daemon.running(folder) if dry_run else daemon.stop(folder)
+    verb = "would be stopped" if dry_run else "stopped"
+    say(f"the simulated device {name} {verb if stopped else 'is not running'}")
+    if as_json:
+        emit_json({"ok": True, "name": name, "dry_run": dry_run, "stopped": stopped})
+
+
+@sim.command()
+@_name
+@json_option
+@pass_context
+def status(context: Context, name: str, as_json: bool) -> None:
+    """Say whether the simulated device runs (exit 0) or not (exit 1), where, and what it was flashed with.
+
+    \b
+    Example:
+      k1ctl sim status --json
+    """
+    from k1ctl.simulator import daemon
+    from k1ctl.simulator.device import history
+
+    folder = _folder(context, name)
+    state = daemon.state(folder)
+    flashes = history(folder)
+    if as_json:
+        emit_json({"running": state is not None, "name": name, "folder": folder, "flashes": flashes, **(state or {})})
+    elif state is None:
+        put(f"{name}: not running")
+    else:
+        put(f"{name}: running since {state['since']}, OTA {state['ota_port']}, HTTP {state['http_port']}")
+        put(f"{len(flashes)} flashes" + (f", the last one {flashes[-1]['outcome']}" if flashes else ""))
+    if state is None:
+        click.get_current_context().exit(1)
