@@ -165,7 +165,8 @@ def _kept(target: str, folder: str, sha256: str) -> Artifact | None:
         return None
     there = _load(target, folder)
     try:
-        if there is not None and there.sha256 == sha256 and there.read():
+        if there is not None and there.sha256 == sha256:
+            there.read()
             return there
     except WrongDataError:
         pass

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 
+from k1ctl.jsontext import dumps
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Protocol
+    from typing import Any
 
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
-
-    class BuildReader(Protocol):
-        """Reads a build's log while it is written."""
-
-        def feed(self, line: bytes | str) -> str | None:
-            """Take one line; return a few words when there is progress to show. Never raises."""
-
-        def result(self) -> BuildResult:
-            """What was read so far."""
 
 
 class BuildRequest:
@@ -63,7 +56,8 @@ class BuildCommand:
 
 class BuildResult:
     """What a build's log tells: sizes in bytes (None: not told), kept warning and error lines with their full counts,
-    ``steps`` compiler and linker calls, ``cache_hits``, the tool's own ``status`` word and seconds."""
+    ``steps`` compiler and linker calls, ``cache_hits``, ``tools`` {name: version}, ``status`` and seconds as the
+    tool says."""
 
     __slots__ = (
         "cache_hits",
@@ -76,6 +70,7 @@ class BuildResult:
         "status",
         "steps",
         "tool_seconds",
+        "tools",
         "warning_count",
         "warnings",
     )
@@ -89,21 +84,47 @@ class BuildResult:
         self.errors: list[str] = []
         self.warning_count = self.error_count = self.steps = self.cache_hits = 0
         self.status = ""
+        self.tools: dict[str, str] = {}
         self.tool_seconds: float | None = None
 
     def document(self) -> dict[str, Any]:
-        """The result as JSON-able facts, units in the names."""
+        """The result as JSON-able facts, units in the names; the kept lines are cut to a few thousand bytes, so that
+        the document passes through a pipe in one write."""
         return {
             "ram_used_bytes": self.ram_used,
             "ram_total_bytes": self.ram_total,
             "flash_used_bytes": self.flash_used,
             "flash_total_bytes": self.flash_total,
             "warning_count": self.warning_count,
-            "warnings": self.warnings,
+            "warnings": fitting(self.warnings, 2000),
+            "errors": fitting(self.errors, 5000),
             "error_count": self.error_count,
             "steps": self.steps,
             "cache_hits": self.cache_hits,
         }
+
+
+class BuildReader:
+    """Reads a build's log while it is written."""
+
+    def feed(self, line: bytes | str) -> str | None:
+        """Take one line; return a few words when there is progress to show. Never raises."""
+        raise NotImplementedError
+
+    def result(self) -> BuildResult:
+        """What was read so far."""
+        raise NotImplementedError
+
+
+def fitting(lines: list[str], limit: int) -> list[str]:
+    """As many of the first lines as take ``limit`` bytes of JSON."""
+    kept, used = [], 0
+    for line in lines:
+        used += len(dumps(line)) + 1
+        if used > limit:
+            break
+        kept.append(line)
+    return kept
 
 
 class BuildKind:
@@ -128,7 +149,7 @@ class BuildKind:
         raise NotImplementedError
 
     def tool_versions(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
-        """{tool: version} for the manifest."""
+        """{tool: version} for the manifest, beside those that the log names."""
         return {}
 
 

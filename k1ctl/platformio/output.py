@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-from k1ctl.builds import BuildResult
+from k1ctl.builds import BuildReader, BuildResult
 
-_STEP = re.compile(r"(Compiling|Archiving|Indexing|Linking|Building|Generating) (\S.*)")
+_STEP = re.compile(r"(Compiling|Archiving|Indexing|Linking|Building|Generating) (\S+)$")
 _SIZE = re.compile(r"(RAM|Flash): +\[[= ]*\] +[\d.]+% \(used (\d{1,18}) bytes from (\d{1,18}) bytes\)")
 _END = re.compile(r"=+ \[(\w+)\] Took (\d{1,9}(?:\.\d{1,6})?) seconds =+")
+_TOOL = re.compile(r" - (\S+) @ (\S+)")
+_PLATFORM = re.compile(r"PLATFORM: (.+?) \(([^()]+)\) > ")
 _START = re.compile(r"Processing (\S+) \(")
 _WARNING = re.compile(r"(?:^|: )warning: |^Warning[!:] ")
 _ERROR = re.compile(
@@ -22,7 +24,7 @@ _KEPT = 100  # lines of each sort
 _WIDTH = 500  # characters of a kept line
 
 
-class PioReader:
+class PioReader(BuildReader):
     """Feed it each line of the log; ask for the result at any time.
 
     ``feed`` never raises, whatever the line. Warnings are those of the files compiled in this run: PlatformIO
@@ -63,12 +65,15 @@ class PioReader:
 
     def _facts(self, text: str) -> str | None:
         size, end, start = _SIZE.match(text), _END.match(text), _START.match(text)
+        tool = _TOOL.match(text) or _PLATFORM.match(text)
         if size:
             used, total = int(size[2]), int(size[3])
             if size[1] == "RAM":
                 self._result.ram_used, self._result.ram_total = used, total
             else:
                 self._result.flash_used, self._result.flash_total = used, total
+        elif tool:
+            self._result.tools[tool[1][:100]] = tool[2][:100]
         elif end:
             self._result.status, self._result.tool_seconds = end[1].lower(), float(end[2])
         elif start:

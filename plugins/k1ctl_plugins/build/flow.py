@@ -1,0 +1,173 @@
+"""The way of a build: plan it, run it under its leases, read its log, keep what it made."""
+
+from __future__ import annotations
+
+import os
+
+from k1ctl import artifacts, events
+from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState
+from k1ctl.errors import ConfigError
+from k1ctl.queue import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from k1ctl.builds import BuildCommand
+    from k1ctl.cli import Context
+    from k1ctl.plugins import Plugins
+    from k1ctl.process.attempt import Ending
+    from k1ctl.process.launch import Outcome
+    from k1ctl.process.record import Run
+    from k1ctl.process.spec import RunSpec
+    from k1ctl.process.view import View
+
+
+class Plan:
+    """A build that was asked for and can be run: request, kind, command, and the resources it takes."""
+
+    def __init__(self, request: BuildRequest, kind: BuildKind, options: dict[str, Any]) -> None:
+        self.request, self.kind, self.options = request, kind, options
+        self.command: BuildCommand = kind.prepare(request)
+        tree = names.stable_key(os.path.realpath(request.workspace.path))[:12]
+        build = names.check_resource(f"build:{request.target}")
+        self.resources = {build: 1, f"tree:{tree}": 1}
+        self._state: SourceState | None = None
+
+    def spec(self) -> RunSpec:
+        """The run this plan asks for."""
+        from k1ctl.process.spec import RunSpec
+
+        request, command = self.request, self.command
+        timeout = self.options["timeout"]
+        return RunSpec(
+            "build",
+            command.argv,
+            self.resources,
+            cwd=command.cwd,
+            env=command.env,
+            wait=self.options["wait"],
+            timeout=request.config.get("build", "timeout") if timeout is None else timeout,
+            priority=self.options["priority"],
+            key=names.stable_key(request.workspace.path, "build", request.target, command.variant),
+            label=f"build {request.target}",
+            details={"target": request.target, "environment": command.variant, "clean": request.clean},
+        )
+
+    def before(self, run: Run, spec: RunSpec) -> None:
+        """In the supervisor, leases held: note the sources, tidy up, and share the cores with the other builds."""
+        self._state = SourceState(self.request.workspace.path, self.request.project)
+        self.kind.begin(self.request, self.command)
+        spec.argv = self.command.with_jobs(self._jobs())
+
+    def _jobs(self) -> int:
+        """Compilers for this build: cores / builds active, never below cores / slots."""
+        from k1ctl.process.supervisor import queue_folder
+        from k1ctl.queue.view import entries
+
+        config = self.request.config
+        fixed = int(config.get("build", "jobs"))
+        if fixed:
+            return fixed
+        cores = os.cpu_count() or 1
+        held = entries(queue_folder(self.request.workspace, config))
+        active = sum(e["state"] == "running" and any(r.startswith("build:") for r in e["resources"]) for e in held)
+        slots = int(config.slots(f"build:{self.request.target}"))
+        return int(max(1, cores // max(active, 1), cores // slots))
+
+    def after(self, run: Run, ending: Ending) -> dict[str, Any]:
+        """In the supervisor, leases still held: read the log, keep the artifact. Raises K1ctlError, OSError."""
+        read = read_logs(self.kind, self.request, run.folder)
+        attempts = run.record.get("attempts") or [{}]
+        seconds = attempts[-1].get("run_seconds")
+        source = self._state.document() if self._state else {"commit": "", "dirty": None}
+        document = {
+            "target": self.request.target,
+            "environment": self.command.variant,
+            "seconds": seconds,
+            **read.document(),
+            **source,
+            "artifact": None,
+        }
+        if ending.exit_code == 0:
+            document["artifact"] = self._keep(run, read, document).document()
+        elif ending.by == "command" and ending.exit_code < 128:
+            ending.exit_code, ending.code, ending.message = 1, "build-failed", f"{self.request.target} does not build"
+        facts = {k: v for k, v in document.items() if k not in ("artifact", "warnings", "errors")}
+        kept = document["artifact"]["id"] if document["artifact"] else None
+        events.emit(
+            self.request.workspace,
+            "build.finished",
+            run=run.id,
+            exit_code=ending.exit_code,
+            code=ending.code,
+            artifact=kept,
+            **facts,
+        )
+        return document
+
+    def _keep(self, run: Run, read: BuildResult, document: dict[str, Any]) -> artifacts.Artifact:
+        request, command = self.request, self.command
+        manifest = {
+            "environment": command.variant,
+            "commit": document["commit"],
+            "dirty": document["dirty"],
+            "tools": {**self.kind.tool_versions(request, command), **read.tools},
+            "ram_used_bytes": read.ram_used,
+            "flash_used_bytes": read.flash_used,
+            "seconds": document["seconds"],
+            "cache_hits": read.cache_hits,
+            "run": run.id,
+        }
+        return artifacts.store(request.workspace, request.target, self.kind.outputs(request, command), manifest)
+
+
+def plan(ctx: Context, target: str | None, *, variant: str, clean: bool, **options: Any) -> Plan:
+    """Check everything that can be checked beforehand. Raises K1ctlError."""
+    name = target or str(ctx.config.get("defaults", "target"))
+    request = BuildRequest(ctx.workspace, ctx.config, name, variant=variant, clean=clean)
+    kind = find_kind(ctx.plugins, str(request.settings["kind"]))
+    return Plan(request, kind, options)
+
+
+def find_kind(plugins: Plugins, wanted: str) -> BuildKind:
+    """The kind of build of this name among all plugins. Raises ConfigError."""
+    plugins.load_all()
+    kinds: dict[str, tuple[BuildKind, str]] = {}
+    for implementation in plugins.manager.hook.k1ctl_build_kinds.get_hookimpls():
+        offered: Iterable[BuildKind] = implementation.function()  # type: ignore[assignment]
+        for kind in offered:
+            if kind.name in kinds:
+                raise ConfigError(
+                    f"plugins {kinds[kind.name][1]} and {implementation.plugin_name} both add the kind {kind.name!r}",
+                    hint="uninstall one of them",
+                    code="kind-conflict",
+                )
+            kinds[kind.name] = (kind, implementation.plugin_name)
+    if wanted not in kinds:
+        broken = "; ".join(e.message for e in plugins.broken.values())
+        there = f"there are: {', '.join(sorted(kinds))}" + (f"; not loaded: {broken}" if broken else "")
+        raise ConfigError(f"there is no kind of build {wanted!r}", hint=there, code="unknown-kind")
+    return kinds[wanted][0]
+
+
+def run(plan: Plan, view: View) -> Outcome:
+    """Run the build to its end."""
+    from k1ctl.process.launch import launch
+
+    request = plan.request
+    return launch(request.workspace, request.config, plan.spec(), before=plan.before, after=plan.after, view=view)
+
+
+def read_logs(kind: BuildKind, request: BuildRequest, folder: str) -> BuildResult:
+    """What a finished run's log tells; standard error may be in a file of its own."""
+    reader = kind.reader(request)
+    for name in ("log", "log.err"):
+        try:
+            with open(os.path.join(folder, name), "rb") as f:
+                for line in f:
+                    reader.feed(line)
+        except FileNotFoundError:
+            continue
+    return reader.result()
