@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from k1ctl.device import guard, ota
+from k1ctl.device.http import get_json
 from k1ctl.device.probe import Probe, check_identity, probe
 from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
@@ -24,6 +25,8 @@ from k1ctl.units import rfc3339
 JOB, OUTCOME = "flash.json", "flash-outcome.json"
 EXIT = {"installed": 0, "refused": 1, "unknown": 76}
 EVIDENCE_SECONDS = 5.0  # how long a device whose final word was lost is asked for its uptime
+RESTART_SECONDS = 30.0  # how long the lease is held for a device to come back after it took an image
+RESTART_NAP = 0.1
 _WORDS = {65: "wrong", 69: "unreachable", 75: "busy", 76: "unknown"}
 
 
@@ -62,6 +65,10 @@ class Flash:
             "device_mac": "",
         }
         self.percent = 0
+        before = read_json(os.path.join(folder, OUTCOME))
+        if isinstance(before, dict):  # what earlier attempts of this run left, so that a doubt is not forgotten
+            mine = {key: before.get(key) for key in ("outcome", "code", "message", "attempt_at")}
+            self.record["earlier"] = [*before.get("earlier", []), mine]
 
     def run(self) -> int:
         """Do it and record how it ended; returns the exit code."""
@@ -95,6 +102,9 @@ class Flash:
         if done.outcome == "unknown":
             self._stage("verify")
             self._evidence(device)
+        elif done.outcome == "installed":
+            self._write(outcome="installed", fsync=True)
+            self._restarted(device)
         return done
 
     def _load(self) -> bytes:
@@ -188,6 +198,25 @@ class Flash:
             if after is not None and before is not None and after < before:
                 return
             time.sleep(0.1)
+
+    def _restarted(self, device: dict[str, Any]) -> None:
+        """Hold the lease until the device answers again, so that the next one does not find it restarting."""
+        self._stage("restart")
+        start = time.monotonic()
+        limit = float(self.job.get("restart_seconds", RESTART_SECONDS))
+        before = self.record["uptime_before_ms"]
+        while (left := start + limit - time.monotonic()) > 0 and not self.stop.requested:
+            time.sleep(RESTART_NAP)
+            seconds = min(left, float(device["probe_timeout"]))
+            try:
+                health = get_json(str(device["host"]), int(device["http_port"]), "/api/health", seconds)
+            except K1ctlError:
+                continue
+            after = health.get("uptime_ms") if isinstance(health, dict) else None
+            passed = time.monotonic() - start
+            if not isinstance(after, int) or before is None or after < before + passed * 1000:
+                self.record.update(uptime_after_ms=after, back_seconds=round(passed, 3))
+                return
 
     def _stage(self, name: str) -> None:
         self.record["stage"] = name

@@ -11,6 +11,7 @@ from k1ctl.files import flock, read_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from threading import Event
     from typing import Any
 
     from k1ctl.workspace import Workspace
@@ -93,8 +94,8 @@ def alive(run: Run) -> bool:
         os.close(fd)
 
 
-def wait(run: Run, seconds: float | None) -> bool:
-    """Wait until the run is over (no supervisor, no command); False after ``seconds``.
+def end_of(run: Run) -> Event:
+    """An event that is set when the run is over (no supervisor, no command).
 
     A thread blocks in flock on the log, so the end is seen at once, on every system.
     """
@@ -113,10 +114,20 @@ def wait(run: Run, seconds: float | None) -> bool:
         over.set()
 
     Thread(target=watch, daemon=True).start()
-    if not over.wait(seconds):
+    return over
+
+
+def wait(run: Run, seconds: float | None) -> bool:
+    """Wait until the run is over and read its record anew; False after ``seconds``."""
+    if not end_of(run).wait(seconds):
         return False
-    run.record = read_json(os.path.join(run.folder, "run.json")) or run.record
+    reload(run)
     return True
+
+
+def reload(run: Run) -> None:
+    """Read the record anew; one that is gone or damaged leaves what was known."""
+    run.record = read_json(os.path.join(run.folder, "run.json")) or run.record
 
 
 def prune(workspace: Workspace, keep: int) -> int:

@@ -8,25 +8,10 @@ import click
 
 from k1ctl import lane
 from k1ctl.cli import Context, pass_context
+from k1ctl.durations import DURATION
 from k1ctl.errors import BusyError, K1ctlError, UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
-from k1ctl.units import parse_duration
-
-
-class Duration(click.ParamType[float]):
-    """10s, 5m, 1h30m, or seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return parse_duration(value)
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
-
-
-DURATION = Duration()
 
 
 @click.group()

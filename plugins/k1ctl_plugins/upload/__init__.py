@@ -1,0 +1,61 @@
+"""`k1ctl upload`: put what this workspace built on the device, in turn, and say what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from k1ctl.cli import Context, pass_context
+from k1ctl.durations import DURATION
+from k1ctl.hookspecs import hookimpl
+from k1ctl.output import emit_json, json_option, put
+from k1ctl.queue.names import PRIORITIES
+
+
+@click.command()
+@click.argument("target", required=False)
+@click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")
+@click.option("--artifact", metavar="ID|PATH", default="", help="What to send (default: the newest build).")
+@click.option("--build", "build_first", is_flag=True, help="Build the target first.")
+@click.option("--wait", "take_up", metavar="RUN", help="Take up an upload that goes on without its caller.")
+@click.option("--wait-limit", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75.")
+@click.option("--priority", type=click.Choice(tuple(PRIORITIES)), default="normal", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check the image and say what would be sent where.")
+@json_option
+@pass_context
+def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: bool, **options: Any) -> int:
+    """Send a build to the device over the network and report installed, refused or unknown.
+
+    The image is checked and fixed before the call stands in line. Once the device takes it, the upload goes on even
+    when this call is killed; --wait RUN takes it up again. Exit codes: 0 installed, 1 refused, 65 wrong image or
+    device, 69 unreachable, 75 still in line, 76 unknown.
+
+    \b
+    Example:
+      k1ctl upload --build
+      k1ctl upload fw --device k1 --artifact 9f3c2a11
+      k1ctl upload --wait 20260103-101500.123-9f3c
+    """
+    from k1ctl_plugins.upload import flow
+
+    workspace, config = context.workspace, context.config
+    if take_up:
+        done = flow.take_up(workspace, config, take_up)
+    else:
+        plan = flow.make_plan(workspace, config, **options)
+        if dry_run:
+            facts = plan.document()
+            emit_json(facts) if as_json else put(f"would send {facts['image']} to {plan.device['name']}")
+            return 0
+        done = flow.upload(workspace, config, plan)
+    if as_json:
+        emit_json(done)
+    else:
+        put(f"{done['outcome']}: {done['message']}")
+    return 0
+
+
+@hookimpl
+def k1ctl_command() -> click.Command:
+    return upload

@@ -1,0 +1,51 @@
+"""The flash worker's plain lines as a progress bar."""
+
+from __future__ import annotations
+
+import time
+
+from k1ctl.process.view import View
+from k1ctl.units import format_size
+
+_STAGES = {
+    "guard": "waiting for the device",
+    "probe": "asking the device who it is",
+    "invite": "inviting the device",
+    "transfer": "sending",
+    "verify": "asking the device what became of it",
+    "restart": "waiting for the device to come back",
+}
+
+
+class FlashView(View):
+    """Shows stages and progress of a flash on one live line."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self._rest, self._since = device, b"", 0.0
+
+    def output(self, fd: int, data: bytes) -> None:
+        """Read what the worker printed instead of passing it through."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            self._line(line.decode("utf-8", "replace"))
+
+    def _line(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "stage":
+            self._since = time.monotonic()
+            self.live.update(f"{self.device}: {_STAGES.get(rest, rest)}")
+        elif word == "progress" and len(rest.split()) == 2 and rest.replace(" ", "").isdigit():
+            sent, total = map(int, rest.split())
+            self._bar(sent, total)
+        elif line.startswith("waiting:"):
+            self.live.update(f"{self.device}: {line}")
+
+    def _bar(self, sent: int, total: int) -> None:
+        share = sent / total if total else 1.0
+        seconds = max(time.monotonic() - self._since, 1e-6)
+        bar = "#" * round(share * 24)
+        speed = f"{format_size(sent / seconds)}/s"
+        text = f"{self.device}: [{bar.ljust(24)}] {share:4.0%}  {format_size(sent)} of {format_size(total)}  {speed}"
+        self.live.update(text, key=("progress", int(share * 4)))
