@@ -11,8 +11,8 @@ from k1ctl.errors import ConfigError
 from k1ctl.files import flock
 
 _NETWORK = (
-    "nfs nfs3 nfs4 cifs smb2 smb3 smbfs afpfs webdav davfs fuse.davfs2 fuse.sshfs sshfs osxfuse.sshfs macfuse.sshfs afs",
-    "ceph fuse.ceph glusterfs fuse.glusterfs lustre gpfs beegfs ncpfs fuse.s3fs fuse.rclone",
+    "nfs nfs3 nfs4 cifs smb2 smb3 smbfs afpfs webdav davfs fuse.davfs2 fuse.sshfs sshfs osxfuse.sshfs macfuse.sshfs",
+    "afs ceph fuse.ceph glusterfs fuse.glusterfs lustre gpfs beegfs ncpfs fuse.s3fs fuse.rclone",
 )
 NETWORK = frozenset(" ".join(_NETWORK).split(" "))
 

@@ -1,0 +1,188 @@
+"""Add a worktree: one at a time in a repository, and all or nothing.
+
+What a call is about to make stands in an intent file before it makes it. Whoever holds the repository's lock and finds
+one knows that its writer is dead: git keeps the lock open as long as it works, also when its caller was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k1ctl.errors import ConfigError, K1ctlError, UsageError
+from k1ctl.files import open_locked, read_bytes, read_json, write_json
+from k1ctl_plugins.worktree.gitcalls import GitError, call, output
+from k1ctl_plugins.worktree.listing import Entry, entries
+
+if TYPE_CHECKING:
+    from k1ctl.workspace import Workspace
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+class Plan(NamedTuple):
+    """What is to be made: ``base`` is a commit id; ``made_parent`` whether the folder around ``path`` is new too."""
+
+    name: str
+    path: str
+    branch: str
+    base: str
+    made_parent: bool
+
+
+class RepositoryLock:
+    """Worktrees of a repository are added one at a time: git's own lock on its configuration makes others fail."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.path = os.path.join(workspace.git_dir, "k1ctl", "worktrees.lock")
+
+    def __enter__(self) -> int:
+        fd = open_locked(self.path)
+        assert fd is not None
+        self.fd = fd
+        return fd
+
+    def __exit__(self, *exc: object) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)  # also when a hook of git left a daemon behind
+        os.close(self.fd)
+
+
+def make_plan(workspace: Workspace, name: str, *, branch: str = "", base: str = "", path: str = "") -> Plan:
+    """Check the call and settle what it makes; ``path`` defaults to ``<root>.worktrees/NAME`` beside the root.
+
+    Raises UsageError (names), ConfigError (no git), GitError (unknown base).
+    """
+    if not workspace.git_dir:
+        raise ConfigError(f"{workspace.root} is not a git checkout", hint="worktrees belong to a git repository")
+    if not _NAME.fullmatch(name) or name.endswith((".lock", ".")) or ".." in name:
+        raise UsageError(
+            f"{name!r} is not a worktree name", hint="letters, digits, _ . and -, 100 at most, no dot at either end"
+        )
+    branch = branch or name
+    if call(["check-ref-format", "--branch", branch], workspace.path).returncode or branch.startswith("-"):
+        raise UsageError(f"{branch!r} is not a branch name", hint="git check-ref-format tells the rules")
+    wanted = base or output(["rev-parse", "--verify", "HEAD"], workspace.root).strip()
+    done = call(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}"], workspace.path)
+    if done.returncode:
+        raise GitError(f"there is no commit {base}", hint="name a branch, a tag or a commit; git fetch brings new ones")
+    parent = os.path.join(os.path.dirname(workspace.root), f"{os.path.basename(workspace.root)}.worktrees")
+    full = os.path.abspath(path or os.path.join(parent, name))
+    full = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
+    return Plan(name, full, branch, done.stdout.strip(), not os.path.isdir(os.path.dirname(full)))
+
+
+def check_free(workspace: Workspace, plan: Plan) -> None:
+    """Make sure that neither path nor branch exists. Raises K1ctlError."""
+    for entry in entries(workspace.path):
+        if entry.path == plan.path:
+            gone = "" if os.path.isdir(plan.path) else " (its folder is gone: git worktree repair, or prune)"
+            raise K1ctlError(
+                f"{plan.path} is a worktree already, on {entry.branch or entry.head[:12]}{gone}",
+                hint="choose another name; k1ctl worktree setup, called in it, finishes a set-up that was cut short",
+                code="worktree-exists",
+            )
+    if os.path.lexists(plan.path):
+        raise K1ctlError(f"{plan.path} exists already", hint="choose another name, or --path", code="path-exists")
+    if _commit(workspace, plan.branch):
+        raise K1ctlError(
+            f"there is a branch {plan.branch} already", hint="choose another --branch", code="branch-exists"
+        )
+
+
+def add(workspace: Workspace, plan: Plan) -> bool:
+    """Make branch and worktree; True when a call that was killed had made them and only had not said so.
+
+    Raises K1ctlError; then nothing is left of what this call made.
+    """
+    intent = os.path.join(workspace.git_dir, "k1ctl", "add", f"{plan.name}.json")
+    with RepositoryLock(workspace) as lock:
+        if _recover(workspace, plan, lock):
+            return True
+        check_free(workspace, plan)
+        write_json(intent, plan._asdict(), fsync=True)
+        try:
+            os.makedirs(os.path.dirname(plan.path), exist_ok=True)
+            args = ["worktree", "add", "--quiet", "--no-track", "-b", plan.branch, "--", plan.path, plan.base]
+            output(args, workspace.path, keep=(lock,))
+        except BaseException:
+            undo(workspace, plan, lock)
+            os.unlink(intent)
+            raise
+        os.unlink(intent)
+    return False
+
+
+def _recover(workspace: Workspace, plan: Plan, lock: int) -> bool:
+    """Clear up after calls that were killed; True when one of them had finished this very plan."""
+    folder = os.path.join(workspace.git_dir, "k1ctl", "add")
+    resumed = False
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if not name.endswith(".json") or name.startswith("."):
+            continue
+        old = _plan_of(read_json(os.path.join(folder, name)))
+        if old is not None and not finished(workspace, old):
+            undo(workspace, old, lock)
+        elif old is not None and (old.name, old.path, old.branch) == (plan.name, plan.path, plan.branch):
+            resumed = True
+        os.unlink(os.path.join(folder, name))
+    return resumed
+
+
+def _plan_of(value: Any) -> Plan | None:
+    try:
+        return Plan(**value)
+    except TypeError:
+        return None
+
+
+def finished(workspace: Workspace, plan: Plan) -> bool:
+    """Whether git came to the end: it marks a worktree as locked, "initializing", until the files are there."""
+    entry = _entry(workspace, plan)
+    return entry is not None and os.path.isdir(plan.path) and entry.locked != "initializing"
+
+
+def undo(workspace: Workspace, plan: Plan, lock: int) -> None:
+    """Take away what a call that failed or was killed has made, and nothing that somebody else could have made.
+
+    The branch goes only while it still stands at the plan's commit. Raises K1ctlError when something stays.
+    """
+    if _entry(workspace, plan) is not None:
+        output(["worktree", "remove", "--force", "--force", "--", plan.path], workspace.path, keep=(lock,))
+    _drop_half_entry(workspace, plan)
+    for folder in (plan.path, os.path.dirname(plan.path) if plan.made_parent else ""):
+        try:
+            os.rmdir(folder)  # git makes the folder first; with anything in it, it is not ours
+        except OSError:
+            pass
+    if os.path.isdir(plan.path):
+        raise K1ctlError(
+            f"{plan.path} was left half made and has files in it", hint="look at it, and move it away", code="half-made"
+        )
+    if _commit(workspace, plan.branch) == plan.base:
+        output(["update-ref", "-d", f"refs/heads/{plan.branch}", plan.base], workspace.path, keep=(lock,))
+
+
+def _drop_half_entry(workspace: Workspace, plan: Plan) -> None:
+    """Remove git's record of a worktree that it was killed while writing: `git worktree list` does not show it."""
+    import shutil
+
+    parent = os.path.join(workspace.git_dir, "worktrees")
+    for name in os.listdir(parent) if os.path.isdir(parent) else ():
+        record = os.path.join(parent, name)
+        link = (read_bytes(os.path.join(record, "gitdir")) or b"").decode(errors="surrogateescape").strip()
+        reason = (read_bytes(os.path.join(record, "locked")) or b"").strip()
+        if link == os.path.join(plan.path, ".git") and reason == b"initializing":
+            shutil.rmtree(record)
+            if os.path.isfile(link):
+                os.unlink(link)
+
+
+def _entry(workspace: Workspace, plan: Plan) -> Entry | None:
+    return next((e for e in entries(workspace.path) if e.path == plan.path), None)
+
+
+def _commit(workspace: Workspace, branch: str) -> str:
+    done = call(["rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"], workspace.path)
+    return done.stdout.strip()
