@@ -6,7 +6,7 @@ import re
 
 from k1ctl.builds import BuildReader, BuildResult
 
-_STEP = re.compile(r"(Compiling|Archiving|Indexing|Linking|Building|Generating) (\S+)$")
+_STEP = re.compile(r"(Compiling|Archiving|Indexing|Linking|Building|Generating) (?!in \w+ mode)(\S.*)")
 _SIZE = re.compile(r"(RAM|Flash): +\[[= ]*\] +[\d.]+% \(used (\d{1,18}) bytes from (\d{1,18}) bytes\)")
 _END = re.compile(r"=+ \[(\w+)\] Took (\d{1,9}(?:\.\d{1,6})?) seconds =+")
 _TOOL = re.compile(r" - (\S+) @ (\S+)")
