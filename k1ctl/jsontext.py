@@ -53,6 +53,9 @@ def loads(text: str) -> Any:
         value, end = _json.make_scanner(_Context)(text, 0)
     except StopIteration as stop:
         raise ValueError(f"not JSON at character {stop.value}") from None
+    except SystemError:
+        # The C coder takes its error class from json.decoder and raises nothing at all when that is not imported.
+        raise ValueError("not JSON") from None
     if end != len(text):
         raise ValueError(f"more than one JSON document: text after character {end}")
     return value

@@ -17,7 +17,7 @@ from k1ctl.device import guard, ota
 from k1ctl.device.http import get_json
 from k1ctl.device.probe import Probe, check_identity, probe
 from k1ctl.device.stop import StopRequest
-from k1ctl.errors import K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
+from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.output import clean
 from k1ctl.units import rfc3339
@@ -81,9 +81,10 @@ class Flash:
             code = exc.exit_code
             self._end(word, exc.code, exc.message, code, exc.hint)
         except Exception as exc:
-            sending = self.record["stage"] in ("transfer", "verify")
-            code = OutcomeUnknownError.exit_code if sending else 70
-            self._end("unknown" if sending else "failed", "bug", f"{type(exc).__name__}: {exc}", code)
+            stage = self.record["stage"]  # in `restart` the device has said OK, whatever went wrong after that
+            word = {"transfer": "unknown", "verify": "unknown", "restart": "installed"}.get(stage, "failed")
+            code = EXIT.get(word, 70)
+            self._end(word, "bug", f"{type(exc).__name__}: {exc}", code)
             self._trace(exc)
         return code
 

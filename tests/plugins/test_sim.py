@@ -1,0 +1,101 @@
+"""`k1ctl sim` runs a device that other commands can use, and knows whether it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from k1ctl.device.ota import send
+from k1ctl.device.probe import check_identity, probe
+from tests.kit import Project, finish, wait_until
+
+
+@pytest.fixture
+def project(workspace: Project) -> Iterator[Project]:
+    yield workspace
+    workspace.run("sim", "stop")
+
+
+def test_start_status_stop(project: Project) -> None:
+    """It starts, tells how to configure it, is found by status, takes a flash, and stops."""
+    assert project.run("sim", "status").exit_code == 1
+    started = project.run("sim", "start", "--json").assert_ok().json
+    assert started["started"] is True
+    project.configure(started["toml"])
+    from k1ctl.config import load
+
+    device = load(project.facts(), {}).named("devices", "k1")
+    check_identity(probe(device), device)
+    image = b"\xe9" + bytes(5000)
+    assert send("127.0.0.1", device["ota_port"], image).outcome == "installed"
+    status = project.run("sim", "status", "--json").assert_ok().json
+    assert status["running"] and [f["outcome"] for f in status["flashes"]] == ["installed"]
+    assert (project.ops / "device" / "sim-k1" / "image.bin").read_bytes() == image
+    assert project.run("sim", "stop", "--json").assert_ok().json["stopped"] is True
+    assert project.run("sim", "status", "--json").json["running"] is False
+    assert project.run("sim", "stop", "--json").assert_ok().json["stopped"] is False
+
+
+def test_start_is_idempotent(project: Project) -> None:
+    """A second start leaves the first one as it is and says so; also when both come at once."""
+    both = [project.popen("sim", "start", "--json") for _ in range(3)]
+    said = [process.communicate()[0] for process in both]
+    assert [finish(process) for process in both] == [0, 0, 0]
+    assert sum('"started":true' in text for text in said) == 1
+    again = project.run("sim", "start").assert_ok()
+    assert "was running already" in again.stderr
+    assert tomllib.loads(again.stdout)["devices"]["k1"]["host"] == "127.0.0.1"
+
+
+def test_names_are_separate(project: Project) -> None:
+    """Two names are two devices."""
+    ports = {project.run("sim", "start", "--name", name, "--json").json["ota_port"] for name in ("k1", "k2")}
+    assert len(ports) == 2
+    project.run("sim", "stop", "--name", "k2").assert_ok()
+    project.run("sim", "status", "--name", "k1").assert_ok()
+
+
+def test_a_killed_one_counts_as_stopped(project: Project) -> None:
+    """After kill -9 it does not run, whatever its state file says, and can be started again."""
+    pid = project.run("sim", "start", "--json").json["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: project.run("sim", "status").exit_code == 1)
+    assert project.run("sim", "start", "--json").assert_ok().json["started"] is True
+
+
+def test_a_wiped_folder_is_taken_up_again(project: Project) -> None:
+    """After `git clean` in the root it is still found, and can be stopped."""
+    pid = project.run("sim", "start", "--json").json["pid"]
+    shutil.rmtree(project.ops)
+    wait_until(lambda: project.run("sim", "status", "--json").json.get("pid") == pid)
+    assert project.run("sim", "stop", "--json").json["stopped"] is True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--fault", "nonsense"], ["--pace", "fast"], ["--reboot", "soon"], ["--name", "../x"], ["--ota-port", "x"]],
+)
+def test_wrong_options(workspace: Project, options: list[str]) -> None:
+    """A wrong option is a usage error, and nothing is started."""
+    workspace.run("sim", "start", *options).assert_fails(2)
+    assert not (workspace.ops / "device").exists()
+
+
+def test_dry_run_starts_nothing(workspace: Project) -> None:
+    """--dry-run checks the options and starts nothing."""
+    workspace.run("sim", "start", "--dry-run", "--fault", "eof").assert_ok()
+    assert not (workspace.ops / "device").exists()
+    assert workspace.run("sim", "stop", "--dry-run", "--json").assert_ok().json["stopped"] is False
+
+
+def test_a_port_in_use_is_told(project: Project, tmp_path: Path) -> None:
+    """A port that somebody else has is a clear error."""
+    port = project.run("sim", "start", "--json").json["ota_port"]
+    failed = project.run("sim", "start", "--name", "k2", "--ota-port", str(port))
+    failed.assert_fails(1, "in use")

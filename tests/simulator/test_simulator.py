@@ -1,0 +1,170 @@
+"""The simulated device behaves like the firmware it stands for, and keeps a true record."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.device.http import RateLimited, get_json
+from k1ctl.device.ota import send
+from k1ctl.errors import UnreachableError, UsageError
+from k1ctl.simulator.faults import Fault, Faults, parse
+from k1ctl.testing import SimulatedDevice
+from tests.kit import wait_until
+
+IMAGE = b"\xe9" + bytes(99_999)
+SHAPES = {
+    "/api/health": {
+        "status", "uptime_ms", "fps", "cpu_percent", "memory_free_kb", "memory_total_kb", "connected", "wifi",
+    },
+    "/api/device/info": {"device", "uptime_ms", "ip", "mac", "build"},
+    "/api/device/performance": {
+        "fps", "frame_time_us", "render_avg_us", "quantize_avg_us", "rmt_wait_avg_us", "rmt_tx_avg_us", "cpu_percent",
+        "memory_percent", "memory_free_kb", "memory_total_kb", "beat_queue_depth", "beat_queue_capacity",
+        "beat_overflows_total", "fps_history",
+    },
+}  # fmt: skip
+ALIASES = {"/api/device-info": "/api/device/info", "/api/device-performance": "/api/device/performance"}
+
+
+def get(device: SimulatedDevice, path: str) -> Any:
+    return get_json("127.0.0.1", device.http_port, path, 5)
+
+
+def raw(device: SimulatedDevice, path: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", device.http_port)) as link:
+        link.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        data = b""
+        while piece := link.recv(4096):
+            data += piece
+    return data
+
+
+@pytest.mark.parametrize("path", [*SHAPES, *ALIASES])
+def test_field_names(tmp_path: Path, path: str) -> None:
+    """Each endpoint has exactly the firmware's fields."""
+    with SimulatedDevice(tmp_path) as device:
+        answer = get(device, path)
+    assert set(answer) == SHAPES[ALIASES.get(path, path)]
+    assert len(answer.get("fps_history", [0] * 16)) == 16
+
+
+def test_rate_limits_are_per_route_for_all_clients(tmp_path: Path) -> None:
+    """The second asker of a route within its window gets a 429 with the two headers; other routes answer."""
+    with SimulatedDevice(tmp_path) as device:
+        get(device, "/api/device/info")
+        with pytest.raises(RateLimited) as caught:
+            get(device, "/api/device/info")
+        assert 0 < caught.value.wait_seconds <= 1
+        get(device, "/api/device-info")
+        get(device, "/api/health")
+        refused = raw(device, "/api/device/info")
+    assert b"\r\nX-RateLimit-Window: 1000\r\n" in refused
+    assert b"\r\nX-RateLimit-NextAllowedMs: " in refused
+    assert b'"error":"rate_limited"' in refused and b'"status":429' in refused
+
+
+@pytest.mark.parametrize("path", ["/", "/api/version", "/api/info", "/api/device/logs"])
+def test_what_the_firmware_does_not_have(tmp_path: Path, path: str) -> None:
+    """Unknown routes are 404 with the firmware's body."""
+    with SimulatedDevice(tmp_path) as device:
+        assert raw(device, path).startswith(b"HTTP/1.1 404 ") and raw(device, path).endswith(b'{"error":"Not found"}')
+
+
+def test_a_flash_restarts_it(tmp_path: Path) -> None:
+    """After an installed update it is away for a moment and comes back with a new uptime."""
+    with SimulatedDevice(tmp_path, reboot_seconds=0.2) as device:
+        wait_until(lambda: device.device.uptime_ms() > 300)
+        before = get(device, "/api/health")["uptime_ms"]
+        assert send("127.0.0.1", device.ota_port, IMAGE).outcome == "installed"
+        with pytest.raises(UnreachableError):
+            get(device, "/api/health")
+        wait_until(lambda: device.device.answering)
+        assert get(device, "/api/health")["uptime_ms"] < before
+
+
+def test_the_record_is_true(tmp_path: Path) -> None:
+    """Every flash is recorded with its times, digest and ending; the bytes are in a file and outlive the device."""
+    with SimulatedDevice(tmp_path, "refuse:1") as device:
+        started = time.monotonic()
+        send("127.0.0.1", device.ota_port, IMAGE)
+        send("127.0.0.1", device.ota_port, IMAGE)
+        ended = time.monotonic()
+        first, second = device.flashes()
+    assert (first["outcome"], first["why"], second["outcome"]) == ("not-installed", "refuse", "installed")
+    assert started <= first["start"] <= first["end"] <= second["start"] <= second["end"] <= ended
+    assert second["sha256"] == hashlib.sha256(IMAGE).hexdigest()
+    assert (tmp_path / "image.bin").read_bytes() == IMAGE
+    with SimulatedDevice(tmp_path) as device:
+        assert device.image() == IMAGE and len(device.flashes()) == 2
+
+
+def test_a_wrong_md5_is_refused(tmp_path: Path) -> None:
+    """Bytes that do not fit the announced MD5 are not installed."""
+    with SimulatedDevice(tmp_path) as device, socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            port = listener.getsockname()[1]
+            udp.sendto(b"0 %d 10 %s\n" % (port, b"0" * 32), ("127.0.0.1", device.ota_port))
+            link, _ = listener.accept()
+        with link:
+            link.sendall(b"\xe9" + bytes(9))
+            said = b""
+            while piece := link.recv(100):
+                said += piece
+        assert said == b"10ERROR[7]: MD5 Check Failed"
+        assert device.image() is None
+
+
+def test_invitations_during_an_update_are_ignored(tmp_path: Path) -> None:
+    """A second uploader's invitation during an update changes nothing, and is counted."""
+
+    def intrude(sent: int, total: int) -> None:
+        if sent == total:
+            for _ in range(3):
+                udp.sendto(b"0 9 10 " + b"0" * 32, ("127.0.0.1", device.ota_port))
+
+    with SimulatedDevice(tmp_path, "stall=0.2") as device, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        assert send("127.0.0.1", device.ota_port, IMAGE, progress=intrude).outcome == "installed"
+        assert [f["ignored_invitations"] for f in device.flashes()] == [3]
+
+
+@pytest.mark.parametrize("datagram", [b"", b"\xff\xfe", b"0 x y z", b"7 1 2 3", b"0 1 2", b"200 a b"])
+def test_foreign_datagrams_are_ignored(tmp_path: Path, datagram: bytes) -> None:
+    """What is no invitation is dropped, and the next real one works."""
+    with SimulatedDevice(tmp_path) as device:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(datagram, ("127.0.0.1", device.ota_port))
+        assert send("127.0.0.1", device.ota_port, IMAGE).outcome == "installed"
+
+
+def test_a_pace_is_kept(tmp_path: Path) -> None:
+    """A paced device never takes bytes faster than told."""
+    with SimulatedDevice(tmp_path, "pace=200000") as device:
+        done = send("127.0.0.1", device.ota_port, IMAGE)
+        assert done.outcome == "installed"
+        assert done.transfer_seconds >= len(IMAGE) / 200_000 * 0.98
+
+
+def test_faults_are_written_and_limited() -> None:
+    """A fault has a value or none, and may be limited to the first flashes."""
+    assert parse("lost-ok:1") == Fault("lost-ok", 0.0, 1)
+    assert parse("cut=0.5") == Fault("cut", 0.5, None)
+    assert parse("pace=100k").value == 102_400
+    faults = Faults(["drop=2:1", "eof:2"])
+    assert (faults.value("drop", 1), faults.value("drop", 2)) == (2, None)
+    assert [faults.ending(n) for n in (1, 2, 3)] == ["eof", "eof", ""]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nothing", "cut", "cut=2", "cut=x", "lost-ok=1", "drop=1:x", "drop=1:", "pace=fast"]
+)
+def test_wrong_faults_are_refused(text: str) -> None:
+    """What is no fault is a usage error that lists the faults."""
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert "lost-ok" in caught.value.hint
