@@ -113,8 +113,10 @@ class Supervisor:
         self.tell("created", run=self.run.id, folder=self.run.folder, apart=self.error_log != self.log)
         try:
             ending = self._stand_in_line() or self._work()
-        except K1ctlError as exc:
-            ending = Ending(exc.exit_code, "k1ctl", exc.code, exc.message, error=exc.document()["error"])
+        except Exception as exc:  # whatever it is, the lease is given back and the record says what happened
+            error = _known(exc)
+            ending = Ending(error.exit_code, "k1ctl", error.code, error.message, hint=error.hint)
+            ending.error = error.document()["error"]
         finally:
             self._release()
         self._finish(ending)
@@ -297,11 +299,15 @@ def supervise(
         os._exit(code)
 
 
-def _fail(exc: BaseException, status: int) -> int:
-    """Hand a failure over to the front end, which prints it."""
+def _known(exc: BaseException) -> K1ctlError:
     from k1ctl.failure import known_error
 
-    error = known_error(exc, sys.argv[1:])
+    return known_error(exc, sys.argv[1:])
+
+
+def _fail(exc: BaseException, status: int) -> int:
+    """Hand a failure from before the run had a record over to the front end, which prints it."""
+    error = _known(exc)
     line = dumps({"state": "failed", "error": error.document()["error"]}) + "\n"
     try:
         os.write(status, line.encode())

@@ -159,8 +159,8 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
 
     def after(run: Run, ending: Ending) -> dict[str, Any]:
         done = outcome(run)
-        fields = {k: done.get(k) for k in ("outcome", "code", "message", "bytes", "transfer_seconds")}
-        events.emit(workspace, "upload.finished", run=run.id, **plan.document(), **fields)
+        fields = {k: done.get(k) for k in ("outcome", "code", "message", "transfer_seconds")}
+        events.emit(workspace, "upload.finished", run=run.id, **{**plan.document(), **fields})
         raise_unless_installed(done)
         return done
 

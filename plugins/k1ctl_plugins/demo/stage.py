@@ -1,0 +1,120 @@
+"""Where the demo plays: a repository of its own, its configuration, the simulated device."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from k1ctl.errors import K1ctlError, NotFoundError
+from k1ctl.output import say
+from k1ctl.workspace import cache_dir
+
+_FOREIGN = ("CONDUCTOR_", "K1CTL_", "GIT_", "PLATFORMIO_")
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "k1ctl demo",
+    "GIT_AUTHOR_EMAIL": "demo@localhost",
+    "GIT_COMMITTER_NAME": "k1ctl demo",
+    "GIT_COMMITTER_EMAIL": "demo@localhost",
+}
+
+
+class Stage:
+    """A temporary repository with a firmware, ``ops/`` and a running simulated device; gone again at the end.
+
+    ``folder`` holds all of it; ``root`` is the repository. Nothing outside is touched but the tool cache.
+    """
+
+    def __init__(self, *, keep: bool, pace: str) -> None:
+        self.keep, self.pace = keep, pace
+        self.folder = Path(tempfile.mkdtemp(prefix="k1ctl-demo-"))
+        self.root = self.folder / "repository"
+        self.environ = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+        self.environ |= _IDENTITY
+        self.environ["K1CTL_HOST_DIR"] = str(self.folder / "host")
+        self.environ["K1CTL_CACHE_DIR"] = cache_dir()
+        self.device: dict[str, Any] = {}
+
+    def __enter__(self) -> Stage:
+        try:
+            self._check_tools()
+            self._make_repository()
+            self._make_device()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if (self.root / "ops").is_dir():
+            self.k1ctl(["sim", "stop", "--json"], check=False)
+        if not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def ops(self) -> Path:
+        return self.root / "ops"
+
+    def k1ctl(self, args: list[str], *, cwd: Path | None = None, check: bool = True) -> Any:
+        """Run a k1ctl command as a user would and return its JSON. Raises K1ctlError with its last words."""
+        argv = [sys.executable, "-m", "k1ctl", *args]
+        done = subprocess.run(argv, cwd=cwd or self.root, env=self.environ, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise K1ctlError(f"k1ctl {' '.join(args)} ended with {done.returncode}: {_last_words(done.stderr)}")
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return {}
+
+    def _check_tools(self) -> None:
+        for tool, package in (("git", "git"), ("gcc", "gcc"), ("g++", "g++")):
+            if shutil.which(tool) is None:
+                raise NotFoundError(f"the demo needs {tool}", hint=f"install {package}")
+        from k1ctl.platformio.locate import find_pio
+
+        try:
+            find_pio()
+        except NotFoundError:
+            say("installing PlatformIO, once")
+            argv = [sys.executable, "-m", "k1ctl", "tools", "install"]
+            if subprocess.run(argv, env=self.environ, check=False).returncode:
+                raise K1ctlError("PlatformIO could not be installed", hint="k1ctl tools install says why") from None
+
+    def _make_repository(self) -> None:
+        from k1ctl.platformio import HOST_PLATFORM
+
+        template = Path(__file__).parent / "firmware"
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(template, self.root / "firmware", ignore=ignore)
+        shutil.copytree(HOST_PLATFORM, self.root / "firmware" / "platform", ignore=ignore)
+        (self.root / ".gitignore").write_text(".pio/\n", encoding="utf-8")
+        for args in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "A small firmware"]):
+            self.git(*args)
+        self.k1ctl(["init", "--json"])
+
+    def git(self, *args: str) -> None:
+        """Run git in the repository. Raises K1ctlError."""
+        argv = ["git", "-c", "commit.gpgsign=false", *args]
+        done = subprocess.run(argv, cwd=self.root, env=self.environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise K1ctlError(f"git {args[0]} failed: {_last_words(done.stderr)}")
+
+    def _make_device(self) -> None:
+        self.device = self.k1ctl(["sim", "start", "--name", "k1", "--pace", self.pace, "--json"])
+        lines = ["", "[devices.k1]"]
+        for key in ("host", "mac", "identity", "ota_port", "http_port"):
+            value = self.device[key]
+            lines.append(f"{key} = {json.dumps(value)}")
+        with (self.ops / "k1ctl.toml").open("a", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+
+
+def _last_words(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["no word why"])[-1]
