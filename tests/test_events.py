@@ -1,0 +1,73 @@
+"""The record of decisions: whole lines, in order, never in the way of the work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k1ctl.events import emit, parse, read
+from k1ctl.files import LINE_LIMIT
+from k1ctl.units import rfc3339
+from k1ctl.workspace import Workspace
+from tests.kit import Project, processes
+
+WRITER = """
+import sys, threading
+from k1ctl.events import emit
+from k1ctl.workspace import Workspace
+def work(name):
+    w = Workspace(sys.argv[1], sys.argv[1], name)
+    for n in range(30):
+        emit(w, "test.written", number=n, text="x" * (n * 211 % 6000))
+team = [threading.Thread(target=work, args=(f"{sys.argv[2]}-{t}",)) for t in range(10)]
+[t.start() for t in team]; [t.join() for t in team]
+"""
+
+
+def test_a_hundred_writers_tear_no_event(workspace: Project) -> None:
+    """100 writers in 10 processes: every event is there, whole, in its writer's order, short enough to be atomic."""
+    codes = processes([[sys.executable, "-c", WRITER, str(workspace.root), str(p)] for p in range(10)])
+    assert codes == [0] * 10
+    lines = [line for f in sorted((workspace.ops / "events").iterdir()) for line in f.read_text().splitlines()]
+    assert all(len(line) < LINE_LIMIT for line in lines)
+    seen: dict[str, list[int]] = {}
+    for line in lines:
+        event = json.loads(line)
+        seen.setdefault(event["workspace"], []).append(event["number"])
+    assert len(seen) == 100
+    assert all(numbers == list(range(30)) for numbers in seen.values())
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.text(max_size=9000) | st.lists(st.integers(), max_size=2000)))
+def test_any_fields_fit_one_line(fields: dict[str, Any]) -> None:
+    """Fields of any length end up in one whole line, cut and marked as cut when they have to be."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        emit(Workspace(folder, folder, "w"), "test.long", **fields)
+        (event,) = read(f"{folder}/ops/events")
+    assert event["event"] == "test.long"
+    assert event.get("cut") or {k: event[k] for k in fields} == fields
+
+
+def test_reading_starts_at_a_time_and_passes_over_torn_lines(workspace: Project) -> None:
+    """`since` is a lower bound over files and lines; a line cut by a full disk is left out."""
+    day, now = "2026-01-01", rfc3339()
+    workspace.write(f"ops/events/{day}.jsonl", f'{{"at":"{day}T23:59:59.999Z","event":"a"}}\n{{"at":"2026-0\n')
+    workspace.write("ops/events/2026-01-02.jsonl", '{"at":"2026-01-02T00:00:00.000Z","event":"b"}\n[1]\n')
+    folder = str(workspace.ops / "events")
+    assert [e["event"] for e in read(folder)] == ["a", "b"]
+    assert [e["event"] for e in read(folder, since="2026-01-02")] == ["b"]
+    assert list(read(folder, since=now)) == []
+    assert list(read(str(workspace.ops / "missing"))) == []
+    assert parse("[1]") is None
+
+
+def test_an_event_that_cannot_be_written_fails_nobody(workspace: Project) -> None:
+    """A file in the place of the events folder: the event is lost, the work goes on."""
+    workspace.write("ops/events", "in the way")
+    emit(workspace.facts(), "test.lost")
