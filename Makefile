@@ -8,7 +8,7 @@ JOBS   ?= 2
 ARGS   ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help test lint check demo soak bench tools system clean
+.PHONY: help test lint check demo soak bench docs tools system clean
 
 help:
 	@echo "make test    set up everything, check the style and types, run the suite"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   the suite only (ARGS='tests/plugins -k init')"
 	@echo "make soak    the long kill storms"
 	@echo "make bench   the measurements against peers"
+	@echo "make docs    write the hook and command references anew"
 	@echo "make clean   remove what the other targets made here"
 
 test: system tools lint check
@@ -49,6 +50,9 @@ soak: $(STAMP) tools
 bench: $(STAMP) system tools
 	@set -e; for program in bench/bench_*.py; do [ -e "$$program" ] || continue; \
 	  echo "== $$program"; $(BIN)/python "$$program" $(ARGS); done
+
+docs: $(STAMP)
+	@$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
