@@ -121,14 +121,12 @@ def _setting(table: Place, key: str, setting: Setting, chosen: dict[Place, Any])
 def toml_value(setting: Setting, value: Any) -> str:
     """A value as TOML, durations and sizes as people write them."""
     if setting.kind == "duration":
-        return dumps(_with_unit(value, (("h", 3600), ("m", 60), ("s", 1), ("ms", 0.001))))
-    if setting.kind == "size" and value:
-        return dumps(_with_unit(value, (("G", _GIB), ("M", 1 << 20), ("k", 1 << 10), ("", 1))))
+        whole = round(value * 1000)
+        return dumps(_with_unit(whole, (("h", 3600000), ("m", 60000), ("s", 1000), ("ms", 1)), "0s"))
+    if setting.kind == "size":
+        return dumps(_with_unit(value, (("G", _GIB), ("M", 1 << 20), ("k", 1 << 10), ("", 1)), 0))
     return dumps(value).replace('","', '", "')
 
 
-def _with_unit(value: float, units: tuple[tuple[str, float], ...]) -> str:
-    for unit, size in units:
-        if value and value % size == 0:
-            return f"{value / size:.0f}{unit}"
-    return f"{value:g}{units[-2][0]}" if value else "0s"
+def _with_unit(value: int, units: tuple[tuple[str, int], ...], nothing: str | int) -> str | int:
+    return next((f"{value // size}{unit}" for unit, size in units if value % size == 0), "") if value else nothing

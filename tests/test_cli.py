@@ -1,0 +1,98 @@
+"""The way in: help, exit codes, and a stdout that nobody reads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from k1ctl.cli import cli
+from k1ctl.errors import EXIT_CODES
+from k1ctl.plugins import Plugins
+from tests.kit import Project
+
+CALLS = [["-m", "k1ctl"], [os.path.join(os.path.dirname(sys.executable), "k1ctl")]]
+
+
+def test_help_names_commands_and_exit_codes(workspace: Project) -> None:
+    """--help lists every command with a line, and the table of exit codes."""
+    told = workspace.run("--help").assert_ok().stdout
+    for name in Plugins().targets:
+        assert f"\n  {name} " in told
+    for code in EXIT_CODES:
+        assert f"\n  {code} " in told
+
+
+def commands(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
+    found = [(path, command)]
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            found += commands(child, f"{path} {name}")
+    return found
+
+
+ALL = [pair for name in sorted(Plugins().targets) for pair in commands(Plugins().command(name), name)]
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[path for path, _ in ALL])
+def test_every_command_has_help_with_an_example(path: str, command: click.Command) -> None:
+    """Each command and subcommand says what it does and shows a call of itself."""
+    text = command.help or ""
+    assert text.strip()
+    assert "k1ctl" in text
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["module", "script"])
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["config", "show"], ["config", "show", "--json"]])
+def test_a_reader_that_went_away_is_no_failure(call: list[str], args: list[str], workspace: Project) -> None:
+    """A closed pipe on stdout: exit 0 and not a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, *call, *args] if call[0] == "-m" else [*call, *args]
+    workspace.run("init")
+    done = subprocess.run(argv, cwd=workspace.root, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("args", ["--help", "--version", "config show"])
+def test_a_full_disk_behind_stdout_is_told(args: str, workspace: Project) -> None:
+    """What cannot be printed is a failure with an exit code of ours, not Python's 120, and no traceback."""
+    with open("/dev/full", "w") as full:
+        argv = [sys.executable, "-m", "k1ctl", *args.split()]
+        done = subprocess.run(argv, cwd=workspace.root, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode in (1, 78)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_bug(workspace: Project) -> None:
+    """Started with stdout closed (`>&-`), a command still ends with its own exit code."""
+    script = f'"{sys.executable}" -m k1ctl config path >&-'
+    assert subprocess.run(["sh", "-c", script], cwd=workspace.root).returncode == 0
+
+
+def test_outside_a_repository_help_works_and_commands_say_why(
+    workspace: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No repository: exit 78 with a hint, also as JSON; --help needs none."""
+    nowhere = tmp_path_factory.mktemp("nowhere")
+    workspace.run("--help", cwd=nowhere).assert_ok()
+    workspace.run("config", "show", cwd=nowhere).assert_fails(78, "not inside a git repository", "--root")
+    error = workspace.run("config", "show", "--json", cwd=nowhere).assert_fails(78).json["error"]
+    assert error["code"] == "bad-configuration"
+    workspace.run("--root", workspace.root, "config", "path", cwd=nowhere).assert_ok()
+
+
+def test_a_wrong_option_is_usage(workspace: Project) -> None:
+    """Exit 2, one line and where to look."""
+    outcome = workspace.run("config", "show", "--nonsense").assert_fails(2, "--nonsense", "config show --help")
+    assert len(outcome.stderr.splitlines()) == 2
+
+
+def test_the_group_is_importable_without_a_plugin() -> None:
+    """Importing the command line loads no command."""
+    assert cli.name == "cli"

@@ -1,0 +1,138 @@
+"""Starting a command costs what importing click costs: what may be imported is held by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from k1ctl.discovery import entry_points
+from k1ctl.plugins import Plugins
+from tests.kit import REPOSITORY, Project
+
+HEAVY = {
+    "asyncio",
+    "concurrent.futures",
+    "email",
+    "hashlib",
+    "http.client",
+    "importlib.metadata",
+    "json",
+    "logging",
+    "multiprocessing",
+    "pathlib",
+    "pexpect",
+    "psutil",
+    "requests",
+    "rich",
+    "serial",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "tomllib",
+    "urllib.request",
+    "xml",
+}
+COMMANDS = sorted(entry_points())
+
+
+def imported(*args: str, cwd: Path) -> set[str]:
+    """The modules that ``k1ctl ARGS`` has loaded when it ends, beyond those of `import click` itself."""
+    code = (
+        "import click, sys, os\n"
+        "before = set(sys.modules)\n"
+        "sys.argv = ['k1ctl', *sys.argv[1:]]\n"
+        "from k1ctl.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.stdout.flush()\n"
+        "os.write(1, b'\\0' + '\\n'.join(set(sys.modules) - before).encode())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True)
+    assert "\0" in done.stdout, done.stderr
+    return set(done.stdout.rpartition("\0")[2].split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_imports_itself_and_nothing_heavy(name: str, workspace: Project) -> None:
+    """`k1ctl NAME --help` loads exactly one plugin package, and nothing that costs."""
+    modules = imported(name, "--help", cwd=workspace.root)
+    assert not modules & HEAVY
+    assert {m.split(".")[1] for m in modules if m.startswith("k1ctl_plugins.")} == {name}
+
+
+def test_a_quick_command_stays_light_to_its_end(workspace: Project) -> None:
+    """`queue list --json`, run through with root and configuration, still imports nothing heavy."""
+    workspace.run("init").assert_ok()
+    workspace.run("config", "get", "ota.attempts").assert_ok()  # the file is parsed once and kept
+    modules = imported("queue", "list", "--json", cwd=workspace.root)
+    assert not modules & HEAVY
+
+
+def test_the_version_needs_no_click() -> None:
+    """`k1ctl --version` answers before anything is imported."""
+    code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["False"]
+
+
+def test_entry_points_are_the_commands() -> None:
+    """Entry-point name, command name and module name are the same, and every plugin folder has its entry point."""
+    plugins = Plugins()
+    assert {n: plugins.command(n).name for n in plugins.targets} == {n: n for n in plugins.targets}
+    assert {n: t for n, t in plugins.targets.items() if t.startswith("k1ctl_plugins.")} == {
+        n: f"k1ctl_plugins.{n}" for n in COMMANDS
+    }
+    folder = REPOSITORY / "plugins" / "k1ctl_plugins"
+    there = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - {"__init__"}
+    assert there == set(COMMANDS)
+
+
+def test_no_built_in_plugin_is_broken() -> None:
+    """A broadcast loads them all."""
+    plugins = Plugins()
+    plugins.load_all()
+    assert plugins.broken == {}
+
+
+@pytest.fixture
+def broken_plugin(tmp_path: Path) -> dict[str, str | None]:
+    """An environment with a third-party distribution whose module cannot be imported."""
+    info = tmp_path / "site" / "k1ctl_bad-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: k1ctl-bad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[k1ctl.plugins]\nbad = k1ctl_bad\n")
+    (tmp_path / "site" / "k1ctl_bad.py").write_text("import no_such_module_at_all\n")
+    return {"PYTHONPATH": str(tmp_path / "site")}
+
+
+def test_a_broken_third_party_plugin_fails_alone(workspace: Project, broken_plugin: dict[str, str | None]) -> None:
+    """It is named with its cause in --help, exits 1 in one line when called, and leaves the others working."""
+    told = workspace.run("--help", env=broken_plugin).assert_ok().stdout
+    assert "bad" in told
+    assert "no_such_module_at_all" in " ".join(told.split())
+    workspace.run("bad", env=broken_plugin).assert_fails(1, "plugin bad (k1ctl_bad)", "no_such_module_at_all")
+    workspace.run("config", "path", env=broken_plugin).assert_ok()
+
+
+def test_a_set_up_goes_on_without_a_broken_plugin(workspace: Project, broken_plugin: dict[str, str | None]) -> None:
+    """A broadcast names the broken plugin and calls the rest."""
+    outcome = workspace.run("worktree", "setup", "--dry-run", env=broken_plugin).assert_ok()
+    assert "plugin bad is left out" in outcome.stderr
+
+
+@pytest.mark.skipif(not os.path.exists(os.path.join(os.path.dirname(sys.executable), "k1ctl")), reason="needs k1ctl")
+def test_the_console_script_is_the_same_command(workspace: Project) -> None:
+    """What pip installs answers as `python -m k1ctl` does, and an unknown command ends with 2 and a near match."""
+    script = os.path.join(os.path.dirname(sys.executable), "k1ctl")
+    done = subprocess.run([script, "config", "path", "--json"], cwd=workspace.root, capture_output=True, text=True)
+    assert json.loads(done.stdout)["file"] == str(workspace.config_file)
+    done = subprocess.run([script, "confg"], cwd=workspace.root, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Did you mean 'config'" in done.stderr
