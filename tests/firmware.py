@@ -32,7 +32,7 @@ def source(marker: str) -> str:
 def files(marker: str = "base", **options: str) -> dict[str, str | bytes]:
     """The files of a repository with such a firmware."""
     return {
-        ".gitignore": ".pio\nops/\n",
+        ".gitignore": ".pio\n",
         "firmware/platformio.ini": ini(**options),
         "firmware/src/main.c": source(marker),
     }

@@ -1,10 +1,10 @@
 """The environment that pio gets: nothing inherited that moves or mixes its files, nothing that makes it wait.
 
-**A build folder of k1ctl's own** (``.pio/k1ctl/build``). SCons trusts its signature database for what an object was
-built from. That database lies in the object cache where one is configured, and its name carries pio's Python; so a
-pio called with another cache or by another Python in the same build folder leaves objects the first one believes to
-be its own, and exit 0 comes with old firmware. Two pio in one build folder at once also mix their objects. With a
-folder of its own k1ctl's build depends on nobody's habits. Fetched libraries (``.pio/libdeps``) stay common.
+**A build folder of k1ctl's own** (``.pio/k1ctl/build``). Two pio in one build folder at once mix their objects, and
+somebody may run pio by hand. Also, SCons trusts its signature database for what an object was built from; the
+database's name carries pio's Python, and it lies in the object cache where one is configured. Two pio with different
+databases in one build folder take each other's objects for their own: exit 0 with old firmware. Fetched libraries
+(``.pio/libdeps``) stay common. An object cache is replaced by one in the worktree for the same reason.
 
 **A platforms folder per worktree** for ``platform = symlink://...``: PlatformIO records such a link once per core
 folder, with the first worktree's path, and all other worktrees then build with that one's scripts.

@@ -38,9 +38,10 @@ class PlatformioKind(BuildKind):
         check_folders(request.project, request.workspace.path)
         folder, stamp = build_folder(request.project), os.path.join(own_folder(request.project), "pio")
         pio = os.path.realpath(command.argv[0])
-        if read_bytes(stamp) != pio.encode():
+        maker = f"{pio}\n{os.path.realpath(os.path.join(os.path.dirname(pio), 'python'))}\n"
+        if read_bytes(stamp) != maker.encode():
             _remove(folder)
-            write_atomic(stamp, pio)
+            write_atomic(stamp, maker)
         elif request.clean:
             _remove(os.path.join(folder, command.variant))
 

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from k1ctl.builds import BuildRequest, SourceState, fitting
+from tests.kit import Project
+
+
+def state(project: Project) -> dict[str, object]:
+    return SourceState(str(project.root), str(project.root / "firmware")).document()
+
+
+def test_the_commit_and_whether_the_project_differs_from_it(workspace: Project) -> None:
+    """Changes and new files of the project make it dirty; the rest of the tree and .pio do not."""
+    workspace.write("firmware/a.c", "1")
+    commit = workspace.commit()
+    assert state(workspace) == {"commit": commit, "dirty": False}
+    workspace.write("elsewhere/b", "1")
+    workspace.write("firmware/.pio/x", "1")
+    assert state(workspace) == {"commit": commit, "dirty": False}
+    new = workspace.write("firmware/b.c", "1")
+    assert state(workspace) == {"commit": commit, "dirty": True}
+    new.unlink()
+    workspace.write("firmware/a.c", "2")
+    assert state(workspace) == {"commit": commit, "dirty": True}
+
+
+def test_outside_a_repository_the_state_is_unknown(workspace: Project) -> None:
+    """No commit is invented."""
+    assert SourceState("/", "/").document() == {"commit": "", "dirty": None}
+
+
+def test_kept_lines_fit_their_limit() -> None:
+    """Lines are kept from the first on, as long as their JSON fits."""
+    assert fitting(["abc", "defg", "h"], 12) == ["abc"]
+    assert fitting(["é" * 100], 100) == []
+
+
+def test_a_request_knows_its_project_folder(workspace: Project) -> None:
+    """The target's path is taken from the worktree, not from the root or the current folder."""
+    from k1ctl.config import load
+
+    workspace.configure('[targets.fw]\npath = "sub/firmware"\n')
+    tree = workspace.add_worktree("a")
+    facts = workspace.facts(tree)
+    assert BuildRequest(facts, load(facts), "fw").project == str(tree / "sub/firmware")
