@@ -24,7 +24,8 @@ def hooks() -> str:
         "# Hooks",
         "A plugin is a Python module that a distribution names in the entry-point group `k1ctl.plugins`; the entry "
         "point's name is the name of its command. It implements hooks with `k1ctl.hookspecs.hookimpl`, taking any "
-        "subset of the arguments. A plugin that cannot be loaded is named in `k1ctl --help`, fails alone and disturbs nobody.",
+        "subset of the arguments. A plugin that cannot be loaded is named in `k1ctl --help`, fails alone and "
+        "disturbs nobody.",
         '```toml\n[project.entry-points."k1ctl.plugins"]\nhello = "k1ctl_hello"\n```',
     ]
     for name, function in vars(hookspecs).items():
