@@ -29,6 +29,8 @@ class Name:
         self.state, self.priority, self.seq, self.pid = head[0], int(head[1:]), int(seq), int(pid)
         self.key = "" if key == "-" else key
         self.needs = {r: int(n) for r, _, n in (part.rpartition("=") for part in needs.split(","))}
+        if self.pid < 2 or min(self.needs.values()) < 1:  # a foreign file must not free slots or have groups signalled
+            raise ValueError(file)
 
     def with_state(self, state: str) -> str:
         return state + self.file[1:]
@@ -76,7 +78,7 @@ def parse_needs(words: Sequence[str]) -> dict[str, int]:
     for word in words:
         resource, equals, count = word.partition("=")
         check_resource(resource)
-        if equals and not (count.isdigit() and 0 < int(count) < 10000):
+        if equals and not (count.isascii() and count.isdigit() and 0 < int(count) < 10000):
             raise UsageError(f"{word!r}: after = stands the number of slots, 1 or more")
         if resource in needs:
             raise UsageError(f"{resource} is named twice; write {resource}=2 for two slots")
