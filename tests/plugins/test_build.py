@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,9 @@ def test_loading_the_plugin_imports_nothing_heavy(workspace: Project, module: st
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_folders_with_spaces_build_the_same_bytes(make_workspace: Callable[..., Project], project: Project) -> None:
+    """Where a worktree lies changes nothing in its image."""
+    spaced = prepare(make_workspace("a repo, spaced"))
+    assert build(spaced)["artifact"]["id"] == build(project)["artifact"]["id"]

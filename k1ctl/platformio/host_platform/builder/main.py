@@ -57,7 +57,13 @@ else:
     )
 env.Append(
     # Paths are mapped so that equal sources give equal bytes in every worktree; Apple's debug entries carry times.
-    CCFLAGS=["-Os", *([] if APPLE else ["-g"]), "-Wall", "-ffunction-sections", "-ffile-prefix-map=$PROJECT_DIR=."],
+    CCFLAGS=[
+        "-Os",
+        *([] if APPLE else ["-g"]),
+        "-Wall",
+        "-ffunction-sections",
+        f"-ffile-prefix-map={env.subst('$PROJECT_DIR')}=.",
+    ],
     LINKFLAGS=["-Wl,-dead_strip" if APPLE else "-Wl,--gc-sections"],
     BUILDERS={"Image": Builder(action=env.VerboseAction(pack, "Building $TARGET"), suffix=".bin")},
 )
