@@ -252,9 +252,11 @@ class _Transfer:
                 self._read()
                 return self._said_or_cut(exc.strerror or str(exc))
             self._read()
+            if self.sent == total:
+                break  # what was said in this very moment is the answer to all of it
             if self.text and self.text != b"O":
                 return False
-            if self.closed and self.sent < total:
+            if self.closed:
                 return self._said_or_cut("the device closed the connection")
         return True
 

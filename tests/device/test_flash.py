@@ -180,7 +180,7 @@ def test_kill_in_mid_transfer(tmp_path: Path) -> None:
         wait_until(device.flashes)
         assert device.image() is None
         again = Job(tmp_path / "again", device.settings())
-        assert again.run()[0] == 0
+        assert again.run()[0] == 0, (again.outcome, device.flashes())
 
 
 def test_term_in_mid_transfer(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError, UnreachableError
 from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import big_image, ota_device, take
+from tests.kit import wait_until
 
 IMAGE = big_image()
 QUICK = Limits(invitations=10, invitation_interval=0.05, connect=0.3, idle=0.5, attempt=20.0)
@@ -279,3 +280,15 @@ def _listening() -> list[int]:
     import psutil
 
     return [c.laddr.port for c in psutil.Process(os.getpid()).net_connections("tcp4") if c.status == psutil.CONN_LISTEN]
+
+
+def test_an_answer_in_the_moment_of_the_last_byte(tmp_path: Path) -> None:
+    """The final OK counts also when it is there before the sender has looked again, as with small images."""
+
+    def linger(sent: int, total: int) -> None:
+        if sent == total:
+            wait_until(device.flashes)
+            threading.Event().wait(0.1)
+
+    with SimulatedDevice(tmp_path) as device:
+        assert send("127.0.0.1", device.ota_port, IMAGE[:2000], limits=QUICK, progress=linger).outcome == "installed"
