@@ -1,0 +1,522 @@
+"""`k1ctl worktree`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.errors import K1ctlError
+from k1ctl.setup import SetupStep, StepReport
+from k1ctl_plugins.worktree import adding, links, prepare, tools
+from k1ctl_plugins.worktree.listing import parse
+from tests.kit import Outcome, Project, finish, needs
+
+SECRET = "TOKEN=hunter2\n"
+
+
+def steps(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """The steps of a set-up report by name, of one that failed too."""
+    document = outcome.json
+    report = document.get("error", document)
+    return {step["name"]: step for step in report["steps"]}
+
+
+@pytest.fixture
+def project(make_workspace: Callable[..., Project]) -> Project:
+    """A repository with a worktree `oslo`, ignored .env files in its root, and a firmware folder."""
+    made = make_workspace(
+        files={
+            ".gitignore": ".env\n.env.*\n.pio\nnode_modules\n",
+            "firmware/platformio.ini": "[platformio]\n",
+            "web/package.json": '{"name":"web","version":"1.0.0"}',
+        },
+        worktrees=["oslo"],
+    )
+    made.write(".env", SECRET)
+    made.write("web/.env.local", SECRET)
+    made.write("node_modules/x/.env", SECRET)
+    return made
+
+
+# -- setup -----------------------------------------------------------------------------------------------------------
+
+
+def test_env_files_arrive_private_and_unprinted(project: Project) -> None:
+    """Ignored .env files are copied to the same place with 0600, none from ignored folders, and never shown."""
+    tree = project.worktree("oslo")
+    outcome = project.run("worktree", "setup", "--json", cwd=tree).assert_ok()
+    assert steps(outcome)["env"]["details"]["copied"] == [".env", "web/.env.local"]
+    for name in (".env", "web/.env.local"):
+        assert (tree / name).read_text() == SECRET
+        assert (tree / name).stat().st_mode & 0o777 == 0o600
+    assert not (tree / "node_modules").exists()
+    said = outcome.stdout + outcome.stderr + json.dumps(project.events())
+    assert "hunter2" not in said
+
+
+def test_a_second_set_up_changes_nothing(project: Project) -> None:
+    """Idempotent: what is there stays, also when it differs from the root's."""
+    tree = project.worktree("oslo")
+    project.run("worktree", "setup", cwd=tree).assert_ok()
+    (tree / ".env").write_text("MINE=1\n")
+    outcome = project.run("worktree", "setup", "--json", cwd=tree).assert_ok()
+    assert steps(outcome)["env"]["status"] == "unchanged"
+    assert (tree / ".env").read_text() == "MINE=1\n"
+    assert {e["event"] for e in project.events()} == {"worktree.setup"}
+
+
+def test_what_git_would_commit_is_not_copied(project: Project) -> None:
+    """A worktree whose branch does not ignore .env does not get one; nor does a folder it does not have."""
+    tree = project.worktree("oslo")
+    (tree / ".gitignore").write_text(".pio\n.env.*\n")
+    (tree / "web" / "package.json").unlink()
+    (tree / "web").rmdir()
+    outcome = project.run("worktree", "setup", "--json", cwd=tree).assert_ok()
+    assert [s["file"] for s in steps(outcome)["env"]["details"]["skipped"]] == [".env", "web/.env.local"]
+    assert not (tree / ".env").exists()
+
+
+def test_a_dry_run_tells_and_changes_nothing(project: Project) -> None:
+    """Every step says what it would do; no file, no link, no event is touched."""
+    tree = project.worktree("oslo")
+    (tree / "firmware" / ".pio").symlink_to(project.root)
+    outcome = project.run("worktree", "setup", "--dry-run", "--json", cwd=tree).assert_ok()
+    found = steps(outcome)
+    assert (found["env"]["status"], found["links"]["status"]) == ("planned", "planned")
+    assert not (tree / ".env").exists()
+    assert (tree / "firmware" / ".pio").is_symlink()
+    assert project.events() == []
+
+
+@pytest.mark.parametrize("where", ["firmware/.pio", "web/node_modules", "node_modules"])
+def test_a_link_out_of_the_tree_goes_and_its_target_stays(where: str, project: Project) -> None:
+    """The link is removed, never what it leads to; a dangling one too."""
+    tree = project.worktree("oslo")
+    target = project.write("shared/keep", "x").parent
+    (tree / where).symlink_to(target, target_is_directory=True)
+    outcome = project.run("worktree", "setup", "--json", cwd=tree).assert_ok()
+    assert steps(outcome)["links"]["details"]["links"] == [{"path": where, "target": str(target)}]
+    assert not (tree / where).is_symlink()
+    assert (target / "keep").read_text() == "x"
+    (tree / where).symlink_to("/nowhere/at/all")
+    project.run("worktree", "setup", cwd=tree).assert_ok()
+    assert not (tree / where).is_symlink()
+
+
+def test_without_unlinking_a_link_is_refused(project: Project) -> None:
+    """--no-unlink: exit 1 naming the step and the link, the others are done."""
+    tree = project.worktree("oslo")
+    (tree / "firmware" / ".pio").symlink_to(project.root)
+    outcome = project.run("worktree", "setup", "--no-unlink", "--json", cwd=tree).assert_fails(1, "firmware/.pio")
+    found = steps(outcome)
+    assert outcome.json["error"]["failed"] == ["links"]
+    assert found["links"]["details"]["error"]["code"] == "link-leaves-worktree"
+    assert found["env"]["status"] == "done"
+    assert (tree / "firmware" / ".pio").is_symlink()
+
+
+def test_links_inside_the_tree_are_left_alone(project: Project) -> None:
+    """Only what leaves the worktree is taken away; a project folder that leaves it is refused, not removed."""
+    tree = project.worktree("oslo")
+    (tree / "cache").mkdir()
+    (tree / "firmware" / ".pio").symlink_to("../cache")
+    (tree / "web" / "node_modules").mkdir()
+    assert links.leaving(str(tree), ["", "firmware", "web"]) == []
+    (tree / "elsewhere").symlink_to(project.root)
+    with pytest.raises(K1ctlError, match="elsewhere"):
+        links.leaving(str(tree), ["elsewhere"])
+
+
+def test_linked_parts_of_pio_are_found(project: Project) -> None:
+    """A real .pio with a shared build folder in it is as bad as a shared .pio."""
+    tree = project.worktree("oslo")
+    (tree / "firmware" / ".pio").mkdir()
+    (tree / "firmware" / ".pio" / "build").symlink_to(project.root)
+    assert [link.path for link in links.leaving(str(tree), ["firmware"])] == ["firmware/.pio/build"]
+
+
+def test_tools_are_found_when_path_is_poor(project: Project) -> None:
+    """With a PATH that has nothing, git and gcc are still found, by absolute path."""
+    found = steps(project.run("worktree", "setup", "--json", env={"PATH": "/nonexistent"}).assert_ok())
+    for name in ("git", "gcc"):
+        assert os.path.isabs(found["tools"]["details"]["tools"][name])
+
+
+def test_the_newest_node_of_nvm_is_found(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions are compared as numbers, and npm's own folder comes first in its PATH."""
+    for version in ("v9.1.0", "v20.3.0", "v20.11.1"):
+        folder = Path(environment["HOME"]) / ".nvm" / "versions" / "node" / version / "bin"
+        folder.mkdir(parents=True)
+        (folder / "npm-test-tool").write_text("#!/bin/sh\n")
+        (folder / "npm-test-tool").chmod(0o755)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found = tools.find("npm-test-tool")
+    assert "v20.11.1" in found
+    assert tools.path_for(found).split(os.pathsep)[0] == os.path.dirname(found)
+    assert tools.find("no-such-tool-at-all") == ""
+
+
+LOCKED = {
+    "name": "web",
+    "version": "1.0.0",
+    "lockfileVersion": 3,
+    "requires": True,
+    "packages": {
+        "": {"name": "web", "version": "1.0.0", "dependencies": {"lib": "file:lib"}},
+        "lib": {"version": "1.0.0"},
+        "node_modules/lib": {"resolved": "lib", "link": True},
+    },
+}
+
+
+@pytest.fixture
+def web(project: Project) -> Path:
+    """The folder of a web project with a lock file, in the worktree; its one dependency lies beside it."""
+    tree = project.worktree("oslo")
+    project.write("web/lib/package.json", '{"name":"lib","version":"1.0.0"}', within=tree)
+    manifest = {"name": "web", "version": "1.0.0", "dependencies": {"lib": "file:lib"}}
+    project.write("web/package.json", json.dumps(manifest), within=tree)
+    project.write("web/package-lock.json", json.dumps(LOCKED), within=tree)
+    project.commit(cwd=tree)
+    return tree / "web"
+
+
+@needs("npm")
+def test_npm_ci_runs_once_for_a_lock_file(web: Path, project: Project) -> None:
+    """Installed, then up to date, then again when the lock file changed or the installation was cut short."""
+    tree = web.parent
+    first = steps(project.run("worktree", "setup", "--json", cwd=tree).assert_ok())
+    assert first["npm:web"]["status"] == "done"
+    assert (web / "node_modules" / "lib" / "package.json").exists()
+    assert steps(project.run("worktree", "setup", "--json", cwd=tree))["npm:web"]["status"] == "unchanged"
+    (web / "package-lock.json").write_text(json.dumps(LOCKED, indent=1))
+    assert steps(project.run("worktree", "setup", "--json", cwd=tree))["npm:web"]["status"] == "done"
+    (web / "node_modules" / ".k1ctl-lock").unlink()
+    plan = steps(project.run("worktree", "setup", "--json", "--dry-run", cwd=tree))
+    assert plan["npm:web"]["status"] == "planned"
+
+
+@needs("npm")
+def test_npm_never_empties_another_trees_modules(web: Path, project: Project) -> None:
+    """node_modules linked to the root's: the link goes first, so the root keeps its packages."""
+    kept = project.write("web/node_modules/pkg/index.js", "x")
+    (web / "node_modules").symlink_to(kept.parent.parent, target_is_directory=True)
+    project.run("worktree", "setup", cwd=web.parent).assert_ok()
+    assert kept.exists()
+    assert not (web / "node_modules").is_symlink()
+    assert (web / "node_modules" / "lib").exists()
+
+
+@needs("npm")
+def test_a_failed_step_fails_alone(web: Path, project: Project) -> None:
+    """npm refuses a lock file that does not fit: exit 1 names the step and npm's own words, .env is copied."""
+    (web / "package-lock.json").write_text('{"lockfileVersion": 3, "packages": {}}')
+    outcome = project.run("worktree", "setup", "--json", cwd=web.parent).assert_fails(1, "npm:web")
+    found = steps(outcome)
+    assert found["npm:web"]["details"]["error"]["code"] == "npm-failed"
+    assert found["npm:web"]["details"]["error"]["log"]
+    assert found["env"]["status"] == "done"
+    assert project.events("worktree.setup")[-1]["failed"] == ["npm:web"]
+
+
+def test_npm_can_be_switched_off(web: Path, project: Project) -> None:
+    """worktree.npm = false leaves lock files alone."""
+    found = steps(project.run("worktree", "setup", "--json", cwd=web.parent, env={"K1CTL_WORKTREE_NPM": "no"}))
+    assert "npm:web" not in found
+
+
+def test_steps_wait_for_what_they_need() -> None:
+    """Order follows needs; a failed step takes its dependents along and nobody else; a circle still ends."""
+
+    def good() -> StepReport:
+        return StepReport(True, "done")
+
+    def bad() -> StepReport:
+        raise OSError("odd")
+
+    order = [
+        SetupStep("late", good, needs=("early",)),
+        SetupStep("early", bad),
+        SetupStep("later", good, needs=("late",)),
+        SetupStep("alone", good, needs=("unknown",)),
+        SetupStep("a", good, needs=("b",)),
+        SetupStep("b", good, needs=("a",)),
+    ]
+    results = {r.name: r.status for r in prepare.run_steps(order)}
+    expected = {"early": "failed", "late": "skipped", "later": "skipped", "alone": "done", "a": "done", "b": "done"}
+    assert results == expected
+
+
+PLUGIN = """
+import click
+from k1ctl.hookspecs import hookimpl
+from k1ctl.setup import SetupStep, StepReport
+@click.command("extra")
+def extra(): pass
+@hookimpl
+def k1ctl_command(): return extra
+@hookimpl
+def k1ctl_setup_steps(workspace, config):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("return [SetupStep('submodules', lambda: StepReport(True, workspace.name))]", "done"),
+        ("raise RuntimeError('odd')", "failed"),
+    ],
+)
+def test_a_third_party_adds_steps(body: str, status: str, project: Project, tmp_path: Path) -> None:
+    """A plugin's steps are run with the others; one that breaks is a failed step with its name."""
+    info = tmp_path / "site" / "k1ctl_extra-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: k1ctl-extra\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[k1ctl.plugins]\nextra = k1ctl_extra\n")
+    (tmp_path / "site" / "k1ctl_extra.py").write_text(PLUGIN.format(body=body))
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    outcome = project.run("worktree", "setup", "--json", cwd=project.worktree("oslo"), env=env)
+    assert outcome.exit_code == (status == "failed")
+    name = "submodules" if status == "done" else "extra"
+    assert steps(outcome)[name]["status"] == status
+    assert steps(outcome)["env"]["status"] == "done"
+
+
+def test_two_set_ups_of_one_worktree_take_turns(project: Project) -> None:
+    """The second waits, says so, and finds everything done."""
+    facts = project.facts(project.worktree("oslo"))
+    with prepare.SetupLock(facts):
+        waiting = project.popen("worktree", "setup", "--json", cwd=project.worktree("oslo"))
+        assert waiting.stderr is not None
+        assert "another set-up" in waiting.stderr.readline()
+    assert finish(waiting) == 0
+
+
+# -- add -------------------------------------------------------------------------------------------------------------
+
+
+def admin_folders(project: Project) -> set[str]:
+    folder = project.root / ".git" / "worktrees"
+    return set(os.listdir(folder)) if folder.exists() else set()
+
+
+def test_add_makes_branch_worktree_and_set_up(project: Project) -> None:
+    """A new branch at the base, without an upstream, beside the root, set up, and told on stdout."""
+    outcome = project.run("worktree", "add", "kyoto", "--json").assert_ok().json
+    tree = project.worktree("kyoto")
+    assert outcome["path"] == str(tree)
+    assert outcome["base"] == project.git("rev-parse", "HEAD") == project.git("rev-parse", "kyoto")
+    assert (tree / ".env").read_text() == SECRET
+    assert outcome["setup"]["ok"]
+    assert [e["event"] for e in project.events()] == ["worktree.added", "worktree.setup"]
+    assert project.run("worktree", "add", "lima", "--no-setup").assert_ok().stdout == f"{project.worktree('lima')}\n"
+
+
+def test_add_takes_branch_base_and_path(project: Project, tmp_path: Path) -> None:
+    """All three can be chosen; a remote's branch as base sets no upstream."""
+    first = project.git("rev-parse", "HEAD")
+    project.commit("second")
+    args = ["--branch", "agent/x", "--base", first, "--path", "../deep/er/x", "--no-setup"]
+    project.run("worktree", "add", "x", *args).assert_ok()
+    assert project.git("rev-parse", "HEAD", cwd=tmp_path / "deep" / "er" / "x") == first
+    assert project.git("branch", "--show-current", cwd=tmp_path / "deep" / "er" / "x") == "agent/x"
+    config = (project.root / ".git" / "config").read_text()
+    assert "agent/x" not in config
+
+
+@pytest.mark.parametrize("name", ["../x", "", "-x", ".x", "a b", "a/b", "x.lock", "x.", "a..b", "x" * 101, "ü"])
+def test_names_that_are_none_are_refused(name: str, project: Project) -> None:
+    """Exit 2 before anything is made."""
+    project.run("worktree", "add", "--", name).assert_fails(2, "name")
+    assert admin_folders(project) == {"oslo"}
+
+
+def test_what_exists_is_refused(project: Project) -> None:
+    """A worktree, a branch, a path, a base that is none: each its own sentence, and nothing is made or taken away."""
+    project.git("branch", "taken")
+    project.write("file-in/the-way", "x", within=project.worktree("oslo").parent)
+    project.run("worktree", "add", "oslo").assert_fails(1, "is a worktree already")
+    project.run("worktree", "add", "taken").assert_fails(1, "there is a branch taken already")
+    project.run("worktree", "add", "file-in").assert_fails(1, "exists already")
+    project.run("worktree", "add", "new", "--base", "nowhere").assert_fails(1, "no commit nowhere")
+    project.run("worktree", "add", "new", "--branch", "a..b").assert_fails(2, "not a branch name")
+    assert admin_folders(project) == {"oslo"}
+    assert project.git("branch", "--list", "new") == ""
+    assert not list((project.root / ".git" / "k1ctl").glob("add/*"))
+
+
+def test_a_dry_run_adds_nothing(project: Project) -> None:
+    """It refuses what add would refuse, and makes nothing."""
+    project.run("worktree", "add", "kyoto", "--dry-run", "--json").assert_ok()
+    project.run("worktree", "add", "oslo", "--dry-run").assert_fails(1, "already")
+    assert not project.worktree("kyoto").exists()
+    assert project.git("branch", "--list", "kyoto") == ""
+
+
+def test_a_failed_add_leaves_nothing(project: Project) -> None:
+    """git fails in the middle (a hook refuses): worktree, branch, folders and record are gone, the rest stays."""
+    hook = project.write(".git/hooks/post-checkout", "#!/bin/sh\nexit 3\n")
+    hook.chmod(0o755)
+    project.run("worktree", "add", "kyoto", "--path", "../new/kyoto").assert_fails(1, "git worktree")
+    assert not (project.root.parent / "new").exists()
+    assert project.git("branch", "--list", "kyoto") == ""
+    assert admin_folders(project) == {"oslo"}
+    hook.unlink()
+    project.run("worktree", "add", "kyoto", "--path", "../new/kyoto").assert_ok()
+
+
+def test_many_at_once(project: Project) -> None:
+    """Ten different names all succeed; of five calls for one name exactly one does."""
+    different = [project.popen("worktree", "add", f"n{i}", "--no-setup") for i in range(10)]
+    same = [project.popen("worktree", "add", "same", "--no-setup") for _ in range(5)]
+    assert [finish(p) for p in different] == [0] * 10
+    assert sorted(finish(p) for p in same) == [0, 1, 1, 1, 1]
+    assert admin_folders(project) == {"oslo", "same", *(f"n{i}" for i in range(10))}
+
+
+def test_a_call_from_a_git_hook_works_on_its_own_repository(project: Project) -> None:
+    """GIT_DIR and its kin, which hooks export, do not lead the call astray."""
+    env = {"GIT_DIR": "/nowhere", "GIT_INDEX_FILE": "/nowhere/index", "GIT_WORK_TREE": "/nowhere"}
+    project.run("worktree", "add", "kyoto", env=env).assert_ok()
+
+
+def test_a_killed_add_is_cleared_up_by_the_next(make_workspace: Callable[..., Project]) -> None:
+    """SIGKILL of the call and of git at any moment: after the next add it is whole, and nothing else is left."""
+    project = make_workspace(files={f"src/{i}.c": f"int f{i};\n" for i in range(400)})
+    chance = random.Random(11)
+    for round_ in range(14):
+        name = f"w{round_}"
+        victim = project.popen("worktree", "add", name, "--no-setup", start_new_session=True)
+        time.sleep(chance.uniform(0.05, 0.2))  # the moment is what varies, nothing is waited for
+        try:
+            os.killpg(victim.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        killed = finish(victim) != 0
+        outcome = project.run("worktree", "add", name, "--no-setup")
+        if not killed or outcome.exit_code:  # it had come to its end, and at most did not get to say so
+            outcome.assert_fails(1, "is a worktree already")
+        tree = project.worktree(name)
+        assert project.git("status", "--porcelain", cwd=tree) == ""
+        assert len(list((tree / "src").iterdir())) == 400
+        assert project.git("branch", "--show-current", cwd=tree) == name
+        assert os.listdir(project.root / ".git" / "k1ctl" / "add") == []
+    listed = project.run("worktree", "list", "--json").json
+    assert len(listed) == 15
+    assert not any(w["locked"] or w["prunable"] for w in listed)
+
+
+def test_a_half_made_worktree_is_made_anew(project: Project, tmp_path: Path) -> None:
+    """SIGKILL of k1ctl and git while files are written: the next add takes the half away and makes the whole."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    project.write(".gitattributes", "slow filter=slow\n")
+    project.write("slow", "content\n")
+    project.commit("with a filter")
+    project.git("config", "filter.slow.smudge", f"sh -c 'read x < {gate}; cat'")
+    victim = project.popen("worktree", "add", "kyoto", "--no-setup", start_new_session=True)
+    with gate.open("w"):  # opens once the filter reads
+        os.killpg(victim.pid, signal.SIGKILL)
+        finish(victim)
+    (half,) = [w for w in project.run("worktree", "list", "--json").json if w["name"] == "kyoto"]
+    assert half["locked"] == "initializing"
+    project.git("config", "filter.slow.smudge", "cat")
+    outcome = project.run("worktree", "add", "kyoto", "--no-setup", "--json").assert_ok().json
+    assert not outcome["resumed"]
+    assert (project.worktree("kyoto") / "slow").read_text() == "content\n"
+    assert admin_folders(project) == {"oslo", "kyoto"}
+
+
+def test_git_keeps_the_lock_when_its_caller_is_killed(project: Project, tmp_path: Path) -> None:
+    """Only k1ctl is killed and git works on: the next call waits for git and takes its finished worktree over."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    hook = project.write(".git/hooks/post-checkout", f"#!/bin/sh\nread x < {gate}\n")
+    hook.chmod(0o755)
+    victim = project.popen("worktree", "add", "kyoto", "--no-setup", stderr=subprocess.DEVNULL)
+    with gate.open("w") as opened:  # opens once the hook reads: git is in the middle
+        victim.kill()
+        finish(victim)
+        following = project.popen("worktree", "add", "kyoto", "--no-setup", "--json")
+        opened.write("go\n")
+    assert following.stdout is not None
+    assert json.loads(following.stdout.read())["resumed"]
+    assert finish(following) == 0
+
+
+def test_work_in_a_finished_worktree_is_never_undone(project: Project) -> None:
+    """A leftover intent of a finished worktree with work in it: a call for it takes it over, files untouched."""
+    project.run("worktree", "add", "kyoto", "--no-setup").assert_ok()
+    facts = project.facts()
+    tree = project.worktree("kyoto")
+    (tree / "work").write_text("mine")
+    plan = adding.Plan("kyoto", str(tree), "kyoto", project.git("rev-parse", "kyoto"), False)
+    project.write(".git/k1ctl/add/kyoto.json", json.dumps(plan._asdict()))
+    assert adding.add(facts, plan)
+    assert (tree / "work").read_text() == "mine"
+
+
+def test_a_branch_that_moved_on_is_kept(project: Project) -> None:
+    """Clearing up deletes a branch only while it stands at the commit it was made at."""
+    project.git("branch", "kyoto")
+    base = project.git("rev-parse", "kyoto")
+    project.commit("second")
+    project.git("branch", "-f", "kyoto", "HEAD")
+    plan = adding.Plan("kyoto", str(project.worktree("kyoto")), "kyoto", base, False)
+    with adding.RepositoryLock(project.facts()) as lock:
+        adding.undo(project.facts(), plan, lock)
+        assert project.git("branch", "--list", "kyoto")
+        adding.undo(project.facts(), plan._replace(base=project.git("rev-parse", "HEAD")), lock)
+    assert project.git("branch", "--list", "kyoto") == ""
+
+
+def test_without_a_commit_it_says_so(tmp_path: Path, project: Project) -> None:
+    """An empty repository, and none at all: a clear refusal each."""
+    subprocess.run(["git", "init", "-q", str(tmp_path / "empty")], check=True)
+    outcome = project.run("worktree", "add", "x", cwd=tmp_path / "empty").assert_fails(1)
+    assert len(outcome.stderr.splitlines()) <= 2
+    (tmp_path / "plain").mkdir()
+    project.run("--root", tmp_path / "plain", "worktree", "add", "x", cwd=tmp_path / "plain").assert_fails(78, "git")
+
+
+# -- list ------------------------------------------------------------------------------------------------------------
+
+
+def test_list_tells_what_git_tells(project: Project) -> None:
+    """Main, current, changed, locked and vanished worktrees, whatever git is set to display."""
+    project.git("config", "status.showUntrackedFiles", "no")
+    tree = project.worktree("oslo")
+    project.write("new", "x", within=tree)
+    project.git("worktree", "lock", "--reason", "an agent works here", str(tree))
+    gone = project.add_worktree("gone")
+    subprocess.run(["rm", "-r", str(gone)], check=True)
+    rows = {row["name"]: row for row in project.run("worktree", "list", "--json", cwd=tree).assert_ok().json}
+    assert rows["repo"]["main"]
+    assert not rows["repo"]["current"]
+    assert rows["oslo"]["current"]
+    assert rows["oslo"]["dirty"] is True
+    assert rows["oslo"]["locked"] == "an agent works here"
+    assert rows["oslo"]["branch"] == "oslo"
+    assert rows["gone"]["prunable"]
+    assert rows["gone"]["dirty"] is None
+    lines = project.run("worktree", "list").assert_ok().stdout.splitlines()
+    assert len(lines) == 4
+
+
+def test_porcelain_is_parsed_with_odd_paths() -> None:
+    """NUL-separated blocks; paths with newlines, detached heads, locks without a reason."""
+    text = "worktree /a\nb\0HEAD 1\0branch refs/heads/x/y\0\0worktree /c d\0HEAD 2\0detached\0locked\0\0"
+    first, second = parse(text)
+    assert (first.path, first.branch, first.main, first.locked) == ("/a\nb", "x/y", True, None)
+    assert (second.path, second.branch, second.main, second.locked) == ("/c d", "", False, "")
+    assert parse("") == []
