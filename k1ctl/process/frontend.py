@@ -129,6 +129,8 @@ class FrontEnd:
             self._end(said)
 
     def _end(self, said: dict[str, Any]) -> None:
+        if said.get("recorded"):
+            said = {**said, **(read_json(os.path.join(self.folder, "run.json")) or {})}
         self.ending = Ending(
             said["exit_code"],
             said["by"],

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Before = Callable[[Run, RunSpec], None]
     After = Callable[[Run, Ending], dict[str, Any] | None]
 
+_WORD_LIMIT = 3500  # bytes; PIPE_BUF is at least 512 and 4096 on Linux; macOS takes 16 KiB into an empty pipe
 LEASES = "K1CTL_LEASES"  # environment of a command: the leases it runs under, "NUMBER FOLDER" a line
 
 
@@ -245,7 +246,10 @@ class Supervisor:
                 write_json(self.spec.result, {"run": self.run.id, "folder": self.run.folder, **facts})
             except OSError as exc:
                 self.tell("warning", message=f"{self.spec.result} could not be written: {exc.strerror}")
-        self.tell("ended", hint=ending.hint, result=ending.result, error=ending.error, **facts)
+        last = {"hint": ending.hint, "result": ending.result, "error": ending.error, **facts}
+        if len(dumps(last)) > _WORD_LIMIT:  # a pipe takes no more in one piece; the record has it
+            last.update(result=None, error=None, message=ending.message[:400], hint=ending.hint[:400], recorded=True)
+        self.tell("ended", **last)
         flock(self.log, UN, self.run.log)
 
 

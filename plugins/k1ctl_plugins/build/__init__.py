@@ -7,24 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k1ctl.cli import Context, pass_context
+from k1ctl.durations import DURATION
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import json_option
-from k1ctl.units import parse_duration
+from k1ctl.queue.names import PRIORITIES
 
 if TYPE_CHECKING:
     from k1ctl.builds import BuildKind
-
-
-class Duration(click.ParamType[float]):
-    """10s, 5m, 1h30m, or seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return parse_duration(value)
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
 
 
 @hookimpl
@@ -43,11 +32,11 @@ def k1ctl_build_kinds() -> list[BuildKind]:
 @click.argument("target", required=False)
 @click.option("--env", "variant", default="", metavar="E", help="Environment to build (default: the target's).")
 @click.option("--clean", is_flag=True, help="Remove what earlier builds of this environment left first.")
-@click.option("--wait", type=Duration(), metavar="D", help="Wait in line at most D; then exit 75, the place is kept.")
-@click.option("--timeout", type=Duration(), metavar="D", help="Stop the build after D (default: build.timeout).")
+@click.option("--wait", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75, the place is kept.")
+@click.option("--timeout", type=DURATION, metavar="D", help="Stop the build after D (default: build.timeout).")
 @click.option(
     "--priority",
-    type=click.Choice(["critical", "high", "normal", "low"]),
+    type=click.Choice(tuple(PRIORITIES)),
     default="normal",
     show_default=True,
     help="Who goes first.",
