@@ -66,16 +66,15 @@ def run(context: Context, /, words: tuple[str, ...], **options: Any) -> int:
 
 
 def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """click drops the ``--``; what the caller typed still has it."""
+    """click drops the ``--``; what the caller typed still has it, and may have others as an option's value."""
     import sys
 
-    if "--" not in sys.argv:
-        raise UsageError("no command: write it behind --", hint="k1ctl queue run device:k1 -- ./flash.sh")
-    command = sys.argv[sys.argv.index("--") + 1 :]
-    resources = list(words[: len(words) - len(command)])
-    if not command:
-        raise UsageError("no command: write it behind --", hint="k1ctl queue run device:k1 -- ./flash.sh")
-    return resources, command
+    for i, word in enumerate(sys.argv):
+        command = sys.argv[i + 1 :]
+        at = len(words) - len(command)
+        if word == "--" and command and at >= 0 and list(words[at:]) == command:
+            return list(words[:at]), command
+    raise UsageError("no command: write it behind --", hint="k1ctl queue run device:k1 -- ./flash.sh")
 
 
 def _folder(context: Context) -> str:
