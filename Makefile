@@ -24,7 +24,7 @@ test: system tools lint check
 
 $(STAMP): pyproject.toml scripts/prepare
 	@sh scripts/prepare venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@$(BIN)/python -m pip install -qq --editable '.[test,lint]'
 	@touch $@
 
 system: $(STAMP)

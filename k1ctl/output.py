@@ -67,7 +67,7 @@ def coloured(stream: TextIO) -> bool:
 
 
 def style(text: str, *names: str, stream: TextIO | None = None) -> str:
-    """``text`` in the named styles (bold, dim, red, green, yellow, cyan) if ``stream`` (default stdout) takes colour."""
+    """``text`` in styles (bold, dim, red, green, yellow, cyan) where ``stream`` (default stdout) takes colour."""
     if not coloured(stream or sys.stdout):
         return text
     return f"\x1b[{';'.join(_CODES[n] for n in names)}m{text}\x1b[0m"
