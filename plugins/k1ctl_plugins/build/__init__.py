@@ -14,6 +14,9 @@ from k1ctl.queue.names import PRIORITIES
 
 if TYPE_CHECKING:
     from k1ctl.builds import BuildKind
+    from k1ctl.config import Config
+    from k1ctl.setup import SetupStep
+    from k1ctl.workspace import Workspace
 
 
 @hookimpl
@@ -26,6 +29,13 @@ def k1ctl_build_kinds() -> list[BuildKind]:
     from k1ctl_plugins.build.platformio_kind import PlatformioKind
 
     return [PlatformioKind()]
+
+
+@hookimpl
+def k1ctl_setup_steps(workspace: Workspace, config: Config) -> list[SetupStep]:
+    from k1ctl_plugins.build.platformio_setup import setup_steps
+
+    return setup_steps(workspace, config)
 
 
 @click.command()

@@ -1,0 +1,48 @@
+"""The set-up step that installs a project's packages before builds run at once."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tests import firmware
+from tests.kit import Project
+
+
+def step(project: Project, cwd: Path, *args: str, exit_code: int = 0, **env: str) -> dict[str, Any]:
+    done = project.run("worktree", "setup", "--json", *args, cwd=cwd, env=env)
+    assert done.exit_code == exit_code, str(done)
+    steps = done.json["steps"] if exit_code == 0 else done.json["error"]["steps"]
+    found: dict[str, Any] = next(s for s in steps if s["name"] == "platformio:fw")
+    return found
+
+
+def prepare(project: Project) -> tuple[Path, Path]:
+    firmware.need_pio()
+    for name, content in firmware.files().items():
+        project.write(name, content)
+    project.write("firmware/platformio.ini", firmware.ini() + f"custom_project = {uuid.uuid4().hex}\n")
+    project.commit("firmware")
+    project.configure("[targets.fw]\nkind = 'platformio'\n")
+    return project.add_worktree("a"), project.add_worktree("b")
+
+
+def test_packages_are_installed_once_for_all_worktrees(workspace: Project) -> None:
+    """The first set-up installs, every further one in any worktree finds it done; --dry-run changes nothing."""
+    a, b = prepare(workspace)
+
+    assert step(workspace, a, "--dry-run")["status"] == "planned"
+    assert step(workspace, a)["status"] == "done"
+    assert step(workspace, a)["status"] == "unchanged"
+    assert step(workspace, b)["status"] == "unchanged"
+
+
+def test_a_missing_pio_fails_the_step_alone(workspace: Project) -> None:
+    """Without PlatformIO the set-up says what to install; its other steps are done."""
+    a, _ = prepare(workspace)
+
+    failed = step(workspace, a, exit_code=1, K1CTL_TOOLS_PIO="/nowhere/pio")
+
+    assert failed["status"] == "failed"
+    assert "/nowhere/pio" in failed["summary"]
