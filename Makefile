@@ -24,6 +24,7 @@ test: system tools lint check
 
 $(STAMP): pyproject.toml scripts/prepare
 	@sh scripts/prepare venv $(VENV)
+	@$(BIN)/python -m pip install -qq --upgrade pip  # an old pip writes a console script that imports re: 5 ms a start
 	@$(BIN)/python -m pip install -qq --editable '.[test,lint]'
 	@touch $@
 

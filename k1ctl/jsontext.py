@@ -10,10 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_coder: Any
 try:
     import _json
+
+    _coder = _json
 except ImportError:  # pragma: no cover - other interpreters
-    _json = None  # type: ignore[assignment]
+    _coder = None
 
 
 class _Context:
@@ -34,23 +37,23 @@ def _refuse(value: object) -> Any:
 
 def dumps(value: Any) -> str:
     """One line of JSON without spaces. Raises TypeError or ValueError for what JSON cannot hold (NaN included)."""
-    if _json is None:  # pragma: no cover
+    if _coder is None:  # pragma: no cover
         import json
 
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    encode = _json.make_encoder({}, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False)
+    encode = _coder.make_encoder({}, _refuse, _coder.encode_basestring_ascii, None, ":", ",", False, False, False)
     return "".join(encode(value, 0))
 
 
 def loads(text: str) -> Any:
     """The value that ``text`` holds. Raises ValueError when it is not one JSON document."""
-    if _json is None:  # pragma: no cover
+    if _coder is None:  # pragma: no cover
         import json
 
         return json.loads(text)
     text = text.strip(" \t\r\n")
     try:
-        value, end = _json.make_scanner(_Context)(text, 0)
+        value, end = _coder.make_scanner(_Context)(text, 0)
     except StopIteration as stop:
         raise ValueError(f"not JSON at character {stop.value}") from None
     except SystemError:

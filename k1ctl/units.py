@@ -101,4 +101,4 @@ def parse_rfc3339(text: str) -> float:
 
     whole, _, rest = text.partition(".")
     millis = rest.rstrip("Z") or "0"
-    return timegm(time.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S")) + int(millis) / 10 ** len(millis)
+    return timegm(time.strptime(whole.rstrip("Z"), "%Y-%m-%dT%H:%M:%S")) + int(millis) / 10.0 ** len(millis)
