@@ -177,10 +177,12 @@ class Ticket:
         while ahead and not line.alive(ahead[-1]):
             ahead.pop()
         self.watch = ahead[-1:] or [h for h in holders if not line.survivors or line.alive(h)]
-        near = len(ahead) <= max(self.slots(r) for r in needs)
-        self.net = NEAR_NET if (ahead and near) or line.survivors else NET
+        behind = max(1, len(ahead) - max(self.slots(r) for r in needs) + 1)
+        self.net = min(NET, NEAR_NET * behind**2) if ahead else NET  # several stopped ones ahead delay us by seconds
+        if self._stalled is not None:
+            self.net = NEAR_NET
         if line.survivors and not ahead:
-            self.watch = []  # the kernel does not tell when a group that holds no lock ends
+            self.watch, self.net = [], NEAR_NET  # the kernel does not tell when a group that holds no lock ends
         return False
 
     def _free(self, running: list[Name]) -> tuple[dict[str, int], list[Name]]:
