@@ -49,11 +49,7 @@ soak: $(STAMP) tools
 	@$(PYTEST) -m soak --timeout 3600 $(ARGS)
 
 bench: $(STAMP) system tools
-	@set -e; for program in bench/bench_*.py; do [ -e "$$program" ] || continue; \
-	  echo "== $$program"; $(BIN)/python "$$program" $(ARGS); done
-
-docs: $(STAMP)
-	@$(BIN)/python docs/generate.py
+	@set -e; for program in $$(grep -l __main__ bench/*.py); do echo "== $$program"; $(BIN)/python "$$program" $(ARGS); done
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
