@@ -25,7 +25,8 @@ class SetupStep(NamedTuple):
 
     ``run`` does it and reports; it is idempotent, and raises K1ctlError when it cannot be done. ``plan`` (for
     ``--dry-run``) says what ``run`` would do and changes nothing; None when that cannot be told beforehand.
-    ``needs`` names the steps that must have succeeded before; all others run although one fails.
+    ``needs`` names the steps that must have succeeded before; all others run although one fails. Built in are
+    ``tools``, ``links``, ``env`` and ``npm:FOLDER``.
     """
 
     name: str

@@ -1,0 +1,245 @@
+"""`k1ctl worktree add` and `k1ctl worktree list`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from k1ctl_plugins.worktree import adding
+from k1ctl_plugins.worktree.listing import parse
+from tests.kit import Project, finish
+
+SECRET = "TOKEN=hunter2\n"
+
+
+@pytest.fixture
+def project(make_workspace: Callable[..., Project]) -> Project:
+    """A repository with a worktree `oslo` and an ignored .env in its root."""
+    made = make_workspace(files={".gitignore": ".env\n"}, worktrees=["oslo"])
+    made.write(".env", SECRET)
+    return made
+
+
+def admin_folders(project: Project) -> set[str]:
+    folder = project.root / ".git" / "worktrees"
+    return set(os.listdir(folder)) if folder.exists() else set()
+
+
+def test_add_makes_branch_worktree_and_set_up(project: Project) -> None:
+    """A new branch at the base, without an upstream, beside the root, set up, and told on stdout."""
+    outcome = project.run("worktree", "add", "kyoto", "--json").assert_ok().json
+    tree = project.worktree("kyoto")
+    assert outcome["path"] == str(tree)
+    assert outcome["base"] == project.git("rev-parse", "HEAD") == project.git("rev-parse", "kyoto")
+    assert (tree / ".env").read_text() == SECRET
+    assert outcome["setup"]["ok"]
+    assert [e["event"] for e in project.events()] == ["worktree.added", "worktree.setup"]
+    assert project.run("worktree", "add", "lima", "--no-setup").assert_ok().stdout == f"{project.worktree('lima')}\n"
+
+
+def test_add_takes_branch_base_and_path(project: Project, tmp_path: Path) -> None:
+    """All three can be chosen; a remote's branch as base sets no upstream."""
+    first = project.git("rev-parse", "HEAD")
+    project.commit("second")
+    args = ["--branch", "agent/x", "--base", first, "--path", "../deep/er/x", "--no-setup"]
+    project.run("worktree", "add", "x", *args).assert_ok()
+    assert project.git("rev-parse", "HEAD", cwd=tmp_path / "deep" / "er" / "x") == first
+    assert project.git("branch", "--show-current", cwd=tmp_path / "deep" / "er" / "x") == "agent/x"
+    config = (project.root / ".git" / "config").read_text()
+    assert "agent/x" not in config
+
+
+@pytest.mark.parametrize("name", ["../x", "", "-x", ".x", "a b", "a/b", "x.lock", "x.", "a..b", "x" * 101, "ü"])
+def test_names_that_are_none_are_refused(name: str, project: Project) -> None:
+    """Exit 2 before anything is made."""
+    project.run("worktree", "add", "--", name).assert_fails(2, "name")
+    assert admin_folders(project) == {"oslo"}
+
+
+def test_what_exists_is_refused(project: Project) -> None:
+    """A worktree, a branch, a path, a base that is none: each its own sentence, and nothing is made or taken away."""
+    project.git("branch", "taken")
+    project.write("file-in/the-way", "x", within=project.worktree("oslo").parent)
+    project.run("worktree", "add", "oslo").assert_fails(1, "is a worktree already")
+    project.run("worktree", "add", "taken").assert_fails(1, "there is a branch taken already")
+    project.run("worktree", "add", "file-in").assert_fails(1, "exists already")
+    project.run("worktree", "add", "new", "--base", "nowhere").assert_fails(1, "no commit nowhere")
+    project.run("worktree", "add", "new", "--branch", "a..b").assert_fails(2, "not a branch name")
+    assert admin_folders(project) == {"oslo"}
+    assert project.git("branch", "--list", "new") == ""
+    assert not list((project.root / ".git" / "k1ctl").glob("add/*"))
+
+
+def test_a_dry_run_adds_nothing(project: Project) -> None:
+    """It refuses what add would refuse, and makes nothing."""
+    project.run("worktree", "add", "kyoto", "--dry-run", "--json").assert_ok()
+    project.run("worktree", "add", "oslo", "--dry-run").assert_fails(1, "already")
+    assert not project.worktree("kyoto").exists()
+    assert project.git("branch", "--list", "kyoto") == ""
+
+
+def test_a_failed_add_leaves_nothing(project: Project) -> None:
+    """git fails in the middle (a hook refuses): worktree, branch, folders and record are gone, the rest stays."""
+    hook = project.write(".git/hooks/post-checkout", "#!/bin/sh\nexit 3\n")
+    hook.chmod(0o755)
+    project.run("worktree", "add", "kyoto", "--path", "../new/kyoto").assert_fails(1, "git worktree")
+    assert not (project.root.parent / "new").exists()
+    assert project.git("branch", "--list", "kyoto") == ""
+    assert admin_folders(project) == {"oslo"}
+    hook.unlink()
+    project.run("worktree", "add", "kyoto", "--path", "../new/kyoto").assert_ok()
+
+
+def test_many_at_once(project: Project) -> None:
+    """Ten different names all succeed; of five calls for one name exactly one does."""
+    different = [project.popen("worktree", "add", f"n{i}", "--no-setup") for i in range(10)]
+    same = [project.popen("worktree", "add", "same", "--no-setup") for _ in range(5)]
+    assert [finish(p) for p in different] == [0] * 10
+    assert sorted(finish(p) for p in same) == [0, 1, 1, 1, 1]
+    assert admin_folders(project) == {"oslo", "same", *(f"n{i}" for i in range(10))}
+
+
+def test_a_call_from_a_git_hook_works_on_its_own_repository(project: Project) -> None:
+    """GIT_DIR and its kin, which hooks export, do not lead the call astray."""
+    env = {"GIT_DIR": "/nowhere", "GIT_INDEX_FILE": "/nowhere/index", "GIT_WORK_TREE": "/nowhere"}
+    project.run("worktree", "add", "kyoto", env=env).assert_ok()
+
+
+def test_a_killed_add_is_cleared_up_by_the_next(make_workspace: Callable[..., Project]) -> None:
+    """SIGKILL of the call and of git at any moment: after the next add it is whole, and nothing else is left."""
+    project = make_workspace(files={f"src/{i}.c": f"int f{i};\n" for i in range(400)})
+    chance = random.Random(11)
+    for round_ in range(14):
+        name = f"w{round_}"
+        victim = project.popen("worktree", "add", name, "--no-setup", start_new_session=True)
+        time.sleep(chance.uniform(0.05, 0.2))  # the moment is what varies, nothing is waited for
+        try:
+            os.killpg(victim.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        killed = finish(victim) != 0
+        outcome = project.run("worktree", "add", name, "--no-setup")
+        if not killed or outcome.exit_code:  # it had come to its end, and at most did not get to say so
+            outcome.assert_fails(1, "is a worktree already")
+        tree = project.worktree(name)
+        assert project.git("status", "--porcelain", cwd=tree) == ""
+        assert len(list((tree / "src").iterdir())) == 400
+        assert project.git("branch", "--show-current", cwd=tree) == name
+        assert os.listdir(project.root / ".git" / "k1ctl" / "add") == []
+    listed = project.run("worktree", "list", "--json").json
+    assert len(listed) == 15
+    assert not any(w["locked"] or w["prunable"] for w in listed)
+
+
+def test_a_half_made_worktree_is_made_anew(project: Project, tmp_path: Path) -> None:
+    """SIGKILL of k1ctl and git while files are written: the next add takes the half away and makes the whole."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    project.write(".gitattributes", "slow filter=slow\n")
+    project.write("slow", "content\n")
+    project.commit("with a filter")
+    project.git("config", "filter.slow.smudge", f"sh -c 'read x < {gate}; cat'")
+    victim = project.popen("worktree", "add", "kyoto", "--no-setup", start_new_session=True)
+    with gate.open("w"):  # opens once the filter reads
+        os.killpg(victim.pid, signal.SIGKILL)
+        finish(victim)
+    (half,) = [w for w in project.run("worktree", "list", "--json").json if w["name"] == "kyoto"]
+    assert half["locked"] == "initializing"
+    project.git("config", "filter.slow.smudge", "cat")
+    outcome = project.run("worktree", "add", "kyoto", "--no-setup", "--json").assert_ok().json
+    assert not outcome["resumed"]
+    assert (project.worktree("kyoto") / "slow").read_text() == "content\n"
+    assert admin_folders(project) == {"oslo", "kyoto"}
+
+
+def test_git_keeps_the_lock_when_its_caller_is_killed(project: Project, tmp_path: Path) -> None:
+    """Only k1ctl is killed and git works on: the next call waits for git and takes its finished worktree over."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    hook = project.write(".git/hooks/post-checkout", f"#!/bin/sh\nread x < {gate}\n")
+    hook.chmod(0o755)
+    victim = project.popen("worktree", "add", "kyoto", "--no-setup", stderr=subprocess.DEVNULL)
+    with gate.open("w") as opened:  # opens once the hook reads: git is in the middle
+        victim.kill()
+        finish(victim)
+        following = project.popen("worktree", "add", "kyoto", "--no-setup", "--json")
+        opened.write("go\n")
+    assert following.stdout is not None
+    assert json.loads(following.stdout.read())["resumed"]
+    assert finish(following) == 0
+
+
+def test_work_in_a_finished_worktree_is_never_undone(project: Project) -> None:
+    """A leftover intent of a finished worktree with work in it: a call for it takes it over, files untouched."""
+    project.run("worktree", "add", "kyoto", "--no-setup").assert_ok()
+    facts = project.facts()
+    tree = project.worktree("kyoto")
+    (tree / "work").write_text("mine")
+    plan = adding.Plan("kyoto", str(tree), "kyoto", project.git("rev-parse", "kyoto"), False)
+    project.write(".git/k1ctl/add/kyoto.json", json.dumps(plan._asdict()))
+    assert adding.add(facts, plan)
+    assert (tree / "work").read_text() == "mine"
+
+
+def test_a_branch_that_moved_on_is_kept(project: Project) -> None:
+    """Clearing up deletes a branch only while it stands at the commit it was made at."""
+    project.git("branch", "kyoto")
+    base = project.git("rev-parse", "kyoto")
+    project.commit("second")
+    project.git("branch", "-f", "kyoto", "HEAD")
+    plan = adding.Plan("kyoto", str(project.worktree("kyoto")), "kyoto", base, False)
+    with adding.RepositoryLock(project.facts()) as lock:
+        adding.undo(project.facts(), plan, lock)
+        assert project.git("branch", "--list", "kyoto")
+        adding.undo(project.facts(), plan._replace(base=project.git("rev-parse", "HEAD")), lock)
+    assert project.git("branch", "--list", "kyoto") == ""
+
+
+def test_without_a_commit_it_says_so(tmp_path: Path, project: Project) -> None:
+    """An empty repository, and none at all: a clear refusal each."""
+    subprocess.run(["git", "init", "-q", str(tmp_path / "empty")], check=True)
+    outcome = project.run("worktree", "add", "x", cwd=tmp_path / "empty").assert_fails(1)
+    assert len(outcome.stderr.splitlines()) <= 2
+    (tmp_path / "plain").mkdir()
+    project.run("--root", tmp_path / "plain", "worktree", "add", "x", cwd=tmp_path / "plain").assert_fails(78, "git")
+
+
+# -- list ------------------------------------------------------------------------------------------------------------
+
+
+def test_list_tells_what_git_tells(project: Project) -> None:
+    """Main, current, changed, locked and vanished worktrees, whatever git is set to display."""
+    project.git("config", "status.showUntrackedFiles", "no")
+    tree = project.worktree("oslo")
+    project.write("new", "x", within=tree)
+    project.git("worktree", "lock", "--reason", "an agent works here", str(tree))
+    gone = project.add_worktree("gone")
+    subprocess.run(["rm", "-r", str(gone)], check=True)
+    rows = {row["name"]: row for row in project.run("worktree", "list", "--json", cwd=tree).assert_ok().json}
+    assert rows["repo"]["main"]
+    assert not rows["repo"]["current"]
+    assert rows["oslo"]["current"]
+    assert rows["oslo"]["dirty"] is True
+    assert rows["oslo"]["locked"] == "an agent works here"
+    assert rows["oslo"]["branch"] == "oslo"
+    assert rows["gone"]["prunable"]
+    assert rows["gone"]["dirty"] is None
+    lines = project.run("worktree", "list").assert_ok().stdout.splitlines()
+    assert len(lines) == 4
+
+
+def test_porcelain_is_parsed_with_odd_paths() -> None:
+    """NUL-separated blocks; paths with newlines, detached heads, locks without a reason."""
+    text = "worktree /a\nb\0HEAD 1\0branch refs/heads/x/y\0\0worktree /c d\0HEAD 2\0detached\0locked\0\0"
+    first, second = parse(text)
+    assert (first.path, first.branch, first.main, first.locked) == ("/a\nb", "x/y", True, None)
+    assert (second.path, second.branch, second.main, second.locked) == ("/c d", "", False, "")
+    assert parse("") == []
