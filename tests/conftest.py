@@ -8,8 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import kit
+
+# A busy machine is no finding: no property here is about time. CI repeats the same examples each time.
+_SLACK = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("k1ctl", deadline=None, suppress_health_check=_SLACK, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("k1ctl")
 
 
 @pytest.fixture(autouse=True)
