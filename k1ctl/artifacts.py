@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from k1ctl.workspace import Workspace
 
-_ID_LENGTH = 16
+ID_LENGTH = 16  # hex digits
 _PIECE = 1 << 20
 _BUILD_FIELDS = ("workspace", "commit", "dirty", "environment", "run")
 
@@ -60,8 +60,17 @@ class Artifact:
         return {**self.manifest, "path": self.image, "folder": self.folder}
 
 
-def store(workspace: Workspace, target: str, files: Mapping[str, str], manifest: Mapping[str, Any]) -> Artifact:
+def store(
+    workspace: Workspace,
+    target: str,
+    files: Mapping[str, str],
+    manifest: Mapping[str, Any],
+    *,
+    newest: bool = True,
+) -> Artifact:
     """Copy ``files`` {name: path} (the image first) and return the artifact, now the workspace's newest.
+
+    ``newest=False`` is for what this workspace did not build; `find` then goes on naming what it built last.
 
     ``manifest``: ``commit``, ``dirty``, ``environment``, ``tools``, ``seconds``, ``cache_hits``, ``run`` and what else
     is worth keeping; ids, sizes, digests, ``workspace`` and ``at`` are filled in. Bytes that are kept already are not
@@ -78,7 +87,7 @@ def store(workspace: Workspace, target: str, files: Mapping[str, str], manifest:
         os.mkdir(temporary)
         try:
             image = _copy(source, os.path.join(temporary, name))
-            folder = os.path.join(base, image["sha256"][:_ID_LENGTH])
+            folder = os.path.join(base, image["sha256"][:ID_LENGTH])
             kept = _kept(target, folder, image["sha256"])
             if kept is None:
                 kept = _settle(target, temporary, folder, files, {name: image}, facts)
@@ -92,7 +101,8 @@ def store(workspace: Workspace, target: str, files: Mapping[str, str], manifest:
             raise
         build = {"at": facts["at"], **{key: facts.get(key) for key in _BUILD_FIELDS}}
         append_line(os.path.join(kept.folder, "builds.jsonl"), dumps(build))
-        write_json(_latest_file(workspace, target), {"id": kept.id, **build})
+        if newest:
+            write_json(_latest_file(workspace, target), {"id": kept.id, **build})
     return kept
 
 
@@ -110,7 +120,7 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
                 code="no-artifact",
             )
         return found
-    wanted = reference.lower()[:_ID_LENGTH]
+    wanted = reference.lower()[:ID_LENGTH]
     ids = [i for i in _ids(base) if i.startswith(wanted)] if len(wanted) >= 4 else []
     if len(ids) > 1:
         raise UsageError(f"artifact {reference} may be {' or '.join(ids)}", hint="give more digits")
@@ -149,7 +159,7 @@ def _ids(base: str) -> list[str]:
         names = os.listdir(base)
     except FileNotFoundError:
         return []
-    return [n for n in names if len(n) == _ID_LENGTH and all(c in "0123456789abcdef" for c in n)]
+    return [n for n in names if len(n) == ID_LENGTH and all(c in "0123456789abcdef" for c in n)]
 
 
 def _load(target: str, folder: str) -> Artifact | None:

@@ -65,13 +65,18 @@ class Flash:
             "device_mac": "",
         }
         self.percent = 0
-        before = read_json(os.path.join(folder, OUTCOME))
-        if isinstance(before, dict):  # what earlier attempts of this run left, so that a doubt is not forgotten
-            mine = {key: before.get(key) for key in ("outcome", "code", "message", "attempt_at")}
-            self.record["earlier"] = [*before.get("earlier", []), mine]
+        self.before = read_json(os.path.join(folder, OUTCOME))
+        if isinstance(self.before, dict):  # what earlier attempts of this run left, so that a doubt is not forgotten
+            mine = {key: self.before.get(key) for key in ("outcome", "code", "message", "attempt_at")}
+            self.record["earlier"] = [*self.before.get("earlier", []), mine]
 
     def run(self) -> int:
         """Do it and record how it ended; returns the exit code."""
+        if isinstance(self.before, dict) and self.before["outcome"] == "installed":
+            # The attempt before was killed after the device's final OK: nothing is left to send, or to doubt.
+            self.record = {**self.before, "earlier": self.record["earlier"], "pid": os.getpid()}
+            self._end("installed", "installed", self.before["message"], 0)
+            return 0
         try:
             done = self._flash()
             code, text = EXIT[done.outcome], {"installed": "installed", "refused": "image-refused"}
@@ -81,11 +86,15 @@ class Flash:
             code = exc.exit_code
             self._end(word, exc.code, exc.message, code, exc.hint)
         except Exception as exc:
+            from k1ctl.failure import known_error
+
             stage = self.record["stage"]  # in `restart` the device has said OK, whatever went wrong after that
             word = {"transfer": "unknown", "verify": "unknown", "restart": "installed"}.get(stage, "failed")
-            code = EXIT.get(word, 70)
-            self._end(word, "bug", f"{type(exc).__name__}: {exc}", code)
-            self._trace(exc)
+            known = known_error(exc, [])
+            code = EXIT.get(word, known.exit_code)
+            self._end(word, known.code, known.message, code, known.hint)
+            if known.code == "bug":
+                self._trace(exc)
         return code
 
     def _flash(self) -> ota.Outcome:
@@ -104,7 +113,8 @@ class Flash:
             self._stage("verify")
             self._evidence(device)
         elif done.outcome == "installed":
-            self._write(outcome="installed", fsync=True)
+            self.record.update(code="installed", message=done.message, exit_code=0)
+            self._try_write(outcome="installed", fsync=True)
             self._restarted(device)
         return done
 
@@ -177,7 +187,7 @@ class Flash:
 
     def _connected(self) -> None:
         self._stage("transfer")
-        self._write(outcome="sending")
+        self._try_write(outcome="sending")
 
     def _progress(self, sent: int, total: int) -> None:
         percent = sent * 100 // total
@@ -227,13 +237,17 @@ class Flash:
         self.record["outcome"] = outcome
         write_json(os.path.join(self.folder, OUTCOME), {**self.record, "at": rfc3339()}, fsync=fsync)
 
+    def _try_write(self, *, outcome: str, fsync: bool = False) -> None:
+        """As `_write`, but a full disk does not end a flash that has begun; the exit code still tells."""
+        try:
+            self._write(outcome=outcome, fsync=fsync)
+        except OSError as exc:
+            self.say(f"{OUTCOME} could not be written: {exc.strerror}")
+
     def _end(self, outcome: str, code: str, message: str, exit_code: int, hint: str = "") -> None:
         self.record.update(code=code, message=message, exit_code=exit_code, hint=hint)
         self.say(f"{outcome}: {message}")
-        try:
-            self._write(outcome=outcome, fsync=True)
-        except OSError as exc:  # the exit code still tells
-            self.say(f"{OUTCOME} could not be written: {exc.strerror}")
+        self._try_write(outcome=outcome, fsync=True)
 
     def _trace(self, exc: Exception) -> None:
         import traceback

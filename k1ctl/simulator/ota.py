@@ -31,6 +31,7 @@ class OtaServer:
         self.flash = len(device.flashes())  # flashes begun so far
         self.dropped = 0
         self.link: socket.socket | None = None
+        self.inviter: tuple[str, int] | None = None
 
     def abort(self) -> None:
         """End an update under way, as a power cut does; for the thread that stops the server."""
@@ -74,21 +75,21 @@ class OtaServer:
         except OSError:
             return
         self.flash, self.dropped = self.flash + 1, 0
-        self.link = link
+        self.link, self.inviter = link, peer
         with link:
             _Update(self, link, size, words[3].decode("ascii", "replace"), stop_fd).run()
         self.link = None
         self.ignored()
 
     def ignored(self) -> int:
-        """Drop the invitations that came during an update, as the device does; how many there were."""
+        """Drop the invitations that came during an update, as the device does; how many others sent."""
         count = 0
         while True:
             try:
-                self.udp.recv(256)
+                _, peer = self.udp.recvfrom(256)
             except OSError:
                 return count
-            count += 1
+            count += peer != self.inviter
 
 
 class _Update:

@@ -8,9 +8,11 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.durations import DURATION
+from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.queue.names import PRIORITIES
+from k1ctl.units import format_size
 
 
 @click.command()
@@ -41,9 +43,11 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
 
     workspace, config = context.workspace, context.config
     if take_up:
+        if dry_run or any(value for name, value in options.items() if name != "priority"):
+            raise UsageError("--wait takes up what was called before; it goes with no other option but --json")
         done = flow.take_up(workspace, config, take_up)
     else:
-        plan = flow.make_plan(workspace, config, **options)
+        plan = flow.make_plan(workspace, config, dry_run=dry_run, **options)
         if dry_run:
             facts = plan.document()
             emit_json(facts) if as_json else put(f"would send {facts['image']} to {plan.device['name']}")
@@ -51,8 +55,10 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         done = flow.upload(workspace, config, plan)
     if as_json:
         emit_json(done)
-    else:
-        put(f"{done['outcome']}: {done['message']}")
+        return 0
+    put(f"installed: {done['artifact']} on {done['device']}, {format_size(done['bytes'])}")
+    if done.get("back_seconds") is None:
+        say(f"warning: {done['device']} has not been seen since it took the image")
     return 0
 
 

@@ -7,14 +7,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import artifacts, events
-from k1ctl.errors import BusyError, K1ctlError, OutcomeUnknownError, UnreachableError, UsageError, WrongDataError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError, WrongDataError
 from k1ctl.files import read_json, write_json
 from k1ctl.process import record
 from k1ctl.process.attempt import ANY_SIGNAL
 from k1ctl.process.launch import launch
 from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
+from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
+from k1ctl_plugins.upload import outcome
 from k1ctl_plugins.upload.progress import FlashView
 
 if TYPE_CHECKING:
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from k1ctl.process.record import Run
     from k1ctl.workspace import Workspace
 
-RETRY_ON = (UnreachableError.exit_code, OutcomeUnknownError.exit_code, ANY_SIGNAL)
+RETRY_ON = (outcome.UNREACHABLE, outcome.UNKNOWN, ANY_SIGNAL)
+# -P: a file in the repository that is named like a module must not be imported in its place.
+PYTHON = (sys.executable, "-P", "-m")
 _NEVER_BEGAN = ("caller-gone", "queue-timeout", "queue-cancelled")
-_ERRORS = {65: WrongDataError, 69: UnreachableError, 75: BusyError, 76: OutcomeUnknownError}
+_LOOK = 0.2  # s between two looks at the log of an upload that is taken up
 
 
 class Plan:
@@ -59,8 +63,12 @@ def make_plan(
     build_first: bool,
     wait_limit: float | None = None,
     priority: str = "normal",
+    dry_run: bool = False,
 ) -> Plan:
-    """Settle target, device and image, and check the image. Raises ConfigError, WrongDataError, K1ctlError."""
+    """Settle target, device and image, and check the image; ``dry_run`` keeps and builds nothing.
+
+    Raises ConfigError, UsageError, WrongDataError, and what a failed build says.
+    """
     from k1ctl.device.image import check_image
 
     name = target or config.get("defaults", "target")
@@ -69,12 +77,17 @@ def make_plan(
     where = {"name": device_name, **config.named("devices", device_name)}
     if not where["host"]:
         hint = f"set [devices.{device_name}] host in {config.path}"
-        raise UsageError(f"device {device_name} has no host", hint=hint, code="no-host")
-    if build_first and artifact:
-        raise UsageError("--build and --artifact exclude each other")
-    if build_first:
-        artifact = _build(workspace, name)
-    chosen = _choose(workspace, name, artifact)
+        raise ConfigError(f"device {device_name} has no host", hint=hint, code="no-host")
+    if build_first and (artifact or dry_run):
+        raise UsageError(f"--build and {'--artifact' if artifact else '--dry-run'} exclude each other")
+    if os.sep in artifact or artifact.endswith(".bin"):
+        path = os.path.join(os.getcwd(), os.path.expanduser(artifact))
+        if not os.path.isfile(path):
+            raise WrongDataError(f"{artifact} is not a file", code="no-artifact")
+        check_image(path, settings["chip"], settings["partition_size"])  # what is wrong is not even kept
+        chosen = _unkept(name, path) if dry_run else _keep(workspace, name, path)
+    else:
+        chosen = artifacts.find(workspace, name, _build(workspace, name) if build_first else artifact)
     check_image(chosen.read(), settings["chip"], settings["partition_size"])
     return Plan(name, settings, where, chosen, wait=wait_limit, priority=priority)
 
@@ -84,7 +97,7 @@ def _build(workspace: Workspace, target: str) -> str:
     import json
     import subprocess
 
-    argv = [sys.executable, "-m", "k1ctl", "--root", workspace.root, "build", target, "--json"]
+    argv = [*PYTHON, "k1ctl", "--root", workspace.root, "build", target, "--json"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, cwd=workspace.path, check=False)
     try:
         answer = json.loads(done.stdout)
@@ -102,24 +115,23 @@ def _build(workspace: Workspace, target: str) -> str:
     raise error
 
 
-def _choose(workspace: Workspace, target: str, wanted: str) -> Artifact:
-    """The artifact that was named, or this workspace's newest; a file is taken into the artifacts first."""
-    looks_like_path = os.sep in wanted or wanted.endswith(".bin")
-    if not looks_like_path:
-        return artifacts.find(workspace, target, wanted)
-    path = os.path.join(os.getcwd(), os.path.expanduser(wanted))
-    if not os.path.isfile(path):
-        raise WrongDataError(f"{wanted} is not a file", code="no-artifact")
-    facts: dict[str, Any] = {
-        "commit": None,
-        "dirty": None,
-        "environment": "",
-        "tools": {},
-        "seconds": None,
-        "run": "",
-        "from": path,
-    }
-    return artifacts.store(workspace, target, {"firmware.bin": path}, facts)
+def _keep(workspace: Workspace, target: str, path: str) -> Artifact:
+    """Take a file into the artifacts. It is not what this workspace built, so its newest build stays what it was."""
+    unknown = dict.fromkeys(("commit", "dirty", "seconds"))
+    facts: dict[str, Any] = {**unknown, "environment": "", "tools": {}, "run": "", "from": path}
+    return artifacts.store(workspace, target, {"firmware.bin": path}, facts, newest=False)
+
+
+def _unkept(target: str, path: str) -> Artifact:
+    """A file as the artifact that it would become."""
+    from hashlib import sha256
+
+    with open(path, "rb") as f:
+        data = f.read()
+    name, digest = os.path.basename(path), sha256(data).hexdigest()
+    files = {name: {"bytes": len(data), "sha256": digest}}
+    manifest = {"id": digest[: artifacts.ID_LENGTH], "image": name, "sha256": digest, "files": files}
+    return artifacts.Artifact(target, os.path.dirname(path), manifest)
 
 
 def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
@@ -128,11 +140,11 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
     resource = f"device:{plan.device['name']}"
     spec = RunSpec(
         "upload",
-        [sys.executable, "-m", "k1ctl.device.flash", "RUN"],
+        [*PYTHON, "k1ctl.device.flash", "RUN"],
         {names.check_resource(resource): 1},
         cwd=workspace.root,
         wait=plan.rules["wait"],
-        timeout=ota["attempt_timeout"] + 30.0,  # the worker keeps the limit itself and ends where it is safe
+        timeout=last_resort(ota, plan.device),
         priority=plan.rules["priority"],
         attempts=max(1, ota["attempts"]),
         delay=ota["retry_delay"],
@@ -155,98 +167,103 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
             "ota": ota,
         }
         write_json(os.path.join(run.folder, "flash.json"), job, mode=0o600)
-        spec.argv = [sys.executable, "-m", "k1ctl.device.flash", run.folder]
+        spec.argv = [*PYTHON, "k1ctl.device.flash", run.folder]
 
     def after(run: Run, ending: Ending) -> dict[str, Any]:
-        done = outcome(run)
-        fields = {k: done.get(k) for k in ("outcome", "code", "message", "transfer_seconds")}
-        events.emit(workspace, "upload.finished", run=run.id, **{**plan.document(), **fields})
-        raise_unless_installed(done)
+        done = outcome.read(run)
+        _note(workspace, run, done)
+        outcome.raise_unless_installed(done)
         return done
 
     finished = launch(workspace, config, spec, before=before, after=after, view=FlashView(plan.device["name"]))
-    return conclude(finished.ending, finished.folder)
-
-
-def conclude(ending: Ending, folder: str) -> dict[str, Any]:
-    """The outcome document of a run that is over. Raises what the user has to know instead."""
+    ending = finished.ending
     if ending.result is not None:
         return ending.result
-    if ending.code == "supervisor-lost" and folder:
-        done = outcome(record.Run(folder, read_json(os.path.join(folder, "run.json")) or {"run": ""}))
-        raise_unless_installed(done)
-        return done
-    details = {k: v for k, v in (ending.error or {}).items() if k not in ("code", "message", "hint", "exit_code")}
-    error = K1ctlError(ending.message, hint=ending.hint, code=ending.code, **details)
-    if ending.error:
-        error.hint = ending.error["hint"]
-    error.exit_code = ending.exit_code
-    raise error
+    if ending.code == "supervisor-lost" and finished.folder:
+        fallback = {"run": finished.run, "details": spec.details}
+        left = read_json(os.path.join(finished.folder, "run.json"))
+        return _told(workspace, record.Run(finished.folder, left or fallback))
+    raise _as_error(ending)
 
 
-def outcome(run: Run) -> dict[str, Any]:
-    """What became of the flash, from the worker's last word and the attempts before it.
+def last_resort(ota: dict[str, Any], device: dict[str, Any]) -> float:
+    """Seconds after which a worker is stopped from outside, because it keeps none of its own limits.
 
-    ``sending`` left behind means that the worker was killed after it began. An earlier attempt whose outcome is
-    unknown may have been installed, so a later failure does not make it certain that nothing was.
+    Its own: two guards, a probe, the attempt, then the device's restart or the evidence of one.
     """
-    done = read_json(os.path.join(run.folder, "flash-outcome.json"))
-    base = {"run": run.id, "folder": run.folder, "attempts": len(run.record.get("attempts", [])) or 1}
-    if not isinstance(done, dict):
-        text = "the flash never began: its worker was killed or could not write its record"
-        return {**base, "outcome": "failed", "code": "flash-failed", "message": text, "exit_code": 1, "hint": ""}
-    done = {**done, **base}
-    if done["outcome"] == "sending":
-        done.update(outcome="unknown", code="outcome-unknown", message="the flash was killed after it began", hint="")
-    doubtful = [e for e in done.get("earlier", []) if e["outcome"] in ("sending", "unknown")]
-    if done["outcome"] not in ("installed", "unknown") and doubtful:
-        text = f"an earlier attempt may have been installed; the last: {done['message']}"
-        done.update(outcome="unknown", message=text)
-    if done["outcome"] == "unknown":
-        done.update(exit_code=OutcomeUnknownError.exit_code, code="outcome-unknown")
-    return done
+    return float(3 * ota["attempt_timeout"] + 2 * device["probe_timeout"] + 60)
 
 
-def raise_unless_installed(done: dict[str, Any]) -> None:
-    """Raise the K1ctlError that fits an outcome document, unless the device took the image."""
-    code = done["exit_code"]
-    if done["outcome"] == "installed" or code == 0:
-        return
-    hint = done.get("hint", "")
-    if done["outcome"] == "unknown":
-        hint = "upload again: the same image once more settles it"
-    if code == UnreachableError.exit_code:
-        hint = (hint + "; " if hint else "") + "if it stays offline, the USB cable is the way back"
-    details = {k: done.get(k) for k in ("run", "outcome", "attempts", "uptime_before_ms", "uptime_after_ms")}
-    raise _ERRORS.get(code, K1ctlError)(done["message"], hint=hint, code=done["code"], **details)
+def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:
+    fields = {k: done.get(k) for k in ("outcome", "code", "message", "transfer_seconds")}
+    events.emit(workspace, "upload.finished", run=run.id, **{**run.record.get("details", {}), **fields})
+
+
+def _as_error(ending: Ending) -> K1ctlError:
+    """An ending that is not the flash's own: never let in, the caller left, a bug, a full disk."""
+    told = ending.error or {}
+    details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
+    return outcome.error(ending.exit_code, ending.message, told.get("hint", ending.hint), ending.code, **details)
 
 
 def take_up(workspace: Workspace, config: Config, run_id: str) -> dict[str, Any]:
-    """Wait for an upload that goes on without its caller and return its outcome document."""
+    """Wait for an upload that goes on without its caller and return its outcome document. Raises as `upload` does."""
     run = record.load(workspace, run_id)
     if run.record.get("kind") != "upload":
         raise UsageError(f"run {run_id} is not an upload", hint=f"k1ctl queue wait {run_id}")
     view = FlashView(run.record["details"]["device"]["name"])
     try:
         offset, over = 0, record.end_of(run)
-        while not over.wait(0.2):
-            with open(run.log, "rb") as f:
-                f.seek(offset)
-                data = f.read()
+        while not over.wait(_LOOK):
+            data = _grown(run.log, offset)
             offset += len(data)
             view.output(1, data)
     finally:
         view.closed()
     record.reload(run)
-    if run.record["state"] == "waiting" or run.record.get("code") in _NEVER_BEGAN:
+    return _told(workspace, run)
+
+
+def _grown(path: str, offset: int) -> bytes:
+    """What a log has from ``offset`` on; nothing when somebody cleaned it away."""
+    try:
+        with open(path, "rb") as f:
+            f.seek(offset)
+            return f.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _told(workspace: Workspace, run: Run) -> dict[str, Any]:
+    """The outcome document of a run that is over, from its record. Raises as `upload` does.
+
+    A supervisor that was killed left no end in the record: it is written now, so that everybody hears the same.
+    """
+    kept = run.record
+    if kept.get("result") is not None:
+        return dict(kept["result"])
+    if kept.get("error"):
+        raise outcome.error(**kept["error"])
+    began = os.path.exists(os.path.join(run.folder, "flash-outcome.json"))
+    if not began and (kept.get("state") == "waiting" or kept.get("code") in _NEVER_BEGAN):
         raise BusyError(
-            f"run {run_id} left the line before its turn; nothing was sent",
+            f"run {run.id} left the line before its turn; nothing was sent",
             hint="upload again: the place is kept for a while",
             code="never-began",
         )
-    if run.record["state"] == "ended" and run.record.get("result") is None and run.record.get("error"):
-        error = run.record["error"]
-        raise _ERRORS.get(error["exit_code"], K1ctlError)(error["message"], hint=error["hint"], code=error["code"])
-    done = outcome(run)
-    raise_unless_installed(done)
+    done = outcome.read(run)
+    _note(workspace, run, done)
+    failure: K1ctlError | None = None
+    try:
+        outcome.raise_unless_installed(done)
+    except K1ctlError as exc:
+        failure = exc
+    facts = {"exit_code": done["exit_code"], "by": "k1ctl", "code": done["code"], "message": done["message"]}
+    told = {"result": None if failure else done, "error": failure and failure.document()["error"]}
+    try:
+        run.save(state="ended", ended_at=rfc3339(), **told, **facts)
+    except OSError:
+        pass  # the next one who asks finds out for himself
+    if failure:
+        raise failure
     return done

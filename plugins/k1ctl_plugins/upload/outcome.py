@@ -1,0 +1,96 @@
+"""What became of a flash: what its worker and supervisor left behind, as one document or as an error."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.errors import BusyError, K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
+from k1ctl.files import read_json
+
+if TYPE_CHECKING:
+    from k1ctl.process.record import Run
+
+UNKNOWN, UNREACHABLE = OutcomeUnknownError.exit_code, UnreachableError.exit_code
+_ERRORS = {e.exit_code: e for e in (WrongDataError, UnreachableError, BusyError, OutcomeUnknownError)}
+_DOUBTFUL = ("sending", "unknown")
+
+
+def _word(outcome: str, code: str, message: str, exit_code: int) -> dict[str, Any]:
+    return {"outcome": outcome, "code": code, "message": message, "exit_code": exit_code, "hint": ""}
+
+
+# What a worker's exit code says for certain when its last word could not be written.
+_CERTAIN: dict[int | None, dict[str, Any]] = {
+    0: _word("installed", "installed", "OK", 0),
+    UNREACHABLE: _word("interrupted", "ota-interrupted", "the update did not complete", UNREACHABLE),
+}
+
+
+def read(run: Run) -> dict[str, Any]:
+    """The outcome document of a run that is over.
+
+    An attempt's last word is what its worker wrote, or else its exit code. ``sending`` left behind means that the
+    worker was killed after it began. An earlier attempt whose outcome is unknown may have been installed, so a later
+    failure does not make it certain that nothing was.
+    """
+    rows = run.record.get("attempts", [])
+    exit_code = int(rows[-1]["exit_code"]) if rows else None
+    last, earlier = _words(run)
+    if last is None:
+        last = _CERTAIN.get(exit_code) or _without_a_word(run, bool(earlier))
+    elif last["outcome"] == "sending":
+        last = {**last, **_CERTAIN.get(exit_code, _word("unknown", "", "the flash was killed after it began", UNKNOWN))}
+    sent = run.record.get("details", {})
+    about = {"device": sent.get("device", {}).get("name"), **{k: sent.get(k) for k in ("artifact", "sha256", "bytes")}}
+    done = {**about, **last, "run": run.id, "folder": run.folder, "attempts": len(rows) or len(earlier) + 1}
+    doubtful = any(e["outcome"] in _DOUBTFUL for e in earlier) or any(r["exit_code"] == UNKNOWN for r in rows[:-1])
+    if done["outcome"] == "installed":
+        done.update(code="installed", exit_code=0)
+    elif doubtful and done["outcome"] != "unknown":
+        text = f"an earlier attempt may have been installed; the last: {done['message']}"
+        done.update(outcome="unknown", message=text)
+    if done["outcome"] == "unknown":
+        done.update(code="outcome-unknown", exit_code=UNKNOWN)
+    return done
+
+
+def _words(run: Run) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """(What the last attempt's worker wrote, what those before it did)."""
+    left = read_json(os.path.join(run.folder, "flash-outcome.json"))
+    if not isinstance(left, dict):
+        return None, []
+    earlier = left.get("earlier", [])
+    if left["pid"] == run.record.get("pid", left["pid"]):
+        return left, earlier
+    return None, [*earlier, left]
+
+
+def _without_a_word(run: Run, some_earlier: bool) -> dict[str, Any]:
+    """A worker writes before it sends, so where its job lies and no word, nothing was sent."""
+    job, word = (os.path.exists(os.path.join(run.folder, n)) for n in ("flash.json", "flash-outcome.json"))
+    if some_earlier or (job and not word):
+        why = "the flash never began: its worker was killed or could not write its record"
+        return _word("failed", "flash-failed", why, 1)
+    return _word("unknown", "", f"what happened is not known: {run.folder} was cleaned away or damaged", UNKNOWN)
+
+
+def raise_unless_installed(done: dict[str, Any]) -> None:
+    """Raise the K1ctlError that fits an outcome document, unless the device took the image."""
+    if done["outcome"] == "installed":
+        return
+    code, hint = done["exit_code"], done.get("hint", "")
+    if done["outcome"] == "unknown":
+        hint = "upload again: the same image once more settles it"
+    if code == UNREACHABLE:
+        usb = f"over USB: k1ctl queue run device:{done.get('device') or 'NAME'} -- pio run -t upload"
+        hint = f"{hint}; {usb}" if hint else usb
+    facts = ("run", "outcome", "attempts", "uptime_before_ms", "uptime_after_ms")
+    raise error(code, done["message"], hint, done["code"], **{k: done.get(k) for k in facts})
+
+
+def error(exit_code: int, message: str, hint: str, code: str, **details: Any) -> K1ctlError:
+    """The error with this exit code."""
+    made = _ERRORS.get(exit_code, K1ctlError)(message, hint=hint, code=code, **details)
+    made.exit_code = exit_code
+    return made

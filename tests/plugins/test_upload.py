@@ -1,0 +1,501 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.artifacts import find, list_artifacts
+from k1ctl.device import guard
+from k1ctl.errors import K1ctlError
+from k1ctl.process.record import Run
+from k1ctl.testing import SimulatedDevice
+from k1ctl_plugins.upload import outcome
+from tests import desk, firmware
+from tests.device.fakes import http_server, ota_device
+from tests.kit import Project, finish, wait_until
+
+IMAGE = desk.firmware("base")
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[SimulatedDevice]:
+    with SimulatedDevice(tmp_path / "device") as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def project(workspace: Project, device: SimulatedDevice) -> Project:
+    """A repository that is configured for the device and has an artifact."""
+    desk.configure(workspace, device)
+    desk.keep(workspace, IMAGE)
+    return workspace
+
+
+def error_of(project: Project, exit_code: int, *args: str, **kwargs: Any) -> dict[str, Any]:
+    """The error document of an upload that must fail with this exit code."""
+    error: dict[str, Any] = project.run("upload", *args, "--json", **kwargs).assert_fails(exit_code).json["error"]
+    assert error["exit_code"] == exit_code
+    return error
+
+
+def nothing_began(project: Project, device: SimulatedDevice) -> bool:
+    """Nobody stood in line, and the device saw nothing."""
+    return not (project.ops / "runs").exists() and device.flashes() == [] and device.image() is None
+
+
+def test_what_was_built_is_on_the_device(project: Project, device: SimulatedDevice) -> None:
+    """Exit 0: the device holds the artifact's bytes; answer, record and events tell the same story."""
+    kept = find(project.facts(), "fw")
+    done = project.run("upload", "--json").assert_ok().json
+    assert device.image() == kept.read() == IMAGE
+    assert (done["outcome"], done["code"], done["exit_code"], done["attempts"]) == ("installed", "installed", 0, 1)
+    assert (done["sha256"], done["bytes"], done["device"]) == (kept.sha256, len(IMAGE), "k1")
+    (run,) = desk.runs(project)
+    assert (run["run"], run["state"], run["exit_code"], run["result"]) == (done["run"], "ended", 0, done)
+    assert run["details"]["artifact"] == kept.id and run["ticket"] == 1
+    (event,) = project.events("upload.finished")
+    assert (event["run"], event["outcome"], event["artifact"]) == (done["run"], "installed", kept.id)
+    assert [e["event"] for e in project.events()] == ["queue.granted", "upload.finished", "run.ended"]
+
+
+def test_a_person_reads_what_went_where(project: Project) -> None:
+    """Without --json one line of data says what is installed on which device; stages are talk."""
+    done = project.run("upload").assert_ok()
+    kept = find(project.facts(), "fw")
+    assert done.stdout.startswith(f"installed: {kept.id} on k1") and done.stdout.count("\n") == 1
+    assert "k1: sending" in done.stderr and "warning" not in done.stderr
+
+
+def test_an_artifact_by_id_or_its_beginning(project: Project, device: SimulatedDevice) -> None:
+    """Any artifact of the target can be named, whichever workspace built it and whatever is newest."""
+    older = desk.firmware("older")
+    old = desk.keep(project, older, project.add_worktree("other"))
+    desk.keep(project, desk.firmware("newest"))
+    for name in (old.id, old.id[:6]):
+        project.run("upload", "--artifact", name).assert_ok()
+        assert device.image() == older
+
+
+def test_a_file_is_kept_as_an_artifact_first(project: Project, device: SimulatedDevice, tmp_path: Path) -> None:
+    """A path is sent as it is now, kept, and does not become what this workspace built last."""
+    file = tmp_path / "hand made.bin"
+    file.write_bytes(desk.firmware("by hand"))
+    done = project.run("upload", "--artifact", file, "--json").assert_ok().json
+    assert device.image() == file.read_bytes()
+    kept = next(a for a in list_artifacts(project.facts(), "fw") if a.sha256 == done["sha256"])
+    assert kept.read() == file.read_bytes() and kept.manifest["from"] == str(file)
+    project.run("upload").assert_ok()
+    assert device.image() == IMAGE
+
+
+def test_a_relative_path(project: Project, device: SimulatedDevice) -> None:
+    """A file in the current folder is found by its name."""
+    (project.root / "mine.bin").write_bytes(desk.firmware("mine"))
+    project.run("upload", "--artifact", "mine.bin").assert_ok()
+    assert device.image() == desk.firmware("mine")
+    error_of(project, 65, "--artifact", "./none.bin")
+
+
+def test_build_and_upload(workspace: Project, device: SimulatedDevice) -> None:
+    """--build sends what the worktree's sources give, and a broken build sends nothing."""
+    firmware.need_pio()
+    for name, content in firmware.files("fresh").items():
+        workspace.write(name, content)
+    desk.configure(workspace, device)
+    done = workspace.run("upload", "--build", "--json", timeout=110).assert_ok().json
+    assert b"MARKER-fresh" in (device.image() or b"")
+    assert find(workspace.facts(), "fw").sha256 == done["sha256"] == hashlib.sha256(device.image() or b"").hexdigest()
+    workspace.write("firmware/src/main.c", "int main(void) { return nothing; }\n")
+    error = error_of(workspace, 1, "--build", timeout=110)
+    assert error["code"] == "build-failed" and "nothing was sent" in error["message"]
+    assert len(device.flashes()) == 1
+
+
+def test_dry_run_changes_nothing(project: Project, device: SimulatedDevice, tmp_path: Path) -> None:
+    """--dry-run says what would be sent where; it keeps no file, builds nothing, stands in no line."""
+    file = tmp_path / "other.bin"
+    file.write_bytes(desk.firmware("other"))
+    for args, image in ([], IMAGE), (["--artifact", str(file)], file.read_bytes()):
+        plan = project.run("upload", "--dry-run", "--json", *args).assert_ok().json
+        assert (plan["sha256"], plan["bytes"]) == (desk.sha256(image), len(image))
+        assert (plan["device"]["name"], plan["device"]["ota_port"]) == ("k1", device.ota_port)
+    assert "k1" in project.run("upload", "--dry-run").assert_ok().stdout
+    assert error_of(project, 2, "--dry-run", "--build")["code"] == "usage"
+    file.write_bytes(b"no image")
+    error_of(project, 65, "--dry-run", "--artifact", str(file))
+    assert nothing_began(project, device)
+    assert len(list_artifacts(project.facts(), "fw")) == 1
+
+
+def test_the_device_is_the_calls_the_targets_or_the_default(
+    workspace: Project, device: SimulatedDevice, tmp_path: Path
+) -> None:
+    """--device goes before the target's device, and that before [defaults] device."""
+    with SimulatedDevice(tmp_path / "second", mac="02:4B:31:00:00:02") as second:
+        desk.configure(workspace, device, second)
+        desk.keep(workspace, IMAGE)
+        assert workspace.run("upload", "--device", "k2", "--json").assert_ok().json["device"] == "k2"
+        assert second.image() == IMAGE and device.image() is None
+        desk.configure(workspace, device, second, target='device = "k2"')
+        assert workspace.run("upload", "--json").assert_ok().json["device"] == "k2"
+        assert workspace.run("upload", "--json", "--device", "k1").assert_ok().json["device"] == "k1"
+        assert (len(device.flashes()), len(second.flashes())) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "exit_code", "code", "text"),
+    [
+        (["nope"], 78, "unknown-target", "configured: fw"),
+        (["--device", "nope"], 78, "unknown-device", "configured: k1"),
+        (["--device", "bare"], 78, "no-host", "[devices.bare] host"),
+        (["--artifact", "abcdef12"], 65, "no-artifact", "abcdef12"),
+        (["--artifact", "abc"], 65, "no-artifact", "abc"),
+        (["--artifact", "/nowhere/firmware.bin"], 65, "no-artifact", "/nowhere/firmware.bin"),
+        (["--build", "--artifact", "abcdef12"], 2, "usage", "exclude"),
+        (["--wait", "20200101-000000.000-abcd"], 1, "no-such-run", "20200101"),
+        (["--wait", "../../etc"], 1, "no-such-run", "etc"),
+        (["--wait", "20200101-000000.000-abcd", "--build"], 2, "usage", "--wait"),
+        (["--priority", "urgent"], 2, "usage", "urgent"),
+    ],
+)
+def test_calls_that_cannot_work(
+    project: Project, device: SimulatedDevice, args: list[str], exit_code: int, code: str, text: str
+) -> None:
+    """Each has its own code and a sentence that helps; nothing was sent and nobody stood in line."""
+    with project.config_file.open("a") as config:
+        config.write("\n[devices.bare]\n")
+    error = error_of(project, exit_code, *args)
+    assert error["code"] == code
+    assert text in error["message"] + error["hint"]
+    assert nothing_began(project, device)
+
+
+def test_without_any_build(workspace: Project, device: SimulatedDevice) -> None:
+    """A workspace that has built nothing is told to build; another workspace's artifact is not taken by mistake."""
+    desk.configure(workspace, device)
+    desk.keep(workspace, IMAGE, workspace.add_worktree("other"))
+    error = error_of(workspace, 65)
+    assert error["code"] == "no-artifact" and "k1ctl build fw" in error["hint"]
+    assert nothing_began(workspace, device)
+
+
+def broken(kind: str) -> bytes:
+    return {
+        "empty": b"",
+        "foreign": b"\x7fELF" + IMAGE[4:],
+        "truncated": IMAGE[:-100],
+        "damaged": IMAGE[:2000] + b"?" + IMAGE[2001:],
+        "wrong-chip": desk.firmware("base", chip="esp32"),
+        "too-large": desk.firmware("base", size=90_000),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "foreign", "truncated", "damaged", "wrong-chip", "too-large"])
+def test_a_wrong_image_never_leaves(workspace: Project, device: SimulatedDevice, tmp_path: Path, kind: str) -> None:
+    """Exit 65 at once, without standing in line behind whoever holds the device; a wrong file is not kept either."""
+    desk.configure(workspace, device, target='partition_size = "64k"')
+    desk.keep(workspace, broken(kind))
+    assert error_of(workspace, 65)["code"] == f"image-{kind}"
+    file = tmp_path / "file.bin"
+    file.write_bytes(broken(kind))
+    other = workspace.add_worktree("other")
+    assert error_of(workspace, 65, "--artifact", str(file), cwd=other)["code"] == f"image-{kind}"
+    assert error_of(workspace, 65, cwd=other)["code"] == "no-artifact"
+    assert nothing_began(workspace, device)
+
+
+def test_an_artifact_that_was_changed_on_disk(project: Project, device: SimulatedDevice) -> None:
+    """Bytes that do not have the recorded digest are not sent."""
+    kept = find(project.facts(), "fw")
+    os.chmod(kept.image, 0o644)
+    Path(kept.image).write_bytes(desk.firmware("forged"))
+    assert error_of(project, 65)["code"] == "artifact-damaged"
+    assert nothing_began(project, device)
+
+
+@pytest.mark.parametrize("wrong", ['mac = "02:00:00:00:00:99"', 'identity = "K2"'])
+def test_the_wrong_device_gets_no_byte(workspace: Project, device: SimulatedDevice, wrong: str) -> None:
+    """Another MAC or identity than configured: exit 65 after one look; no byte was sent."""
+    key = wrong.split()[0]
+    section = [line for line in device.toml().splitlines() if not line.startswith(key)]
+    desk.configure(workspace, "\n".join([*section, wrong]))
+    desk.keep(workspace, IMAGE)
+    error = error_of(workspace, 65)
+    assert (error["code"], error["attempts"]) == ("wrong-device", 1)
+    assert device.flashes() == [] and device.image() is None
+    assert project_is_free(workspace)
+
+
+def project_is_free(project: Project) -> bool:
+    """Nobody holds anything and nobody waits."""
+    return project.run("queue", "list", "--json").assert_ok().json["tickets"] == []
+
+
+def test_offline(workspace: Project, tmp_path: Path) -> None:
+    """A device that does not answer: every attempt that is configured, then exit 69 and the way over USB."""
+    with SimulatedDevice(tmp_path / "device", "offline=inf") as device:
+        desk.configure(workspace, device, attempts=2)
+        desk.keep(workspace, IMAGE)
+        error = error_of(workspace, 69)
+        assert (error["code"], error["attempts"], error["outcome"]) == ("device-offline", 2, "unreachable")
+        assert "USB" in error["hint"]
+        assert [e["attempt"] for e in workspace.events("run.retry")] == [1]
+        (run,) = desk.runs(workspace)
+        assert (run["exit_code"], run["state"]) == (69, "ended")
+    assert project_is_free(workspace)
+
+
+def test_nothing_listens(workspace: Project, device: SimulatedDevice) -> None:
+    """A wrong port is as unreachable as a device without power."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        settings = device.toml().replace(str(device.http_port), str(unused.getsockname()[1]))
+    desk.configure(workspace, settings, attempts=1)
+    desk.keep(workspace, IMAGE)
+    assert error_of(workspace, 69)["attempts"] == 1
+
+
+def test_refused(workspace: Project, tmp_path: Path) -> None:
+    """What the device refuses is exit 1 with the device's own words, and not tried again."""
+    with SimulatedDevice(tmp_path / "device", "refuse") as device:
+        desk.configure(workspace, device)
+        desk.keep(workspace, IMAGE)
+        error = error_of(workspace, 1)
+        assert (error["code"], error["attempts"], error["outcome"]) == ("image-refused", 1, "refused")
+        assert "MD5 Check Failed" in error["message"]
+        assert device.image() is None and len(device.flashes()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "size", "first"),
+    [("lost-ok:1", 40_000, "unknown"), ("no-install:1", 40_000, "unknown"), ("cut=0.1:1", 1_900_000, "interrupted")],
+)
+def test_a_doubtful_attempt_is_settled_under_the_same_lease(
+    workspace: Project, tmp_path: Path, fault: str, size: int, first: str
+) -> None:
+    """A lost final word, a restart without the image, a cut link: the second attempt installs with the same ticket."""
+    image = desk.firmware("doubt", size)
+    with SimulatedDevice(tmp_path / "device", fault, "pace=20000000") as device:
+        desk.configure(workspace, device)
+        desk.keep(workspace, image)
+        done = workspace.run("upload", "--json").assert_ok().json
+        assert device.image() == image
+        assert [f["outcome"] == "installed" for f in device.flashes()] == [fault == "lost-ok:1", True]
+    assert (done["outcome"], done["attempts"]) == ("installed", 2)
+    assert [e["ticket"] for e in workspace.events("queue.granted")] == [1]
+    assert [e["outcome"] for e in done["earlier"]] == [first]
+
+
+def test_no_word_at_all_is_unknown(workspace: Project, tmp_path: Path) -> None:
+    """When every final word is lost, the answer is exit 76 and what to do; never `installed`."""
+    with SimulatedDevice(tmp_path / "device", "lost-ok") as device:
+        desk.configure(workspace, device, attempts=2)
+        desk.keep(workspace, IMAGE)
+        error = error_of(workspace, 76)
+        assert (error["code"], error["outcome"], error["attempts"]) == ("outcome-unknown", "unknown", 2)
+        assert "upload again" in error["hint"]
+        (run,) = desk.runs(workspace)
+        repeated = error_of(workspace, 76, "--wait", run["run"])
+        assert (repeated["code"], repeated["run"]) == ("outcome-unknown", run["run"])
+    assert workspace.events("upload.finished")[0]["outcome"] == "unknown"
+
+
+def test_unknown_stays_unknown_when_the_device_goes_away(workspace: Project, tmp_path: Path) -> None:
+    """An attempt that may have been installed is not forgotten because the next one met nobody."""
+    with SimulatedDevice(tmp_path / "device", "lost-ok", reboot_seconds=60) as device:
+        desk.configure(workspace, device.toml() + "probe_timeout = 0.5\n", attempts=2)
+        desk.keep(workspace, IMAGE)
+        error = error_of(workspace, 76)
+        assert "may have been installed" in error["message"] and error["attempts"] == 2
+        assert device.image() == IMAGE
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\xff\xfe\x00garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[1]"]
+)
+def test_garbage_over_http(workspace: Project, device: SimulatedDevice, answer: bytes) -> None:
+    """What does not answer as the firmware does gets no byte: exit 65 (69 for no answer), without a traceback."""
+
+    def respond(link: socket.socket) -> None:
+        link.recv(4096)
+        link.sendall(answer)
+
+    with http_server(respond) as port:
+        desk.configure(workspace, device.toml().replace(str(device.http_port), str(port)), attempts=1)
+        desk.keep(workspace, IMAGE)
+        assert error_of(workspace, 65 if answer else 69)["code"] == ("device-garbage" if answer else "device-offline")
+    assert device.flashes() == []
+
+
+def test_garbage_instead_of_an_invitations_answer(workspace: Project, device: SimulatedDevice) -> None:
+    """An answer that is none of ArduinoOTA's is exit 1 with the answer, made harmless, in the message."""
+    with ota_device(lambda link, size: None, reply=b"\x1b[31mNO\n") as port:
+        desk.configure(workspace, device.toml().replace(str(device.ota_port), str(port)))
+        desk.keep(workspace, IMAGE)
+        error = error_of(workspace, 1)
+    assert (error["code"], error["attempts"]) == ("ota-protocol", 1)
+    assert "NO" in error["message"] and "\x1b" not in error["message"]
+
+
+def test_garbage_instead_of_the_final_word(workspace: Project, device: SimulatedDevice) -> None:
+    """A device that takes all bytes and then talks nonsense has not installed anything we know of."""
+
+    def nonsense(link: socket.socket, size: int) -> None:
+        got = 0
+        while got < size:
+            got += len(link.recv(65536))
+        link.sendall(b"\x00\xff\x1b]0;x\x07")
+
+    with ota_device(nonsense) as port:
+        desk.configure(workspace, device.toml().replace(str(device.ota_port), str(port)), attempts=1)
+        desk.keep(workspace, IMAGE)
+        done = workspace.run("upload", "--json")
+    assert done.exit_code in (1, 76) and "\x1b" not in done.stdout + done.stderr
+    assert done.json["error"]["outcome"] in ("refused", "unknown")
+
+
+def test_a_repository_cannot_put_its_own_modules_in_the_way(project: Project, device: SimulatedDevice) -> None:
+    """Files in the worktree that are named like modules are not imported by what flashes."""
+    for name in ("socket.py", "select.py", "hashlib.py", "k1ctl/__init__.py"):
+        project.write(name, "raise SystemExit('imported')\n")
+    code = "from k1ctl.__main__ import main; import sys; sys.exit(main())"
+    argv = [sys.executable, "-P", "-c", code, "upload", "--json"]
+    done = subprocess.run(argv, cwd=project.root, capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert device.image() == IMAGE
+
+
+def test_upload_within_a_lease_of_the_device(project: Project, device: SimulatedDevice) -> None:
+    """A command that holds the device may upload: it does not wait for itself."""
+    inner = [sys.executable, "-m", "k1ctl", "upload", "--json"]
+    done = project.run("queue", "run", "device:k1", "--", *inner).assert_ok()
+    assert json.loads(done.stdout)["outcome"] == "installed"
+
+
+def test_a_device_that_another_repository_holds(project: Project, device: SimulatedDevice) -> None:
+    """The host's guard is waited for; when it does not come free in time: exit 75, and who has it."""
+    desk.configure(project, device, attempt_timeout=0.5)
+    path = guard.guard_path(guard.guard_key(device.settings()))
+    held = guard.acquire(path, 0, workspace="lima", run="r7")
+    try:
+        error = error_of(project, 75)
+        assert error["code"] == "device-guarded" and "lima" in error["message"]
+        assert device.flashes() == []
+    finally:
+        held.release()
+    assert guard.holder(path)["workspace"] == "lima"  # his name stands there still, but a name holds nothing
+    desk.configure(project, device)
+    project.run("upload").assert_ok()
+
+
+def test_a_limit_on_the_wait_in_line(project: Project, device: SimulatedDevice) -> None:
+    """--wait-limit: exit 75, the place is kept, the next call has the old ticket."""
+    holder = project.popen("queue", "run", "device:k1", "--", "cat", stdin=subprocess.PIPE)
+    wait_until(lambda: [e for e in project.run("queue", "list", "--json").json["tickets"] if e["state"] == "running"])
+    error = error_of(project, 75, "--wait-limit", "0.2s")
+    assert error["code"] == "queue-timeout" and "device:k1" in error["message"]
+    assert holder.stdin is not None
+    holder.stdin.close()
+    holder.stdin = None
+    assert finish(holder) == 0
+    project.run("upload").assert_ok()
+    assert [r.get("ticket") for r in desk.runs(project)] == [2, 2]
+
+
+def test_take_up_tells_the_same_again(project: Project, device: SimulatedDevice) -> None:
+    """--wait on an upload that is over gives its outcome, as often as one asks."""
+    done = project.run("upload", "--json").assert_ok().json
+    assert project.run("upload", "--wait", done["run"], "--json").assert_ok().json == done
+    assert project.run("upload", "--wait", done["run"]).assert_ok().stdout.startswith("installed")
+    other = project.run("queue", "run", "x:y", "--result", "r.json", "--", "true").assert_ok()
+    assert other.exit_code == 0
+    run = json.loads((project.root / "r.json").read_text())["run"]
+    assert error_of(project, 2, "--wait", run)["code"] == "usage"
+    assert len(project.events("upload.finished")) == 1
+
+
+# What a run folder tells
+
+
+def folder_with(tmp_path: Path, left: Any, record: dict[str, Any] | None = None, job: bool = True) -> Run:
+    """A run's folder as a crash may have left it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "log").touch()
+    if job:
+        (folder / "flash.json").write_text("{}")
+    if left is not None:
+        (folder / "flash-outcome.json").write_text(left if isinstance(left, str) else json.dumps(left))
+    return Run(str(folder), {"run": "r1", "pid": 7, **(record or {})})
+
+
+def word(outcome: str, exit_code: int = 1, pid: int = 7, **more: Any) -> dict[str, Any]:
+    return {"outcome": outcome, "code": "c", "message": "m", "exit_code": exit_code, "pid": pid, "stage": "x", **more}
+
+
+def row(exit_code: int, code: str = "command-failed") -> dict[str, Any]:
+    return {"attempt": 1, "exit_code": exit_code, "code": code}
+
+
+@pytest.mark.parametrize(
+    ("left", "rows", "expected"),
+    [
+        (word("installed", 0), [row(0)], ("installed", 0)),
+        (word("installed"), [row(137, "killed-by-signal")], ("installed", 0)),  # killed while the device restarted
+        (word("sending"), None, ("unknown", 76)),
+        (word("sending"), [row(137, "killed-by-signal")], ("unknown", 76)),
+        (word("sending"), [row(0)], ("installed", 0)),  # a full disk kept the worker from writing its last word
+        (word("sending"), [row(69)], ("interrupted", 69)),
+        (word("sending", pid=6), [row(137), row(69)], ("unknown", 76)),  # that is the attempt before the last
+        (word("sending", pid=6), [row(137), row(0)], ("installed", 0)),
+        (word("refused", 1), [row(1)], ("refused", 1)),
+        (word("unknown", 76), [row(76)], ("unknown", 76)),
+        (word("unreachable", 69, earlier=[word("unknown", 76)]), [row(76), row(69)], ("unknown", 76)),
+        (word("unreachable", 69, earlier=[word("sending")]), [row(137), row(69)], ("unknown", 76)),
+        (word("unreachable", 69, earlier=[word("failed")]), [row(137), row(69)], ("unreachable", 69)),
+        (word("wrong", 65), [row(76), row(65)], ("unknown", 76)),  # what stood before was cleaned away
+        (word("installed", 0, earlier=[word("unknown", 76)]), [row(76), row(0)], ("installed", 0)),
+        (None, [row(137, "killed-by-signal")], ("failed", 1)),
+        (None, [row(0)], ("installed", 0)),
+        ("{torn", [row(137, "killed-by-signal")], ("unknown", 76)),
+    ],
+)
+def test_what_is_left_behind_is_read_right(
+    tmp_path: Path, left: Any, rows: list[dict[str, Any]] | None, expected: tuple[str, int]
+) -> None:
+    """Each combination of the worker's last word and the attempts' exit codes has one honest meaning."""
+    run = folder_with(tmp_path, left, None if rows is None else {"attempts": rows})
+    done = outcome.read(run)
+    assert (done["outcome"], done["exit_code"]) == expected
+    if expected[1]:
+        with pytest.raises(K1ctlError) as caught:
+            outcome.raise_unless_installed(done)
+        assert caught.value.exit_code == expected[1]
+    else:
+        outcome.raise_unless_installed(done)
+
+
+def test_a_folder_that_was_cleaned_away_tells_nothing(tmp_path: Path) -> None:
+    """Neither job nor word: nobody knows, which is exit 76, not `never began`."""
+    done = outcome.read(folder_with(tmp_path, None, {"state": "running"}, job=False))
+    assert (done["outcome"], done["exit_code"]) == ("unknown", 76)
+
+
+@pytest.mark.parametrize("module", ["k1ctl_plugins.upload", "k1ctl_plugins.demo"])
+def test_loading_the_plugin_imports_nothing_heavy(module: str) -> None:
+    """Finding the command costs what importing click costs."""
+    heavy = ["subprocess", "socket", "requests", "psutil", "json", "hashlib", "logging", "asyncio", "tomllib"]
+    code = f"import sys; import click; before = set(sys.modules); import {module}; " + (
+        f"print(sorted(set({heavy!r}) & (set(sys.modules) - before)))"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.strip() == "[]"
