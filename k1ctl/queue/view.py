@@ -193,6 +193,7 @@ def pause(folder: str, resource: str, reason: str) -> bool:
         new = not os.path.exists(path)
         with open(path, "w", encoding="utf-8") as f:
             f.write(reason + "\n")
+        _wake_all(line)  # a ticket that names a paused resource claims nothing else any more
     line.close()
     return new
 
