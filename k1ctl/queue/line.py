@@ -6,6 +6,7 @@ import fcntl
 import os
 import time
 
+from k1ctl.errors import ConfigError
 from k1ctl.files import flock, same_file
 from k1ctl.jsontext import dumps, loads
 from k1ctl.queue import names
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from k1ctl.queue.names import Name
 
+_NUMBERS = 10**10  # ticket numbers have ten digits in a name
 EX, SH, NB, UN = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB, fcntl.LOCK_UN
 
 
@@ -32,14 +34,16 @@ class Line:
         self.folder, self.park_seconds = folder, park_seconds
         self.tickets = os.path.join(folder, "tickets") + os.sep
         self.note = note or (lambda event, **fields: None)
-        self.survivors = False  # whether the last look met a dead supervisor whose command lives on
+        self.survivors: set[int] = set()  # leases met in the last look whose supervisor is dead and whose command lives
         self._mutex = os.path.join(folder, "mutex")
         self._fd = -1
+        self._known: dict[str, Name] = {}
 
     def __enter__(self) -> Line:
         while True:
             if self._fd < 0:
                 self._open()
+                continue
             flock(self._fd, EX, self._mutex)
             if same_file(self._fd, self._mutex) and os.path.isdir(self.tickets):
                 return self
@@ -50,8 +54,15 @@ class Line:
         fcntl.flock(self._fd, UN)
 
     def _open(self) -> None:
-        os.makedirs(self.tickets, exist_ok=True)
-        self._fd = os.open(self._mutex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.makedirs(self.tickets, exist_ok=True)
+            self._fd = os.open(self._mutex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # cleaned away between the two
+            return
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
+            raise ConfigError(
+                f"{self.folder} cannot be the queue's folder: {exc.filename} is in the way", code="bad-queue-folder"
+            ) from exc
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -64,12 +75,14 @@ class Line:
         """(running, waiting, parked, paused resources); tickets in the order of service."""
         kinds: dict[str, list[Name]] = {"r": [], "w": [], "p": []}
         paused = set()
+        known, self._known = self._known, {}  # parsing is most of a scan's time, and a step scans several times
         for file in sorted(os.listdir(self.tickets)):
             if file.startswith("P."):
                 paused.add(file[2:])
                 continue
-            name = names.parse(file)
+            name = known.get(file) or names.parse(file)
             if name is not None:
+                self._known[file] = name
                 kinds[name.state].append(name)
         return kinds["r"], kinds["w"], kinds["p"], paused
 
@@ -77,8 +90,12 @@ class Line:
         """The next ticket number. It only grows: kept in the mutex file, never taken from a clock."""
         text = os.pread(self._fd, 32, 0).split(b"\n")[0].strip()
         last = int(text) if text.isdigit() else 0
-        if not last:  # a fresh or damaged file beside living tickets must not give a number twice
-            last = max((n.seq for group in self.scan()[:3] for n in group), default=0)
+        if last >= _NUMBERS:
+            last = 0
+        for file in os.listdir(self.tickets):  # a damaged or restored file must not give a living number again
+            number = file[4:14]
+            if file[3:4] == "." and number.isdecimal():
+                last = max(last, int(number))
         os.pwrite(self._fd, b"%-20d\n" % (last + 1), 0)
         return last + 1
 
@@ -92,26 +109,12 @@ class Line:
         try:
             if not flock(fd, SH | NB, path):
                 return True
-            if name.state == "r" and self._survives(fd):
+            if name.state == "r" and _survives(fd):
+                self.survivors.add(name.seq)
                 return True
         finally:
             os.close(fd)
         self.put_away(name)
-        return False
-
-    def _survives(self, fd: int) -> bool:
-        """A lease without a lock holder: the supervisor died. Does what it started still run without the lock?
-
-        Python's subprocess and Node close the lock's descriptor for their children.
-        """
-        facts = read_facts(fd)
-        if not facts.get("group"):
-            return False
-        from k1ctl import groups
-
-        if groups.lives(int(facts["group"]), float(facts.get("started", 0.0))):
-            self.survivors = True
-            return True
         return False
 
     def put_away(self, name: Name) -> None:
@@ -174,6 +177,19 @@ class Line:
             os.kill(name.pid, signals.SIGUSR1)
         except OSError:
             pass
+
+
+def _survives(fd: int) -> bool:
+    """A lease without a lock holder: the supervisor died. Does what it started still run without the lock?
+
+    Python's subprocess and Node close the lock's descriptor for their children.
+    """
+    facts = read_facts(fd)
+    if not facts.get("group"):
+        return False
+    from k1ctl import groups
+
+    return groups.lives(int(facts["group"]), float(facts.get("started", 0.0)))
 
 
 def read_facts(fd: int) -> dict[str, Any]:

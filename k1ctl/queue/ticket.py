@@ -15,7 +15,7 @@ from _thread import start_new_thread
 from k1ctl.errors import BusyError, UsageError
 from k1ctl.files import flock
 from k1ctl.queue import names
-from k1ctl.queue.line import EX, NB, SH, UN, Line, read_facts, write_facts
+from k1ctl.queue.line import EX, SH, UN, Line, read_facts, write_facts
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NET = 30.0  # s between two looks that nothing asked for
 NEAR_NET = 1.0  # s, for those near the head, who must notice a stopped one before them
+_TRIES = 50  # times a step is begun anew because the folder was cleaned away
 
 
 class Ticket:
@@ -75,28 +76,51 @@ class Ticket:
                     hint=f'[queue.slots] "{resource}" = {need} in ops/k1ctl.toml gives it more',
                     code="too-many-slots",
                 )
+        return self._with_mutex(lambda: self._look() if self.fd >= 0 else self._enter())
+
+    def _with_mutex(self, step: Callable[[], bool]) -> bool:
+        """Do ``step`` with the mutex held, and again when somebody cleaned the folder away in the middle of it."""
+        for _ in range(_TRIES):
+            try:
+                with self.line:
+                    return step()
+            except FileNotFoundError:
+                continue
         with self.line:
-            old = self.line.take_over(self.key) if self.key else None
-            self.resumed = old is not None
-            if old is not None:
-                self.seq, self.fd = old[0].seq, old[1]
-                self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
-                os.rename(self.line.tickets + old[0].file, self.line.tickets + self.file)
-            else:
-                self._check_length()
-                self.seq = self.line.next_number()
-                self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
-                path = self.line.tickets + self.file
-                self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-                flock(self.fd, EX | NB, path)
-            self.facts["ticket"] = self.seq
-            write_facts(self.fd, self.facts)
-            return self._look()
+            return step()
+
+    def _enter(self) -> bool:
+        old = self.line.take_over(self.key) if self.key else None
+        self.resumed = old is not None
+        if old is not None:
+            self.seq, self.fd = old[0].seq, old[1]
+            self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
+            os.rename(self.line.tickets + old[0].file, self.line.tickets + self.file)
+        else:
+            self._check_length()
+            self._take_number()
+        self.facts["ticket"] = self.seq
+        write_facts(self.fd, self.facts)
+        if self._look():
+            return True
+        _, waiting, _, paused = self.line.scan()
+        self._wake_first(waiting, paused, after=self.file)  # those we came in ahead of have to watch us now
+        return False
+
+    def _take_number(self) -> None:
+        self.seq = self.line.next_number()
+        self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
+        path = self.line.tickets + self.file
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        flock(self.fd, EX, path)  # blocking: a listing may be testing the new file's lock at this very moment
 
     def _check_length(self) -> None:
         waiting = self.line.scan()[1]
         for resource in self.needs:
-            length = sum(resource in n.needs for n in waiting)
+            mine = [n for n in waiting if resource in n.needs]
+            if len(mine) < self.max_length:
+                continue
+            length = sum(self.line.alive(n) for n in mine)  # the dead are put away only when somebody looks
             if length >= self.max_length:
                 raise BusyError(f"{length} tickets wait for {resource} already", code="queue-full", length=length)
 
@@ -119,9 +143,8 @@ class Ticket:
                     os.read(self.wake_read, 512)
                 except BlockingIOError:
                     pass
-            with self.line:
-                if self._look():
-                    return "granted"
+            if self._with_mutex(self._look):
+                return "granted"
             if deadline is not None and time.monotonic() >= deadline:
                 return "timeout"
 
@@ -159,7 +182,7 @@ class Ticket:
     def _look(self) -> bool:
         """May this ticket run now? If not, ``watch`` and ``net`` say what to wait for."""
         line, needs = self.line, self.needs
-        line.survivors = False
+        line.survivors = set()
         running, waiting, _, paused = line.scan()
         mine = next((n for n in waiting if n.seq == self.seq), None)
         if mine is None:
@@ -170,35 +193,42 @@ class Ticket:
             return False
         free, holders = self._free(running)
         ahead, left = self._ahead(mine, waiting, paused, free)
-        if _fits(needs, left):
+        if _fits(needs, left) or self._passed_over(ahead, free, running):
             return self._let_in(waiting, paused)
-        if self._passed_over(ahead, free, running):
-            return self._let_in(waiting, paused)
-        while ahead and not line.alive(ahead[-1]):
-            ahead.pop()
-        self.watch = ahead[-1:] or [h for h in holders if not line.survivors or line.alive(h)]
-        behind = max(1, len(ahead) - max(self.slots(r) for r in needs) + 1)
-        self.net = min(NET, NEAR_NET * behind**2) if ahead else NET  # several stopped ones ahead delay us by seconds
-        if self._stalled is not None:
-            self.net = NEAR_NET
-        if line.survivors and not ahead:
-            self.watch, self.net = [], NEAR_NET  # the kernel does not tell when a group that holds no lock ends
+        self._set_watch(ahead, holders)
+        if len(needs) > 1:
+            self._wake_eligible()  # we were woken for all behind us, and may not be the one who has room
         return False
 
+    def _set_watch(self, ahead: list[Name], holders: list[Name]) -> None:
+        """For each resource the last living ticket ahead of us, or who holds it when we are the first in its line.
+
+        So whoever goes, somebody in each of his lines notices.
+        """
+        watch: dict[int, Name] = {}
+        for resource in self.needs:
+            line = [n for n in ahead if resource in n.needs]
+            while line and not self.line.alive(line[-1]):
+                line.pop()
+            for name in line[-1:] or [h for h in holders if resource in h.needs]:
+                watch[name.seq] = name
+        self.watch = [n for n in watch.values() if n.seq not in self.line.survivors]
+        behind = max(1, len(ahead) - max(self.slots(r) for r in self.needs) + 1)
+        self.net = min(NET, NEAR_NET * behind**2) if ahead else NET  # several stopped ones ahead delay us by seconds
+        if self._stalled is not None or len(self.watch) < len(watch):
+            self.net = NEAR_NET  # the kernel does not tell when a group that holds no lock ends
+
     def _free(self, running: list[Name]) -> tuple[dict[str, int], list[Name]]:
-        """({resource: free slots}, the leases that keep us out). Only where room is short is liveness tested."""
-        free, holders = {}, []
+        """({resource: free slots}, the leases on them). Only where room is short is liveness tested."""
+        free, holders = {}, {}
         for resource, need in self.needs.items():
             mine = [n for n in running if resource in n.needs]
             slots = self.slots(resource)
-            used = sum(n.needs[resource] for n in mine)
-            if slots - used < need:
+            if slots - sum(n.needs[resource] for n in mine) < need:
                 mine = [n for n in mine if self.line.alive(n)]
-                used = sum(n.needs[resource] for n in mine)
-            free[resource] = slots - used
-            if slots - used < need:
-                holders += [n for n in mine if n not in holders]
-        return free, holders
+            free[resource] = slots - sum(n.needs[resource] for n in mine)
+            holders.update({n.seq: n for n in mine})
+        return free, list(holders.values())
 
     def _ahead(
         self, mine: Name, waiting: list[Name], paused: set[str], free: dict[str, int]
@@ -240,30 +270,36 @@ class Ticket:
         return now - self._stalled[1] >= self.stall
 
     def _let_in(self, waiting: list[Name], paused: set[str]) -> bool:
-        before = self.file
-        self.file = "r" + self.file[1:]
-        os.rename(self.line.tickets + before, self.line.tickets + self.file)
-        if any(self.slots(r) > 1 for r in self.needs) or len(self.needs) > 1:
-            self._wake_next(waiting, paused, after=before)
+        before, after = self.file, "r" + self.file[1:]
+        os.rename(self.line.tickets + before, self.line.tickets + after)
+        self.file = after
+        if any(len(n.needs) > 1 for n in waiting):
+            self._wake_eligible()
+        elif any(self.slots(r) > 1 for r in self.needs):
+            self._wake_first(waiting, paused, after=before)
         return True
 
-    def _wake_next(self, waiting: list[Name], paused: set[str], after: str = "") -> None:
-        woken = set()
-        for resource in self.needs:
-            name = self.line.first_waiting(resource, waiting, paused, after)
-            if name is not None and name.seq not in woken:
-                woken.add(name.seq)
+    def _wake_first(self, waiting: list[Name], paused: set[str], after: str = "") -> None:
+        """Wake the first living waiter (behind the name ``after``) for each of our resources."""
+        first = [self.line.first_waiting(r, waiting, paused, after) for r in self.needs]
+        for name in {n.seq: n for n in first if n is not None}.values():
+            self.line.look_again(name)
+
+    def _wake_eligible(self) -> None:
+        """Wake everyone else who has room now. Where some want several resources, it need not be the first."""
+        running, waiting, _, paused = self.line.scan()
+        living = [n for n in running if self.line.alive(n)]
+        for name in eligible(waiting, living, paused, self.slots):
+            if name.seq != self.seq and self.line.alive(name):
                 self.line.look_again(name)
 
     def _gone(self) -> bool:
         facts = read_facts(self.fd)
         if facts.get("cancelled"):
             raise BusyError(f"ticket {self.seq} was cancelled by {facts['cancelled']}", code="queue-cancelled")
-        os.close(self.fd)  # the folder was cleaned away: take a new place
-        self.seq = self.line.next_number()
-        self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
-        self.fd = os.open(self.line.tickets + self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        flock(self.fd, EX | NB, self.file)
+        os.close(self.fd)  # the folder was cleaned away: take a new place; numbers begin anew
+        self._watched = set()
+        self._take_number()
         self.facts["ticket"] = self.seq
         write_facts(self.fd, self.facts)
         return self._look()
@@ -277,24 +313,48 @@ class Ticket:
 
     def release(self) -> None:
         """Give the lease back and wake the next. The lock is undone explicitly: a daemon left behind shares it."""
-        with self.line:
-            try:
-                os.unlink(self.line.tickets + self.file)
-            except FileNotFoundError:
-                pass
-            _, waiting, _, paused = self.line.scan()
-            woken = [self.line.first_waiting(r, waiting, paused) for r in self.needs]
-            flock(self.fd, UN, "")
-            for name in {n.seq: n for n in woken if n is not None}.values():
-                self.line.look_again(name)
+        self._with_mutex(self._release)
+
+    def _release(self) -> bool:
+        flock(self.fd, UN, "")  # first: killed behind this line we leave a dead ticket, not a lock without a ticket
+        try:
+            os.unlink(self.line.tickets + self.file)
+        except FileNotFoundError:
+            pass
+        _, waiting, _, paused = self.line.scan()
+        if any(len(n.needs) > 1 for n in waiting):
+            self._wake_eligible()
+        else:
+            self._wake_first(waiting, paused)
+        return True
 
     def leave(self) -> None:
         """Stop waiting: with a key the place stays parked, else it is given up."""
-        with self.line:
-            name = next((n for n in self.line.scan()[1] if n.seq == self.seq), None)
-            if name is not None:
-                self.line.put_away(name)
-            flock(self.fd, UN, "")
+        self._with_mutex(self._leave)
+
+    def _leave(self) -> bool:
+        name = next((n for n in self.line.scan()[1] if n.seq == self.seq), None)
+        if name is not None:
+            self.line.put_away(name)
+        flock(self.fd, UN, "")
+        return True
+
+
+def eligible(waiting: list[Name], running: list[Name], paused: set[str], slots: Callable[[str], int]) -> list[Name]:
+    """Who of those ``waiting`` (in the order of service) has room, each one ahead keeping what he asks for."""
+    free: dict[str, int] = {}
+    found = []
+    for name in waiting:
+        if not paused.isdisjoint(name.needs):
+            continue
+        for resource in name.needs:
+            if resource not in free:
+                free[resource] = slots(resource) - sum(n.needs.get(resource, 0) for n in running)
+        if _fits(name.needs, free):
+            found.append(name)
+        for resource, need in name.needs.items():
+            free[resource] -= need
+    return found
 
 
 def _fits(needs: dict[str, int], left: dict[str, int]) -> bool:

@@ -1,4 +1,4 @@
-"""Forks owners of tickets: `python zygote.py REPOSITORY FOLDER [--no-net | --quick-net]`, one JSON request a line on stdin.
+"""Forks owners of tickets: `python zygote.py REPOSITORY FOLDER [--no-net|--quick-net]`, a JSON request a line on stdin.
 
 With --no-net nobody looks unasked: every start must come from a wake-up; with --quick-net they
 look ten times as often.
