@@ -43,26 +43,29 @@ class FrontEnd:
         self.apart = False
         self.ending: Ending | None = None
         self.error: dict[str, Any] | None = None
+        self.told = 0  # the last signal that asked this call to end
         self._rest = b""
         self._next_look = time.monotonic() + _FIRST_LOOK
         self._tick = 0.01
 
     def forward(self, number: int, _frame: object) -> None:
         """Signal handler: pass ^C and TERM on. A flash goes on without us."""
-        word = b"I" if number == signals.SIGINT else b"T"
-        if self.spec.on_caller_exit == "keep" and self.state == "running":
-            self.ending = Ending(
-                128 + number,
-                "k1ctl",
-                "caller-left",
-                f"run {self.run_id} goes on without this call",
-                hint=f"k1ctl queue wait {self.run_id} takes it up again",
-            )
+        self.told = number
+        if self.state == "running" and self._left_alone():
             return
         try:
-            os.write(self.control, word)
+            os.write(self.control, b"I" if number == signals.SIGINT else b"T")
         except OSError:
             pass
+
+    def _left_alone(self) -> bool:
+        """End this call, not the run, when it was told to end and the run is one that goes on."""
+        if not self.told or self.spec.on_caller_exit != "keep":
+            return False
+        message = f"run {self.run_id} goes on without this call"
+        hint = f"k1ctl queue wait {self.run_id} takes it up again"
+        self.ending = Ending(128 + self.told, "k1ctl", "caller-left", message, hint=hint)
+        return True
 
     def watch(self) -> Ending:
         """Watch to the end. Raises SupervisorLostError while waiting; OSError when the output cannot be written."""
@@ -108,6 +111,7 @@ class FrontEnd:
             self._tick = 0.01
             self.view.started()
             self._open_logs()
+            self._left_alone()  # told in the moment it was let in
         elif state == "retrying":
             self.view.message(
                 f"exit code {said['exit_code']}; attempt {said['attempt']} starts in {said['delay_seconds']:g} s"

@@ -183,7 +183,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         fallback = {"run": finished.run, "details": spec.details}
         left = read_json(os.path.join(finished.folder, "run.json"))
         return _told(workspace, record.Run(finished.folder, left or fallback))
-    raise _as_error(ending)
+    raise _as_error(ending, finished.run)
 
 
 def last_resort(ota: dict[str, Any], device: dict[str, Any]) -> float:
@@ -199,9 +199,11 @@ def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:
     events.emit(workspace, "upload.finished", run=run.id, **{**run.record.get("details", {}), **fields})
 
 
-def _as_error(ending: Ending) -> K1ctlError:
+def _as_error(ending: Ending, run: str) -> K1ctlError:
     """An ending that is not the flash's own: never let in, the caller left, a bug, a full disk."""
     told = ending.error or {}
+    if ending.code == "caller-left":
+        ending.hint = f"k1ctl upload --wait {run} takes it up again"
     details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
     return outcome.error(ending.exit_code, ending.message, told.get("hint", ending.hint), ending.code, **details)
 
