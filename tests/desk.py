@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
 from k1ctl import artifacts
 from k1ctl.artifacts import Artifact
+from k1ctl.simulator.device import Device
+from k1ctl.simulator.ota import _Update
 from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import make_image
 from tests.kit import Project
@@ -33,6 +37,22 @@ def firmware(marker: str, size: int = 40_000, chip: str = "esp32s3") -> bytes:
 
 def sha256(image: bytes) -> str:
     return hashlib.sha256(image).hexdigest()
+
+
+def hold(device: SimulatedDevice, gate: threading.Event) -> None:
+    """Where a fault (pace, stall) lets the device pause, it pauses until ``gate`` is set: a stage lasts as needed."""
+    _GATES[device.device] = gate
+
+
+def _wait(update: _Update, seconds: float) -> None:
+    if update.device in _GATES:
+        _GATES[update.device].wait(60)
+    _PAUSE(update, seconds)
+
+
+_GATES: weakref.WeakKeyDictionary[Device, threading.Event] = weakref.WeakKeyDictionary()
+_PAUSE = _Update._sleep
+_Update._sleep = _wait  # type: ignore[method-assign]
 
 
 def configure(project: Project, *devices: SimulatedDevice | str, target: str = "", more: str = "", **ota: float) -> str:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +27,6 @@ from k1ctl.process.frontend import FrontEnd
 from k1ctl.process.spec import RunSpec
 from k1ctl.process.view import View
 from k1ctl.queue.view import entries
-from k1ctl.simulator.device import Device
-from k1ctl.simulator.ota import _Update
 from k1ctl.testing import SimulatedDevice
 from tests import desk
 from tests.device.fakes import http_server
@@ -46,22 +43,6 @@ KILLS = {"kill": [(signal.SIGKILL, 0.0)], "hangup": [(signal.SIGHUP, 0.2), (sign
 STOPS = {"stop": [(signal.SIGSTOP, 1.0), (signal.SIGCONT, 0.0)]}
 
 
-GATES: weakref.WeakKeyDictionary[Device, threading.Event] = weakref.WeakKeyDictionary()
-
-
-@pytest.fixture(autouse=True)
-def gates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a fault lets the device pause, it pauses until its gate opens: a stage lasts as long as it is needed."""
-    pause = _Update._sleep
-
-    def wait(update: _Update, seconds: float) -> None:
-        if update.device in GATES:
-            GATES[update.device].wait(60)
-        pause(update, seconds)
-
-    monkeypatch.setattr(_Update, "_sleep", wait)
-
-
 class Cell:
     """One repository with the worktrees ``victim`` and ``after``, and its device."""
 
@@ -74,7 +55,7 @@ class Cell:
         mac = f"02:4B:31:00:01:{number:02x}"  # the host's guard knows devices by it
         self.device = SimulatedDevice(folder / f"device{number}", *FAULTS[stage], *faults, mac=mac)
         self.asked, self.gate = threading.Event(), threading.Event()
-        GATES[self.device.device] = self.gate
+        desk.hold(self.device, self.gate)
         self.answers: list[dict[str, Any]] = []
         self.started: list[subprocess.Popen[str]] = []
 
