@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     After = Callable[[Run, Ending], dict[str, Any] | None]
 
 _WORD_LIMIT = 3500  # bytes; PIPE_BUF is at least 512 and 4096 on Linux; macOS takes 16 KiB into an empty pipe
+_PRUNE_EVERY = 32  # runs
 LEASES = "K1CTL_LEASES"  # environment of a command: the leases it runs under, "NUMBER FOLDER" a line
 
 
@@ -251,6 +252,8 @@ class Supervisor:
             last.update(result=None, error=None, message=ending.message[:400], hint=ending.hint[:400], recorded=True)
         self.tell("ended", **last)
         flock(self.log, UN, self.run.log)
+        if int(self.run.id[-4:], 16) % _PRUNE_EVERY == 0:  # now and then, when nobody waits for us any more
+            record.prune(self.workspace, self.config.get("process", "keep_runs"))
 
 
 class Caller:
