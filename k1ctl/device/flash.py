@@ -199,7 +199,7 @@ class Flash:
         """Note the uptime of a device that gave no final word: a smaller one shows that it restarted, no more."""
         end = time.monotonic() + float(self.job.get("evidence_seconds", EVIDENCE_SECONDS))
         before = self.record["uptime_before_ms"]
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self.stop.requested:
             try:
                 found = probe(device, min(end - time.monotonic(), float(device["probe_timeout"])))
             except K1ctlError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say
+from k1ctl.units import parse_size
 
 
 @click.command()
@@ -29,9 +31,14 @@ def demo(agents: int, keep: bool, pace: str, as_json: bool) -> int:
       k1ctl demo --keep --json
     """
     from k1ctl_plugins.demo import play, proof
+    from k1ctl_plugins.demo.cleanup import Signals
     from k1ctl_plugins.demo.stage import Stage
 
-    with Stage(keep=keep, pace=pace) as stage:
+    try:
+        parse_size(pace)
+    except ValueError as exc:
+        raise UsageError(f"--pace: {exc}") from exc
+    with Signals(), Stage(keep=keep, pace=pace) as stage:
         agents_done = play.run(stage, agents)
         checks = proof.check(stage, agents_done)
         rows = [agent.document() for agent in agents_done]

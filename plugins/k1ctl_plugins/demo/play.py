@@ -70,6 +70,9 @@ def run(stage: Stage, count: int) -> list[Agent]:
         while any(t.is_alive() for t in threads):
             timeline.show()
             time.sleep(0.1)
+    except BaseException:
+        stage.stop()
+        raise
     finally:
         for thread in threads:
             thread.join()

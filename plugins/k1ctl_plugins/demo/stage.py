@@ -14,7 +14,9 @@ from typing import Any
 from k1ctl.errors import K1ctlError, NotFoundError
 from k1ctl.output import say
 from k1ctl.workspace import cache_dir
+from k1ctl_plugins.demo import cleanup
 
+PYTHON = (sys.executable, "-P", "-m")
 _FOREIGN = ("CONDUCTOR_", "K1CTL_", "GIT_", "PLATFORMIO_")
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "k1ctl demo",
@@ -39,6 +41,8 @@ class Stage:
         self.environ["K1CTL_HOST_DIR"] = str(self.folder / "host")
         self.environ["K1CTL_CACHE_DIR"] = cache_dir()
         self.device: dict[str, Any] = {}
+        self.children: set[subprocess.Popen[str]] = set()
+        self.stopped = False
 
     def __enter__(self) -> Stage:
         try:
@@ -51,25 +55,51 @@ class Stage:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if (self.root / "ops").is_dir():
-            self.k1ctl(["sim", "stop", "--json"], check=False)
+        if self.ops.is_dir():
+            runs = cleanup.Runs(self.ops)
+            runs.stop()
+            self._run([*PYTHON, "k1ctl", "sim", "stop", "--json"])  # also a flash that has sent all ends with it
+            runs.wait()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """End what the agents are doing, and let them begin nothing more."""
+        self.stopped = True
+        for child in list(self.children):
+            child.terminate()
 
     @property
     def ops(self) -> Path:
         return self.root / "ops"
 
-    def k1ctl(self, args: list[str], *, cwd: Path | None = None, check: bool = True) -> Any:
+    def k1ctl(self, args: list[str], *, cwd: Path | None = None) -> Any:
         """Run a k1ctl command as a user would and return its JSON. Raises K1ctlError with its last words."""
-        argv = [sys.executable, "-m", "k1ctl", *args]
-        done = subprocess.run(argv, cwd=cwd or self.root, env=self.environ, capture_output=True, text=True, check=False)
-        if check and done.returncode:
-            raise K1ctlError(f"k1ctl {' '.join(args)} ended with {done.returncode}: {_last_words(done.stderr)}")
+        if self.stopped:
+            raise K1ctlError("stopped")
+        code, out, err = self._run([*PYTHON, "k1ctl", *args], cwd)
+        if code:
+            raise K1ctlError(f"k1ctl {' '.join(args)} ended with {code}: {_last_words(err)}")
         try:
-            return json.loads(done.stdout)
+            return json.loads(out)
         except ValueError:
             return {}
+
+    def _run(self, argv: list[str], cwd: Path | None = None) -> tuple[int, str, str]:
+        """(exit code, stdout, stderr) of a command; `stop` ends it."""
+        pipe = subprocess.PIPE
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True}
+        child = subprocess.Popen(argv, cwd=cwd or self.root, env=self.environ, **options)
+        self.children.add(child)
+        try:
+            out, err = child.communicate()
+        except BaseException:  # we are told to end while we wait
+            child.terminate()
+            child.communicate()
+            raise
+        finally:
+            self.children.discard(child)
+        return child.returncode, out, err
 
     def _check_tools(self) -> None:
         for tool, package in (("git", "git"), ("gcc", "gcc"), ("g++", "g++")):
@@ -81,7 +111,7 @@ class Stage:
             find_pio()
         except NotFoundError:
             say("installing PlatformIO, once")
-            argv = [sys.executable, "-m", "k1ctl", "tools", "install"]
+            argv = [*PYTHON, "k1ctl", "tools", "install"]
             if subprocess.run(argv, env=self.environ, check=False).returncode:
                 raise K1ctlError("PlatformIO could not be installed", hint="k1ctl tools install says why") from None
 
@@ -99,10 +129,9 @@ class Stage:
 
     def git(self, *args: str) -> None:
         """Run git in the repository. Raises K1ctlError."""
-        argv = ["git", "-c", "commit.gpgsign=false", *args]
-        done = subprocess.run(argv, cwd=self.root, env=self.environ, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise K1ctlError(f"git {args[0]} failed: {_last_words(done.stderr)}")
+        code, _, err = self._run(["git", "-c", "commit.gpgsign=false", *args])
+        if code:
+            raise K1ctlError(f"git {args[0]} failed: {_last_words(err)}")
 
     def _make_device(self) -> None:
         self.device = self.k1ctl(["sim", "start", "--name", "k1", "--pace", self.pace, "--json"])

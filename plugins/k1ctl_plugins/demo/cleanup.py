@@ -1,0 +1,61 @@
+"""A demo that is told to end takes its runs with it: nothing of it works on in a folder that is about to go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PATIENCE = 20.0  # seconds; more than the grace period between TERM and KILL
+_NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Signals:
+    """``with Signals():`` TERM and HUP end the block as ^C does, with SystemExit 128+N."""
+
+    def __enter__(self) -> None:
+        self.before = [signal.signal(number, self._leave) for number in _NUMBERS]
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in zip(_NUMBERS, self.before, strict=True):
+            signal.signal(number, handler)
+
+    @staticmethod
+    def _leave(number: int, _frame: object) -> None:
+        for other in (*_NUMBERS, signal.SIGINT):
+            signal.signal(other, signal.SIG_IGN)  # cleaning up is not cut short by asking twice
+        raise SystemExit(128 + number)
+
+
+class Runs:
+    """The runs below ``ops`` that still live."""
+
+    def __init__(self, ops: Path) -> None:
+        from k1ctl.files import read_json
+        from k1ctl.process.record import Run, alive
+
+        folders = sorted((ops / "runs").glob("*"))
+        runs = [Run(str(f), {"run": f.name, **(read_json(str(f / "run.json")) or {})}) for f in folders]
+        self.alive = [run for run in runs if alive(run)]
+
+    def stop(self) -> None:
+        """TERM to each supervisor, which ends its command where it is safe."""
+        for run in self.alive:
+            pid = run.record.get("supervisor", 0)
+            try:
+                if pid and os.getsid(pid) == pid:
+                    os.kill(pid, signal.SIGTERM)
+            except OSError:
+                pass
+
+    def wait(self) -> None:
+        """Until none lives, or we lose patience."""
+        from k1ctl.process.record import alive
+
+        end = time.monotonic() + _PATIENCE
+        while any(alive(run) for run in self.alive) and time.monotonic() < end:
+            time.sleep(0.02)
