@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 
 def exists(group: int) -> bool:
     """Whether the kernel still knows the group; a zombie that nobody reaped counts."""
@@ -41,14 +46,26 @@ def members(group: int) -> list[int]:
     return [pid for pid in pids if _group_of(pid) == group and _started(pid) is not None]
 
 
-def lives(group: int, since: float) -> bool:
-    """Whether a group that was started at ``since`` (seconds since 1970) still has a living member.
+def stamp() -> dict[str, float]:
+    """What `lives` wants to know about the start of a group; taken right behind it."""
+    return {"started": time.time(), "started_monotonic": time.monotonic()}
+
+
+def lives(group: object, start: Mapping[str, Any]) -> bool:
+    """Whether a group at whose start ``start`` (`stamp`) was taken still has a living member.
 
     A group outlives its leader; while it does, its number is not given to a new process. So a leader that started
-    after ``since``, or a boot after it, means that the number was reused.
+    later, or a boot in between, means that the number was reused. A clock that was set meanwhile makes no difference:
+    the later of two reckonings counts, the wall clock's and the monotonic clock's.
     """
-    if not exists(group):
+    since, monotonic = start.get("started"), start.get("started_monotonic")
+    if not isinstance(group, int) or not isinstance(since, int | float) or group <= 1 or not exists(group):
         return False
+    if isinstance(monotonic, int | float):
+        age = time.monotonic() - monotonic
+        if age < 0:
+            return False  # that clock has begun anew
+        since = max(since, time.time() - age)
     if _boot_time() > since:
         return False
     started = _started(group)

@@ -109,7 +109,7 @@ class Line:
         try:
             if not flock(fd, SH | NB, path):
                 return True
-            if name.state == "r" and _survives(fd):
+            if name.state == "r" and survives(fd):
                 self.survivors.add(name.seq)
                 return True
         finally:
@@ -179,7 +179,7 @@ class Line:
             pass
 
 
-def _survives(fd: int) -> bool:
+def survives(fd: int) -> bool:
     """A lease without a lock holder: the supervisor died. Does what it started still run without the lock?
 
     Python's subprocess and Node close the lock's descriptor for their children.
@@ -189,7 +189,7 @@ def _survives(fd: int) -> bool:
         return False
     from k1ctl import groups
 
-    return groups.lives(int(facts["group"]), float(facts.get("started", 0.0)))
+    return groups.lives(facts["group"], facts)
 
 
 def read_facts(fd: int) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Ticket:
                     hint=f'[queue.slots] "{resource}" = {need} in ops/k1ctl.toml gives it more',
                     code="too-many-slots",
                 )
-        return self._with_mutex(lambda: self._look() if self.fd >= 0 else self._enter())
+        return self._with_mutex(lambda: self._look() if self.seq else self._enter())
 
     def _with_mutex(self, step: Callable[[], bool]) -> bool:
         """Do ``step`` with the mutex held, and again when somebody cleaned the folder away in the middle of it."""
@@ -297,7 +297,9 @@ class Ticket:
         facts = read_facts(self.fd)
         if facts.get("cancelled"):
             raise BusyError(f"ticket {self.seq} was cancelled by {facts['cancelled']}", code="queue-cancelled")
-        os.close(self.fd)  # the folder was cleaned away: take a new place; numbers begin anew
+        if self.fd >= 0:  # the folder was cleaned away: take a new place; numbers begin anew
+            os.close(self.fd)
+            self.fd = -1
         self._watched = set()
         self._take_number()
         self.facts["ticket"] = self.seq

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 
 from k1ctl.errors import K1ctlError
+from k1ctl.files import flock
 from k1ctl.queue import history, names
-from k1ctl.queue.line import Line, read_facts, write_facts
+from k1ctl.queue.line import NB, SH, Line, read_facts, survives, write_facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,14 +72,8 @@ def _facts(folder: str, name: Name) -> tuple[dict[str, Any], bool]:
         return {}, False
     try:
         facts = read_facts(fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return facts, True
-        from k1ctl import groups
-
-        survives = bool(facts.get("group")) and groups.lives(int(facts["group"]), float(facts.get("started", 0.0)))
-        return facts, name.state == "r" and survives
+        held = not flock(fd, SH | NB, name.file)
+        return facts, held or (name.state == "r" and survives(fd))
     finally:
         os.close(fd)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -110,7 +111,7 @@ class Owners:
         """The owners in this state: waiting, granted, killed, left, released, or a refusal's code."""
         return {owner for owner, at in self.state.items() if at == state}
 
-    def until(self, true, what: str, timeout: float = TIMEOUT) -> None:  # type: ignore[no-untyped-def]
+    def until(self, true: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
         """Read reports until ``true()`` holds."""
         deadline = time.monotonic() + timeout
         while not true():

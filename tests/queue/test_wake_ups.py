@@ -27,7 +27,10 @@ def storm(folder: Path, seed: int, clients: int, crowd: int = 14) -> Owners:
             if len(owners.needs) < clients and len(here) < crowd:
                 owners.enqueue(dict(rnd.choice(WANTS)), rnd.choice([10, 50, 50, 70]), settle=False)
                 continue
-            owners.until(lambda: bool(owners.now("granted")), "somebody holds something")
+            owners.until(lambda: owners.now("granted") or not owners.now("waiting"), "somebody holds something")
+            here = sorted(owners.now("waiting") | owners.now("granted"))
+            if not here:
+                continue
             owner = rnd.choice(sorted(owners.now("granted")) if rnd.random() < 0.5 else here)
             kind = rnd.random()
             if owners.state[owner] == "granted" and kind < 0.6:

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from typing import Any
 
 
@@ -77,6 +78,8 @@ def main() -> None:
                 os.close(other)
             try:
                 own(request, sys.argv[2], read)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         os.close(read)
