@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -20,7 +19,7 @@ def start(*argv: str) -> subprocess.Popen[bytes]:
 
 def test_a_group_lives_while_one_member_does() -> None:
     """The leader may end first."""
-    since = time.time()
+    since = groups.stamp()
     leader = start("sh", "-c", "sleep 60 & exit 0")
     leader.wait()
     assert len(groups.members(leader.pid)) == 1
@@ -32,7 +31,7 @@ def test_a_group_lives_while_one_member_does() -> None:
 
 def test_a_killed_process_does_not_live() -> None:
     """A zombie that nobody reaps still has its number, but nobody lives in the group."""
-    since = time.time()
+    since = groups.stamp()
     process = start("sleep", "60")
     assert groups.members(process.pid) == [process.pid]
     process.kill()
@@ -66,11 +65,12 @@ def test_a_process_lives_while_one_thread_does() -> None:
 def test_a_reused_number_is_not_the_old_group() -> None:
     """A leader that started after the group, or a boot after it, is somebody else's."""
     process = start("sleep", "60")
-    now = time.time()
-    assert groups.lives(process.pid, now)
-    assert not groups.lives(process.pid, now - 100)
-    assert not groups.lives(process.pid, 1.0)
-    process.kill()
+    try:
+        assert groups.lives(process.pid, groups.stamp())
+        assert not groups.lives(process.pid, {k: v - 100 for k, v in groups.stamp().items()})
+        assert not groups.lives(process.pid, {"started": 1.0})
+    finally:
+        process.kill()
     process.wait()
 
 

@@ -26,6 +26,7 @@ _RESET = [
     signals.SIGXFSZ,
 ]
 _LINGER_NOTICE = 0.2  # s after which a group that outlives its command is worth telling of
+_BOOKS_AFTER = 0.005  # s after its start that a command is recorded: who hands over and who starts keep the cores busy
 ANY_SIGNAL = 128  # in ``retry_on``: a command that a signal killed is worth another attempt
 
 
@@ -73,6 +74,7 @@ class Attempt:
         self.kill_at: float | None = None
         self.deadline: float | None = None
         self.peak = 0
+        self.saved = False
         self.wake = self._wake_pipe()[0]
         self.poll = select.poll()
         self.poll.register(self.wake, select.POLLIN)
@@ -104,15 +106,17 @@ class Attempt:
             why = f"{spec.argv[0]} {text}: {exc.strerror}"
             return Ending(code, "k1ctl", "not-executable" if found else "tool-missing", why)
         started = time.monotonic()
+        if hasattr(os, "sched_yield"):
+            os.sched_yield()  # the command has only left our memory and waits for our core: it goes first
         self.group = pid
         sup.times.setdefault("started", started)
         if sup.ticket is not None:
-            sup.ticket.tell(group=pid, started=time.time(), granted_at=rfc3339())
+            sup.ticket.tell(group=pid, granted_at=rfc3339(), **groups.stamp())
         sup.tell("running", pid=pid, attempt=self.number)
-        self._save_start(pid)
         self.deadline = None if spec.timeout is None else started + spec.timeout
         status, usage = self._until_exit(pid)
         sup.times["ended"] = time.monotonic()
+        self._save_start(pid)
         ending = self._ending(os.waitstatus_to_exitcode(status))
         self._until_empty(ending)
         self._save_end(ending, usage, sup.times["ended"] - started)
@@ -127,6 +131,9 @@ class Attempt:
         return os.posix_spawnp(argv[0], argv, sup.environment(), file_actions=actions, setpgroup=0, setsigdef=_RESET)
 
     def _save_start(self, pid: int) -> None:
+        if self.saved:
+            return
+        self.saved = True
         sup = self.supervisor
         facts = {"state": "running", "pid": pid, "group": pid, "attempt": self.number}
         if self.number == 1:
@@ -141,18 +148,22 @@ class Attempt:
             pass  # the record catches up at the end; the command runs
 
     def _until_exit(self, pid: int) -> tuple[int, Any]:
-        next_sample = time.monotonic() + self.supervisor.config.get("process", "sample")
+        save_at = time.monotonic() + _BOOKS_AFTER
+        next_sample = save_at + self.supervisor.config.get("process", "sample")
         while True:
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
                 return status, usage
             now = time.monotonic()
+            if now >= save_at:
+                self._save_start(pid)
+                save_at = float("inf")
             if now >= next_sample:
                 from k1ctl.process.sampling import group_memory
 
                 self.peak = max(self.peak, group_memory(self.group))
                 next_sample = now + self.supervisor.config.get("process", "sample")
-            self._step(next_sample - now)
+            self._step(min(save_at, next_sample) - now)
 
     def _step(self, seconds: float) -> None:
         """Wait for a signal, a word of the caller or a deadline, and act on it."""
