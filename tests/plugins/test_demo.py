@@ -185,7 +185,7 @@ def overlapping_leases(play: Play) -> None:
     play.agents[1].record["monotonic"]["started"] = 8.5
 
 
-def a_knock(play: Play) -> None:
+def an_invitation_meanwhile(play: Play) -> None:
     play.flashes[0]["ignored_invitations"] = 1
 
 
@@ -220,7 +220,7 @@ def the_same_build(play: Play) -> None:
         (wrong_order, [ORDER, EQUAL]),
         (overlapping_flashes, [OVERLAP]),
         (overlapping_leases, [OVERLAP]),
-        (a_knock, [OVERLAP]),
+        (an_invitation_meanwhile, [OVERLAP]),
         (no_lease_recorded, [OVERLAP]),
         (one_refused, [INSTALLED, ORDER]),
         (one_more_flash, [INSTALLED, OVERLAP, ORDER]),

@@ -37,7 +37,7 @@ def answer(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
 
 
 def nobody_met(device: SimulatedDevice) -> bool:
-    """No two flashes overlapped, and nobody knocked while another one was served."""
+    """No two flashes overlapped, and nobody invited the device while it served another."""
     flashes = device.flashes()
     return desk.overlaps(flashes) == 0 and not any(f["ignored_invitations"] for f in flashes)
 
@@ -94,13 +94,13 @@ def test_without_the_hosts_guard_they_would_meet(
             wait_until(lambda p=project: desk.runs(p) and desk.left_word(desk.runs(p)[-1]).get("stage"))
         log = desk.runs(project)[-1]["folder"] / "log"
         wait_until(lambda: b"stage invite" in log.read_bytes())
-        wait_until(lambda: device.device.uptime_ms() > 0 and _knocked(device))
+        wait_until(lambda: device.device.uptime_ms() > 0 and _invited(device))
         gate.set()
         assert [answer(process)[0] for process in started] == [0, 0]
         assert not nobody_met(device)
 
 
-def _knocked(device: SimulatedDevice) -> bool:
+def _invited(device: SimulatedDevice) -> bool:
     """Whether a datagram waits in the device's socket."""
     import select
 

@@ -41,13 +41,13 @@ def check(stage: Stage, agents: Sequence[Agent]) -> list[dict[str, Any]]:
 
 
 def _no_overlap(flashes: list[dict[str, Any]], served: Sequence[Agent]) -> dict[str, Any]:
-    """The device takes one update at a time anyhow; so it also counts who knocked meanwhile, and the leases tell."""
+    """The device takes one update at a time anyhow; who else invited it meanwhile, and the leases, tell more."""
     times = [a.record.get("monotonic", {}) for a in served]
     leases = [(t["started"], t["ended"]) for t in times if "started" in t and "ended" in t]
     overlaps = _overlaps([(f["start"], f["end"]) for f in flashes]) + _overlaps(leases)
-    knocks = sum(f["ignored_invitations"] for f in flashes)
-    seen = f"{overlaps} overlaps in {len(flashes)} flashes, {knocks} knocks in between"
-    return _claim("no two overlapped", overlaps == knocks == 0 and len(leases) == len(flashes), seen)
+    others = sum(f["ignored_invitations"] for f in flashes)
+    seen = f"{overlaps} overlaps in {len(flashes)} flashes, {others} invitations by others meanwhile"
+    return _claim("no two overlapped", overlaps == others == 0 and len(leases) == len(flashes), seen)
 
 
 def _overlaps(intervals: list[tuple[float, float]]) -> int:
