@@ -9,8 +9,7 @@ import sys
 def main() -> int:
     """Run the command line in ``sys.argv``; returns the exit code. Never raises; what was printed is written out."""
     argv = sys.argv[1:]
-    if sys.stdout is None:  # started with stdout closed
-        sys.stdout = open(os.devnull, "w")
+    _open_missing()
     try:
         code = _run(argv)
     except BaseException as exc:
@@ -18,6 +17,17 @@ def main() -> int:
 
         code = report(exc, argv)
     return _written(code)
+
+
+def _open_missing() -> None:
+    """Started with a standard descriptor closed (cron, daemons): else a pipe or a lock would get its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
 
 
 def program() -> int:

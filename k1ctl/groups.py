@@ -37,13 +37,19 @@ def members(group: int) -> list[int]:
     """The processes of the group that live (zombies and those on their way out do not). Walks over all processes."""
     if not exists(group):
         return []
-    if _LINUX:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    else:
-        import psutil
+    return [pid for pid in _pids() if _group_of(pid) == group and _started(pid) is not None]
 
-        pids = psutil.pids()
-    return [pid for pid in pids if _group_of(pid) == group and _started(pid) is not None]
+
+def in_session(session: int) -> list[int]:
+    """The processes of a session that live: also those that left for a group of their own, as timeout(1) does."""
+    return [pid for pid in _pids() if _session_of(pid) == session and _started(pid) is not None]
+
+
+def send_to_session(session: int, *numbers: int, group: int = 0) -> None:
+    """Send signals to every group of the session but the leader's own; to ``group`` in any case."""
+    for each in {group, *(_group_of(pid) for pid in in_session(session))} - {session}:
+        for number in numbers:
+            send(each, number)
 
 
 def stamp() -> dict[str, float]:
@@ -78,6 +84,21 @@ def lives(group: object, start: Mapping[str, Any]) -> bool:
 
 _LINUX = os.path.exists("/proc/self/stat")
 _EXITING = 0x4  # PF_EXITING in include/linux/sched.h: no instruction of the program runs any more
+
+
+def _pids() -> list[int]:
+    if _LINUX:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    import psutil
+
+    return list(psutil.pids())
+
+
+def _session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
 
 
 def _group_of(pid: int) -> int:

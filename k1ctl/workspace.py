@@ -83,7 +83,10 @@ def resolve(root: str | None = None, *, cwd: str | None = None, environ: Mapping
     """
     env = os.environ if environ is None else environ
     given = root or env.get("K1CTL_ROOT") or env.get("CONDUCTOR_ROOT_PATH")
-    here = cwd or os.getcwd()
+    try:
+        here = cwd or os.getcwd()
+    except FileNotFoundError as exc:
+        raise ConfigError("the folder this was called in was removed", hint="cd to one that is there") from exc
     found = find_checkout(here)
     if given:
         top = os.path.realpath(os.path.expanduser(given))

@@ -98,6 +98,7 @@ class Attempt:
     def run(self) -> Ending:
         """Start the command and wait until nobody of its group is left."""
         sup, spec = self.supervisor, self.spec
+        sup.mark_start()
         try:
             pid = self._spawn()
         except OSError as exc:
@@ -184,7 +185,7 @@ class Attempt:
             self.stop("timed-out")
         if self.kill_at is not None and now >= self.kill_at:
             self.kill_at = now + 1.0
-            groups.send(self.group, signals.SIGKILL)
+            groups.send_to_session(os.getpid(), signals.SIGKILL, group=self.group)
 
     def _hear(self) -> None:
         word = self.caller.read()
@@ -202,16 +203,16 @@ class Attempt:
         self.stop("caller-gone" if word == "gone" else "caller-terminated")
 
     def stop(self, reason: str) -> None:
-        """TERM to the group now, KILL after the grace period."""
-        if self.reason:
-            return
+        """TERM to all that the command started and that did not leave our session; KILL after the grace period."""
         if not self.group:  # between two attempts
             self.supervisor.cancelled = True
             return
+        if self.reason:
+            return
         self.reason = reason
         self.kill_at = time.monotonic() + self.supervisor.config.get("process", "grace")
-        groups.send(self.group, signals.SIGTERM)
-        groups.send(self.group, signals.SIGCONT)  # a stopped process gets TERM only when it goes on
+        # a stopped process gets TERM only when it goes on
+        groups.send_to_session(os.getpid(), signals.SIGTERM, signals.SIGCONT, group=self.group)
         self.supervisor.tell("stopping", reason=reason)
 
     def _ending(self, status: int) -> Ending:
@@ -227,9 +228,9 @@ class Attempt:
     def _until_empty(self, ending: Ending) -> None:
         """Hold on until the group is empty: what still works keeps what it holds."""
         nap, since, told = 0.0005, time.monotonic(), False
-        while groups.exists(self.group):
+        while groups.exists(self.group) or self._strays():
             waited = time.monotonic() - since
-            if waited > _LINGER_NOTICE:
+            if waited > _LINGER_NOTICE and not self._strays():
                 left = groups.members(self.group)
                 if not left:
                     return  # zombies that nobody reaps
@@ -238,6 +239,10 @@ class Attempt:
                     self._lingering(ending, left)
             nap = min(nap * 2, 0.5)
             self._step(nap)
+
+    def _strays(self) -> bool:
+        """Whether a command that we stop has left living processes in other groups of our session."""
+        return bool(self.reason) and len(groups.in_session(os.getpid())) > 1
 
     def _lingering(self, ending: Ending, left: list[int]) -> None:
         sup = self.supervisor

@@ -31,14 +31,26 @@ class SupervisorLostError(Exception):
 
 
 class FrontEnd:
-    """Watches one run. ``status`` is the pipe from its supervisor, ``control`` the pipe to it."""
+    """Watches one run.
+
+    ``status`` is the pipe from its supervisor, ``control`` the pipe to it, ``mark`` a pipe that holds a byte when the
+    command may have begun; ``supervisor`` is its process and session.
+    """
 
     def __init__(
-        self, workspace: Workspace, config: Config, spec: RunSpec, view: View, status: int, control: int
+        self,
+        workspace: Workspace,
+        config: Config,
+        spec: RunSpec,
+        view: View,
+        status: int,
+        control: int,
+        mark: int = -1,
+        supervisor: int = 0,
     ) -> None:
         self.workspace, self.config, self.spec, self.view = workspace, config, spec, view
-        self.status, self.control = status, control
-        self.state, self.run_id, self.folder, self.ticket, self.group = "starting", "", "", 0, 0
+        self.status, self.control, self.mark, self.supervisor = status, control, mark, supervisor
+        self.state, self.run_id, self.folder, self.ticket = "starting", "", "", 0
         self.logs: dict[int, int] = {}  # our descriptor -> the log's
         self.apart = False
         self.ending: Ending | None = None
@@ -107,7 +119,7 @@ class FrontEnd:
             if said["resumed"]:
                 self.view.message(f"took the kept place {self.ticket} over")
         elif state == "running":
-            self.state, self.group = "running", said["pid"]
+            self.state = "running"
             self._tick = 0.01
             self.view.started()
             self._open_logs()
@@ -132,7 +144,7 @@ class FrontEnd:
         elif state == "ended":
             self._end(said)
 
-    def _end(self, said: dict[str, Any]) -> None:
+    def _end(self, said: dict[str, Any]) -> Ending:
         if said.get("recorded"):
             said = {**said, **(read_json(os.path.join(self.folder, "run.json")) or {})}
         self.ending = Ending(
@@ -148,6 +160,7 @@ class FrontEnd:
             os.write(self.control, b"B")
         except OSError:
             pass
+        return self.ending
 
     def _look(self) -> None:
         """What time brings: how the ticket stands, what the log grew by."""
@@ -184,15 +197,19 @@ class FrontEnd:
 
     def _supervisor_lost(self) -> Ending:
         """The supervisor was killed: in line its place is parked; later its command may live on with the lease."""
-        if self.state in ("starting", "waiting"):
+        if self.state in ("starting", "waiting") and not os.read(self.mark, 1):
             raise SupervisorLostError
+        self._open_logs()
         run = record.Run(self.folder, read_json(os.path.join(self.folder, "run.json")) or {"run": self.run_id})
+        if run.record.get("state") == "ended":  # only its last word is missing
+            self._stream()
+            return self._end(run.record)
         message = f"the supervisor of run {self.run_id} was killed"
         if self.spec.on_caller_exit == "stop":
-            self._stop_group()
+            self._stop_session()
         else:
             self.view.message(f"{message}; its command goes on")
-        while record.alive(run):
+        while groups.in_session(self.supervisor):
             self._stream()
             self.view.tick()
             time.sleep(0.02)
@@ -207,15 +224,12 @@ class FrontEnd:
             pass
         return ending
 
-    def _stop_group(self) -> None:
+    def _stop_session(self) -> None:
         """What the supervisor would have done: TERM, the grace period, KILL."""
         self.view.message("its supervisor was killed; stopping the command")
-        groups.send(self.group, signals.SIGTERM)
-        groups.send(self.group, signals.SIGCONT)
+        groups.send_to_session(self.supervisor, signals.SIGTERM, signals.SIGCONT)
         until = time.monotonic() + self.config.get("process", "grace")
-        while groups.exists(self.group) and time.monotonic() < until:
-            if not groups.members(self.group):
-                return
+        while groups.in_session(self.supervisor) and time.monotonic() < until:
             self._stream()
             time.sleep(0.02)
-        groups.send(self.group, signals.SIGKILL)
+        groups.send_to_session(self.supervisor, signals.SIGKILL)

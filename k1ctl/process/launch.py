@@ -55,8 +55,8 @@ def launch(
         except SupervisorLostError:
             continue
         finally:
-            os.close(front.status)
-            os.close(front.control)
+            for fd in (front.status, front.control, front.mark):
+                os.close(fd)
         return Outcome(ending, front.run_id, front.folder)
     from k1ctl.process.attempt import Ending
 
@@ -68,18 +68,20 @@ def _start(
 ) -> FrontEnd:
     status_read, status_write = os.pipe()
     control_read, control_write = os.pipe()
+    mark_read, mark_write = os.pipe()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
             pass
-    if os.fork() == 0:
-        os.close(status_read)
-        os.close(control_write)
-        supervise(workspace, config, spec, (status_write, control_read), before, after)
-    os.close(status_write)
-    os.close(control_read)
-    return FrontEnd(workspace, config, spec, view, status_read, control_write)
+    pid = os.fork()
+    if pid == 0:
+        for fd in (status_read, control_write, mark_read):
+            os.close(fd)
+        supervise(workspace, config, spec, (status_write, control_read, mark_write), before, after)
+    for fd in (status_write, control_read, mark_write):
+        os.close(fd)
+    return FrontEnd(workspace, config, spec, view, status_read, control_write, mark_read, pid)
 
 
 def held_leases(folder: str) -> list[Name]:

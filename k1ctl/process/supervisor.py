@@ -7,13 +7,13 @@ import sys
 import time
 
 from k1ctl import events
-from k1ctl.errors import K1ctlError
+from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.files import flock, write_json
 from k1ctl.jsontext import dumps
 from k1ctl.process import record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.queue import history, names
-from k1ctl.queue.line import EX, NB, UN, Line
+from k1ctl.queue.line import EX, UN, Line
 from k1ctl.queue.ticket import Ticket
 from k1ctl.signals import signals
 from k1ctl.units import format_duration, rfc3339
@@ -39,27 +39,33 @@ LEASES = "K1CTL_LEASES"  # environment of a command: the leases it runs under, "
 def queue_folder(workspace: Workspace, config: Config) -> str:
     """The folder of the queue: ``[queue] dir``, else ``ops/queue``."""
     given = config.get("queue", "dir")
-    return os.path.join(workspace.root, os.path.expanduser(given)) if given else workspace.ops_path("queue")
+    if not given:
+        return workspace.ops_path("queue")
+    return os.path.realpath(os.path.join(workspace.root, os.path.expanduser(given)))  # one folder, one name
 
 
 class Supervisor:
-    """One run from its place in line to its record. ``status`` and ``control`` are pipes to the front end."""
+    """One run from its place in line to its record.
+
+    Pipes lead to the front end: ``status`` out, ``control`` in, and ``mark``, which it reads only when we are gone.
+    """
 
     def __init__(
         self,
         workspace: Workspace,
         config: Config,
         spec: RunSpec,
-        pipes: tuple[int, int],
+        pipes: tuple[int, int, int],
         before: Before | None = None,
         after: After | None = None,
     ) -> None:
         self.workspace, self.config, self.spec = workspace, config, spec
-        self.status, self.control = pipes
+        self.status, self.control, self.mark = pipes
         self.before, self.after = before, after
         self.ticket: Ticket | None = None
+        self.standing: Ticket | None = None  # the same, from before it has a number
         self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
-        self.cancelled = False
+        self.cancelled = self.working = False
         self.wake: tuple[int, int] | None = None
         os.set_blocking(self.status, False)  # a stopped front end must not stop us
         self.run = self._create()
@@ -89,7 +95,7 @@ class Supervisor:
         )
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self.log = os.open(run.log, flags, 0o644)
-        flock(self.log, EX | NB, run.log)  # alive = locked; the command shares it through its standard output
+        flock(self.log, EX, run.log)  # alive = locked; the command shares it through its standard output
         self.error_log = self.log
         if _apart(1, 2):
             self.error_log = os.open(run.error_log, flags, 0o644)
@@ -102,6 +108,13 @@ class Supervisor:
         """Send one line to the front end; one that is gone or does not read is no reason to stop."""
         try:
             os.write(self.status, (dumps({"state": state, **facts}) + "\n").encode())
+        except OSError:
+            pass
+
+    def mark_start(self) -> None:
+        """Leave word that the command may have begun, without waking the front end: it must not be begun twice."""
+        try:
+            os.write(self.mark, b"S")
         except OSError:
             pass
 
@@ -148,6 +161,7 @@ class Supervisor:
             stall=config.get("queue", "stall"),
             max_length=config.get("queue", "max_length"),
         )
+        self.standing = ticket
         granted = ticket.enqueue()
         self.times["enqueued"] = time.monotonic()
         self.ticket = ticket
@@ -175,10 +189,14 @@ class Supervisor:
         return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
 
     def _work(self) -> Ending:
-        signals.signal(signals.SIGTERM, self._on_cancel)
+        self.working = True
         if self.before is not None:
             self.before(self.run, self.spec)
-        os.chdir(self.spec.cwd)
+        try:
+            os.chdir(self.spec.cwd)
+        except OSError as exc:
+            hint = "it was removed after this call; nothing was run"
+            raise ConfigError(f"{self.spec.cwd}: {exc.strerror}", hint=hint, code="no-folder") from exc
         number, delay, caller = 1, self.spec.delay, Caller(self.control)
         while True:
             attempt = Attempt(self, caller, number)
@@ -197,8 +215,13 @@ class Supervisor:
                 ending.result = result
         return ending
 
-    def _on_cancel(self, *_: object) -> None:
-        self.cancelled = True
+    def on_term(self, *_: object) -> None:
+        """Signal handler: `queue cancel` of a lease sends TERM. In line it ends us, and the place is parked."""
+        if self.working or (self.standing is not None and self.standing.file.startswith("r")):
+            self.cancelled = True
+            return
+        signals.signal(signals.SIGTERM, signals.SIG_DFL)
+        os.kill(os.getpid(), signals.SIGTERM)
 
     def environment(self) -> dict[str, str]:
         """The command's environment: the caller's (or the spec's) and the marks of the lease it runs under."""
@@ -288,7 +311,7 @@ def supervise(
     workspace: Workspace,
     config: Config,
     spec: RunSpec,
-    pipes: tuple[int, int],
+    pipes: tuple[int, int, int],
     before: Before | None,
     after: After | None,
 ) -> None:
@@ -298,8 +321,9 @@ def supervise(
         os.setsid()
         for number in (signals.SIGHUP, signals.SIGINT):
             signals.signal(number, signals.SIG_IGN)
-        signals.signal(signals.SIGTERM, signals.SIG_DFL)
-        code = Supervisor(workspace, config, spec, pipes, before, after).main()
+        supervisor = Supervisor(workspace, config, spec, pipes, before, after)
+        signals.signal(signals.SIGTERM, supervisor.on_term)
+        code = supervisor.main()
     except BaseException as exc:
         code = _fail(exc, pipes[0])
     finally:

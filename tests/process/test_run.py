@@ -1,249 +1,429 @@
-"""What a run is to its caller: streams, exit codes, limits, retries, signals, the record."""
+"""`queue run` hands a command through: status, signals, input, both outputs, limits, retries, what it leaves behind."""
 
 from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
-from tests.kit import Outcome, Project, finish, wait_until
+from tests.kit import Project, finish, wait_until
 
-QUICK = {"K1CTL_PROCESS_GRACE": "300ms"}
-
-
-def run(project: Project, *words: str, **options: Any) -> Outcome:
-    return project.run("queue", "run", *words, env=QUICK, **options)
+GRACE = {"K1CTL_PROCESS_GRACE": "300ms"}
+SH = ["--", "sh", "-c"]
 
 
-def records(project: Project) -> list[dict[str, Any]]:
-    """The records of all runs, oldest first."""
-    found = sorted((project.ops / "runs").glob("*/run.json"))
-    return [json.loads(path.read_text()) for path in found]
+def record(workspace: Project) -> dict[str, object]:
+    """The record of the only run."""
+    [path] = (workspace.ops / "runs").iterdir()
+    found: dict[str, object] = json.loads((path / "run.json").read_text())
+    return found
 
 
-def shell(script: str) -> tuple[str, ...]:
-    return ("--", "sh", "-c", script)
+def lines(path: Path) -> list[str]:
+    """The whole lines of a file that may not be there yet."""
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
-def test_streams_stay_apart(workspace: Project) -> None:
-    """Standard output and error reach the caller's own, byte for byte, and stdin reaches the command."""
-    done = run(workspace, "r", *shell("cat; echo talk >&2"), stdin="data\n")
+@pytest.mark.parametrize("code", [0, 1, 2, 42, 75, 255])
+def test_the_commands_status_is_ours(workspace: Project, code: int) -> None:
+    """k1ctl exits as the command did and adds nothing to what it prints."""
+    outcome = workspace.run("queue", "run", "r", *SH, f"echo out; echo err >&2; exit {code}")
+    assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (code, "out\n", "err\n")
+    kept = record(workspace)
+    assert (kept["state"], kept["exit_code"], kept["by"]) == ("ended", code, "command")
 
-    assert (done.stdout, done.stderr, done.exit_code) == ("data\n", "talk\n", 0)
+
+def test_a_command_killed_by_a_signal(workspace: Project) -> None:
+    """128 + N, as a shell would say."""
+    assert workspace.run("queue", "run", "r", *SH, "kill -KILL $$").exit_code == 137
+    assert workspace.run("queue", "run", "r", *SH, "kill -TERM $$").exit_code == 143
 
 
-def test_one_stream_keeps_its_order(workspace: Project) -> None:
-    """Where both lead to the same place, the order of the lines is the command's."""
-    argv = [
-        sys.executable,
-        "-m",
-        "k1ctl",
-        "queue",
-        "run",
-        "r",
-        *shell("for i in 1 2 3; do echo o$i; echo e$i >&2; done"),
-    ]
-    done = subprocess.run(
-        argv, cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+def test_result_file(workspace: Project) -> None:
+    """--result says whose status it is: the command's own 75 is not k1ctl's 75."""
+    result = workspace.root / "result.json"
+    workspace.run("queue", "run", "r", "--result", "result.json", *SH, "exit 75")
+    own = json.loads(result.read_text())
+    assert (own["exit_code"], own["by"], own["code"]) == (75, "command", "command-failed")
+    assert json.loads((Path(own["folder"]) / "run.json").read_text())["run"] == own["run"]
+    with workspace.popen("queue", "run", "r", *SH, "echo here; sleep 60", env=GRACE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        outcome = workspace.run("queue", "run", "r", "--wait", "0", "--result", "result.json", "--", "true")
+        outcome.assert_fails(75, "waited", "r", "the place is kept")
+        mine = json.loads(result.read_text())
+        assert (mine["exit_code"], mine["by"], mine["code"]) == (75, "k1ctl", "queue-timeout")
+        holder.terminate()
+        finish(holder)
+    workspace.run("queue", "run", "r=9", "--result", "result.json", "--", "true").assert_fails(
+        2, "1 slot", "9 were asked"
     )
+    refused = json.loads(result.read_text())
+    assert (refused["exit_code"], refused["by"], refused["code"]) == (2, "k1ctl", "too-many-slots")
 
-    assert done.stdout.split() == ["o1", "e1", "o2", "e2", "o3", "e3"]
+
+def test_126_and_127(workspace: Project) -> None:
+    """A command that is not there, and one that cannot be run, are told apart, and the lease is given back."""
+    plain = workspace.write("plain", "no program")
+    workspace.run("queue", "run", "r", "--", "no-such-command-anywhere").assert_fails(127, "no-such-command-anywhere")
+    workspace.run("queue", "run", "r", "--", "./missing").assert_fails(127, "./missing")
+    workspace.run("queue", "run", "r", "--", str(plain)).assert_fails(126, "cannot be executed")
+    workspace.run("queue", "run", "r", "--", str(workspace.root)).assert_fails(126, "cannot be executed")
+    assert workspace.run("queue", "list", "--json").json["tickets"] == []
 
 
-def test_binary_output_is_passed_on(workspace: Project) -> None:
-    """A megabyte of every byte value arrives as it was written, also through a slow pipe."""
-    code = "import os; [os.write(1, bytes(range(256)) * 16) for _ in range(256)]"
+def test_standard_input_is_the_commands(workspace: Project) -> None:
+    """What is piped in reaches the command, binary and to its end; the environment and the folder too."""
+    outcome = workspace.run("queue", "run", "r", "--", "cat", stdin="one\ntwo\n" * 5000)
+    assert outcome.stdout == "one\ntwo\n" * 5000
+    below = workspace.root / "below"
+    below.mkdir()
+    told = workspace.run("queue", "run", "r", *SH, "pwd; echo $MARK", cwd=below, env={"MARK": "here"}).stdout
+    assert told == f"{below}\nhere\n"
+
+
+def test_output_is_passed_on_byte_by_byte(workspace: Project) -> None:
+    """A megabyte of every byte there is, on both outputs, arrives unchanged and apart."""
+    code = "import sys; d=bytes(range(256))*4096; sys.stdout.buffer.write(d); sys.stderr.buffer.write(d[::-1])"
     argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", "--", sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=workspace.root, capture_output=True, timeout=60)
-
-    assert done.stdout == bytes(range(256)) * 4096
-
-
-@pytest.mark.parametrize("code", [0, 1, 3, 75, 255])
-def test_the_exit_code_is_the_commands(workspace: Project, code: int, tmp_path: Path) -> None:
-    """The status passes through; --result says that it is the command's."""
-    result = tmp_path / "result.json"
-
-    assert run(workspace, "r", "--result", str(result), *shell(f"exit {code}")).exit_code == code
-
-    facts = json.loads(result.read_text())
-    assert (facts["exit_code"], facts["by"]) == (code, "command")
+    data = bytes(range(256)) * 4096
+    assert done.returncode == 0
+    assert done.stdout == data
+    assert done.stderr == data[::-1]
 
 
-def test_a_signal_is_128_and_its_number(workspace: Project) -> None:
-    """A command that a signal killed ends with 128+N, as in a shell."""
-    assert run(workspace, "r", *shell("kill -9 $$")).exit_code == 137
+def test_one_output_keeps_its_order(workspace: Project) -> None:
+    """Where both outputs lead to one place, their lines stay in the order they were written."""
+    script = "for i in 1 2 3 4 5 6 7 8 9; do echo out$i; echo err$i >&2; done"
+    argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", *SH, script]
+    done = subprocess.run(
+        argv, cwd=workspace.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+    assert done.stdout.split() == [f"{w}{i}" for i in range(1, 10) for w in ("out", "err")]
 
 
-@pytest.mark.parametrize(("command", "code"), [("no-such-tool", 127), ("./data", 126)])
-def test_what_cannot_be_run_is_k1ctls_word(workspace: Project, tmp_path: Path, command: str, code: int) -> None:
-    """126 and 127 come from k1ctl, and the result says so."""
-    workspace.write("data", "not a program")
-    result = tmp_path / "result.json"
-
-    done = run(workspace, "r", "--result", str(result), "--", command)
-
-    done.assert_fails(code, command)
-    assert json.loads(result.read_text())["by"] == "k1ctl"
-
-
-def test_a_limit_ends_what_ignores_term(workspace: Project) -> None:
-    """--timeout sends TERM, then KILL after the grace period, to the whole group; exit 124."""
-    script = "trap '' TERM; sleep 60 & wait; sleep 60"
-
-    done = run(workspace, "r", "--timeout", "200ms", *shell(script))
-
-    done.assert_fails(124, "ran past its limit")
-    (record,) = records(workspace)
-    assert (record["code"], record["by"]) == ("timed-out", "k1ctl")
+def test_output_comes_while_it_is_written(workspace: Project) -> None:
+    """A line is passed on before the command ends."""
+    with workspace.popen("queue", "run", "r", *SH, "echo first; read x; echo $x", stdin=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stdin is not None
+        assert run.stdout.readline() == "first\n"
+        run.stdin.write("second\n")
+        run.stdin.flush()
+        assert run.stdout.readline() == "second\n"
+        assert finish(run) == 0
 
 
-def test_retries_hold_the_lease(workspace: Project) -> None:
-    """Attempts follow each other under one ticket until one succeeds; the record has them all."""
-    script = "echo x >> count; test $(wc -l < count) -ge 3"
+def test_a_daemon_left_behind_does_not_keep_the_lease(workspace: Project) -> None:
+    """A process that left for a session of its own holds neither the lease nor the call, nor a substitution $(...)."""
+    pid_file = workspace.root / "pid"
+    script = f"setsid sleep 60 & echo $! > {pid_file}; echo done"
+    wrapped = f'out=$({sys.executable} -m k1ctl queue run r -- sh -c "$1"); echo "got $out"'
+    done = subprocess.run(
+        ["sh", "-c", wrapped, "sh", script], cwd=workspace.root, capture_output=True, text=True, timeout=30
+    )
+    try:
+        assert done.stdout == "got done\n"
+        wait_until(lambda: workspace.run("queue", "list", "--json").json["tickets"] == [])
+        assert workspace.run("queue", "run", "r", "--wait", "5s", "--", "true").exit_code == 0
+        os.kill(int(pid_file.read_text()), 0)
+    finally:
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
-    run(workspace, "r", "--retries", "5", "--delay", "10ms", "--backoff", "exponential", *shell(script)).assert_ok()
 
-    (record,) = records(workspace)
-    assert [a["exit_code"] for a in record["attempts"]] == [1, 1, 0]
+def test_a_child_left_in_the_group_keeps_the_lease(workspace: Project) -> None:
+    """What still works keeps what it holds: the call returns, says so, and the next one waits for the rest."""
+    fifo = workspace.root / "fifo"
+    os.mkfifo(fifo)
+    wrapped = f'out=$({sys.executable} -m k1ctl queue run r -- sh -c "$1"); echo "got $out $?"'
+    script = f"cat {fifo} >/dev/null & echo done; exit 3"
+    done = subprocess.run(
+        ["sh", "-c", wrapped, "sh", script], cwd=workspace.root, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "got done 3\n"
+    assert "left 1 process(es)" in done.stderr
+    [entry] = workspace.run("queue", "list", "--json").json["tickets"]
+    assert entry["state"] == "running"
+    assert record(workspace)["state"] == "lingering"
+    workspace.run("queue", "run", "r", "--wait", "100ms", "--", "true").assert_fails(75)
+    with workspace.popen("queue", "run", "r", "--", "true") as waiter:
+        fifo.write_text("end")
+        assert finish(waiter) == 0
+
+
+def test_a_run_past_its_limit(workspace: Project) -> None:
+    """TERM first: a command that cleans up can; exit 124, k1ctl's."""
+    script = "trap 'echo cleaned; exit 0' TERM; echo up; sleep 60 & wait"
+    outcome = workspace.run("queue", "run", "r", "--timeout", "300ms", *SH, script, env=GRACE)
+    outcome.assert_fails(124, "ran past its limit of 300 ms")
+    assert outcome.stdout == "up\ncleaned\n"
+
+
+def test_a_command_that_ignores_term_is_killed(workspace: Project) -> None:
+    """KILL after the grace period, to the whole group; nobody survives."""
+    script = "trap '' TERM; (trap '' TERM; sleep 60; true) & sleep 60; true"
+    workspace.run("queue", "run", "r", "--timeout", "200ms", *SH, script, env=GRACE).assert_fails(124)
+    assert workspace.run("queue", "list", "--json").json["tickets"] == []
+
+
+def test_a_stopped_command_is_stopped_for_good(workspace: Project) -> None:
+    """A command that was paused (SIGSTOP) still ends at its limit."""
+    workspace.run("queue", "run", "r", "--timeout", "200ms", *SH, "kill -STOP $$", env=GRACE).assert_fails(124)
+
+
+def test_retries(workspace: Project) -> None:
+    """A failing command is tried again with the same lease; the waits double; each attempt is in the record."""
+    script = "echo x >> tries; [ $(wc -l < tries) = 4 ]"
+    options = ["--retries", "5", "--backoff", "exponential", "--delay", "20ms"]
+    outcome = workspace.run("queue", "run", "r", *options, *SH, script).assert_ok()
+    assert [word for word in outcome.stderr.split() if word.startswith("0.")] == ["0.02", "0.04", "0.08"]
+    kept = record(workspace)
+    attempts = kept["attempts"]
+    assert isinstance(attempts, list)
+    assert [a["exit_code"] for a in attempts] == [1, 1, 1, 0]
     assert len(workspace.events("queue.granted")) == 1
+    assert len(workspace.events("run.retry")) == 3
 
 
-def test_the_record_tells_the_whole_story(workspace: Project) -> None:
-    """State, times on one clock in order, resources, CPU and memory stand in run.json; the log keeps the output."""
-    run(workspace, "device:k1", "--label", "try", *shell("echo hello")).assert_ok()
-
-    (record,) = records(workspace)
-    times = record["monotonic"]
-    assert record["state"] == "ended"
-    assert times["enqueued"] <= times["granted"] <= times["started"] <= times["ended"] <= times["released"]
-    assert record["attempts"][0]["max_rss_bytes"] > 0
-    assert (record["label"], record["resources"]) == ("try", {"device:k1": 1})
-    assert (workspace.ops / "runs" / record["run"] / "log").read_text() == "hello\n"
+def test_retries_run_out(workspace: Project) -> None:
+    """After the last attempt its status is ours."""
+    script = "echo x >> tries; exit $(wc -l < tries)"
+    assert workspace.run("queue", "run", "r", "--retries", "2", *SH, script).exit_code == 3
 
 
-def test_a_daemon_left_behind_keeps_nothing(workspace: Project) -> None:
-    """A process that left the group (setsid) holds neither lease nor caller, though it inherited the descriptor."""
-    pidfile = workspace.root / "pid"
-    write = f"open({str(pidfile)!r}, 'w').write(str(os.getpid()))"
-    code = f"import os, time\nif os.fork() == 0:\n os.setsid(); {write}; time.sleep(60)\n"
-    run(workspace, "r", "--", sys.executable, "-c", code).assert_ok()
-    pid = int(wait_until(lambda: pidfile.exists() and pidfile.read_text()))
-    try:
-        run(workspace, "r", "--wait", "5s", "--", "true").assert_ok()
-        os.kill(pid, 0)  # it still runs
-    finally:
-        os.kill(pid, signal.SIGKILL)
+def test_each_attempt_has_the_limit(workspace: Project) -> None:
+    """--timeout limits an attempt; one that ran past it is tried again."""
+    script = "echo x >> tries; [ $(wc -l < tries) = 2 ] || sleep 60"
+    workspace.run("queue", "run", "r", "--retries", "1", "--timeout", "300ms", *SH, script, env=GRACE).assert_ok()
 
 
-def test_what_stays_in_the_group_keeps_the_lease(workspace: Project) -> None:
-    """The caller returns when the command ends; the lease is free only when its background child is gone."""
-    run(workspace, "r", *shell("sleep 30 & echo $! > pid")).assert_ok()
-    pid = int((workspace.root / "pid").read_text())
-    try:
-        assert run(workspace, "r", "--wait", "300ms", "--", "true").exit_code == 75
-    finally:
-        os.kill(pid, signal.SIGKILL)
-    run(workspace, "r", "--wait", "20s", "--", "true").assert_ok()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_forwarded(workspace: Project, number: signal.Signals) -> None:
+    """^C reaches the command as INT, and its answer is the status; TERM stops it."""
+    script = (
+        "trap 'echo interrupted; kill $!; exit 7' INT; trap 'echo terminated; exit 8' TERM; sleep 60 & echo up; wait"
+    )
+    with workspace.popen("queue", "run", "r", *SH, script, env=GRACE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+        run.send_signal(number)
+        word = run.stdout.readline()
+        code = finish(run)
+    assert (word, code) == (("interrupted\n", 7) if number == signal.SIGINT else ("terminated\n", 143))
 
 
-def test_command_substitution_does_not_hang(workspace: Project) -> None:
-    """`$(k1ctl queue run ...)` ends with the command, although its supervisor outlives the call for a moment."""
-    script = f"x=$({sys.executable} -m k1ctl queue run r -- echo one); echo got-$x"
-    done = subprocess.run(["sh", "-c", script], cwd=workspace.root, capture_output=True, text=True, timeout=30)
+def test_a_second_interrupt_stops(workspace: Project) -> None:
+    """A command that ignores ^C ends at the second one."""
+    script = "trap 'echo no' INT; echo up; while :; do sleep 0.02; done"
+    with workspace.popen("queue", "run", "r", *SH, script, env=GRACE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+        run.send_signal(signal.SIGINT)
+        assert run.stdout.readline() == "no\n"
+        run.send_signal(signal.SIGINT)
+        assert finish(run) == 143
 
-    assert done.stdout == "got-one\n"
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_attempts_ends_the_run(workspace: Project, number: signal.Signals) -> None:
+    """Who ends the call while it pauses before another attempt does not wait for that attempt; also when the one
+    before ran past its limit.
+    """
+    script = "echo x >> tries; sleep 60"
+    options = ["--retries", "9", "--delay", "60s", "--timeout", "100ms"]
+    with workspace.popen("queue", "run", "r", *options, *SH, script, env=GRACE) as run:
+        assert run.stderr is not None
+        while "attempt 2 starts" not in (said := run.stderr.readline()):
+            assert said
+        run.send_signal(number)
+        assert finish(run, 20) in (124, 130, 143)
+    assert lines(workspace.root / "tries") == ["x"]
+    assert workspace.run("queue", "list", "--json").json["tickets"] == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_are_passed_on(workspace: Project, number: int, code: int) -> None:
-    """^C and TERM at the front end end the command and the call."""
-    process = workspace.popen("queue", "run", "r", *shell("echo up; sleep 60"), env=QUICK)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
+def test_a_signal_while_waiting_parks(workspace: Project, number: signal.Signals, code: int) -> None:
+    """Who ends the call while it waits leaves the place parked."""
+    with workspace.popen("queue", "run", "r", *SH, "echo up; sleep 60", env=GRACE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with workspace.popen("queue", "run", "r", "--", "true") as waiter:
+            wait_until(lambda: len(workspace.run("queue", "list", "--json").json["tickets"]) == 2)
+            waiter.send_signal(number)
+            assert finish(waiter) == code
+        states = [e["state"] for e in workspace.run("queue", "list", "--json").json["tickets"]]
+        assert states == ["running", "parked"]
+        holder.terminate()
+        finish(holder)
 
-    process.send_signal(number)
 
-    assert finish(process) == code
-    wait_until(lambda: records(workspace)[0]["state"] == "ended")
+def test_a_reader_that_goes_away_ends_the_run(workspace: Project) -> None:
+    """A broken pipe stops the command as it would without k1ctl, and nothing is said about it."""
+    command = f"{sys.executable} -m k1ctl queue run r -- yes | head -1"
+    done = subprocess.run(["sh", "-c", command], cwd=workspace.root, capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("y\n", "")
+    wait_until(lambda: workspace.run("queue", "list", "--json").json["tickets"] == [])
 
 
-def test_a_reader_that_goes_away_ends_the_command(workspace: Project) -> None:
-    """`k1ctl queue run ... | head -1` leaves nothing running."""
-    script = f"{sys.executable} -m k1ctl queue run r -- yes | head -1"
-    done = subprocess.run(
-        ["sh", "-c", script],
-        cwd=workspace.root,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=workspace.environment(QUICK),
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_with_closed_descriptors(workspace: Project, closed: str) -> None:
+    """cron and daemons start programs with descriptors closed: the command runs, the status is right."""
+    mark = workspace.root / "mark"
+    command = (
+        f"{sys.executable} -m k1ctl queue run r -- sh -c 'echo x > {mark}; echo out; echo err >&2; exit 5' {closed}"
     )
-
-    assert done.stdout == "y\n"
-    assert "Traceback" not in done.stderr
-    wait_until(lambda: records(workspace)[0]["state"] == "ended")
-
-
-def test_a_held_resource_is_run_through(workspace: Project) -> None:
-    """A command under a lease may ask for the same resource again; one that sorts before what is held is refused."""
-    k1ctl = f"{sys.executable} -m k1ctl queue run"
-
-    run(workspace, "device:k1", *shell(f"{k1ctl} device:k1 --wait 5s -- echo inner")).assert_ok()
-    refused = run(workspace, "device:k1", *shell(f"{k1ctl} build:fw -- echo inner"))
-
-    assert refused.exit_code == 2
-    assert "wait for each other" in refused.stderr
+    done = subprocess.run(["sh", "-c", command], cwd=workspace.root, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 5, done.stderr
+    assert mark.read_text() == "x\n"
+    assert done.stdout == ("" if ">&-" in closed.replace("2>&-", "") else "out\n")
+    assert done.stderr == ("" if "2>&-" in closed else "err\n")
 
 
-def test_environment_and_folder_are_the_callers(workspace: Project) -> None:
-    """The command runs in the caller's folder with the caller's environment and the mark of its run."""
-    folder = workspace.root / "sub"
-    folder.mkdir()
+def test_on_a_terminal(workspace: Project) -> None:
+    """On a terminal the output comes through it, in order, without a live line when there was no wait."""
+    main, side = pty.openpty()
+    argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", *SH, "echo one; echo two >&2; echo three"]
+    run = subprocess.Popen(argv, cwd=workspace.root, stdin=side, stdout=side, stderr=side)
+    os.close(side)
+    data = b""
+    try:
+        while chunk := os.read(main, 4096):
+            data += chunk
+    except OSError:  # Linux says EIO at the end
+        pass
+    os.close(main)
+    assert finish(run) == 0
+    assert data.split() == [b"one", b"two", b"three"]
 
-    done = workspace.run(
-        "queue", "run", "r", *shell("pwd; echo $COLOUR; echo $K1CTL_RUN"), cwd=folder, env={"COLOUR": "blue"}
-    )
 
-    where, colour, run_id = done.stdout.split()
-    assert (Path(where), colour) == (folder, "blue")
-    assert run_id == records(workspace)[0]["run"]
-    done.assert_ok()
+def test_odd_words_reach_the_command(workspace: Project) -> None:
+    """Spaces, quotes, newlines, bytes that are no text, options and -- behind --: nothing is interpreted."""
+    words = [b"a b", b"'\"", b"\n", b"\xff\xfe", b"--help", b"--", b"$HOME", b"*", b""]
+    code = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
+    argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", "--", sys.executable, "-c", code]
+    done = subprocess.run([*map(os.fsencode, argv), *words], cwd=workspace.root, capture_output=True, timeout=30)
+    assert done.stderr == b""
+    assert done.stdout.split(b"\0") == words
+    run_id = str(record(workspace)["run"])
+    assert workspace.run("queue", "show", run_id).exit_code == 0
+    assert workspace.run("queue", "show", run_id, "--json").json["exit_code"] == 0
+
+
+def test_the_folder_of_a_waiter_is_removed(workspace: Project) -> None:
+    """A worktree that is gone when its turn comes is a failure that says so, not a bug, and the record ends."""
+    doomed = workspace.root / "doomed"
+    doomed.mkdir()
+    with workspace.popen("queue", "run", "r", *SH, "echo up; sleep 60", env=GRACE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with workspace.popen("queue", "run", "r", "--", "true", cwd=doomed) as waiter:
+            wait_until(lambda: len(workspace.run("queue", "list", "--json").json["tickets"]) == 2)
+            doomed.rmdir()
+            holder.terminate()
+            finish(holder)
+            err = waiter.communicate(timeout=30)[1]
+    assert waiter.returncode == 78, err
+    assert str(doomed) in err
+    assert "bug" not in err
+    states = [json.loads(p.read_text())["state"] for p in (workspace.ops / "runs").glob("*/run.json")]
+    assert states == ["ended", "ended"]
+    assert workspace.run("queue", "list", "--json").json["tickets"] == []
+
+
+def test_a_call_from_a_removed_folder(workspace: Project) -> None:
+    """A shell whose folder was removed gets one line."""
+    gone = workspace.root / "gone"
+    gone.mkdir()
+    command = f"cd {gone}; rmdir {gone}; exec {sys.executable} -m k1ctl queue run r -- true"
+    env = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(["sh", "-c", command], env={**os.environ, **env}, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 78, done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+
+
+def test_the_environment_of_the_command(workspace: Project) -> None:
+    """The command knows its run and its lease; descriptors of k1ctl's own are not open in it but the lease's."""
+    script = 'echo "$K1CTL_RUN"; echo "$K1CTL_LEASES"; ls /proc/self/fd 2>/dev/null | wc -l'
+    outcome = workspace.run("queue", "run", "r", *SH, script).assert_ok()
+    run_id, lease, open_files = outcome.stdout.split("\n")[:3]
+    assert run_id == record(workspace)["run"]
+    assert lease == f"1 {workspace.ops / 'queue'}"
+    if open_files.strip() != "0":
+        assert int(open_files) == 5  # 0 1 2, the lease, and the folder that ls reads
 
 
 def test_queue_wait_takes_a_run_up(workspace: Project) -> None:
     """`queue wait` ends when the run does, with its status; before that, at its own limit, with 75."""
-    process = workspace.popen("queue", "run", "r", *shell("while ! test -e go; do sleep 0.02; done; exit 7"))
-    run_id = wait_until(lambda: next((r["run"] for r in records(workspace) if r["state"] == "running"), ""))
-
-    workspace.run("queue", "wait", run_id, "--timeout", "50ms").assert_fails(75, "still running")
-    (workspace.root / "go").touch()
-
-    assert workspace.run("queue", "wait", run_id).exit_code == 7
-    assert finish(process) == 7
+    with workspace.popen("queue", "run", "r", *SH, "echo up; while ! test -e go; do sleep 0.02; done; exit 7") as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        run_id = str(wait_until(lambda: (r := record(workspace))["state"] == "running" and r)["run"])
+        workspace.run("queue", "wait", run_id, "--timeout", "50ms").assert_fails(75, "still running")
+        (workspace.root / "go").touch()
+        assert workspace.run("queue", "wait", run_id).exit_code == 7
+        assert finish(run) == 7
+    workspace.run("queue", "wait", "20200101-000000.000-0000").assert_fails(1, "no run")
 
 
 def test_an_idle_command_is_cheap_to_watch(workspace: Project) -> None:
     """While a command is silent neither the front end nor the supervisor is busy: few context switches."""
-    import psutil
-
-    process = workspace.popen("queue", "run", "r", *shell("echo up; sleep 60"), env=QUICK)
-    assert process.stdout is not None
-    process.stdout.readline()
-    record = wait_until(lambda: next((r for r in records(workspace) if r["state"] == "running"), None))
-    watchers = [psutil.Process(process.pid), psutil.Process(record["supervisor"])]
-    time.sleep(0.3)  # let the reading of the log settle to its idle rate
-    before = sum(p.num_ctx_switches().voluntary for p in watchers)
-    time.sleep(1.0)
-    switches = sum(p.num_ctx_switches().voluntary for p in watchers) - before
-    process.terminate()
-    finish(process)
-
+    with workspace.popen("queue", "run", "r", *SH, "echo up; sleep 60", env=GRACE) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        kept = wait_until(lambda: (r := record(workspace))["state"] == "running" and r)
+        watchers = [psutil.Process(run.pid), psutil.Process(int(str(kept["supervisor"])))]
+        time.sleep(0.3)  # let the reading of the log settle to its idle rate
+        before = sum(p.num_ctx_switches().voluntary for p in watchers)
+        time.sleep(1.0)
+        switches = sum(p.num_ctx_switches().voluntary for p in watchers) - before
+        run.terminate()
+        finish(run)
     assert switches < 60
+
+
+def test_what_left_the_group_is_stopped_too(workspace: Project) -> None:
+    """timeout(1) and job control put their children into groups of their own: a stop reaches them, and the lease is
+    kept until they are gone.
+    """
+    inner = "trap 'sleep 0.2; echo $$ >> gone; exit' TERM; echo up; while :; do sleep 0.02; done"
+    script = 'timeout 60 sh -c "$0"; true'
+    call = ["queue", "run", "r", "--", "sh", "-c", script, inner]
+    with workspace.popen(*call, env={"K1CTL_PROCESS_GRACE": "20s"}) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+        with workspace.popen("queue", "run", "r", "--", "cat", "gone") as waiter:
+            wait_until(lambda: len(workspace.run("queue", "list", "--json").json["tickets"]) == 2)
+            run.terminate()
+            assert finish(run) == 143
+            out, err = waiter.communicate(timeout=30)
+            assert (waiter.returncode, err) == (0, "")
+            assert len(out.split()) == 1
+
+
+def test_times_and_use_are_recorded(workspace: Project) -> None:
+    """The record has the times on one monotonic clock, CPU seconds and the largest process."""
+    began = time.monotonic()
+    code = "x = bytearray(50_000_000)\nfor i in range(10**6): pass"
+    workspace.run("queue", "run", "r", "--", sys.executable, "-c", code).assert_ok()
+    kept = record(workspace)
+    times = kept["monotonic"]
+    assert isinstance(times, dict)
+    names = ["enqueued", "granted", "started", "ended", "released"]
+    assert [*times] == names
+    assert began < times["enqueued"]
+    assert sorted(times.values()) == [times[n] for n in names]
+    assert isinstance(kept["attempts"], list)
+    assert kept["attempts"][0]["max_rss_bytes"] > 50_000_000
+    assert kept["attempts"][0]["cpu_seconds"] > 0
