@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from k1ctl.queue.names import Name
 
 NET = 30.0  # s between two looks that nothing asked for
+AFTER_YOU = 0.002  # s in which who is let in starts its command undisturbed by what we have still to write down
 NEAR_NET = 1.0  # s, for those near the head, who must notice a stopped one before them
 _TRIES = 50  # times a step is begun anew because the folder was cleaned away
 
@@ -315,9 +316,11 @@ class Ticket:
 
     def release(self) -> None:
         """Give the lease back and wake the next. The lock is undone explicitly: a daemon left behind shares it."""
-        self._with_mutex(self._release)
+        if self._with_mutex(self._release):
+            time.sleep(AFTER_YOU)
 
     def _release(self) -> bool:
+        """Whether somebody waits for what we had."""
         flock(self.fd, UN, "")  # first: killed behind this line we leave a dead ticket, not a lock without a ticket
         try:
             os.unlink(self.line.tickets + self.file)
@@ -328,7 +331,7 @@ class Ticket:
             self._wake_eligible()
         else:
             self._wake_first(waiting, paused)
-        return True
+        return any(not self.needs.keys().isdisjoint(n.needs) for n in waiting)
 
     def leave(self) -> None:
         """Stop waiting: with a key the place stays parked, else it is given up."""
