@@ -213,7 +213,7 @@ def test_each_attempt_has_the_limit(workspace: Project) -> None:
 def test_signals_are_forwarded(workspace: Project, number: signal.Signals) -> None:
     """^C reaches the command as INT, and its answer is the status; TERM stops it."""
     script = (
-        "trap 'echo interrupted; kill $!; exit 7' INT; trap 'echo terminated; exit 8' TERM; sleep 60 & echo up; wait"
+        "trap 'echo interrupted; kill -9 $!; exit 7' INT; trap 'echo terminated; exit 8' TERM; sleep 60 & echo up; wait"
     )
     with workspace.popen("queue", "run", "r", *SH, script, env=GRACE) as run:
         assert run.stdout is not None
