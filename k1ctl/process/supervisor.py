@@ -67,6 +67,7 @@ class Supervisor:
         self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
         self.cancelled = self.working = False
         self.wake: tuple[int, int] | None = None
+        self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
         os.set_blocking(self.status, False)  # a stopped front end must not stop us
         self.run = self._create()
 
@@ -223,19 +224,20 @@ class Supervisor:
         signals.signal(signals.SIGTERM, signals.SIG_DFL)
         os.kill(os.getpid(), signals.SIGTERM)
 
-    def environment(self) -> dict[str, str]:
+    def environment(self) -> dict[bytes, bytes]:
         """The command's environment: the caller's (or the spec's) and the marks of the lease it runs under."""
-        env = dict(os.environ if self.spec.env is None else self.spec.env)
-        env["K1CTL_RUN"] = self.run.id
+        given = self.spec.env
+        env = dict(self.inherited) if given is None else {os.fsencode(k): os.fsencode(v) for k, v in given.items()}
+        env[b"K1CTL_RUN"] = os.fsencode(self.run.id)
         if self.ticket is not None:
-            mine = f"{self.ticket.seq} {self.ticket.line.folder}"
-            env[LEASES] = f"{env[LEASES]}\n{mine}" if env.get(LEASES) else mine
+            name, mine = os.fsencode(LEASES), os.fsencode(f"{self.ticket.seq} {self.ticket.line.folder}")
+            env[name] = env[name] + b"\n" + mine if env.get(name) else mine
         return env
 
     def _release(self) -> None:
         if self.ticket is not None and "granted" in self.times:
+            self.times["released"] = time.monotonic()  # taken before: the next lease begins behind it
             self.ticket.release()
-            self.times["released"] = time.monotonic()
 
     def _finish(self, ending: Ending) -> None:
         """Record, event, result file, and the last word to the front end."""
