@@ -80,7 +80,11 @@ def test_keep(scene: Path, tmp_path: Path) -> None:
 def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.Signals) -> None:
     """^C, TERM and HUP while one flashes and others build or wait: nothing of it is left."""
     argv = [sys.executable, "-m", "k1ctl", "demo", "--agents", "3", "--pace", "20k"]
-    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
+    try:
+        process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     records = wait_until(lambda: list(scene.glob("*/repository/ops/runs/*/flash-outcome.json")), timeout=60)
     assert records
     process.send_signal(number)
@@ -91,10 +95,11 @@ def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.S
     assert list(scene.iterdir()) == []
 
 
-def test_told_to_end_while_it_is_set_up(scene: Path, tmp_path: Path) -> None:
-    """TERM before the first agent began leaves nothing either."""
+@pytest.mark.parametrize("sign", ["repository", "repository/ops/k1ctl.toml", "repository/ops/device", "*.worktrees/*"])
+def test_told_to_end_while_it_is_set_up(scene: Path, tmp_path: Path, sign: str) -> None:
+    """TERM while the stage is set, the device starts or the first worktree is made leaves nothing either."""
     process = subprocess.Popen([sys.executable, "-m", "k1ctl", "demo"], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    wait_until(lambda: list(scene.glob("*/repository")))
+    wait_until(lambda: list(scene.glob(f"*/{sign}")), interval=0.001)
     process.terminate()
     assert finish(process) == 143
     assert working_in(scene) == []

@@ -31,6 +31,15 @@ class Signals:
         raise SystemExit(128 + number)
 
 
+def until_empty(group: int) -> None:
+    """Wait until nobody is left of a command's group: what it started may outlive it for a moment."""
+    from k1ctl import groups
+
+    end = time.monotonic() + _PATIENCE
+    while groups.members(group) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 class Runs:
     """The runs below ``ops`` that still live."""
 

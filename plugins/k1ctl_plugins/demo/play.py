@@ -64,9 +64,9 @@ def run(stage: Stage, count: int) -> list[Agent]:
     lock = Lock()
     threads = [Thread(target=_work, args=(stage, agent, lock)) for agent in agents]
     timeline = Timeline(stage.ops, agents)
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         while any(t.is_alive() for t in threads):
             timeline.show()
             time.sleep(0.1)
@@ -75,7 +75,8 @@ def run(stage: Stage, count: int) -> list[Agent]:
         raise
     finally:
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         timeline.show()
         timeline.close()
     return agents

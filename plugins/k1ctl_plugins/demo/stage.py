@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from k1ctl import groups
 from k1ctl.errors import K1ctlError, NotFoundError
 from k1ctl.output import say
 from k1ctl.workspace import cache_dir
@@ -58,7 +60,8 @@ class Stage:
         if self.ops.is_dir():
             runs = cleanup.Runs(self.ops)
             runs.stop()
-            self._run([*PYTHON, "k1ctl", "sim", "stop", "--json"])  # also a flash that has sent all ends with it
+            self.stopped = False
+            self._run([*PYTHON, "k1ctl", "sim", "stop"])  # also a flash that has sent all ends with it
             runs.wait()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -67,7 +70,7 @@ class Stage:
         """End what the agents are doing, and let them begin nothing more."""
         self.stopped = True
         for child in list(self.children):
-            child.terminate()
+            groups.send(child.pid, signal.SIGTERM)
 
     @property
     def ops(self) -> Path:
@@ -89,16 +92,18 @@ class Stage:
         """(exit code, stdout, stderr) of a command; `stop` ends it."""
         pipe = subprocess.PIPE
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True}
-        child = subprocess.Popen(argv, cwd=cwd or self.root, env=self.environ, **options)
+        child = subprocess.Popen(argv, cwd=cwd or self.root, env=self.environ, process_group=0, **options)
         self.children.add(child)
         try:
+            if self.stopped:
+                groups.send(child.pid, signal.SIGTERM)
             out, err = child.communicate()
-        except BaseException:  # we are told to end while we wait
-            child.terminate()
+        except BaseException:  # told to end while the stage is set: a short step, whose end must be known to undo it
             child.communicate()
             raise
         finally:
             self.children.discard(child)
+            cleanup.until_empty(child.pid)
         return child.returncode, out, err
 
     def _check_tools(self) -> None:
