@@ -40,6 +40,11 @@ def members(group: int) -> list[int]:
     return [pid for pid in _pids() if _group_of(pid) == group and _started(pid) is not None]
 
 
+def living(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    return _started(pid) is not None
+
+
 def in_session(session: int) -> list[int]:
     """The processes of a session that live: also those that left for a group of their own, as timeout(1) does."""
     return [pid for pid in _pids() if _session_of(pid) == session and _started(pid) is not None]

@@ -128,6 +128,8 @@ class FrontEnd:
             self.view.message(
                 f"exit code {said['exit_code']}; attempt {said['attempt']} starts in {said['delay_seconds']:g} s"
             )
+        elif state == "guarded":
+            self.view.message(f"waiting: the device is held by {said['who']}, in another repository on this host")
         elif state == "stopping":
             self.view.message(f"stopping the command ({said['reason']})")
         elif state == "lingering":
@@ -197,6 +199,7 @@ class FrontEnd:
 
     def _supervisor_lost(self) -> Ending:
         """The supervisor was killed: in line its place is parked; later its command may live on with the lease."""
+        os.waitpid(self.supervisor, 0)  # no zombie: others would take it for one that can be told to stop
         if self.state in ("starting", "waiting") and not os.read(self.mark, 1):
             raise SupervisorLostError
         self._open_logs()

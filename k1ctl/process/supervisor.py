@@ -67,6 +67,7 @@ class Supervisor:
         self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
         self.cancelled = self.working = False
         self.wake: tuple[int, int] | None = None
+        self.guards: dict[str, int] = {}  # lock file of a device: descriptor
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
         os.set_blocking(self.status, False)  # a stopped front end must not stop us
         self.run = self._create()
@@ -190,6 +191,12 @@ class Supervisor:
         return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
 
     def _work(self) -> Ending:
+        if any(r.startswith("device:") for r in self.spec.resources):
+            from k1ctl.process import guards
+
+            ending = guards.take(self)
+            if ending is not None:
+                return ending
         self.working = True
         if self.before is not None:
             self.before(self.run, self.spec)
@@ -232,9 +239,14 @@ class Supervisor:
         if self.ticket is not None:
             name, mine = os.fsencode(LEASES), os.fsencode(f"{self.ticket.seq} {self.ticket.line.folder}")
             env[name] = env[name] + b"\n" + mine if env.get(name) else mine
+        if self.guards:
+            mine = b"\n".join(map(os.fsencode, self.guards))
+            env[b"K1CTL_GUARDS"] = env[b"K1CTL_GUARDS"] + b"\n" + mine if env.get(b"K1CTL_GUARDS") else mine
         return env
 
     def _release(self) -> None:
+        for path, fd in self.guards.items():
+            flock(fd, UN, path)
         if self.ticket is not None and "granted" in self.times:
             self.times["released"] = time.monotonic()  # taken before: the next lease begins behind it
             self.ticket.release()

@@ -264,7 +264,8 @@ def test_children_without_the_descriptor_keep_the_lease(desk: Desk) -> None:
     second = desk.start("two")
     desk.waits("two")
 
-    for pid in (first.pid, record["supervisor"], record["pid"]):
+    os.kill(first.pid, signal.SIGSTOP)  # else it would tell the child to end
+    for pid in (record["supervisor"], record["pid"], first.pid):
         os.kill(pid, signal.SIGKILL)
     finish(first)
     time.sleep(1.5)  # longer than a waiter takes to look again: it must not start

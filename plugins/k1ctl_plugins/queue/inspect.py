@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import events
+from k1ctl import events, groups
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.process import record
 from k1ctl.queue import view
@@ -27,6 +27,8 @@ def inspect(workspace: Workspace, config: Config, folder: str, wanted: str) -> d
     """Everything known about a ticket number or run id. Raises TicketNotFoundError, RunNotFoundError."""
     try:
         entry = view.find(folder, wanted)
+        if entry["state"] == "dead" and not wanted.isdigit():  # the record of the run says more
+            raise view.TicketNotFoundError(f"the ticket of {wanted} is dead")
     except view.TicketNotFoundError:
         if wanted.isdigit():
             raise
@@ -71,7 +73,7 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
 def _stop(entry: dict[str, Any]) -> None:
     """TERM to the supervisor: its ticket was seen locked, so the pid is its own unless only the command lives on."""
     try:
-        if os.getsid(entry["pid"]) == entry["pid"]:
+        if os.getsid(entry["pid"]) == entry["pid"] and groups.living(entry["pid"]):
             os.kill(entry["pid"], signal.SIGTERM)
             return
     except OSError:
