@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+GUARDS = "K1CTL_GUARDS"  # environment of a command: the guards its supervisor holds for it, a path a line
 _LOOK = 0.1  # seconds; two roots rarely meet here, so asking again is simpler than being woken
 
 
@@ -34,6 +35,11 @@ def guard_path(key: str, folder: str = "") -> str:
     """The lock file of a key, below ``folder`` (default: the host's state folder)."""
     safe = "".join(c if c.isalnum() or c in "-." else f"%{ord(c):02x}" for c in key).lstrip(".")
     return os.path.join(folder or host_dir(), "device", f"{safe}.lock")
+
+
+def covered(path: str) -> bool:
+    """Whether a supervisor around this process holds the guard ``path`` for it."""
+    return path in os.environ.get(GUARDS, "").split("\n")
 
 
 class Guard:
@@ -75,7 +81,7 @@ def acquire(
         fd = open_locked(path, blocking=False)
         if fd is not None:
             break
-        who = _who(holder(path))
+        who = holder_text(path)
         if waiting and not told:
             waiting(who)
             told = True
@@ -95,7 +101,9 @@ def acquire(
     return Guard(path, fd)
 
 
-def _who(info: dict[str, Any]) -> str:
+def holder_text(path: str) -> str:
+    """Who holds the lock file, in a few words."""
+    info = holder(path)
     if not info:
         return "another process"
     return f"{info.get('workspace') or 'someone'} (pid {info.get('pid')}, since {info.get('since')})"

@@ -144,9 +144,7 @@ def test_clean_during_a_flash(
     clean(project)
     desk.keep(project, desk.firmware("b"), project.worktree("b"))
     started.append(project.popen("upload", "--json", cwd=project.worktree("b")))
-    wait_until(
-        lambda: any(b"waiting: the device is held by a" in p.read_bytes() for p in project.ops.glob("runs/*/log"))
-    )
+    wait_until(lambda: project.events("device.guarded"))
     gate.set()
     for process in started:
         code, told = answer(process)

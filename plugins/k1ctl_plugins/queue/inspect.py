@@ -56,7 +56,7 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
     entry = view.find(folder, wanted)
     by = f"{getpass.getuser()} in {workspace.name}"
     if entry["state"] == "running":
-        if entry.get("kind") == "upload":
+        if entry.get("kind") == "upload" and entry.get("group"):  # without one it still waits for the device
             raise FlashUnderWayError(
                 f"ticket {entry['ticket']} is a flash under way: it is never interrupted",
                 hint=f"k1ctl queue wait {entry.get('run', 'RUN')} waits for it",

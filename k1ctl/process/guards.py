@@ -1,0 +1,81 @@
+"""The host-wide guards of the devices a run was granted: two repositories never touch one device at once."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from k1ctl.files import open_locked
+from k1ctl.jsontext import dumps
+from k1ctl.process.attempt import Ending
+from k1ctl.units import format_duration, rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from k1ctl.process.supervisor import Supervisor
+
+_LOOK = 0.1  # s; two repositories rarely meet here, so asking again is simpler than being woken
+
+
+def take(supervisor: Supervisor) -> Ending | None:
+    """Hold the guard of every configured device among the run's resources; None once they are ours.
+
+    The descriptors go to the command, so a guard lives as long as whoever works under it. Waiting for a guard counts
+    against the run's wait limit, is ended by ^C and `queue cancel`, and gives the place in line up. Raises ConfigError
+    (no flock there), OSError.
+    """
+    from k1ctl.device.guard import covered
+
+    paths = sorted(_paths(supervisor))
+    limit, spent = supervisor.spec.wait, supervisor.times.get("granted", 0.0) - supervisor.times.get("enqueued", 0.0)
+    deadline = None if limit is None else time.monotonic() + max(0.0, limit - spent)
+    for path in paths:
+        if covered(path):
+            continue
+        ending = _take(supervisor, path, deadline)
+        if ending is not None:
+            return ending
+    return None
+
+
+def _paths(supervisor: Supervisor) -> list[str]:
+    names = [r.partition(":")[2] for r in supervisor.spec.resources if r.startswith("device:")]
+    known = [n for n in names if n in supervisor.config.names("devices")]
+    if not known:
+        return []
+    from k1ctl.device.guard import guard_key, guard_path
+
+    sections = [supervisor.config.section("devices", name) for name in known]
+    return [guard_path(guard_key(s)) for s in sections if s["mac"] or s["host"]]
+
+
+def _take(supervisor: Supervisor, path: str, deadline: float | None) -> Ending | None:
+    from k1ctl.device.guard import holder_text
+
+    told = False
+    while (fd := open_locked(path, blocking=False)) is None:
+        who = holder_text(path)
+        if not told:
+            supervisor.tell("guarded", who=who)
+            supervisor.note("device.guarded", who=who)
+            told = True
+        if supervisor.cancelled:
+            return Ending(143, "k1ctl", "cancelled", "stopped: the run was cancelled")
+        if deadline is not None and time.monotonic() >= deadline:
+            waited = format_duration(supervisor.spec.wait or 0)
+            message = f"waited {waited}; the device is held by {who}"
+            return Ending(75, "k1ctl", "device-guarded", message, hint="another repository on this host uses it")
+        if select.select([supervisor.control], [], [], _LOOK)[0]:
+            word = os.read(supervisor.control, 1)
+            code = {b"I": 130, b"T": 143}.get(word, 129)
+            return Ending(code, "k1ctl", "caller-gone", f"the caller left while the device was held by {who}")
+    os.set_inheritable(fd, True)
+    supervisor.guards[path] = fd
+    facts = {"workspace": supervisor.workspace.path, "run": supervisor.run.id, "pid": os.getpid(), "since": rfc3339()}
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, (dumps(facts) + "\n").encode(), 0)
+    except OSError:
+        pass  # a full disk costs the name of the holder, not the guard
+    return None
