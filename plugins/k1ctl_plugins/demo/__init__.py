@@ -31,14 +31,13 @@ def demo(agents: int, keep: bool, pace: str, as_json: bool) -> int:
       k1ctl demo --keep --json
     """
     from k1ctl_plugins.demo import play, proof
-    from k1ctl_plugins.demo.cleanup import Signals
     from k1ctl_plugins.demo.stage import Stage
 
     try:
         parse_size(pace)
     except ValueError as exc:
         raise UsageError(f"--pace: {exc}") from exc
-    with Signals(), Stage(keep=keep, pace=pace) as stage:
+    with Stage(keep=keep, pace=pace) as stage:
         agents_done = play.run(stage, agents)
         checks = proof.check(stage, agents_done)
         rows = [agent.document() for agent in agents_done]

@@ -11,24 +11,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE = 20.0  # seconds; more than the grace period between TERM and KILL
-_NUMBERS = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Signals:
-    """``with Signals():`` TERM and HUP end the block as ^C does, with SystemExit 128+N."""
-
-    def __enter__(self) -> None:
-        self.before = [signal.signal(number, self._leave) for number in _NUMBERS]
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in zip(_NUMBERS, self.before, strict=True):
-            signal.signal(number, handler)
-
-    @staticmethod
-    def _leave(number: int, _frame: object) -> None:
-        for other in (*_NUMBERS, signal.SIGINT):
-            signal.signal(other, signal.SIG_IGN)  # cleaning up is not cut short by asking twice
-        raise SystemExit(128 + number)
 
 
 def until_empty(group: int) -> None:

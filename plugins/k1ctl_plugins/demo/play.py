@@ -79,6 +79,7 @@ def run(stage: Stage, count: int) -> list[Agent]:
                 thread.join()
         timeline.show()
         timeline.close()
+    stage.go_on()
     return agents
 
 
