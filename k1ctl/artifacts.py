@@ -1,7 +1,8 @@
 """What was built, kept: ``ops/artifacts/<target>/<id>/``, immutable and named by its content.
 
 ``<id>`` is the first 16 hex digits of the image's SHA-256. ``manifest.json`` tells who built it first; every further
-build of the same bytes adds a line to ``builds.jsonl``. ``latest/<workspace>.json`` names a workspace's newest.
+build of the same bytes adds a line to ``builds.jsonl``. ``latest/<folder>-<hash of its path>.json`` names what was
+built last in a worktree, whatever the worktree is called, and whether a later build of it failed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 ID_LENGTH = 16  # hex digits
 _PIECE = 1 << 20
-_BUILD_FIELDS = ("workspace", "commit", "dirty", "environment", "run")
+_BUILD_FIELDS = ("workspace", "workspace_path", "commit", "dirty", "sources", "environment", "run")
 
 
 class Artifact:
@@ -80,7 +81,8 @@ def store(
     name, source = next(iter(files.items()))
     base = _target_folder(workspace, target)
     os.makedirs(base, exist_ok=True)
-    facts = {**manifest, "target": target, "workspace": workspace.name, "at": rfc3339()}
+    where = {"workspace": workspace.name, "workspace_path": os.path.realpath(workspace.path)}
+    facts = {**manifest, "target": target, **where, "at": rfc3339()}
     with Locked(os.path.join(base, ".lock")):
         _remove_leftovers(base)
         temporary = os.path.join(base, f".tmp-{os.getpid()}")
@@ -111,11 +113,11 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
     workspace. Raises WrongDataError when there is none, UsageError when the beginning fits several."""
     base = _target_folder(workspace, target)
     if not reference or reference == "latest":
-        latest = read_json(_latest_file(workspace, target))
-        found = _load(target, os.path.join(base, str(latest["id"]))) if isinstance(latest, dict) else None
+        latest = newest_build(workspace, target)
+        found = _load(target, os.path.join(base, str(latest["id"]))) if latest else None
         if found is None:
             raise WrongDataError(
-                f"workspace {workspace.name} has no artifact of {target}",
+                f"no artifact of {target} was built in {workspace.path}",
                 hint=f"k1ctl build {target}",
                 code="no-artifact",
             )
@@ -128,6 +130,14 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
     if found is None:
         raise WrongDataError(f"there is no artifact {reference} of {target}", hint=f"see {base}", code="no-artifact")
     return found
+
+
+def newest_build(workspace: Workspace, target: str) -> dict[str, Any]:
+    """What this worktree built last: ``id``, ``at``, ``commit``, ``dirty``, ...; {} when nothing."""
+    latest = read_json(_latest_file(workspace, target))
+    if not isinstance(latest, dict) or latest.get("workspace_path") != os.path.realpath(workspace.path):
+        return {}
+    return latest
 
 
 def list_artifacts(workspace: Workspace, target: str) -> list[Artifact]:
@@ -151,7 +161,9 @@ def _target_folder(workspace: Workspace, target: str) -> str:
 
 
 def _latest_file(workspace: Workspace, target: str) -> str:
-    return os.path.join(_target_folder(workspace, target), "latest", file_name(workspace.name) + ".json")
+    path = os.path.realpath(workspace.path)
+    own = f"{file_name(os.path.basename(path))[:80]}-{_digest(os.fsencode(path))[:16]}.json"
+    return os.path.join(_target_folder(workspace, target), "latest", own)
 
 
 def _ids(base: str) -> list[str]:

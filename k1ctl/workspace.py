@@ -15,13 +15,23 @@ class Workspace:
     """A worktree and the root whose ``ops/`` it shares.
 
     ``root`` and ``path`` are absolute; ``path`` is the worktree (the root itself in the main checkout); ``name`` is
-    what other people see in the queue; ``git_dir`` is the repository's common git folder ("" outside git).
+    what other people see in the queue; ``git_dir`` is the repository's common git folder ("" outside git). ``inside``
+    is False when the call came from elsewhere and only the root was given: then nobody said whose sources are meant.
     """
 
-    __slots__ = ("git_dir", "name", "path", "root")
+    __slots__ = ("git_dir", "inside", "name", "path", "root")
 
-    def __init__(self, root: str, path: str, name: str, git_dir: str = "") -> None:
-        self.root, self.path, self.name, self.git_dir = root, path, name, git_dir
+    def __init__(self, root: str, path: str, name: str, git_dir: str = "", *, inside: bool = True) -> None:
+        self.root, self.path, self.name, self.git_dir, self.inside = root, path, name, git_dir, inside
+
+    def check_inside(self) -> None:
+        """For what works on a worktree's own files. Raises ConfigError (no-workspace) when none was meant."""
+        if not self.inside:
+            raise ConfigError(
+                f"this was called outside every worktree of {self.root}, so it is not known whose files are meant",
+                hint="cd into a worktree of it, or set CONDUCTOR_WORKSPACE_PATH to one",
+                code="no-workspace",
+            )
 
     @property
     def ops(self) -> str:
@@ -78,8 +88,10 @@ def resolve(root: str | None = None, *, cwd: str | None = None, environ: Mapping
     """The workspace that a command called here works for.
 
     Root: ``root`` (the ``--root`` option), ``K1CTL_ROOT``, ``CONDUCTOR_ROOT_PATH``, else the main checkout of the
-    repository around ``cwd``. Name: ``CONDUCTOR_WORKSPACE_NAME``, else the worktree's folder name. Raises
-    ConfigError outside a repository without a given root, or when the given root is not a folder.
+    repository around ``cwd``. Worktree: the checkout of that root around ``cwd``, else the one that
+    ``CONDUCTOR_WORKSPACE_PATH`` names if it is the root's, else the root, with ``inside`` False. Name:
+    ``CONDUCTOR_WORKSPACE_NAME`` unless ``CONDUCTOR_WORKSPACE_PATH`` is another worktree, else the folder's name.
+    Raises ConfigError outside a repository without a given root, or when the given root is not a folder.
     """
     env = os.environ if environ is None else environ
     given = root or env.get("K1CTL_ROOT") or env.get("CONDUCTOR_ROOT_PATH")
@@ -88,6 +100,7 @@ def resolve(root: str | None = None, *, cwd: str | None = None, environ: Mapping
     except FileNotFoundError as exc:
         raise ConfigError("the folder this was called in was removed", hint="cd to one that is there") from exc
     found = find_checkout(here)
+    inside, conductors = True, env.get("CONDUCTOR_WORKSPACE_PATH") or ""
     if given:
         top = os.path.realpath(os.path.expanduser(given))
         if not os.path.isdir(top):
@@ -95,7 +108,12 @@ def resolve(root: str | None = None, *, cwd: str | None = None, environ: Mapping
         outer = find_checkout(top)
         top = outer[1] if outer and outer[0] == top else top
         if found is None or found[1] != top:
-            found = (top, top, outer[2] if outer and outer[1] == top else "")
+            inside = _within(here, top) and not (found and found[0] != top and _within(found[0], top))
+            named = None if inside or not conductors else find_checkout(conductors)
+            if named and named[:2] == (os.path.realpath(conductors), top):
+                inside, found = True, named
+            else:
+                found = (top, top, outer[2] if outer and outer[1] == top else "")
         path, git_dir = found[0], found[2]
     elif found:
         path, top, git_dir = found
@@ -103,7 +121,15 @@ def resolve(root: str | None = None, *, cwd: str | None = None, environ: Mapping
         raise ConfigError(
             f"{here} is not inside a git repository", hint="go into a worktree, or pass --root FOLDER or set K1CTL_ROOT"
         )
-    return Workspace(top, path, env.get("CONDUCTOR_WORKSPACE_NAME") or os.path.basename(path) or "root", git_dir)
+    name = os.path.basename(path) or "root"
+    if not conductors or os.path.realpath(conductors) == path:
+        name = env.get("CONDUCTOR_WORKSPACE_NAME") or name
+    return Workspace(top, path, name, git_dir, inside=inside)
+
+
+def _within(path: str, folder: str) -> bool:
+    """Whether ``path`` is ``folder`` (a real path) or lies in it."""
+    return (os.path.realpath(path) + os.sep).startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def host_dir(environ: Mapping[str, str] | None = None) -> str:

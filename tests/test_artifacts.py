@@ -59,6 +59,22 @@ def test_the_same_bytes_are_kept_once_and_every_build_is_recorded(workspace: Pro
     assert find(workspace.facts(other), "fw").id == find(workspace.facts(), "fw").id == first.id
 
 
+def test_the_newest_is_the_worktrees_own_whatever_it_is_called(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that two worktrees share, by an inherited variable or by equal folders, leads to nobody else's build."""
+    trees = [workspace.add_worktree("a"), workspace.add_worktree("b"), workspace.root.parent / "else" / "a"]
+    workspace.git("worktree", "add", "-q", "-b", "c", str(trees[2]))
+    monkeypatch.setenv("CONDUCTOR_WORKSPACE_NAME", "one")
+    keep(workspace, b"of a", cwd=trees[0])
+    for tree in trees[1:]:
+        assert workspace.facts(tree).name == "one"
+        with pytest.raises(WrongDataError, match="no artifact"):
+            find(workspace.facts(tree), "fw")
+    monkeypatch.setenv("CONDUCTOR_WORKSPACE_NAME", "two")
+    assert find(workspace.facts(trees[0]), "fw").read() == b"of a"
+
+
 def test_the_newest_is_the_last_one_built_also_when_it_is_an_old_one_again(workspace: Project) -> None:
     """A, B, A again: the newest is A."""
     a = keep(workspace, b"a")

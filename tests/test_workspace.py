@@ -62,6 +62,41 @@ def test_conductors_name_wins(workspace: Project) -> None:
     assert resolve(cwd=str(workspace.root), environ={"CONDUCTOR_WORKSPACE_NAME": "kyoto"}).name == "kyoto"
 
 
+def test_conductors_name_belongs_to_conductors_worktree(workspace: Project) -> None:
+    """An inherited name does not follow its bearer into another worktree."""
+    lima, oslo = workspace.add_worktree("lima"), workspace.add_worktree("oslo")
+    environ = {"CONDUCTOR_WORKSPACE_NAME": "kyoto", "CONDUCTOR_WORKSPACE_PATH": str(lima)}
+    assert resolve(cwd=str(oslo), environ=environ).name == "oslo"
+    assert resolve(cwd=str(lima), environ=environ).name == "kyoto"
+
+
+def test_outside_the_root_conductors_worktree_is_meant(
+    workspace: Project, make_workspace: Callable[..., Project], tmp_path: Path
+) -> None:
+    """Called from elsewhere: the worktree Conductor names, if it is the root's; else nobody's, and that is said."""
+    oslo, other = workspace.add_worktree("oslo"), make_workspace("other")
+    root = {"CONDUCTOR_ROOT_PATH": str(workspace.root)}
+    for cwd in (tmp_path, other.root):
+        found = resolve(cwd=str(cwd), environ={**root, "CONDUCTOR_WORKSPACE_PATH": str(oslo)})
+        assert (found.path, found.name, found.inside) == (str(oslo), "oslo", True)
+        for wrong in ("", str(other.root), str(oslo / "no" / "such"), str(workspace.root / "gone")):
+            found = resolve(cwd=str(cwd), environ={**root, "CONDUCTOR_WORKSPACE_PATH": wrong})
+            assert (found.path, found.inside) == (str(workspace.root), False)
+            with pytest.raises(ConfigError) as caught:
+                found.check_inside()
+            assert (caught.value.code, caught.value.exit_code) == ("no-workspace", 78)
+    assert resolve(cwd=str(oslo), environ=root).inside and resolve(cwd=str(workspace.root), environ=root).inside
+
+
+@pytest.mark.parametrize("command", [("build",), ("upload",), ("worktree", "setup")])
+def test_nothing_is_built_or_sent_for_nobody(workspace: Project, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """With only the root known, commands on a worktree's own files refuse instead of taking the root's."""
+    workspace.configure("[targets.fw]\n")
+    env = {"CONDUCTOR_ROOT_PATH": str(workspace.root), "CONDUCTOR_WORKSPACE_NAME": "oslo"}
+    done = workspace.run(*command, "--json", cwd=tmp_path, env=env).assert_fails(78)
+    assert done.json["error"]["code"] == "no-workspace"
+
+
 def test_outside_a_repository_it_says_what_to_do(tmp_path: Path) -> None:
     """No repository and no given root is a configuration error with a hint."""
     with pytest.raises(ConfigError) as caught:

@@ -243,3 +243,10 @@ def test_porcelain_is_parsed_with_odd_paths() -> None:
     assert (first.path, first.branch, first.main, first.locked) == ("/a\nb", "x/y", True, None)
     assert (second.path, second.branch, second.main, second.locked) == ("/c d", "", False, "")
     assert parse("") == []
+
+
+def test_a_name_that_another_worktree_has_is_refused(project: Project, tmp_path: Path) -> None:
+    """The root's name, or that of a worktree elsewhere: two in the queue could not be told apart."""
+    for name, args in (project.root.name, []), ("oslo", ["--path", str(tmp_path / "elsewhere" / "x"), "--branch", "n"]):
+        done = project.run("worktree", "add", name, *args, "--dry-run", "--json")
+        assert done.assert_fails(1).json["error"]["code"] == "name-taken"

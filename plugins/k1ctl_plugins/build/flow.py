@@ -125,6 +125,7 @@ class Plan:
 
 def plan(ctx: Context, target: str | None, *, variant: str, clean: bool, **options: Any) -> Plan:
     """Check everything that can be checked beforehand. Raises K1ctlError."""
+    ctx.workspace.check_inside()
     name = target or str(ctx.config.get("defaults", "target"))
     request = BuildRequest(ctx.workspace, ctx.config, name, variant=variant, clean=clean)
     kind = find_kind(ctx.plugins, str(request.settings["kind"]))

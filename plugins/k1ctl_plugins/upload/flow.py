@@ -71,6 +71,7 @@ def make_plan(
     """
     from k1ctl.device.image import check_image
 
+    workspace.check_inside()
     name = target or config.get("defaults", "target")
     settings = config.named("targets", name)
     device_name = device or settings["device"] or config.get("defaults", "device")

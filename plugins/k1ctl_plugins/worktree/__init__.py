@@ -43,6 +43,7 @@ def setup(ctx: Context, unlink: bool, dry_run: bool, as_json: bool) -> None:
 
     Example: k1ctl worktree setup --dry-run
     """
+    ctx.workspace.check_inside()
     document = _set_up(ctx, ctx.workspace, dry_run=dry_run, unlink=unlink)
     if as_json:
         emit_json(document)

@@ -75,13 +75,22 @@ def make_plan(workspace: Workspace, name: str, *, branch: str = "", base: str = 
 
 def check_free(workspace: Workspace, plan: Plan) -> None:
     """Make sure that neither path nor branch exists. Raises K1ctlError."""
-    for entry in entries(workspace.path):
+    there = entries(workspace.path)
+    for entry in there:
         if entry.path == plan.path:
             gone = "" if os.path.isdir(plan.path) else " (its folder is gone: git worktree repair, or prune)"
             raise K1ctlError(
                 f"{plan.path} is a worktree already, on {entry.branch or entry.head[:12]}{gone}",
                 hint="choose another name; k1ctl worktree setup, called in it, finishes a set-up that was cut short",
                 code="worktree-exists",
+            )
+    for entry in there:
+        name = os.path.basename(entry.path)
+        if name in (plan.name, os.path.basename(plan.path)) and os.path.isdir(entry.path):
+            raise K1ctlError(
+                f"{entry.path} has the name {name} already; two could not be told apart in the queue",
+                hint="choose another name",
+                code="name-taken",
             )
     if os.path.lexists(plan.path):
         raise K1ctlError(f"{plan.path} exists already", hint="choose another name, or --path", code="path-exists")
