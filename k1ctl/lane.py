@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from k1ctl.errors import K1ctlError, UsageError
 from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
 from k1ctl.units import parse_duration
@@ -124,20 +125,36 @@ def run(options: Mapping[str, Any], words: Sequence[str], command: Sequence[str]
     from k1ctl.config import load
     from k1ctl.process.launch import launch
 
-    spec = build_spec(options, words, command, workspace)
-    return finish(launch(workspace, load(workspace), spec), options["result"])
+    result = options["result"]
+    if result:  # what an earlier call left there must not be taken for ours
+        try:
+            _write_result(result, None, "not-ended", "the run has not ended")
+        except OSError as exc:
+            raise UsageError(f"{result} cannot be written: {exc.strerror}", code="no-result-file") from exc
+    try:
+        outcome = launch(workspace, load(workspace), build_spec(options, words, command, workspace))
+    except K1ctlError as exc:
+        if result:
+            _write_result(result, exc.exit_code, exc.code, exc.message)
+        raise
+    if result and not outcome.folder:  # it failed before there was a record
+        ending = outcome.ending
+        _write_result(result, ending.exit_code, ending.code, ending.message)
+    return finish(outcome)
 
 
-def finish(outcome: Outcome, result: str) -> int:
+def _write_result(path: str, exit_code: int | None, code: str, message: str) -> None:
+    from k1ctl.files import write_json
+
+    facts = {"exit_code": exit_code, "by": "k1ctl", "code": code, "message": message}
+    write_json(path, {"run": "", "folder": "", **facts})
+
+
+def finish(outcome: Outcome) -> int:
     """Tell on stderr what k1ctl itself has to say about the ending; the command speaks for itself."""
     from k1ctl.output import say
 
     ending = outcome.ending
-    if result and not outcome.folder:  # it failed before there was a record
-        from k1ctl.files import write_json
-
-        facts = {"exit_code": ending.exit_code, "by": ending.by, "code": ending.code, "message": ending.message}
-        write_json(result, {"run": "", "folder": "", **facts})
     if ending.by == "k1ctl" and ending.exit_code:
         say(f"k1ctl: {ending.message}")
         if ending.hint:

@@ -104,7 +104,7 @@ class LiveLine:
         try:
             if self.terminal:
                 try:
-                    width = os.get_terminal_size(self.stream.fileno()).columns
+                    width = os.get_terminal_size(self.stream.fileno()).columns or 80
                 except OSError:
                     width = 80
                 self.stream.write(f"\r\x1b[2K{text[: max(width - 1, 20)]}")

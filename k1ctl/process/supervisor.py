@@ -178,13 +178,18 @@ class Supervisor:
         return None
 
     def _left_line(self, how: str, ticket: Ticket) -> Ending:
+        from k1ctl.process.view import describe_standing, readable
+        from k1ctl.queue.view import standing
+
+        stood = standing(ticket.line.folder, ticket.seq, self.config.slots) if how == "timeout" else None
         ticket.leave()
         self.ticket = None
         kept = f"; the place is kept for {format_duration(self.config.get('queue', 'park'))}" if self.spec.key else ""
-        wanted = ", ".join(self.spec.resources)
+        wanted = ", ".join(readable(r) for r in self.spec.resources)
         if how == "timeout":
             waited = format_duration(self.spec.wait or 0)
-            message = f"waited {waited} for {wanted}{kept}"
+            why = f" ({describe_standing(stood)})" if stood else ""
+            message = f"waited {waited} for {wanted}{why}{kept}"
             return Ending(75, "k1ctl", "queue-timeout", message, hint="k1ctl queue list shows who holds it")
         word = os.read(self.control, 1)
         code = {b"I": 130, b"T": 143}.get(word, 129)

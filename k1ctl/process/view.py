@@ -35,15 +35,9 @@ class View:
         """Show how the ticket stands."""
         if self.quiet:
             return
+        wanted = ", ".join(readable(r) for r in resources)
         waited = format_duration(time.monotonic() - self.began)
-        who = "; ".join(describe_holder(h) for h in standing.holders[:2]) or "nobody yet"
-        more = f" and {len(standing.holders) - 2} more" if len(standing.holders) > 2 else ""
-        if standing.paused:
-            who, more = f"{', '.join(standing.paused)} is paused", ""
-        expected = standing.expected_seconds
-        when = "" if expected is None else f", expected start in {format_duration(expected)}"
-        wanted = ", ".join(resources)
-        text = f"waiting for {wanted}: position {standing.position}, held by {who}{more}{when} ({waited} so far)"
+        text = f"waiting for {wanted}: {describe_standing(standing)} ({waited} so far)"
         self.live.update(text, key=(standing.position, [h["ticket"] for h in standing.holders], standing.paused))
 
     def started(self) -> None:
@@ -74,8 +68,25 @@ class View:
         self.live.clear()
 
 
+def readable(resource: str) -> str:
+    """A resource as people know it: the lock of a build folder has a hash for a name."""
+    return "this worktree's build folder" if resource.startswith("tree:") else resource
+
+
+def describe_standing(standing: Standing) -> str:
+    """Where a ticket stands, when its start is expected, and who is in the way."""
+    if standing.paused:
+        return "; ".join(f"{r} is paused{': ' + why if why else ''}" for r, why in standing.paused.items())
+    who = "; ".join(describe_holder(h) for h in standing.holders[:2]) or "nobody yet"
+    more = f" and {len(standing.holders) - 2} more" if len(standing.holders) > 2 else ""
+    expected = standing.expected_seconds
+    when = "" if expected is None else f", expected start in {format_duration(expected)}"
+    when = ", expected start any moment" if expected == 0 else when
+    return f"position {standing.position}{when}, held by {who}{more}"
+
+
 def describe_holder(holder: dict[str, Any]) -> str:
     """A holder in a few words: workspace, command, since when."""
     what = holder.get("label") or holder.get("command") or "?"
-    since = format_duration(holder.get("held_seconds", 0.0))
-    return f"{holder.get('workspace', '?')} ({what}, since {since})"
+    held = format_duration(holder.get("held_seconds", 0.0))
+    return f"{holder.get('workspace', '?')} ({what}, for {held})"

@@ -102,7 +102,7 @@ class Standing:
     __slots__ = ("expected_seconds", "holders", "paused", "position")
 
     def __init__(
-        self, position: int, holders: list[dict[str, Any]], expected_seconds: float | None, paused: list[str]
+        self, position: int, holders: list[dict[str, Any]], expected_seconds: float | None, paused: dict[str, str]
     ) -> None:
         self.position, self.holders, self.expected_seconds, self.paused = position, holders, expected_seconds, paused
 
@@ -122,8 +122,8 @@ def standing(folder: str, seq: int, slots: Callable[[str], int]) -> Standing | N
         holders.append({**facts, "ticket": name.seq, "held_seconds": max(0.0, now - facts.get("started", now))})
     times = [_expected(folder, r, slots(r), holders, running, ahead) for r in mine.needs]
     known = [t for t in times if t is not None]
-    expected = max(known) if known and len(known) == len(times) else None
-    stopped = [r for r in mine.needs if r in paused(folder)]
+    expected = round(max(known), 3) if known and len(known) == len(times) else None
+    stopped = {r: why for r, why in paused(folder).items() if r in mine.needs}
     return Standing(len(ahead) + 1, holders, expected, stopped)
 
 

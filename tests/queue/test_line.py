@@ -244,7 +244,7 @@ def test_a_standing_tells_position_holders_and_expected_start(tmp_path: Path) ->
         view.pause(str(tmp_path), "a", "cable")
         stands = view.standing(str(tmp_path), owners.number[first], lambda r: 0)  # the slots were configured away
         assert stands is not None
-        assert stands.paused == ["a"]
+        assert stands.paused == {"a": "cable"}
 
 
 def test_history_is_bounded_and_survives_damage(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
     rows = [e for e in entries(folder) if resource is None or resource in e["resources"]]
     stopped = paused(folder)
     if as_json:
-        emit_json({"tickets": rows, "paused": stopped})
+        emit_json({"ok": True, "tickets": rows, "paused": stopped})
         return
     for name, reason in stopped.items():
         say(f"{name} is paused: {reason}" if reason else f"{name} is paused")
@@ -137,12 +137,13 @@ def show(context: Context, wanted: str, as_json: bool) -> None:
       k1ctl queue show 12
       k1ctl queue show 20260103-101500.123-9f3c --json
     """
-    from k1ctl_plugins.queue.inspect import inspect
+    from k1ctl_plugins.queue.inspect import inspect, readable_facts
 
     facts = inspect(context.workspace, context.config, _folder(context), wanted)
     if as_json:
-        emit_json(facts)
+        emit_json({"ok": True, **facts})
         return
+    facts = readable_facts(facts)
     width = max(len(k) for k in facts)
     for key, value in facts.items():
         if value not in (None, "", [], {}):
@@ -165,7 +166,7 @@ def cancel(context: Context, wanted: str, as_json: bool, dry_run: bool) -> None:
 
     done = cancel_ticket(context.workspace, _folder(context), wanted, dry_run=dry_run)
     if as_json:
-        emit_json(done)
+        emit_json({"ok": True, **done})
     else:
         say(f"{'would cancel' if dry_run else 'cancelled'} ticket {done['ticket']} ({done['state']})")
 
@@ -190,7 +191,7 @@ def wait(context: Context, run_id: str, timeout: float | None, as_json: bool) ->
     if found.record["state"] not in ("ended", "lingering"):
         raise _lost(run_id)
     if as_json:
-        emit_json(found.record)
+        emit_json({"ok": found.record["exit_code"] == 0, **found.record})
     elif found.record["exit_code"]:
         say(f"run {run_id}: {found.record['message']}")
     return int(found.record["exit_code"])
@@ -251,7 +252,7 @@ def resume(context: Context, resource: str, dry_run: bool, as_json: bool) -> Non
 
 def _said(as_json: bool, facts: dict[str, Any]) -> None:
     if as_json:
-        emit_json(facts)
+        emit_json({"ok": True, **facts})
         return
     state = "paused" if facts["paused"] else "not paused"
     verb = "would be" if facts["dry_run"] and facts["changed"] else "is" if facts["changed"] else "was already"

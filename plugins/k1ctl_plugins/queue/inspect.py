@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import events, groups
 from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.jsontext import dumps
 from k1ctl.process import record
 from k1ctl.queue import view
 
@@ -30,9 +31,9 @@ def inspect(workspace: Workspace, config: Config, folder: str, wanted: str) -> d
         if entry["state"] == "dead" and not wanted.isdigit():  # the record of the run says more
             raise view.TicketNotFoundError(f"the ticket of {wanted} is dead")
     except view.TicketNotFoundError:
-        if wanted.isdigit():
+        run = _ended(workspace, int(wanted)) if wanted.isdigit() else record.load(workspace, wanted)
+        if run is None:
             raise
-        run = record.load(workspace, wanted)
         over = not record.alive(run)
         lost = over and run.record["state"] not in ("ended", "lingering")
         return {**run.record, "state": "lost" if lost else run.record["state"], "log": run.log}
@@ -48,12 +49,32 @@ def inspect(workspace: Workspace, config: Config, folder: str, wanted: str) -> d
     return facts
 
 
+def _ended(workspace: Workspace, ticket: int) -> record.Run | None:
+    """The newest run that had this ticket number."""
+    base = workspace.ops_path("runs")
+    for run_id in sorted(os.listdir(base), reverse=True) if os.path.isdir(base) else []:
+        try:
+            run = record.load(workspace, run_id)
+        except record.RunNotFoundError:
+            continue
+        if run.record.get("ticket") == ticket:
+            return run
+    return None
+
+
 def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Take a waiting ticket out of the line or tell a running one's supervisor to stop its command.
 
     Raises TicketNotFoundError, FlashUnderWayError, K1ctlError when its supervisor is gone.
     """
-    entry = view.find(folder, wanted)
+    try:
+        entry = view.find(folder, wanted)
+    except view.TicketNotFoundError:
+        run = _ended(workspace, int(wanted)) if wanted.isdigit() else record.load(workspace, wanted)
+        if run is None or run.record["state"] != "ended":
+            raise
+        told = f"ended at {run.record['ended_at']} with exit code {run.record['exit_code']}"
+        raise K1ctlError(f"run {run.id} {told}: there is nothing to cancel", code="already-ended") from None
     by = f"{getpass.getuser()} in {workspace.name}"
     if entry["state"] == "running":
         if entry.get("kind") == "upload" and entry.get("group"):  # without one it still waits for the device
@@ -83,3 +104,25 @@ def _stop(entry: dict[str, Any]) -> None:
         hint="the lease ends with it",
         code="supervisor-lost",
     )
+
+
+def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of `inspect` for people: no braces, no clocks that only machines compare."""
+    from k1ctl.process.view import describe_holder
+    from k1ctl.units import format_duration
+
+    shown = {k: v for k, v in facts.items() if k not in ("monotonic", "error")}
+    if "resources" in shown:
+        shown["resources"] = " ".join(f"{r}={n}" if n > 1 else r for r, n in shown["resources"].items())
+    if shown.get("holders"):
+        shown["holders"] = "; ".join(map(describe_holder, shown["holders"]))
+    if isinstance(shown.get("paused"), dict):
+        shown["paused"] = "; ".join(f"{r}: {why}" if why else r for r, why in shown["paused"].items())
+    if shown.get("expected_start_seconds") is not None:
+        shown["expected_start"] = "in " + format_duration(shown.pop("expected_start_seconds"))
+    if isinstance(shown.get("argv"), list):
+        shown["argv"] = " ".join(shown["argv"])
+    for key in ("attempts", "details", "result"):
+        if shown.get(key):
+            shown[key] = dumps(shown[key])
+    return shown
