@@ -75,9 +75,12 @@ def _written(code: int) -> int:
     """Flush stdout here, where a reader that went away costs nothing; at exit Python would print it and exit 120."""
     try:
         sys.stdout.flush()
-    except OSError as exc:
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return code if isinstance(exc, BrokenPipeError) else code or 1
+    except OSError as exc:
+        from k1ctl.failure import report
+
+        return code or report(exc, [])
     return code
 
 

@@ -6,11 +6,11 @@ import errno
 import os
 import sys
 
-from k1ctl.errors import ConfigError, K1ctlError, UsageError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 
+_PRINTERS = ("k1ctl.output", "k1ctl.process.view", "k1ctl.__main__", "__main__", "click.utils")
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _ENVIRONMENT = {
-    errno.ENOSPC: ("disk-full", "the disk is full", "free some space; nothing that was acknowledged is lost"),
-    errno.EDQUOT: ("disk-full", "the disk quota is used up", "free some space; nothing acknowledged is lost"),
     errno.EROFS: ("read-only", "the filesystem is read-only", "make it writable, or set [queue] dir to another folder"),
     errno.EACCES: ("no-permission", "permission denied", "check who owns the folder"),
     errno.EPERM: ("no-permission", "operation not permitted", "check who owns the folder"),
@@ -25,19 +25,42 @@ def report(exc: BaseException, argv: list[str]) -> int:
     if isinstance(exc, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    known = _known(exc)
+    lost = _stdout_lost(exc)
+    known = lost or _known(exc)
     if isinstance(known, int):
         return known
     known = known or _bug(exc, argv)
     from k1ctl.output import emit_json, say, style
 
     own = argv[: argv.index("--")] if "--" in argv else argv
-    if "--json" in own:
-        emit_json(known.document())
+    if "--json" in own and not lost:
+        try:
+            emit_json(known.document())
+        except OSError as unsaid:
+            _stdout_lost(unsaid)  # the sentence on stderr has to do
     say(f"{style('error', 'red', 'bold', stream=sys.stderr)}: {known.message}")
     if known.hint:
         say(f"{style('hint', 'cyan', stream=sys.stderr)}: {known.hint}")
     return known.exit_code
+
+
+def _stdout_lost(exc: BaseException) -> K1ctlError | None:
+    """What to say when ``exc`` came from writing to stdout; what is printed later then goes nowhere."""
+    if not isinstance(exc, OSError) or exc.filename is not None or not _was_printing(exc):
+        return None
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    text = f"standard output cannot be written: {exc.strerror}"
+    if exc.errno in _FULL:
+        return BusyError(text, hint="free some space, or send it elsewhere", code="stdout-lost")
+    return K1ctlError(text, hint="send it elsewhere", code="stdout-lost")
+
+
+def _was_printing(exc: OSError) -> bool:
+    """Whether the innermost frame is one that prints: an error of write(2) does not tell which file it was."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") in _PRINTERS
 
 
 def known_error(exc: BaseException, argv: list[str]) -> K1ctlError:
@@ -51,6 +74,9 @@ def _known(exc: BaseException) -> K1ctlError | int | None:
         return exc
     if isinstance(exc, KeyboardInterrupt):
         return 130
+    if isinstance(exc, OSError) and exc.errno in _FULL:
+        hint = "free some space; nothing that was acknowledged is lost"
+        return BusyError(f"{_FULL[exc.errno]}: {exc.filename or exc}", hint=hint, code="disk-full")
     if isinstance(exc, OSError) and exc.errno in _ENVIRONMENT:
         code, text, hint = _ENVIRONMENT[exc.errno]
         return ConfigError(f"{text}: {exc.filename or exc}", hint=hint, code=code)

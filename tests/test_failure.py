@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import pytest
 
 from k1ctl import errors
 from k1ctl.failure import report
+from tests.kit import Project
 
 
 def test_an_expected_failure_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,14 +50,38 @@ def test_a_bug_leaves_a_report_and_no_traceback(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(errno.ENOSPC, "disk-full"), (errno.EROFS, "read-only"), (errno.EACCES, "no-permission")]
+    ("number", "code", "exit_code"),
+    [
+        (errno.ENOSPC, "disk-full", 75),
+        (errno.EDQUOT, "disk-full", 75),
+        (errno.EROFS, "read-only", 78),
+        (errno.EACCES, "no-permission", 78),
+    ],
 )
-def test_what_the_disk_refuses_is_no_bug(number: int, code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A full or read-only disk is named with the path, exit 78."""
-    assert report(OSError(number, "x", "/some/file"), ["init", "--json"]) == 78
+def test_what_the_disk_refuses_is_no_bug(
+    number: int, code: str, exit_code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full (75: try again later) or a read-only disk (78) is named with the path."""
+    assert report(OSError(number, "x", "/some/file"), ["init", "--json"]) == exit_code
     out, err = capsys.readouterr()
     assert json.loads(out)["error"]["code"] == code
     assert "/some/file" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", [None, "1"])
+@pytest.mark.parametrize(
+    "call",
+    ["--version", "--help", "queue list --json", "config path", "config get x --json"],
+)
+def test_a_stdout_that_cannot_be_written(call: str, unbuffered: str | None, workspace: Project) -> None:
+    """One sentence on stderr tells it, the exit code is not 0, and nothing is called a bug."""
+    with open("/dev/full", "w") as full:
+        process = workspace.popen(*call.split(), stdout=full, env={"PYTHONUNBUFFERED": unbuffered})
+    said = process.communicate()[1]
+    assert process.returncode == (78 if "get" in call else 75), said
+    assert len(said.splitlines()) == 2
+    assert ("no setting x" if "get" in call else "standard output cannot be written") in said
 
 
 @pytest.mark.parametrize(

@@ -428,13 +428,15 @@ def upload_on_small_disk(cell: Cell, prepare: str) -> subprocess.Popen[str]:
 
 @needs_namespaces
 @pytest.mark.parametrize(
-    ("prepare", "code"), [(FILL, "disk-full"), ('mount -o remount,ro "$1"', "read-only")], ids=["full", "read-only"]
+    ("prepare", "code", "wanted"),
+    [(FILL, "disk-full", 75), ('mount -o remount,ro "$1"', "read-only", 78)],
+    ids=["full", "read-only"],
 )
-def test_a_disk_that_takes_nothing(tmp_path: Path, prepare: str, code: str) -> None:
-    """Exit 78 and why, before anything is sent."""
+def test_a_disk_that_takes_nothing(tmp_path: Path, prepare: str, code: str, wanted: int) -> None:
+    """Exit 75 (full) or 78 (read-only) and why, before anything is sent."""
     with Cell(tmp_path, 0, "sent").open() as cell:
         exit_code, document = cell.answer(upload_on_small_disk(cell, prepare))
-        assert (exit_code, document["error"]["code"]) == (78, code)
+        assert (exit_code, document["error"]["code"]) == (wanted, code)
         assert cell.device.flashes() == []
 
 
