@@ -110,7 +110,8 @@ def store(
 
 def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
     """The artifact that ``reference`` names: the beginning of an id (4 digits or more), or "" for the newest of this
-    workspace. Raises WrongDataError when there is none, UsageError when the beginning fits several."""
+    worktree. Raises WrongDataError when there is none or, for "", when a build failed since (build-failed-since);
+    UsageError when the beginning fits several."""
     base = _target_folder(workspace, target)
     if not reference or reference == "latest":
         latest = newest_build(workspace, target)
@@ -120,6 +121,15 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
                 f"no artifact of {target} was built in {workspace.path}",
                 hint=f"k1ctl build {target}",
                 code="no-artifact",
+            )
+        if latest.get("failed"):
+            raise WrongDataError(
+                f"the last build of {target} here (run {latest['failed']['run']}) did not succeed; "
+                f"artifact {found.id} is of an earlier one",
+                hint=f"k1ctl upload --build; or --artifact {found.id} sends the older one on purpose",
+                code="build-failed-since",
+                failed=latest["failed"],
+                artifact=found.id,
             )
         return found
     wanted = reference.lower()[:ID_LENGTH]
@@ -132,8 +142,18 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
     return found
 
 
+def note_failed(workspace: Workspace, target: str, run: str) -> None:
+    """Remember that the last build of this worktree, ``run``, gave no artifact. Without an earlier one there is
+    nothing to be mistaken for it, and nothing is written."""
+    if newest_build(workspace, target):
+        with Locked(os.path.join(_target_folder(workspace, target), ".lock")):
+            failed = {"run": run, "at": rfc3339()}
+            write_json(_latest_file(workspace, target), {**newest_build(workspace, target), "failed": failed})
+
+
 def newest_build(workspace: Workspace, target: str) -> dict[str, Any]:
-    """What this worktree built last: ``id``, ``at``, ``commit``, ``dirty``, ...; {} when nothing."""
+    """What this worktree built last: ``id``, ``at``, ``commit``, ``dirty``, ``sources``, ...; {} when nothing.
+    ``failed`` tells of a later build that gave nothing."""
     latest = read_json(_latest_file(workspace, target))
     if not isinstance(latest, dict) or latest.get("workspace_path") != os.path.realpath(workspace.path):
         return {}

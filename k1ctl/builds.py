@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from k1ctl.jsontext import dumps
 
@@ -163,6 +164,7 @@ class SourceState:
         from k1ctl.programs import which
 
         self._process: subprocess.Popen[bytes] | None = None
+        self._tree, self._changes, self._began = tree, list[bytes](), time.time_ns()
         self._ignored = os.path.relpath(os.path.join(project, ".pio"), tree).encode() + b"/"
         git = which("git")
         if git:
@@ -184,8 +186,25 @@ class SourceState:
             return {"commit": "", "dirty": None}
         lines = out.split(b"\0")
         oid = next((line[13:].decode("ascii", "replace") for line in lines if line.startswith(b"# branch.oid ")), "")
-        changes = [line for line in lines if line and not line.startswith((b"# ", b"? " + self._ignored))]
-        return {"commit": "" if oid == "(initial)" else oid, "dirty": bool(changes)}
+        self._changes = [line for line in lines if line and not line.startswith((b"# ", b"? " + self._ignored))]
+        return {"commit": "" if oid == "(initial)" else oid, "dirty": bool(self._changes)}
+
+    def fingerprint(self) -> str:
+        """What tells two dirty states of a commit apart, of `document`'s last look ("" when clean or unknown): which
+        files changed, their sizes and times. A file changed since the look began counts as another state."""
+        from hashlib import sha256
+
+        digest = sha256()
+        for line in self._changes:
+            fields = line.split(b" ", {b"1": 8, b"2": 9, b"u": 10, b"?": 1}.get(line[:1], 0))  # git-status(1), v2
+            digest.update(line + b"\0")
+            try:
+                found = os.lstat(os.path.join(os.fsencode(self._tree), fields[-1]))
+            except OSError:
+                continue
+            later = found.st_mtime_ns > self._began
+            digest.update(b"later" if later else b"%d %d" % (found.st_size, found.st_mtime_ns))
+        return digest.hexdigest()[:16] if self._changes else ""
 
 
 def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from k1ctl.artifacts import Artifact, file_name, find, list_artifacts, store
+from k1ctl.artifacts import Artifact, file_name, find, list_artifacts, note_failed, store
 from k1ctl.errors import UsageError, WrongDataError
 from k1ctl.files import read_json
 from tests.kit import Project
@@ -82,6 +82,21 @@ def test_the_newest_is_the_last_one_built_also_when_it_is_an_old_one_again(works
     keep(workspace, b"a")
     assert find(workspace.facts(), "fw").id == a.id
     assert {x.id for x in list_artifacts(workspace.facts(), "fw")} == {a.id, hashlib.sha256(b"b").hexdigest()[:16]}
+
+
+def test_a_failed_build_takes_the_newest_away_until_the_next_good_one(workspace: Project) -> None:
+    """An older build is sent only by its name; where there is none, there is nothing to forget."""
+    note_failed(workspace.facts(), "fw", "r0")
+    assert not (workspace.ops / "artifacts").exists()
+    a = keep(workspace, b"a")
+    note_failed(workspace.facts(), "fw", "r2")
+    with pytest.raises(WrongDataError) as caught:
+        find(workspace.facts(), "fw")
+    assert caught.value.code == "build-failed-since" and f"--artifact {a.id}" in caught.value.hint
+    assert caught.value.details["failed"]["run"] == "r2"
+    assert find(workspace.facts(), "fw", a.id).id == a.id
+    keep(workspace, b"a")
+    assert find(workspace.facts(), "fw").id == a.id
 
 
 def test_an_artifact_is_found_by_the_beginning_of_its_id(workspace: Project) -> None:

@@ -23,6 +23,26 @@ def test_the_commit_and_whether_the_project_differs_from_it(workspace: Project) 
     assert state(workspace) == {"commit": commit, "dirty": True}
 
 
+def test_two_dirty_states_are_told_apart(workspace: Project) -> None:
+    """The fingerprint is of the changed files: equal while nothing changes, another after each change."""
+
+    def look() -> str:
+        seen = SourceState(str(workspace.root), str(workspace.root / "firmware"))
+        seen.document()
+        return seen.fingerprint()
+
+    workspace.write("firmware/a b.c", "1")
+    workspace.commit()
+    assert look() == ""
+    workspace.write("firmware/a b.c", "22")
+    first = look()
+    assert first and look() == first
+    workspace.write("firmware/a b.c", "333")
+    second = look()
+    workspace.write("firmware/new.c", "1")
+    assert len({first, second, look()}) == 3
+
+
 def test_outside_a_repository_the_state_is_unknown(workspace: Project) -> None:
     """No commit is invented."""
     assert SourceState("/", "/").document() == {"commit": "", "dirty": None}

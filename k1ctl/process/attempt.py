@@ -34,10 +34,10 @@ class Ending:
     """How a run or an attempt ended.
 
     ``exit_code``; ``by``: whose it is, ``command`` or ``k1ctl``; ``code``, ``message``, ``hint`` why; ``result`` and
-    ``error`` what goes into the record.
+    ``error`` what goes into the record; ``interrupted``: ^C was passed on to the command, which may exit as it likes.
     """
 
-    __slots__ = ("by", "code", "error", "exit_code", "hint", "message", "result")
+    __slots__ = ("by", "code", "error", "exit_code", "hint", "interrupted", "message", "result")
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Ending:
         error: dict[str, Any] | None = None,
     ) -> None:
         self.exit_code, self.by, self.code, self.message = exit_code, by, code, message
-        self.hint, self.result, self.error = hint, result, error
+        self.hint, self.result, self.error, self.interrupted = hint, result, error, False
 
 
 _REASONS = {
@@ -119,6 +119,7 @@ class Attempt:
         sup.times["ended"] = time.monotonic()
         self._save_start(pid)
         ending = self._ending(os.waitstatus_to_exitcode(status))
+        ending.interrupted = self.interrupts > 0
         self._until_empty(ending)
         self._save_end(ending, usage, sup.times["ended"] - started)
         return ending

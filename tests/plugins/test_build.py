@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -215,6 +216,21 @@ def test_a_build_ends_with_its_caller(project: Project) -> None:
     finish(process)
     ini.write_text(text)
     assert firmware.marker_of(build(project, "--wait", "20s")["artifact"]["path"]) == "base"
+
+
+def test_an_interrupted_build_is_no_broken_one(project: Project) -> None:
+    """^C: exit 130, named so, and what the tool says on its way out is not shown as the compiler's words."""
+    project.write("firmware/slow.py", 'Import("env")\nimport time\nopen("started", "w").close()\ntime.sleep(60)\n')
+    ini = project.root / "firmware" / "platformio.ini"
+    ini.write_text(ini.read_text() + "extra_scripts = pre:slow.py\n")
+    process = project.popen("build", "--json")
+    wait_until((project.root / "firmware" / "started").exists, timeout=30)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["exit_code"], error["code"], error["lines"]) == (130, 130, "interrupted", [])
+    assert error["run"] and "Traceback" not in out + err and "does not build" not in err
+    assert project.events("build.finished")[0]["code"] == "interrupted"
 
 
 def test_the_image_passes_for_a_real_one(project: Project) -> None:

@@ -119,6 +119,36 @@ def test_build_and_upload(workspace: Project, device: SimulatedDevice) -> None:
     assert len(device.flashes()) == 1
 
 
+def test_an_older_build_is_not_sent_unnoticed(workspace: Project, device: SimulatedDevice) -> None:
+    """Other sources than those that were built: said; a build that failed since: refused, until it is asked for."""
+    firmware.need_pio()
+    for name, content in firmware.files("first").items():
+        workspace.write(name, content)
+    workspace.commit()
+    desk.configure(workspace, device)
+    built = workspace.run("build", "--json").assert_ok().json["artifact"]["id"]
+    assert "warning" not in workspace.run("upload", "--dry-run").assert_ok().stderr
+    for text in (firmware.source("second"), firmware.source("third")):
+        workspace.write("firmware/src/main.c", text)
+        said = workspace.run("upload", "--dry-run", "--json").assert_ok().json["warnings"]
+        assert len(said) == 1 and built in said[0] and "uncommitted changes" in said[0]
+    workspace.run("build").assert_ok()
+    assert workspace.run("upload", "--dry-run", "--json").assert_ok().json["warnings"] == []
+    commit = workspace.commit()
+    assert commit[:12] in workspace.run("upload", "--dry-run").assert_ok().stderr
+    workspace.write("firmware/src/main.c", "int main(void) { return nothing; }\n")
+    workspace.run("build").assert_fails(1)
+    assert error_of(workspace, 65)["code"] == "build-failed-since"
+    assert nothing_was_sent(device)
+    workspace.run("upload", "--artifact", built).assert_ok()
+    assert b"MARKER-first" in (device.image() or b"")
+
+
+def nothing_was_sent(device: SimulatedDevice) -> bool:
+    """The device saw nothing."""
+    return device.flashes() == [] and device.image() is None
+
+
 def test_dry_run_changes_nothing(project: Project, device: SimulatedDevice, tmp_path: Path) -> None:
     """--dry-run says what would be sent where; it keeps no file, builds nothing, stands in no line."""
     file = tmp_path / "other.bin"

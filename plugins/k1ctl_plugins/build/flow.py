@@ -92,8 +92,9 @@ class Plan:
         }
         if ending.exit_code == 0:
             document["artifact"] = self._keep(run, read, document).document()
-        elif ending.by == "command" and ending.exit_code < 128:
-            ending.exit_code, ending.code, ending.message = 1, "build-failed", f"{self.request.target} does not build"
+        else:
+            artifacts.note_failed(self.request.workspace, self.request.target, run.id)
+            self._name_failure(ending)
         facts = {k: v for k, v in document.items() if k not in ("artifact", "warnings", "errors")}
         kept = document["artifact"]["id"] if document["artifact"] else None
         events.emit(
@@ -107,12 +108,20 @@ class Plan:
         )
         return document
 
+    def _name_failure(self, ending: Ending) -> None:
+        """From what the tool's exit code says to what became of the build."""
+        if ending.interrupted and ending.code not in ("timed-out", "cancelled"):
+            ending.exit_code, ending.by, ending.code, ending.message = 130, "k1ctl", "interrupted", "stopped by ^C"
+        elif ending.by == "command" and ending.exit_code < 128:
+            ending.exit_code, ending.code, ending.message = 1, "build-failed", f"{self.request.target} does not build"
+
     def _keep(self, run: Run, read: BuildResult, document: dict[str, Any]) -> artifacts.Artifact:
         request, command = self.request, self.command
         manifest = {
             "environment": command.variant,
             "commit": document["commit"],
             "dirty": document["dirty"],
+            "sources": self._state.fingerprint() if self._state else "",
             "tools": {**self.kind.tool_versions(request, command), **read.tools},
             "ram_used_bytes": read.ram_used,
             "flash_used_bytes": read.flash_used,
@@ -120,7 +129,11 @@ class Plan:
             "cache_hits": read.cache_hits,
             "run": run.id,
         }
-        return artifacts.store(request.workspace, request.target, self.kind.outputs(request, command), manifest)
+        try:
+            return artifacts.store(request.workspace, request.target, self.kind.outputs(request, command), manifest)
+        except BaseException:
+            artifacts.note_failed(request.workspace, request.target, run.id)
+            raise
 
 
 def plan(ctx: Context, target: str | None, *, variant: str, clean: bool, **options: Any) -> Plan:

@@ -102,12 +102,15 @@ def _failure(plan: Plan, outcome: Outcome) -> K1ctlError:
     details: dict[str, Any] = {k: v for k, v in error.items() if k not in ("code", "message", "hint", "exit_code")}
     hint = ending.hint or str(error.get("hint", ""))
     if outcome.folder and ending.result is not None:
-        read = read_logs(plan.kind, plan.request, outcome.folder)
-        lines = read.errors or _tail(outcome.folder)
+        lines: list[str] = []
+        if ending.code in ("build-failed", "killed-by-signal"):  # else the tool only cries because it was stopped
+            lines = read_logs(plan.kind, plan.request, outcome.folder).errors or _tail(outcome.folder)
         for line in lines:
             say(line)
-        details.update({**ending.result, "run": outcome.run, "lines": lines, "log": _log(outcome.folder)})
+        details.update({**ending.result, "lines": lines, "log": _log(outcome.folder)})
         hint = hint or f"the whole log is {_log(outcome.folder)}"
+    if outcome.run:
+        details["run"] = outcome.run
     failure = K1ctlError(ending.message, hint=hint, code=ending.code, **details)
     failure.exit_code = ending.exit_code
     return failure

@@ -48,8 +48,10 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         done = flow.take_up(workspace, config, take_up)
     else:
         plan = flow.make_plan(workspace, config, dry_run=dry_run, **options)
+        for warning in plan.warnings:
+            say(f"warning: {warning}")
         if dry_run:
-            facts = plan.document()
+            facts = {**plan.document(), "warnings": plan.warnings}
             emit_json(facts) if as_json else put(f"would send {facts['image']} to {plan.device['name']}")
             return 0
         done = flow.upload(workspace, config, plan)

@@ -16,7 +16,7 @@ from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
-from k1ctl_plugins.upload import outcome
+from k1ctl_plugins.upload import outcome, stale
 from k1ctl_plugins.upload.progress import FlashView
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Plan:
         self, target: str, settings: dict[str, Any], device: dict[str, Any], artifact: Artifact, **rules: Any
     ) -> None:
         self.target, self.settings, self.device, self.artifact, self.rules = target, settings, device, artifact, rules
+        self.warnings: list[str] = []
 
     def document(self) -> dict[str, Any]:
         device = {k: self.device[k] for k in ("name", "host", "mac", "ota_port", "http_port")}
@@ -90,7 +91,10 @@ def make_plan(
     else:
         chosen = artifacts.find(workspace, name, _build(workspace, name) if build_first else artifact)
     check_image(chosen.read(), settings["chip"], settings["partition_size"])
-    return Plan(name, settings, where, chosen, wait=wait_limit, priority=priority)
+    plan = Plan(name, settings, where, chosen, wait=wait_limit, priority=priority)
+    if not artifact and not build_first:
+        plan.warnings += stale.warnings(workspace, name, settings)
+    return plan
 
 
 def _build(workspace: Workspace, target: str) -> str:
