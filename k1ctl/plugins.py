@@ -9,8 +9,11 @@ import pluggy
 
 from k1ctl import discovery, hookspecs
 from k1ctl.errors import K1ctlError
+from k1ctl.output import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import click
 
 
@@ -52,7 +55,7 @@ class Plugins:
         except Exception as exc:  # a foreign module may fail in any way
             self.manager.unregister(name=name) if self.manager.has_plugin(name) else None
             raise PluginError(
-                f"plugin {name} ({target}) did not load: {type(exc).__name__}: {exc}",
+                f"plugin {name} ({target}) did not load: {one_line(exc)}",
                 hint="pip uninstall or update the distribution that brings it",
                 plugin=name,
             ) from exc
@@ -77,3 +80,33 @@ class Plugins:
             except PluginError as exc:
                 self.broken[name] = exc
         return self.manager.hook
+
+    def each(self, hook_name: str, **kwargs: Any) -> Iterator[tuple[str, list[Any] | K1ctlError]]:
+        """Ask every plugin that implements a hook whose result is a list: (plugin name, its list or what went wrong).
+
+        One that fails, in whatever way, fails alone; its own K1ctlError is handed on as it is. Plugins come in the
+        order of their names; those that did not load come too, as the PluginError that `load_all` remembers.
+        """
+        self.load_all()
+        yield from sorted(self.broken.items())
+        loaded = sorted(self.manager.list_name_plugin(), key=lambda pair: pair[0])
+        for name, plugin in loaded:
+            if not hasattr(plugin, hook_name):
+                continue
+            others = [other for _, other in loaded if other is not plugin]
+            try:
+                answers = self.manager.subset_hook_caller(hook_name, others)(**kwargs)
+                yield name, [item for answer in answers for item in answer]
+            except K1ctlError as exc:
+                yield name, exc
+            except (Exception, SystemExit) as exc:  # a foreign plugin may fail in any way
+                yield name, PluginError(f"plugin {name}, {hook_name}: {one_line(exc)}", plugin=name)
+
+
+def one_line(exc: BaseException) -> str:
+    """Type and text of a foreign exception on one line, in at most 300 characters."""
+    try:
+        text = " ".join(str(exc).split())
+    except Exception:  # also its text may be broken
+        text = "(its text cannot be shown)"
+    return clean(f"{type(exc).__name__}: {text}" if text else type(exc).__name__)[:300]

@@ -67,3 +67,27 @@ def test_a_broadcast_reaches_all_that_load(folder: Path) -> None:
     plugins = Plugins({"ok": "p_ok", "sad": "p_sad"})
     assert plugins.load_all().k1ctl_build_kinds() == [[]]
     assert list(plugins.broken) == ["sad"]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("return None", ""),
+        ("return 7", "TypeError"),
+        ("yield 1; raise OSError('late')", "OSError: late"),
+        ("return [][0]", "IndexError"),
+    ],
+)
+def test_a_plugin_whose_hook_fails_fails_alone(body: str, text: str, folder: Path) -> None:
+    """Whatever a hook does, the others' answers come, and what went wrong is one line that names the plugin."""
+    head = "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_build_kinds():\n    "
+    (folder / "p_a.py").write_text(head + body)
+    (folder / "p_b.py").write_text(head + "return ['kind']")
+    (folder / "p_c.py").write_text("raise RuntimeError('a\\nb')")
+    answers = dict(Plugins({"a": "p_a", "b": "p_b", "c": "p_c"}).each("k1ctl_build_kinds"))
+    assert answers["b"] == ["kind"]
+    failed = [answers["c"]] + ([answers["a"]] if text else [])
+    assert all(isinstance(e, PluginError) and "\n" not in e.message for e in failed)
+    assert not text or text in str(answers["a"])

@@ -122,6 +122,20 @@ def test_a_pio_folder_that_is_a_link_to_another_tree_is_refused(project: Project
     assert done.json["error"]["code"] == "linked-pio"
 
 
+@pytest.mark.parametrize("body", ["raise RuntimeError('odd\\nline')", "return [7]", "import no_such_module"])
+def test_a_broken_plugin_breaks_no_build(project: Project, tmp_path: Path, body: str) -> None:
+    """It is named on one line and left out; the target is built."""
+    info = tmp_path / "site" / "k1ctl_extra-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: k1ctl-extra\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[k1ctl.plugins]\nextra = k1ctl_extra\n")
+    head = "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_build_kinds():\n    "
+    (tmp_path / "site" / "k1ctl_extra.py").write_text(head + body)
+    done = project.run("build", env={"PYTHONPATH": str(tmp_path / "site")}).assert_ok()
+    told = [line for line in done.stderr.splitlines() if "extra" in line]
+    assert len(told) == 1 and told[0].startswith("plugin extra is left out: "), done
+
+
 def test_a_dry_run_changes_nothing(project: Project) -> None:
     """Command, folder and leases are named; nothing is written."""
     plan = build(project, "--dry-run")

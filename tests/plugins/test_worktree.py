@@ -266,7 +266,8 @@ def k1ctl_setup_steps(workspace, config):
     ("body", "status"),
     [
         ("return [SetupStep('submodules', lambda: StepReport(True, workspace.name))]", "done"),
-        ("raise RuntimeError('odd')", "failed"),
+        ("raise RuntimeError('odd\\ntwice')", "failed"),
+        ("return [SetupStep('extra', lambda: 1 / 0)]", "failed"),
     ],
 )
 def test_a_third_party_adds_steps(body: str, status: str, project: Project, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import os
 
 from k1ctl import artifacts, events
 from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState
-from k1ctl.errors import ConfigError
+from k1ctl.errors import ConfigError, K1ctlError
+from k1ctl.output import say
+from k1ctl.plugins import PluginError
 from k1ctl.queue import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from k1ctl.builds import BuildCommand
@@ -146,21 +147,26 @@ def plan(ctx: Context, target: str | None, *, variant: str, clean: bool, **optio
 
 
 def find_kind(plugins: Plugins, wanted: str) -> BuildKind:
-    """The kind of build of this name among all plugins. Raises ConfigError."""
-    plugins.load_all()
+    """The kind of build of this name among all plugins; a broken plugin is told and left out. Raises ConfigError."""
     kinds: dict[str, tuple[BuildKind, str]] = {}
-    for implementation in plugins.manager.hook.k1ctl_build_kinds.get_hookimpls():
-        offered: Iterable[BuildKind] = implementation.function()  # type: ignore[assignment]
+    left_out: list[str] = []
+    for plugin, offered in plugins.each("k1ctl_build_kinds"):
+        if not isinstance(offered, K1ctlError) and not all(isinstance(kind, BuildKind) for kind in offered):
+            offered = PluginError(f"plugin {plugin}, k1ctl_build_kinds: not a list of BuildKind", plugin=plugin)
+        if isinstance(offered, K1ctlError):
+            left_out.append(offered.message)
+            say(f"plugin {plugin} is left out: {offered.message}")
+            continue
         for kind in offered:
             if kind.name in kinds:
                 raise ConfigError(
-                    f"plugins {kinds[kind.name][1]} and {implementation.plugin_name} both add the kind {kind.name!r}",
+                    f"plugins {kinds[kind.name][1]} and {plugin} both add the kind {kind.name!r}",
                     hint="uninstall one of them",
                     code="kind-conflict",
                 )
-            kinds[kind.name] = (kind, implementation.plugin_name)
+            kinds[kind.name] = (kind, plugin)
     if wanted not in kinds:
-        broken = "; ".join(e.message for e in plugins.broken.values())
+        broken = "; ".join(left_out)
         there = f"there are: {', '.join(sorted(kinds))}" + (f"; not loaded: {broken}" if broken else "")
         raise ConfigError(f"there is no kind of build {wanted!r}", hint=there, code="unknown-kind")
     return kinds[wanted][0]

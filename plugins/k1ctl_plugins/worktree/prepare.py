@@ -84,19 +84,11 @@ def _projects(workspace: Workspace, config: Config) -> list[str]:
 
 def foreign_steps(plugins: Plugins, workspace: Workspace, config: Config) -> list[SetupStep]:
     """The steps of all plugins; a plugin that cannot tell its steps becomes a step that fails with the reason."""
-    plugins.load_all()
     steps: list[SetupStep] = []
-    loaded = plugins.manager.list_name_plugin()
-    for name, plugin in sorted(loaded, key=lambda pair: pair[0]):
-        others = [other for _, other in loaded if other is not plugin]
-        hook = plugins.manager.subset_hook_caller("k1ctl_setup_steps", others)
-        try:
-            for given in hook(workspace=workspace, config=config):
-                steps += given
-        except K1ctlError as exc:
-            steps.append(SetupStep(name, partial(_fail, exc)))
-        except Exception as exc:  # a foreign plugin may fail in any way
-            steps.append(SetupStep(name, partial(_fail, K1ctlError(f"plugin {name}: {type(exc).__name__}: {exc}"))))
+    for name, given in plugins.each("k1ctl_setup_steps", workspace=workspace, config=config):
+        if name in plugins.broken:
+            continue  # told by the command; it may have had no steps
+        steps += [SetupStep(name, partial(_fail, given))] if isinstance(given, K1ctlError) else given
     return steps
 
 
@@ -137,6 +129,10 @@ def _run(step: SetupStep, dry_run: bool) -> Result:
         return Result(step.name, "failed", exc.message, _since(begun), facts)
     except OSError as exc:
         return Result(step.name, "failed", str(exc), _since(begun), {})
+    except Exception as exc:  # a foreign step may fail in any way
+        from k1ctl.plugins import one_line
+
+        return Result(step.name, "failed", one_line(exc), _since(begun), {})
     status = "unchanged" if not report.changed else "planned" if dry_run else "done"
     return Result(step.name, status, report.summary, _since(begun), report.details)
 
