@@ -12,7 +12,7 @@ import signal
 import time
 from typing import Any
 
-from k1ctl.errors import K1ctlError
+from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.files import open_locked, read_json, same_file, write_json
 from k1ctl.units import rfc3339
 
@@ -40,8 +40,9 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
     stop.on_signal(signal.SIGTERM, signal.SIGINT)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with SimulatedDevice(folder, *faults, **options) as device:
-        itself = {"pid": os.getpid(), "created": _created(os.getpid()), "since": rfc3339()}
-        told = {**itself, **device.settings(name), "faults": list(faults)}
+        itself = {"pid": os.getpid(), "created": _created(os.getpid()), "started_at": rfc3339()}
+        limits = {"partition_size": device.device.partition_size, "reboot_seconds": device.device.reboot_seconds}
+        told = {**itself, **device.settings(name), **limits, "faults": list(faults)}
         write_json(os.path.join(folder, STATE), told)
         if ready_fd >= 0:
             os.write(ready_fd, b"x")
@@ -81,9 +82,8 @@ def running(folder: str) -> bool:
 
 
 def state(folder: str) -> dict[str, Any] | None:
-    """What the daemon in ``folder`` is: {name, host, ota_port, http_port, mac, identity, pid, since, faults}.
-
-    None when none runs.
+    """What the daemon in ``folder`` is: {name, host, ota_port, http_port, mac, identity, partition_size,
+    reboot_seconds, faults, pid, started_at, created}; None when none runs.
     """
     if not running(folder):
         return None
@@ -101,11 +101,14 @@ def state(folder: str) -> dict[str, Any] | None:
 def start(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Start a daemon in a session of its own and wait until it answers; (its state, whether it is a new one).
 
-    Raises K1ctlError (code sim-failed) with the last line of its log.
+    A port that is not given is the one it had before, when that is free. Raises BusyError (code sim-running) when one
+    runs with other options, K1ctlError (code sim-failed) with the last line of its log.
     """
+    asked = {key: value for key, value in options.items() if value or not key.endswith("_port")}
     found = state(folder)
     if found is not None:
-        return found, False
+        return _as_asked(found, faults, asked), False
+    options = {**_last_ports(folder), **asked}
     import subprocess
     import sys
 
@@ -134,10 +137,44 @@ def start(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
     process.wait()
     found = state(folder)  # somebody else may have started it in the same moment
     if found is not None:
-        return found, False
+        return _as_asked(found, faults, asked), False
     with open(log, encoding="utf-8", errors="replace") as text:
         last = ([line.strip() for line in text if line.strip()] or ["it said nothing"])[-1]
     raise K1ctlError(f"the simulated device did not start: {last}", hint=f"its log is {log}", code="sim-failed")
+
+
+def _as_asked(found: dict[str, Any], faults: Sequence[str], asked: dict[str, Any]) -> dict[str, Any]:
+    """``found`` when what was asked for holds for it; nothing asked is always right. Raises BusyError."""
+    other = [key.replace("_", "-") for key, value in asked.items() if found.get(key) != value]
+    if faults and list(faults) != found["faults"]:
+        other.append("faults")
+    if other:
+        raise BusyError(
+            f"the simulated device {found['name']} runs with other options: {', '.join(other)}",
+            hint=f"k1ctl sim stop --name {found['name']}, then start it again",
+            code="sim-running",
+        )
+    return found
+
+
+def _last_ports(folder: str) -> dict[str, int]:
+    """The ports of the earlier start that are free, so that a configuration that names them stays right."""
+    import socket
+
+    before = read_json(os.path.join(folder, STATE))
+    ports = {}
+    for key, kind in (("ota_port", socket.SOCK_DGRAM), ("http_port", socket.SOCK_STREAM)):
+        port = before.get(key) if isinstance(before, dict) else None
+        if isinstance(port, int):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            ports[key] = port
+    return ports
 
 
 def stop(folder: str) -> bool:

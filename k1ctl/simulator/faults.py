@@ -38,7 +38,7 @@ ENDINGS = ("refuse", "eof", "lost-ok", "no-install")
 
 
 class Fault(NamedTuple):
-    """One fault; it hits the first ``flashes`` flashes (None: all)."""
+    """One fault; it hits the first ``flashes`` flashes since the simulator's start (None: all)."""
 
     name: str
     value: float
@@ -56,11 +56,13 @@ def parse(text: str) -> Fault:
         return Fault(name, convert(value) if convert else 0.0, int(count) if colon else None)
     except (KeyError, ValueError) as exc:
         known = "; ".join(about for _, about in FAULTS.values())
-        raise UsageError(f"{text!r} is not a fault", hint=f"{known}; `:N` limits one to the first N flashes") from exc
+        raise UsageError(
+            f"{text!r} is not a fault", hint=f"{known}; `:N` limits one to the first N flashes of this start"
+        ) from exc
 
 
 class Faults:
-    """The faults of a device, asked for by name and by the number of the flash (1 is the first)."""
+    """The faults of a device, asked for by name and by the number of the flash (1 is the first since the start)."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.all = [parse(text) for text in texts]

@@ -9,6 +9,7 @@ import struct
 import time
 
 from k1ctl.simulator.device import Device
+from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class OtaServer:
         self.udp.bind(("127.0.0.1", port))
         self.udp.setblocking(False)
         self.port: int = self.udp.getsockname()[1]
-        self.flash = len(device.flashes())  # flashes begun so far
+        self.flash = self.before = len(device.flashes())  # flashes begun so far; before this start
         self.dropped = 0
         self.link: socket.socket | None = None
         self.inviter: tuple[str, int] | None = None
@@ -63,7 +64,7 @@ class OtaServer:
         words = datagram.split()
         if len(words) != 4 or words[0] not in (b"0", b"100") or not (words[1].isdigit() and words[2].isdigit()):
             return
-        if self.dropped < (self.device.faults.value("drop", self.flash + 1) or 0):
+        if self.dropped < (self.device.faults.value("drop", self.flash - self.before + 1) or 0):
             self.dropped += 1
             return
         size = int(words[2])
@@ -98,8 +99,8 @@ class _Update:
     def __init__(self, server: OtaServer, link: socket.socket, size: int, md5: str, stop_fd: int) -> None:
         self.server, self.device, self.link = server, server.device, link
         self.size, self.md5, self.stop_fd = size, md5, stop_fd
-        self.faults, self.number = server.device.faults, server.flash
-        self.started = time.monotonic()
+        self.faults, self.number = server.device.faults, server.flash - server.before
+        self.started, self.started_at = time.monotonic(), rfc3339()
         self.peer = "{}:{}".format(*link.getpeername())
         self.data = bytearray()
         self.restarts = False
@@ -195,9 +196,11 @@ class _Update:
 
     def _flash(self, outcome: str, why: str, said: str) -> dict[str, Any]:
         return {
-            "flash": self.number,
+            "flash": self.server.flash,
             "start": self.started,
             "end": time.monotonic(),
+            "started_at": self.started_at,
+            "ended_at": rfc3339(),
             "outcome": outcome,
             "why": why,
             "said": said,

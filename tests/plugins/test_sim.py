@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from k1ctl.device.ota import send
 from k1ctl.device.probe import check_identity, probe
+from k1ctl.units import parse_rfc3339
 from tests.kit import Project, finish, wait_until
 
 
@@ -75,6 +77,46 @@ def test_a_wiped_folder_is_taken_up_again(project: Project) -> None:
     shutil.rmtree(project.ops)
     wait_until(lambda: project.run("sim", "status", "--json").json.get("pid") == pid)
     assert project.run("sim", "stop", "--json").json["stopped"] is True
+
+
+def test_other_options_are_refused_while_it_runs(project: Project) -> None:
+    """It is not started anew behind its users' backs: 75, what differs, and how to go on; the same options are fine."""
+    options = ["--pace", "100k", "--fault", "eof:1", "--reboot", "1s"]
+    project.run("sim", "start", *options).assert_ok()
+    project.run("sim", "start", *options).assert_ok()
+    project.run("sim", "start").assert_ok()
+    refused = project.run("sim", "start", "--fault", "refuse", "--reboot", "2s", "--json").assert_fails(75)
+    assert refused.json["error"]["code"] == "sim-running"
+    assert "reboot-seconds, faults" in refused.stderr and "sim stop" in refused.stderr
+    project.run("sim", "start", "--fault", "nonsense").assert_fails(2)
+
+
+def test_a_start_takes_the_last_ports(project: Project) -> None:
+    """What was put into the configuration stays right over a stop, and over a port that somebody else has taken."""
+    first = project.run("sim", "start", "--json").json
+    project.run("sim", "stop").assert_ok()
+    second = project.run("sim", "start", "--json").json
+    assert second["toml"] == first["toml"]
+    project.run("sim", "stop").assert_ok()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first["http_port"]))
+        other.listen()
+        third = project.run("sim", "start", "--json").assert_ok().json
+    assert third["ota_port"] == first["ota_port"] and third["http_port"] != first["http_port"]
+
+
+def test_times_are_told_as_text(project: Project) -> None:
+    """Status gives times in RFC 3339, under names that say so, and no clock of this host."""
+    project.run("sim", "start").assert_ok()
+    port = project.run("sim", "status", "--json").json["ota_port"]
+    send("127.0.0.1", port, b"\xe9" + bytes(500))
+    status = project.run("sim", "status", "--json").assert_ok().json
+    assert next(iter(status)) == "ok"
+    flash = status["flashes"][0]
+    times = [parse_rfc3339(t) for t in (status["started_at"], flash["started_at"], flash["ended_at"])]
+    assert times == sorted(times)
+    assert not {"created", "start", "end"} & {*status, *flash}
+    assert "1 flash," in project.run("sim", "status").stdout
 
 
 @pytest.mark.parametrize(

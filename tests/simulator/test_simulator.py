@@ -106,6 +106,14 @@ def test_the_record_is_true(tmp_path: Path) -> None:
         assert device.image() == IMAGE and len(device.flashes()) == 2
 
 
+def test_faults_count_from_the_start(tmp_path: Path) -> None:
+    """`:1` is the first flash since this start, whatever the folder remembers of earlier ones."""
+    for _ in range(2):
+        with SimulatedDevice(tmp_path, "refuse:1") as device:
+            assert [send("127.0.0.1", device.ota_port, IMAGE).outcome for _ in range(2)] == ["refused", "installed"]
+    assert [flash["flash"] for flash in device.flashes()] == [1, 2, 3, 4]
+
+
 def test_a_wrong_md5_is_refused(tmp_path: Path) -> None:
     """Bytes that do not fit the announced MD5 are not installed."""
     with SimulatedDevice(tmp_path) as device, socket.create_server(("127.0.0.1", 0)) as listener:

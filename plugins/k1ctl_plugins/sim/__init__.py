@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from k1ctl.cli import Context, pass_context
@@ -26,6 +28,11 @@ def _folder(context: Context, name: str) -> str:
     return context.workspace.ops_path("device", f"sim-{name}")
 
 
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a device or a flash: without the clocks that only serve to compare."""
+    return {key: value for key, value in facts.items() if key not in ("created", "start", "end")}
+
+
 @click.group()
 def sim() -> None:
     """Run a K1 without hardware: ArduinoOTA and the REST API on 127.0.0.1, with faults on demand.
@@ -48,7 +55,7 @@ def sim() -> None:
     multiple=True,
     metavar="F",
     help="drop=N, cut=FRACTION, refuse, eof, lost-ok, no-install, offline=SECONDS, stall=SECONDS; "
-    "`:N` behind it: only the first N flashes. May be given again.",
+    "`:N` behind it: only the first N flashes of this start. May be given again.",
 )
 @click.option("--pace", metavar="SIZE", help="Take so many bytes a second, as in 100k (default: full speed).")
 @click.option("--mac", metavar="MAC", help="MAC address it tells.")
@@ -61,7 +68,10 @@ def sim() -> None:
 def start(
     context: Context, /, name: str, faults: tuple[str, ...], dry_run: bool, as_json: bool, **given: object
 ) -> None:
-    """Start the simulated device and wait until it answers; one that runs already is left as it is.
+    """Start the simulated device and wait until it answers.
+
+    One that runs already is left as it is, and refused (75) when other options are asked for. Without ports given it
+    takes those it had before.
 
     \b
     Example:
@@ -81,7 +91,7 @@ def start(
     state, fresh = daemon.start(folder, name, texts, options)
     toml = section(name, state)
     if as_json:
-        emit_json({"ok": True, "started": fresh, "folder": folder, "toml": toml, **state})
+        emit_json({"ok": True, "started": fresh, "folder": folder, "toml": toml, **_told(state)})
         return
     say(f"the simulated device {name} {'runs' if fresh else 'was running already, as it was started'}; to use it, put")
     say(f"this into {context.workspace.config_file}:")
@@ -128,11 +138,13 @@ def status(context: Context, name: str, as_json: bool) -> None:
     state = daemon.state(folder)
     flashes = history(folder)
     if as_json:
-        emit_json({"running": state is not None, "name": name, "folder": folder, "flashes": flashes, **(state or {})})
+        known = {"running": state is not None, "name": name, "folder": folder, **_told(state or {})}
+        emit_json({"ok": True, **known, "flashes": [_told(flash) for flash in flashes]})
     elif state is None:
         put(f"{name}: not running")
     else:
-        put(f"{name}: running since {state['since']}, OTA {state['ota_port']}, HTTP {state['http_port']}")
-        put(f"{len(flashes)} flashes" + (f", the last one {flashes[-1]['outcome']}" if flashes else ""))
+        put(f"{name}: running since {state['started_at']}, OTA {state['ota_port']}, HTTP {state['http_port']}")
+        count = f"{len(flashes)} flash{'' if len(flashes) == 1 else 'es'}"
+        put(count + (f", the last one {flashes[-1]['outcome']}" if flashes else ""))
     if state is None:
         click.get_current_context().exit(1)
