@@ -14,6 +14,8 @@ _ENVIRONMENT = {
     errno.EROFS: ("read-only", "the filesystem is read-only", "make it writable, or set [queue] dir to another folder"),
     errno.EACCES: ("no-permission", "permission denied", "check who owns the folder"),
     errno.EPERM: ("no-permission", "operation not permitted", "check who owns the folder"),
+    errno.ENOTDIR: ("in-the-way", "a file is where a folder belongs", "move it away"),
+    errno.EISDIR: ("in-the-way", "a folder is where a file belongs", "move it away"),
     errno.ENAMETOOLONG: ("name-too-long", "a name is too long for the filesystem", "use shorter names"),
 }
 

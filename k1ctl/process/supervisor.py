@@ -254,7 +254,10 @@ class Supervisor:
             flock(fd, UN, path)
         if self.ticket is not None and "granted" in self.times:
             self.times["released"] = time.monotonic()  # taken before: the next lease begins behind it
-            self.ticket.release()
+            try:
+                self.ticket.release()
+            except (OSError, K1ctlError) as exc:  # the command's status matters more, and the lease is free
+                self.tell("warning", message=f"the ticket could not be taken away: {exc}")
 
     def _finish(self, ending: Ending) -> None:
         """Record, event, result file, and the last word to the front end."""

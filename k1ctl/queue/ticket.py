@@ -316,7 +316,11 @@ class Ticket:
 
     def release(self) -> None:
         """Give the lease back and wake the next. The lock is undone explicitly: a daemon left behind shares it."""
-        if self._with_mutex(self._release):
+        try:
+            waiting = self._with_mutex(self._release)
+        finally:
+            flock(self.fd, UN, "")  # also where ops/ cannot be written any more
+        if waiting:
             time.sleep(AFTER_YOU)
 
     def _release(self) -> bool:

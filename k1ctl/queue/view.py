@@ -136,7 +136,7 @@ def _expected(
         return None
     held = {h["ticket"]: h["held_seconds"] for h in holders}
     frees: list[float] = sorted(max(0.0, typical - held[n.seq]) for n in running if resource in n.needs)
-    frees = [0.0] * max(0, slots - len(frees)) + frees
+    frees = [0.0] * max(0, max(1, slots) - len(frees)) + frees
     for _ in range(sum(resource in n.needs for n in ahead)):
         frees[0] += typical
         frees.sort()
