@@ -50,6 +50,8 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="k1ctl-demo-"))
         self.root = self.folder / "repository"
         self.environ["K1CTL_HOST_DIR"] = str(self.folder / "host")
+        self.environ["TMPDIR"] = str(self.folder / "temporary")  # a compiler that is stopped leaves files there
+        (self.folder / "temporary").mkdir()
         try:
             self._check_tools()
             self._make_repository()
