@@ -198,18 +198,18 @@ class Arena:
             pass
         return starts, ends
 
-    def until(self, condition: Callable[[], object], seconds: float = LONG) -> bool:
-        """Wait for a condition; whether it came."""
+    def until(self, condition: Callable[[], object], seconds: float = LONG, *, every: float = 0.002) -> bool:
+        """Wait for a condition, looking ``every`` so many seconds; whether it came."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 return False
-            time.sleep(0.002)
+            time.sleep(every)
         return True
 
     def ended(self, count: int, seconds: float = LONG) -> bool:
-        """Wait until ``count`` commands ended."""
-        return self.until(lambda: len(self.events()[1]) >= count, seconds)
+        """Wait until ``count`` commands ended, without disturbing them much."""
+        return self.until(lambda: len(self.events()[1]) >= count, seconds, every=0.05)
 
     def processes(self, job: str = "") -> list[int]:
         """Every living process of this arena, or of one job (Linux)."""

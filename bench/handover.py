@@ -1,9 +1,9 @@
 """The hand-over: a holder's last instruction to the next command's first, with 2, 10, 50 and 100 waiters of 20 ms each.
 
-Every round runs each tool on each length once. The figures are medians over the rounds of each round's p50, p95 and
-maximum; the ratio is the median of the rounds' own ratios to flock(1). Also the order of service (Kendall's tau
-against the order of arrival) and how many commands ever ran at once. Bars: p95 at most twice flock(1)'s and 5 ms,
-tau 1.00, no overlap.
+Every round runs each tool on each length once; a round in which the machine was busy with something else is taken
+again. The figures are medians over the rounds of each round's p50, p95 and maximum, the ratio is the median of the
+rounds' own ratios to flock(1). Also the order of service (Kendall's tau against the order of arrival) and how many
+commands ever ran at once. Bars: p95 at most twice flock(1)'s and 5 ms, tau 1.00, no overlap.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from report import Report, median, percentile
 
 BAR_RATIO, BAR_MS = 2.0, 5.0
 HOLD_MS = 20
+CALM = 0.7  # idle share below which a neighbour worked during the round; ours takes 5 to 15 percent
 
 
 def order(served: list[int]) -> tuple[float, int]:
@@ -36,15 +37,25 @@ def most_at_once(starts: dict[str, int], ends: dict[str, int]) -> int:
     return peak
 
 
+def undisturbed(tool: Tool, waiters: int, tries: int = 4) -> dict[str, Any]:
+    """The round of `measure` in which the machine was calm, or the calmest of several."""
+    rounds: list[dict[str, Any]] = []
+    while len(rounds) < tries and (not rounds or rounds[-1]["idle"] < CALM):
+        rounds.append(measure(tool, waiters))
+    return max(rounds, key=lambda found: float(found["idle"]))
+
+
 def measure(tool: Tool, waiters: int) -> dict[str, Any]:
     """One round: fill every slot, line the waiters up, open the gate, and see how they are served."""
     with Arena(tool) as arena:
         gates = [arena.gated(f"gate{i}")[1] for i in range(tool.slots)]
         arena.line_up(waiters, HOLD_MS)
-        idle = kit.quiet(8.0)
+        kit.quiet(8.0)
+        watch = kit.Watch()
         for gate in gates:
             os.close(gate)
         done = arena.ended(waiters + tool.slots, 60 + waiters)
+        idle = watch.idle
         starts, ends = arena.events()
         if not done:
             raise SystemExit(f"bench: {tool.name} served {len(ends)} of {waiters + tool.slots}")
@@ -84,7 +95,7 @@ def main() -> int:
             for tool in tools(waiters, report.quick):
                 if tool.name in ("sem", "filelock") and number >= 3:
                     continue
-                found = measure(tool, waiters)
+                found = undisturbed(tool, waiters, 1 if report.quick else 4)
                 report.put("round", waiters=waiters, name=tool.name, round=number, **found)
                 taken.setdefault(tool.name, []).append(found)
         for name, rows in taken.items():

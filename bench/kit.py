@@ -119,21 +119,35 @@ class Repository:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def quiet(seconds: float = 20.0, idle: float = 0.85) -> float:
-    """Wait until the machine was idle for 0.6 s, ``seconds`` at most; returns the idle share last seen (Linux)."""
-
-    def read() -> tuple[int, int]:
+def _ticks() -> tuple[int, int]:
+    """(idle, all) time of all cores so far (Linux; elsewhere always idle)."""
+    try:
         with open("/proc/stat") as f:
             values = [int(x) for x in f.readline().split()[1:9]]
-        return values[3] + values[4], sum(values)
+    except FileNotFoundError:
+        return time.monotonic_ns(), time.monotonic_ns()
+    return values[3] + values[4], sum(values)
 
-    until, share = time.monotonic() + seconds, 1.0
-    if not os.path.exists("/proc/stat"):
-        return share
+
+class Watch:
+    """How idle the machine was since this was made: what a neighbour does falls on the figures."""
+
+    def __init__(self) -> None:
+        self._idle, self._all = _ticks()
+
+    @property
+    def idle(self) -> float:
+        """The idle share of all cores, 0 to 1."""
+        idle, every = _ticks()
+        return round((idle - self._idle) / max(1, every - self._all), 2)
+
+
+def quiet(seconds: float = 20.0, idle: float = 0.85) -> float:
+    """Wait until the machine was idle for 0.6 s, ``seconds`` at most; returns the idle share last seen."""
+    until = time.monotonic() + seconds
     while True:
-        before = read()
+        watch = Watch()
         time.sleep(0.6)
-        after = read()
-        share = (after[0] - before[0]) / max(1, after[1] - before[1])
+        share = watch.idle
         if share >= idle or time.monotonic() >= until:
-            return round(share, 2)
+            return share
