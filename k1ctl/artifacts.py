@@ -57,8 +57,10 @@ class Artifact:
         return data
 
     def document(self) -> dict[str, Any]:
-        """The artifact as JSON-able facts."""
-        return {**self.manifest, "path": self.image, "folder": self.folder}
+        """The artifact as JSON-able facts that hold for every build which gave these bytes; the manifest tells of the
+        first one."""
+        facts = {"id": self.id, "target": self.target, "image": self.manifest["image"], "path": self.image}
+        return {**facts, "folder": self.folder, "sha256": self.sha256, "files": self.manifest["files"]}
 
 
 def store(

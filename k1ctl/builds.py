@@ -56,9 +56,12 @@ class BuildCommand:
 
 
 class BuildResult:
-    """What a build's log tells: sizes in bytes (None: not told), kept warning and error lines with their full counts,
-    ``steps`` compiler and linker calls, ``cache_hits``, ``tools`` {name: version}, ``status`` and seconds as the
-    tool says."""
+    """What a build's log tells.
+
+    Sizes in bytes (None: not told); kept warning lines and their full count; kept error lines (a message with its
+    context has several, the tool's summary is one too) and the full count of error messages; ``steps`` compiler and
+    linker calls, ``cache_hits``, ``tools`` {name: version}, ``status`` and seconds as the tool says.
+    """
 
     __slots__ = (
         "cache_hits",
@@ -98,8 +101,8 @@ class BuildResult:
             "flash_total_bytes": self.flash_total,
             "warning_count": self.warning_count,
             "warnings": fitting(self.warnings, 2000),
-            "errors": fitting(self.errors, 5000),
-            "error_count": self.error_count,
+            "error_lines": fitting(self.errors, 5000),
+            "error_message_count": self.error_count,
             "steps": self.steps,
             "cache_hits": self.cache_hits,
         }

@@ -75,7 +75,8 @@ class FrontEnd:
         if not self.told or self.spec.on_caller_exit != "keep":
             return False
         message = f"run {self.run_id} goes on without this call"
-        hint = f"k1ctl queue wait {self.run_id} takes it up again"
+        again = "upload --wait" if self.spec.kind == "upload" else "queue wait"
+        hint = f"k1ctl {again} {self.run_id} takes it up again"
         self.ending = Ending(128 + self.told, "k1ctl", "caller-left", message, hint=hint)
         return True
 
@@ -114,6 +115,7 @@ class FrontEnd:
         state = said["state"]
         if state == "created":
             self.run_id, self.folder, self.apart = said["run"], said["folder"], said["apart"]
+            self.view.created(self.run_id)
         elif state == "waiting":
             self.state, self.ticket = "waiting", said["ticket"]
             if said["resumed"]:

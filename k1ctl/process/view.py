@@ -40,6 +40,9 @@ class View:
         text = f"waiting for {wanted}: {describe_standing(standing)} ({waited} so far)"
         self.live.update(text, key=(standing.position, [h["ticket"] for h in standing.holders], standing.paused))
 
+    def created(self, run: str) -> None:
+        """The run has its id."""
+
     def started(self) -> None:
         """The command runs."""
         self.live.clear()

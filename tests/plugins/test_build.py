@@ -49,7 +49,8 @@ def test_a_build_gives_sizes_and_an_artifact_with_its_manifest(project: Project)
     assert artifact["path"] == str(project.ops / "artifacts" / "fw" / artifact["id"] / "firmware.bin")
     assert done["flash_used_bytes"] > 0 and done["flash_total_bytes"] == 1966080
     assert (done["commit"], done["dirty"]) == (project.git("rev-parse", "HEAD"), False)
-    assert artifact["tools"]["platformio"][0].isdigit()
+    assert done["tools"]["platformio"][0].isdigit() and (done["ok"], done["workspace"]) == (True, "repo")
+    assert sorted(artifact) == ["files", "folder", "id", "image", "path", "sha256", "target"]
     assert done["environment"] == firmware.ENV and "firmware.elf" in artifact["files"]
     event = project.events("build.finished")[0]
     assert (event["artifact"], event["run"], event["exit_code"]) == (artifact["id"], done["run"], 0)
@@ -68,6 +69,7 @@ def test_a_broken_build_exits_1_with_the_compilers_lines(project: Project) -> No
     error = done.json["error"]
     assert error["code"] == "build-failed"
     assert "nothing" in error["lines"][0] and error["artifact"] is None
+    assert error["error_message_count"] == 1 and error["run"]
     assert not (project.ops / "artifacts").exists()
     assert project.events("build.finished")[0]["code"] == "build-failed"
 
@@ -139,6 +141,7 @@ def test_a_broken_plugin_breaks_no_build(project: Project, tmp_path: Path, body:
 def test_a_dry_run_changes_nothing(project: Project) -> None:
     """Command, folder and leases are named; nothing is written."""
     plan = build(project, "--dry-run")
+    assert (plan["ok"], plan["dry_run"], plan["workspace"], plan["target"]) == (True, True, "repo", "fw")
     assert plan["argv"][1:] == ["run", "-e", firmware.ENV] and "build:fw" in plan["resources"]
     assert not (project.ops / "runs").exists() and not (project.root / "firmware" / ".pio").exists()
 

@@ -59,7 +59,13 @@ def test_what_was_built_is_on_the_device(project: Project, device: SimulatedDevi
     assert (done["outcome"], done["code"], done["exit_code"], done["attempts"]) == ("installed", "installed", 0, 1)
     assert (done["sha256"], done["bytes"], done["device"]) == (kept.sha256, len(IMAGE), "k1")
     (run,) = desk.runs(project)
-    assert (run["run"], run["state"], run["exit_code"], run["result"]) == (done["run"], "ended", 0, done)
+    assert (run["run"], run["state"], run["exit_code"], run["result"]) == (
+        done["run"],
+        "ended",
+        0,
+        {k: v for k, v in done.items() if k != "ok"},
+    )
+    assert done["ok"] is True and done["workspace"] == "repo"
     assert run["details"]["artifact"] == kept.id and run["ticket"] == 1
     (event,) = project.events("upload.finished")
     assert (event["run"], event["outcome"], event["artifact"]) == (done["run"], "installed", kept.id)
@@ -72,6 +78,8 @@ def test_a_person_reads_what_went_where(project: Project) -> None:
     kept = find(project.facts(), "fw")
     assert done.stdout.startswith(f"installed: {kept.id} on k1") and done.stdout.count("\n") == 1
     assert "k1: sending" in done.stderr and "warning" not in done.stderr
+    (run,) = desk.runs(project)
+    assert done.stderr.splitlines()[0] == f"run {run['run']}"
 
 
 def test_an_artifact_by_id_or_its_beginning(project: Project, device: SimulatedDevice) -> None:
@@ -156,6 +164,7 @@ def test_dry_run_changes_nothing(project: Project, device: SimulatedDevice, tmp_
     for args, image in ([], IMAGE), (["--artifact", str(file)], file.read_bytes()):
         plan = project.run("upload", "--dry-run", "--json", *args).assert_ok().json
         assert (plan["sha256"], plan["bytes"]) == (desk.sha256(image), len(image))
+        assert (plan["ok"], plan["dry_run"], plan["workspace"]) == (True, True, "repo")
         assert (plan["device"]["name"], plan["device"]["ota_port"]) == ("k1", device.ota_port)
     assert "k1" in project.run("upload", "--dry-run").assert_ok().stdout
     assert error_of(project, 2, "--dry-run", "--build")["code"] == "usage"
@@ -276,7 +285,8 @@ def test_offline(workspace: Project, tmp_path: Path) -> None:
         desk.keep(workspace, IMAGE)
         error = error_of(workspace, 69)
         assert (error["code"], error["attempts"], error["outcome"]) == ("device-offline", 2, "unreachable")
-        assert "USB" in error["hint"]
+        assert "USB" in error["hint"] and " -- " not in error["hint"]
+        assert error["message"].startswith("k1 (127.0.0.1:") and error["run"]
         assert [e["attempt"] for e in workspace.events("run.retry")] == [1]
         (run,) = desk.runs(workspace)
         assert (run["exit_code"], run["state"]) == (69, "ended")
@@ -300,7 +310,7 @@ def test_refused(workspace: Project, tmp_path: Path) -> None:
         desk.keep(workspace, IMAGE)
         error = error_of(workspace, 1)
         assert (error["code"], error["attempts"], error["outcome"]) == ("image-refused", 1, "refused")
-        assert "MD5 Check Failed" in error["message"]
+        assert error["message"] == "k1 refused the image: MD5 Check Failed (ERROR[7])" and error["hint"]
         assert device.image() is None and len(device.flashes()) == 1
 
 
@@ -411,18 +421,23 @@ def test_upload_within_a_lease_of_the_device(project: Project, device: Simulated
 
 
 def test_a_device_that_another_repository_holds(project: Project, device: SimulatedDevice) -> None:
-    """The host's guard is waited for; when it does not come free in time: exit 75, and who has it."""
-    desk.configure(project, device, attempt_timeout=0.5)
+    """The host's guard is waited for; when the wait is limited: exit 75, who has it, and nothing is sent."""
     path = guard.guard_path(guard.guard_key(device.settings()))
     held = guard.acquire(path, 0, workspace="lima", run="r7")
     try:
-        error = error_of(project, 75)
+        error = error_of(project, 75, "--wait-limit", "0.2s")
         assert error["code"] == "device-guarded" and "lima" in error["message"]
+        (run,) = desk.runs(project)
+        assert error_of(project, 75, "--wait", run["run"])["code"] == "never-began"
         assert device.flashes() == []
+        waiting = project.popen("upload", "--json")
+        wait_until(lambda: len(project.events("device.guarded")) == 2)
     finally:
         held.release()
-    assert guard.holder(path)["workspace"] == "lima"  # his name stands there still, but a name holds nothing
-    desk.configure(project, device)
+    out, _ = waiting.communicate(timeout=60)
+    assert json.loads(out)["outcome"] == "installed"
+    guard.acquire(path, 0, workspace="turin").release()
+    assert guard.holder(path)["workspace"] == "turin"  # his name stands there still, but a name holds nothing
     project.run("upload").assert_ok()
 
 
@@ -432,6 +447,7 @@ def test_a_limit_on_the_wait_in_line(project: Project, device: SimulatedDevice) 
     wait_until(lambda: [e for e in project.run("queue", "list", "--json").json["tickets"] if e["state"] == "running"])
     error = error_of(project, 75, "--wait-limit", "0.2s")
     assert error["code"] == "queue-timeout" and "device:k1" in error["message"]
+    assert error["run"] == desk.runs(project)[0]["run"]
     assert holder.stdin is not None
     holder.stdin.close()
     holder.stdin = None

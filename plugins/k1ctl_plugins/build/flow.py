@@ -89,6 +89,7 @@ class Plan:
             "seconds": seconds,
             **read.document(),
             **source,
+            "tools": {**self.kind.tool_versions(self.request, self.command), **read.tools},
             "artifact": None,
         }
         if ending.exit_code == 0:
@@ -96,7 +97,7 @@ class Plan:
         else:
             artifacts.note_failed(self.request.workspace, self.request.target, run.id)
             self._name_failure(ending)
-        facts = {k: v for k, v in document.items() if k not in ("artifact", "warnings", "errors")}
+        facts = {k: v for k, v in document.items() if k not in ("artifact", "warnings", "error_lines", "tools")}
         kept = document["artifact"]["id"] if document["artifact"] else None
         events.emit(
             self.request.workspace,
@@ -123,7 +124,7 @@ class Plan:
             "commit": document["commit"],
             "dirty": document["dirty"],
             "sources": self._state.fingerprint() if self._state else "",
-            "tools": {**self.kind.tool_versions(request, command), **read.tools},
+            "tools": document["tools"],
             "ram_used_bytes": read.ram_used,
             "flash_used_bytes": read.flash_used,
             "seconds": document["seconds"],

@@ -42,6 +42,9 @@ def dry_run(plan: Plan, as_json: bool) -> int:
     document = {
         "ok": True,
         "dry_run": True,
+        "workspace": plan.request.workspace.name,
+        "target": plan.request.target,
+        "environment": command.variant,
         "argv": command.argv,
         "cwd": command.cwd,
         "environment_set": own,
@@ -69,7 +72,8 @@ def finished(plan: Plan, outcome: Outcome, as_json: bool) -> int:
     if ending.exit_code:
         raise _failure(plan, outcome)
     if as_json:
-        emit_json({"ok": True, "run": outcome.run, **result, "notes": plan.command.notes})
+        about = {"ok": True, "run": outcome.run, "workspace": plan.request.workspace.name}
+        emit_json({**about, **result, "notes": plan.command.notes})
         return 0
     for note in plan.command.notes:
         say(f"note: {note}")

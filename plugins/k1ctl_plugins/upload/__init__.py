@@ -51,12 +51,13 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         for warning in plan.warnings:
             say(f"warning: {warning}")
         if dry_run:
-            facts = {**plan.document(), "warnings": plan.warnings}
+            about = {"ok": True, "dry_run": True, "workspace": workspace.name}
+            facts = {**about, **plan.document(), "warnings": plan.warnings}
             emit_json(facts) if as_json else put(f"would send {facts['image']} to {plan.device['name']}")
             return 0
         done = flow.upload(workspace, config, plan)
     if as_json:
-        emit_json(done)
+        emit_json({"ok": True, **done})
         return 0
     put(f"installed: {done['artifact']} on {done['device']}, {format_size(done['bytes'])}")
     if done.get("back_seconds") is None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RETRY_ON = (outcome.UNREACHABLE, outcome.UNKNOWN, ANY_SIGNAL)
 # -P: a file in the repository that is named like a module must not be imported in its place.
 PYTHON = (sys.executable, "-P", "-m")
-_NEVER_BEGAN = ("caller-gone", "queue-timeout", "queue-cancelled")
+_NEVER_BEGAN = ("caller-gone", "queue-timeout", "queue-cancelled", "cancelled", "device-guarded")
 _LOOK = 0.2  # s between two looks at the log of an upload that is taken up
 
 
@@ -207,9 +207,8 @@ def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:
 def _as_error(ending: Ending, run: str) -> K1ctlError:
     """An ending that is not the flash's own: never let in, the caller left, a bug, a full disk."""
     told = ending.error or {}
-    if ending.code == "caller-left":
-        ending.hint = f"k1ctl upload --wait {run} takes it up again"
     details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
+    details |= {"run": run} if run else {}
     return outcome.error(ending.exit_code, ending.message, told.get("hint", ending.hint), ending.code, **details)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import BusyError, K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
@@ -42,7 +43,11 @@ def read(run: Run) -> dict[str, Any]:
     elif last["outcome"] == "sending":
         last = {**last, **_CERTAIN.get(exit_code, _word("unknown", "", "the flash was killed after it began", UNKNOWN))}
     sent = run.record.get("details", {})
-    about = {"device": sent.get("device", {}).get("name"), **{k: sent.get(k) for k in ("artifact", "sha256", "bytes")}}
+    about = {
+        "workspace": run.record.get("workspace"),
+        "device": sent.get("device", {}).get("name"),
+        **{k: sent.get(k) for k in ("artifact", "sha256", "bytes")},
+    }
     done = {**about, **last, "run": run.id, "folder": run.folder, "attempts": len(rows) or len(earlier) + 1}
     doubtful = any(e["outcome"] in _DOUBTFUL for e in earlier) or any(r["exit_code"] == UNKNOWN for r in rows[:-1])
     if done["outcome"] == "installed":
@@ -80,13 +85,28 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
     if done["outcome"] == "installed":
         return
     code, hint = done["exit_code"], done.get("hint", "")
+    device = done.get("device") or "the device"
     if done["outcome"] == "unknown":
         hint = "upload again: the same image once more settles it"
     if code == UNREACHABLE:
-        usb = f"over USB: k1ctl queue run device:{done.get('device') or 'NAME'} -- pio run -t upload"
+        usb = "on a USB cable PlatformIO can flash it without the network"
         hint = f"{hint}; {usb}" if hint else usb
+    elif done["outcome"] == "refused" and not hint:
+        hint = f"{device} runs what it ran before; is the image for this board (environment and chip of the target)?"
     facts = ("run", "outcome", "attempts", "uptime_before_ms", "uptime_after_ms")
-    raise error(code, done["message"], hint, done["code"], **{k: done.get(k) for k in facts})
+    raise error(code, _with_device(device, done), hint, done["code"], **{k: done.get(k) for k in facts})
+
+
+def _with_device(device: str, done: dict[str, Any]) -> str:
+    """The message as a sentence about a device by its name: ``k1 (10.0.0.7:80): Connection refused``."""
+    message = str(done["message"])
+    if done["outcome"] == "refused":
+        coded = re.fullmatch(r"(ERROR\[\d+\]): *(.+)", message)
+        return f"{device} refused the image: {f'{coded[2]} ({coded[1]})' if coded else message}"
+    address, colon, rest = message.partition(": ")
+    if colon and re.fullmatch(r"\S+:\d+", address):
+        return f"{device} ({address}): {rest}"
+    return message if re.search(rf"(?<!\w){re.escape(device)}(?!\w)", message) else f"{device}: {message}"
 
 
 def error(exit_code: int, message: str, hint: str, code: str, **details: Any) -> K1ctlError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from k1ctl.output import say
 from k1ctl.process.view import View
 from k1ctl.units import format_size
 
@@ -23,6 +24,10 @@ class FlashView(View):
     def __init__(self, device: str) -> None:
         super().__init__()
         self.device, self._rest, self._since = device, b"", 0.0
+
+    def created(self, run: str) -> None:
+        """By this name the upload can be taken up again, whatever becomes of this call."""
+        say(f"run {run}")
 
     def output(self, fd: int, data: bytes) -> None:
         """Read what the worker printed instead of passing it through."""
