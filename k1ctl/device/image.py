@@ -29,15 +29,17 @@ class ImageInfo(NamedTuple):
 
 
 def check_image(image: bytes | str | os.PathLike[str], chip: str, partition_size: int = 0) -> ImageInfo:
-    """Check the image (its bytes, or the path of a file) for ``chip`` (a key of `CHIP_IDS`; ``none``: any format).
+    """Check the image (its bytes, or the path of a file) for ``chip`` (a key of `CHIP_IDS`).
 
-    ``partition_size`` is the largest size in bytes the device takes (0: no check). Raises WrongDataError with the
-    code image-empty, image-foreign, image-wrong-chip, image-truncated, image-damaged or image-too-large; OSError.
+    ``none`` is for devices of another make: any binary format passes, also one that happens to begin as ESP's does;
+    what is plainly text does not. ``partition_size`` is the largest size in bytes the device takes (0: no check).
+    Raises WrongDataError with the code image-empty, image-foreign, image-wrong-chip, image-truncated, image-damaged or
+    image-too-large; OSError.
     """
     data = image if isinstance(image, bytes) else _read(image)
     if not data:
         raise WrongDataError("the image is empty", code="image-empty", hint="build it again")
-    info = ImageInfo(len(data), "", 0, False) if chip == "none" else _check_format(data, chip)
+    info = _check_binary(data) if chip == "none" else _check_format(data, chip)
     if partition_size and len(data) > partition_size:
         raise WrongDataError(
             f"the image has {len(data)} bytes, the app partition takes {partition_size}",
@@ -50,6 +52,15 @@ def check_image(image: bytes | str | os.PathLike[str], chip: str, partition_size
 def _read(path: str | os.PathLike[str]) -> bytes:
     with open(path, "rb") as f:
         return f.read()
+
+
+def _check_binary(data: bytes) -> ImageInfo:
+    head = data[:4096]
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        raise WrongDataError(
+            "the file is text, not an image", code="image-foreign", hint="upload the binary that the build made"
+        )
+    return ImageInfo(len(data), "", 0, False)
 
 
 def _check_format(data: bytes, chip: str) -> ImageInfo:

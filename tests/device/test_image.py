@@ -85,10 +85,12 @@ def test_size_against_the_partition() -> None:
 
 
 def test_no_chip_checks_only_size_and_emptiness() -> None:
-    """chip = none takes any format, but nothing empty or too large."""
+    """chip = none takes any binary format, but nothing empty or too large, and no text that was named by mistake."""
     assert check_image(b"\x7fELF", "none") == ImageInfo(4, "", 0, False)
     assert refusal(b"", "none") == "image-empty"
-    assert refusal(b"12345", "none", 4) == "image-too-large"
+    assert refusal(b"root:x:0:0:root:/root:/bin/sh\n", "none") == "image-foreign"
+    assert check_image(b"\xe9", "none").size == 1
+    assert refusal(b"\x0012345", "none", 4) == "image-too-large"
 
 
 def test_segment_count_and_damage() -> None:

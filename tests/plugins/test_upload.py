@@ -251,6 +251,14 @@ def test_a_wrong_image_never_leaves(workspace: Project, device: SimulatedDevice,
     assert nothing_began(workspace, device)
 
 
+def test_a_text_file_is_neither_kept_nor_sent(project: Project, device: SimulatedDevice, tmp_path: Path) -> None:
+    """Also where the format is not checked (chip "none"), a file named by mistake is refused before it is kept."""
+    desk.configure(project, device, target='chip = "none"')
+    (tmp_path / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    assert error_of(project, 65, "--artifact", str(tmp_path / "passwd"))["code"] == "image-foreign"
+    assert nothing_began(project, device) and len(list_artifacts(project.facts(), "fw")) == 1
+
+
 def test_an_artifact_that_was_changed_on_disk(project: Project, device: SimulatedDevice) -> None:
     """Bytes that do not have the recorded digest are not sent."""
     kept = find(project.facts(), "fw")
