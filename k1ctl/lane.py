@@ -113,7 +113,7 @@ def build_spec(
         attempts=options["retries"] + 1,
         backoff=options["backoff"],
         delay=options["delay"],
-        key=names.stable_key(workspace.path, *([options["key"]] if options["key"] else [*wanted, *command])),
+        key=names.stable_key(workspace.path, *wanted, *([options["key"]] if options["key"] else command)),
         label=options["label"],
         on_caller_exit=options["on_caller_exit"],
         result=os.path.join(os.getcwd(), result) if result else "",

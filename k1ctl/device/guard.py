@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-GUARDS = "K1CTL_GUARDS"  # environment of a command: the guards its supervisor holds for it, a path a line
+GUARDS = "K1CTL_GUARDS"  # environment of a command: the guards held for it, "RUN PATH" a line
 _LOOK = 0.1  # seconds; two roots rarely meet here, so asking again is simpler than being woken
 
 
@@ -38,8 +38,19 @@ def guard_path(key: str, folder: str = "") -> str:
 
 
 def covered(path: str) -> bool:
-    """Whether a supervisor around this process holds the guard ``path`` for it."""
-    return path in os.environ.get(GUARDS, "").split("\n")
+    """Whether a run around this process holds the guard ``path`` for it.
+
+    An environment outlives a run, so the guard's file must still name that run, and its lock must be held.
+    """
+    marks = [line.partition(" ") for line in os.environ.get(GUARDS, "").split("\n")]
+    runs = [run for run, _, place in marks if place == path]
+    if not runs or holder(path).get("run") not in runs:
+        return False
+    fd = open_locked(path, blocking=False)
+    if fd is None:
+        return True
+    os.close(fd)
+    return False
 
 
 class Guard:

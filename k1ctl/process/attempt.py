@@ -27,6 +27,7 @@ _RESET = [
 ]
 _LINGER_NOTICE = 0.2  # s after which a group that outlives its command is worth telling of
 _BOOKS_AFTER = 0.005  # s after its start that a command is recorded: who hands over and who starts keep the cores busy
+_LONGEST = 3600.0  # s; poll takes no endless float
 ANY_SIGNAL = 128  # in ``retry_on``: a command that a signal killed is worth another attempt
 
 
@@ -151,7 +152,8 @@ class Attempt:
 
     def _until_exit(self, pid: int) -> tuple[int, Any]:
         save_at = time.monotonic() + _BOOKS_AFTER
-        next_sample = save_at + self.supervisor.config.get("process", "sample")
+        every = self.supervisor.config.get("process", "sample") or float("inf")
+        next_sample = save_at + every
         while True:
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
@@ -164,8 +166,8 @@ class Attempt:
                 from k1ctl.process.sampling import group_memory
 
                 self.peak = max(self.peak, group_memory(self.group))
-                next_sample = now + self.supervisor.config.get("process", "sample")
-            self._step(min(save_at, next_sample) - now)
+                next_sample = now + every
+            self._step(min(save_at, next_sample, now + _LONGEST) - now)
 
     def _step(self, seconds: float) -> None:
         """Wait for a signal, a word of the caller or a deadline, and act on it."""
@@ -255,6 +257,7 @@ class Attempt:
                 sup.run.save(state="lingering", processes=left[:20], **facts)
             except OSError:
                 pass
+            sup.write_result(facts)
             sup.tell("lingering", processes=len(left), **facts)
 
     def _save_end(self, ending: Ending, usage: Any, seconds: float) -> None:
@@ -275,7 +278,7 @@ class Attempt:
         spec = self.spec
         if self.number >= spec.attempts or ending.exit_code == 0 or self.interrupts or self.supervisor.cancelled:
             return False
-        if self.reason and self.reason != "timed-out":
+        if (self.reason and self.reason != "timed-out") or ending.code in ("tool-missing", "not-executable"):
             return False
         if spec.retry_on is None:
             return True

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from k1ctl.errors import UsageError
 from k1ctl.process.frontend import FrontEnd, SupervisorLostError
-from k1ctl.process.supervisor import LEASES, queue_folder, supervise
+from k1ctl.process.supervisor import supervise
 from k1ctl.process.view import View
 
 TYPE_CHECKING = False
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from k1ctl.process.attempt import Ending
     from k1ctl.process.spec import RunSpec
     from k1ctl.process.supervisor import After, Before
-    from k1ctl.queue.names import Name
     from k1ctl.workspace import Workspace
 
 _TAKE_OVERS = 5  # supervisors killed in line before we stop replacing them
@@ -44,9 +42,8 @@ def launch(
 
     ``before(run, spec)`` and ``after(run, ending)`` run in the supervisor with the lease held, before the first and
     after the last attempt; what ``after`` returns is the record's ``result``; a K1ctlError of theirs ends the run.
-    Call it before any thread exists: it forks. Raises UsageError for resources that would deadlock, OSError.
+    Call it before any thread exists: it forks. Raises OSError.
     """
-    spec.resources = without_held(spec.resources, queue_folder(workspace, config))
     view = view or View()
     for _ in range(_TAKE_OVERS):
         front = _start(workspace, config, spec, before, after, view)
@@ -82,39 +79,3 @@ def _start(
     for fd in (status_write, control_read, mark_write):
         os.close(fd)
     return FrontEnd(workspace, config, spec, view, status_read, control_write, mark_read, pid)
-
-
-def held_leases(folder: str) -> list[Name]:
-    """The leases this process runs under, as its environment says and the queue in ``folder`` confirms."""
-    marks = os.environ.get(LEASES, "")
-    if not marks:
-        return []
-    from k1ctl.queue import names
-
-    numbers = {m.partition(" ")[0] for m in marks.split("\n") if m.partition(" ")[2] == folder}
-    try:
-        found = [names.parse(f) for f in os.listdir(os.path.join(folder, "tickets"))]
-    except FileNotFoundError:
-        return []
-    return [n for n in found if n is not None and n.state == "r" and str(n.seq) in numbers]
-
-
-def without_held(resources: dict[str, int], folder: str) -> dict[str, int]:
-    """``resources`` without those that a command around this one holds already: waiting for them would never end.
-
-    What is still wanted must sort behind all that is held, so that two nested runs cannot wait for each other.
-    Raises UsageError.
-    """
-    held = held_leases(folder)
-    if not held:
-        return resources
-    have = {r for name in held for r in name.needs}
-    rest = {r: n for r, n in resources.items() if r not in have}
-    for resource in rest:
-        if resource < max(have):
-            raise UsageError(
-                f"{resource} is asked for by a command that holds {max(have)}: two such runs could wait for each other",
-                hint=f"name both in the outer call: k1ctl queue run {resource} {' '.join(sorted(have))} -- ...",
-                code="nested-order",
-            )
-    return rest

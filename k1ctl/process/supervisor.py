@@ -10,7 +10,7 @@ from k1ctl import events
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.files import flock, write_json
 from k1ctl.jsontext import dumps
-from k1ctl.process import record
+from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.queue import history, names
 from k1ctl.queue.line import EX, UN, Line
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _WORD_LIMIT = 3500  # bytes; PIPE_BUF is at least 512 and 4096 on Linux; macOS takes 16 KiB into an empty pipe
 _PRUNE_EVERY = 32  # runs
-LEASES = "K1CTL_LEASES"  # environment of a command: the leases it runs under, "NUMBER FOLDER" a line
 
 
 def queue_folder(workspace: Workspace, config: Config) -> str:
@@ -67,6 +66,8 @@ class Supervisor:
         self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
         self.cancelled = self.working = False
         self.wake: tuple[int, int] | None = None
+        self.configured = _stamp(config.path)
+        self.joined: list[int] = []  # locks that keep the leases of the runs around us from ending
         self.guards: dict[str, int] = {}  # lock file of a device: descriptor
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
         os.set_blocking(self.status, False)  # a stopped front end must not stop us
@@ -96,11 +97,11 @@ class Supervisor:
             },
         )
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self.log = os.open(run.log, flags, 0o644)
+        self.log = os.open(run.log, flags, 0o600)
         flock(self.log, EX, run.log)  # alive = locked; the command shares it through its standard output
         self.error_log = self.log
         if _apart(1, 2):
-            self.error_log = os.open(run.error_log, flags, 0o644)
+            self.error_log = os.open(run.error_log, flags, 0o600)
         os.dup2(self.log, 1)
         os.dup2(self.log, 2)
         run.save()
@@ -141,10 +142,14 @@ class Supervisor:
 
     def _stand_in_line(self) -> Ending | None:
         """None once every resource is ours."""
-        if not self.spec.resources:
-            return None
         config, spec = self.config, self.spec
-        line = Line(queue_folder(self.workspace, config), park_seconds=config.get("queue", "park"), note=self.note)
+        folder = queue_folder(self.workspace, config)
+        if nested.LEASES in os.environ:
+            have, self.joined = nested.join(folder, os.environ[nested.LEASES])
+            spec.resources = nested.still_needed(spec.resources, have)
+        if not spec.resources:
+            return None
+        line = Line(folder, park_seconds=config.get("queue", "park"), note=self.note)
         facts = {
             "run": self.run.id,
             "kind": spec.kind,
@@ -156,7 +161,7 @@ class Supervisor:
         ticket = Ticket(
             line,
             spec.resources,
-            config.slots,
+            self._slots,
             priority=names.PRIORITIES[spec.priority],
             key=spec.key,
             facts=facts,
@@ -242,14 +247,41 @@ class Supervisor:
         env = dict(self.inherited) if given is None else {os.fsencode(k): os.fsencode(v) for k, v in given.items()}
         env[b"K1CTL_RUN"] = os.fsencode(self.run.id)
         if self.ticket is not None:
-            name, mine = os.fsencode(LEASES), os.fsencode(f"{self.ticket.seq} {self.ticket.line.folder}")
+            name = os.fsencode(nested.LEASES)
+            mine = os.fsencode(nested.mark(self.ticket.seq, self.run.id, self.ticket.line.folder))
             env[name] = env[name] + b"\n" + mine if env.get(name) else mine
         if self.guards:
-            mine = b"\n".join(map(os.fsencode, self.guards))
+            mine = b"\n".join(os.fsencode(f"{self.run.id} {path}") for path in self.guards)
             env[b"K1CTL_GUARDS"] = env[b"K1CTL_GUARDS"] + b"\n" + mine if env.get(b"K1CTL_GUARDS") else mine
         return env
 
+    def _slots(self, resource: str) -> int:
+        """The resource's slots as the configuration says now: all who wait must agree on them."""
+        stamp = _stamp(self.config.path)
+        if stamp != self.configured:
+            from k1ctl.config import load
+
+            try:
+                self.config = load(self.workspace)
+            except (K1ctlError, OSError):
+                pass  # somebody is in the middle of editing it
+            self.configured = stamp
+        return self.config.slots(resource)
+
     def _release(self) -> None:
+        inner = -1
+        if self.ticket is not None and "granted" in self.times:
+            text = "a run within this one goes on; the lease is held until it ends"
+            try:
+                folder = self.ticket.line.folder
+                inner = nested.outlast(folder, self.run.id, lambda: self.tell("warning", message=text))
+            except (OSError, K1ctlError) as exc:
+                self.tell("warning", message=f"whether a run within this one goes on cannot be told: {exc}")
+        self._give_back()
+        if inner >= 0:
+            os.close(inner)
+
+    def _give_back(self) -> None:
         for path, fd in self.guards.items():
             flock(fd, UN, path)
         if self.ticket is not None and "granted" in self.times:
@@ -287,11 +319,7 @@ class Supervisor:
         except OSError as exc:
             self.tell("warning", message=f"the record could not be written: {exc.strerror}: {exc.filename}")
         self.note("run.ended", kind=self.spec.kind, **facts)
-        if self.spec.result:
-            try:
-                write_json(self.spec.result, {"run": self.run.id, "folder": self.run.folder, **facts})
-            except OSError as exc:
-                self.tell("warning", message=f"{self.spec.result} could not be written: {exc.strerror}")
+        self.write_result(facts)
         last = {"hint": ending.hint, "result": ending.result, "error": ending.error, **facts}
         if len(dumps(last)) > _WORD_LIMIT:  # a pipe takes no more in one piece; the record has it
             last.update(result=None, error=None, message=ending.message[:400], hint=ending.hint[:400], recorded=True)
@@ -299,6 +327,14 @@ class Supervisor:
         flock(self.log, UN, self.run.log)
         if int(self.run.id[-4:], 16) % _PRUNE_EVERY == 0:  # now and then, when nobody waits for us any more
             record.prune(self.workspace, self.config.get("process", "keep_runs"))
+
+    def write_result(self, facts: dict[str, Any]) -> None:
+        """The result file that the caller asked for."""
+        if self.spec.result:
+            try:
+                write_json(self.spec.result, {"run": self.run.id, "folder": self.run.folder, **facts})
+            except OSError as exc:
+                self.tell("warning", message=f"{self.spec.result} could not be written: {exc.strerror}")
 
 
 class Caller:
@@ -313,6 +349,14 @@ class Caller:
         if word in (b"", b"B"):
             self.here = False
         return {b"I": "interrupt", b"T": "terminate", b"B": "bye"}.get(word, "gone")
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _apart(one: int, two: int) -> bool:

@@ -60,6 +60,8 @@ class Line:
         except FileNotFoundError:  # cleaned away between the two
             return
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
+            if isinstance(exc, FileExistsError) and (os.path.isdir(self.tickets) or not os.path.lexists(self.tickets)):
+                return  # it came or went at this very moment
             raise ConfigError(
                 f"{self.folder} cannot be the queue's folder: {exc.filename} is in the way", code="bad-queue-folder"
             ) from exc

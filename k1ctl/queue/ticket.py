@@ -112,7 +112,7 @@ class Ticket:
         self.seq = self.line.next_number()
         self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
         path = self.line.tickets + self.file
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         flock(self.fd, EX, path)  # blocking: a listing may be testing the new file's lock at this very moment
 
     def _check_length(self) -> None:
@@ -197,8 +197,8 @@ class Ticket:
         if _fits(needs, left) or self._passed_over(ahead, free, running):
             return self._let_in(waiting, paused)
         self._set_watch(ahead, holders)
-        if len(needs) > 1:
-            self._wake_eligible()  # we were woken for all behind us, and may not be the one who has room
+        if len(needs) > 1 or self._stalled is not None:
+            self._wake_eligible()  # we were woken for others too, or see room that those ahead do not know of
         return False
 
     def _set_watch(self, ahead: list[Name], holders: list[Name]) -> None:

@@ -359,7 +359,7 @@ def test_the_environment_of_the_command(workspace: Project) -> None:
     outcome = workspace.run("queue", "run", "r", *SH, script).assert_ok()
     run_id, lease, open_files = outcome.stdout.split("\n")[:3]
     assert run_id == record(workspace)["run"]
-    assert lease == f"1 {workspace.ops / 'queue'}"
+    assert lease == f"1 {run_id} {workspace.ops / 'queue'}"
     if open_files.strip() != "0":
         assert int(open_files) == 5  # 0 1 2, the lease, and the folder that ls reads
 
