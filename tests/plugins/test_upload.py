@@ -437,6 +437,7 @@ def test_a_device_that_another_repository_holds(project: Project, device: Simula
         assert error["code"] == "device-guarded" and "lima" in error["message"]
         (run,) = desk.runs(project)
         assert error_of(project, 75, "--wait", run["run"])["code"] == "never-began"
+        assert error_of(project, 75, "--wait", run["run"])["run"] == run["run"]
         assert device.flashes() == []
         waiting = project.popen("upload", "--json")
         wait_until(lambda: len(project.events("device.guarded")) == 2)

@@ -249,13 +249,14 @@ def _told(workspace: Workspace, run: Run) -> dict[str, Any]:
     if kept.get("result") is not None:
         return dict(kept["result"])
     if kept.get("error"):
-        raise outcome.error(**kept["error"])
+        raise outcome.error(**{"run": run.id, **kept["error"]})
     began = os.path.exists(os.path.join(run.folder, "flash-outcome.json"))
     if not began and (kept.get("state") == "waiting" or kept.get("code") in _NEVER_BEGAN):
         raise BusyError(
             f"run {run.id} left the line before its turn; nothing was sent",
             hint="upload again: the place is kept for a while",
             code="never-began",
+            run=run.id,
         )
     done = outcome.read(run)
     _note(workspace, run, done)
