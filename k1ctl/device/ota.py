@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from k1ctl.device.stop import StopRequest
 
 _PIECE = 16 * 1024  # bytes handed to the kernel at once
-_SEND_BUFFER = 64 * 1024  # bytes; more would make the progress shown run ahead of the device
+_SEND_BUFFER = 16 * 1024  # bytes; what waits here was not sent yet, and the progress shown must not run ahead
 _LOOK = 0.05  # seconds between two looks at the acknowledgements while there is no room to send
 _TEXT_LIMIT = 2048  # bytes of an error text that are kept
 _TEXT_PAUSE = 0.5  # seconds without a byte after which an error text counts as complete

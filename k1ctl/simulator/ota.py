@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_WINDOW = 16 * 1024  # bytes taken in unread: the device's stack takes in few, this host's by default some hundred kB
 _READ = 1460  # bytes: the buffer of the real device
 _RECEIVE_SECONDS = 1.0  # it waits so long for bytes, and three times more once some came
 _TRIES = 3
@@ -71,9 +72,13 @@ class OtaServer:
         self.udp.sendto(b"OK", peer)
         if size > self.device.partition_size:
             return  # Update.begin failed: the real device has said OK already and never connects
+        link = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+        link.settimeout(2.0)
         try:
-            link = socket.create_connection((peer[0], int(words[1])), timeout=2.0)
+            link.connect((peer[0], int(words[1])))
         except OSError:
+            link.close()
             return
         self.flash, self.dropped = self.flash + 1, 0
         self.link, self.inviter = link, peer
