@@ -9,6 +9,7 @@ from k1ctl.jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping
     from typing import Any
 
@@ -157,12 +158,20 @@ class BuildKind:
         return {}
 
 
+_GIT_SECONDS = 20.0  # how long `SourceState.document` waits for git at most
+
+
 class SourceState:
-    """Asks git for commit and state of a worktree, in the background: ``start`` early, `document` when it is needed."""
+    """Asks git for commit and state of a worktree, in the background: make it early, `document` when it is needed.
+
+    git writes to an unlinked file and not to a pipe, so that it ends however much it says and whether anybody asks;
+    it has a session of its own, so that no stopped build waits for it.
+    """
 
     def __init__(self, tree: str, project: str) -> None:
         """Starts ``git status``; without git (or outside a repository) everything is unknown."""
         import subprocess
+        from tempfile import TemporaryFile
 
         from k1ctl.programs import which
 
@@ -171,26 +180,46 @@ class SourceState:
         self._ignored = os.path.relpath(os.path.join(project, ".pio"), tree).encode() + b"/"
         git = which("git")
         if git:
+            try:
+                self._out = TemporaryFile()
+            except OSError:
+                return
             self._process = subprocess.Popen(
                 [git, "-C", tree, "status", "--porcelain=v2", "--branch", "-z", "--", os.path.relpath(project, tree)],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=self._out,
                 stderr=subprocess.DEVNULL,
                 env=_git_environment(os.environ),
+                start_new_session=True,
             )
 
     def document(self) -> dict[str, Any]:
         """``commit`` ("" when unknown) and ``dirty`` (None when unknown): whether the project has changes or new
-        files that the commit does not have."""
+        files that the commit does not have; ``source_note`` where git was too slow to tell."""
         if self._process is None:
             return {"commit": "", "dirty": None}
-        out, _ = self._process.communicate()
+        out = self._answer(self._process)
+        if out is None:
+            return {"commit": "", "dirty": None, "source_note": f"git status took longer than {_GIT_SECONDS:g} s"}
         if self._process.returncode:
             return {"commit": "", "dirty": None}
         lines = out.split(b"\0")
         oid = next((line[13:].decode("ascii", "replace") for line in lines if line.startswith(b"# branch.oid ")), "")
         self._changes = [line for line in lines if line and not line.startswith((b"# ", b"? " + self._ignored))]
         return {"commit": "" if oid == "(initial)" else oid, "dirty": bool(self._changes)}
+
+    def _answer(self, process: subprocess.Popen[bytes]) -> bytes | None:
+        """What git said; None when it did not end in time and was killed."""
+        from subprocess import TimeoutExpired
+
+        with self._out:
+            try:
+                process.wait(_GIT_SECONDS)
+            except TimeoutExpired:
+                process.kill()
+                return None
+            self._out.seek(0)
+            return self._out.read()
 
     def fingerprint(self) -> str:
         """What tells two dirty states of a commit apart, of `document`'s last look ("" when clean or unknown): which

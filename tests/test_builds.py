@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
+
+from k1ctl import groups
 from k1ctl.builds import BuildRequest, SourceState, fitting
-from tests.kit import Project
+from tests.kit import Project, finish, wait_until
 
 
 def state(project: Project) -> dict[str, object]:
@@ -41,6 +47,36 @@ def test_two_dirty_states_are_told_apart(workspace: Project) -> None:
     second = look()
     workspace.write("firmware/new.c", "1")
     assert len({first, second, look()}) == 3
+
+
+def test_git_ends_whether_anybody_asks_or_not(workspace: Project) -> None:
+    """More output than a pipe holds does not keep git running; nor is it in the session that a stop waits for."""
+    folder = workspace.root / "firmware"
+    folder.mkdir()
+    (folder / "kept").touch()
+    workspace.commit()
+    for number in range(3000):
+        (folder / f"a-new-file-with-a-long-name-{number}").touch()
+    seen = SourceState(str(workspace.root), str(folder))
+    process = seen._process
+    assert process is not None and os.getsid(process.pid) != os.getsid(0)
+    wait_until(lambda: not groups.living(process.pid))
+    assert seen.document()["dirty"] is True
+    assert len(seen._changes) == 3000
+
+
+def test_a_git_that_hangs_is_given_up(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its limit git is killed and the state unknown, with a note."""
+    slow = workspace.write("bin/git", "#!/bin/sh\nexec sleep 600\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("k1ctl.builds._GIT_SECONDS", 0.2)
+    seen = SourceState(str(workspace.root), str(workspace.root))
+    process = seen._process
+    assert process is not None
+    told = seen.document()
+    assert (told["commit"], told["dirty"]) == ("", None) and "git status" in told["source_note"]
+    assert finish(process) == -9
 
 
 def test_outside_a_repository_the_state_is_unknown(workspace: Project) -> None:
