@@ -36,11 +36,13 @@ def read(run: Run) -> dict[str, Any]:
     failure does not make it certain that nothing was.
     """
     rows = run.record.get("attempts", [])
-    exit_code = int(rows[-1]["exit_code"]) if rows else None
-    last, earlier = _words(run)
+    last, earlier, newer = _words(run)
+    # The exit code of an attempt before the last says nothing about the last one.
+    ended = bool(rows) and not newer and rows[-1].get("attempt", 0) >= run.record.get("attempt", 0)
+    before, exit_code = (rows[:-1], int(rows[-1]["exit_code"])) if ended else (rows, None)
     if last is None:
-        last = _CERTAIN.get(exit_code) or _without_a_word(run, bool(earlier))
-    elif last["outcome"] == "sending":
+        last = _CERTAIN.get(exit_code) or (earlier[-1] if earlier else _without_a_word(run))
+    if last["outcome"] == "sending":
         last = {**last, **_CERTAIN.get(exit_code, _word("unknown", "", "the flash was killed after it began", UNKNOWN))}
     sent = run.record.get("details", {})
     about = {
@@ -48,8 +50,8 @@ def read(run: Run) -> dict[str, Any]:
         "device": sent.get("device", {}).get("name"),
         **{k: sent.get(k) for k in ("artifact", "sha256", "bytes")},
     }
-    done = {**about, **last, "run": run.id, "folder": run.folder, "attempts": len(rows) or len(earlier) + 1}
-    doubtful = any(e["outcome"] in _DOUBTFUL for e in earlier) or any(r["exit_code"] == UNKNOWN for r in rows[:-1])
+    done = {**about, **last, "run": run.id, "folder": run.folder, "attempts": max(len(rows), len(earlier) + 1)}
+    doubtful = any(e["outcome"] in _DOUBTFUL for e in earlier) or any(r["exit_code"] == UNKNOWN for r in before)
     if done["outcome"] == "installed":
         done.update(code="installed", exit_code=0)
     elif doubtful and done["outcome"] != "unknown":
@@ -60,21 +62,28 @@ def read(run: Run) -> dict[str, Any]:
     return done
 
 
-def _words(run: Run) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """(What the last attempt's worker wrote, what those before it did)."""
+def _words(run: Run) -> tuple[dict[str, Any] | None, list[dict[str, Any]], bool]:
+    """(What the last attempt's worker wrote, what those before it did, whether the record does not know of it yet).
+
+    ``installed`` is the last word whoever wrote it. Where the record names another worker than the one that wrote
+    last, either that one wrote nothing, or the record is older: its supervisor was killed, or its disk was full.
+    """
     left = read_json(os.path.join(run.folder, "flash-outcome.json"))
     if not isinstance(left, dict):
-        return None, []
-    earlier = left.get("earlier", [])
-    if left["pid"] == run.record.get("pid", left["pid"]):
-        return left, earlier
-    return None, [*earlier, left]
+        return None, [], False
+    words = [*left.get("earlier", []), left]
+    installed = [w for w in words if w["outcome"] == "installed"]
+    same = left["pid"] == run.record.get("pid", left["pid"])
+    newer = not same and len(words) > max(run.record.get("attempt", 0), len(run.record.get("attempts", [])))
+    if installed:
+        return installed[-1], words[:-1], newer
+    return (left, words[:-1], newer) if same or newer else (None, words, False)
 
 
-def _without_a_word(run: Run, some_earlier: bool) -> dict[str, Any]:
+def _without_a_word(run: Run) -> dict[str, Any]:
     """A worker writes before it sends, so where its job lies and no word, nothing was sent."""
     job, word = (os.path.exists(os.path.join(run.folder, n)) for n in ("flash.json", "flash-outcome.json"))
-    if some_earlier or (job and not word):
+    if job and not word:
         why = "the flash never began: its worker was killed or could not write its record"
         return _word("failed", "flash-failed", why, 1)
     return _word("unknown", "", f"what happened is not known: {run.folder} was cleaned away or damaged", UNKNOWN)

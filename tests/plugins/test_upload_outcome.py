@@ -1,0 +1,58 @@
+"""What a run folder tells when record and worker do not name the same attempt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.process.record import Run
+from k1ctl_plugins.upload import outcome
+
+
+def word(outcome: str, pid: int, *earlier: dict[str, Any], exit_code: int = 1) -> dict[str, Any]:
+    told = {"outcome": outcome, "code": "c", "message": "m", "exit_code": exit_code, "pid": pid}
+    return {**told, "earlier": list(earlier)}
+
+
+def row(attempt: int, exit_code: int) -> dict[str, Any]:
+    return {"attempt": attempt, "exit_code": exit_code, "code": "command-failed"}
+
+
+def meaning(tmp_path: Path, left: dict[str, Any], **record: Any) -> tuple[str, int]:
+    (tmp_path / "flash.json").write_text("{}")
+    (tmp_path / "flash-outcome.json").write_text(json.dumps(left))
+    done = outcome.read(Run(str(tmp_path), {"run": "r1", "pid": 1, **record}))
+    return done["outcome"], done["exit_code"]
+
+
+OLD = {"attempt": 1, "attempts": [row(1, 69)]}
+FIRST = word("unreachable", 1, exit_code=69)
+
+
+@pytest.mark.parametrize(
+    ("left", "record", "expected"),
+    [
+        # The second attempt wrote, but the record still names the first: killed supervisor, full disk.
+        (word("installed", 2, FIRST), OLD, ("installed", 0)),
+        (word("installed", 2, FIRST), {"attempt": 1}, ("installed", 0)),
+        (word("sending", 2, FIRST), OLD, ("unknown", 76)),
+        (word("refused", 2, FIRST), OLD, ("refused", 1)),
+        (word("refused", 2, word("sending", 1)), {"attempt": 1}, ("unknown", 76)),
+        # The record names the second attempt, whose worker wrote nothing.
+        (word("installed", 1), {"pid": 2, "attempt": 2, "attempts": [row(1, 137)]}, ("installed", 0)),
+        (word("installed", 1), {"pid": 2, "attempt": 2, "attempts": [row(1, 137), row(2, 137)]}, ("installed", 0)),
+        (FIRST, {"pid": 2, "attempt": 2, "attempts": [row(1, 69)]}, ("unreachable", 69)),
+        (FIRST, {"pid": 2, "attempt": 2, "attempts": [row(1, 69), row(2, 137)]}, ("unreachable", 69)),
+        (word("sending", 1), {"pid": 2, "attempt": 2, "attempts": [row(1, 137), row(2, 137)]}, ("unknown", 76)),
+        # Both name the second, whose end was never recorded: the first one's exit code is not its own.
+        (word("sending", 2, FIRST), {"pid": 2, "attempt": 2, "attempts": [row(1, 69)]}, ("unknown", 76)),
+    ],
+)
+def test_the_last_word_counts_whoever_the_record_names(
+    tmp_path: Path, left: dict[str, Any], record: dict[str, Any], expected: tuple[str, int]
+) -> None:
+    """`installed` in any attempt's word wins; else the last word is judged, and no doubt is forgotten."""
+    assert meaning(tmp_path, left, **record) == expected
