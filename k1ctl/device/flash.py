@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from k1ctl.device import guard, ota
-from k1ctl.device.http import get_json
+from k1ctl.device.http import get_json, resolve
 from k1ctl.device.probe import Probe, check_identity, probe
 from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
@@ -101,20 +101,22 @@ class Flash:
         image = self._load()
         device = self.job["device"]
         self._guard(guard.guard_key(device))
-        found = self._probe(device)
+        # One look-up for all of it: two boards may answer to one name, and what is probed must be what is flashed.
+        there = self._resolved(device)
+        found = self._probe(device, there)
         if found.mac and guard.guard_key(device, found.mac) != guard.guard_key(device):
             # Somebody else may know this device by its MAC: always address first, MAC second, so nobody deadlocks.
             self._guard(guard.guard_key(device, found.mac))
-        done = self._send(device, image)
+        done = self._send(there, image)
         self.record.update(transfer_seconds=round(done.transfer_seconds, 6), invitations=done.invitations)
         self.record.update(bytes=done.bytes, md5=done.md5, host_port=done.host_port)
         if done.outcome == "unknown":
             self._stage("verify")
-            self._evidence(device)
+            self._evidence(there)
         elif done.outcome == "installed":
             self.record.update(code="installed", message=done.message, exit_code=0)
             self._try_write(outcome="installed", fsync=True)
-            self._restarted(device)
+            self._restarted(there)
         return done
 
     def _load(self) -> bytes:
@@ -156,9 +158,14 @@ class Flash:
         if self.stop.requested:
             raise UnreachableError("stopped before anything was sent", code="ota-interrupted")
 
-    def _probe(self, device: dict[str, Any]) -> Probe:
+    def _resolved(self, device: dict[str, Any]) -> dict[str, Any]:
+        """The device's settings with its address for its name."""
         self._stage("probe")
-        found = probe(device)
+        host = str(device["host"])
+        return {**device, "host": resolve(host, float(device["probe_timeout"])) if host else host}
+
+    def _probe(self, device: dict[str, Any], there: dict[str, Any]) -> Probe:
+        found = probe(there)
         self.record.update(uptime_before_ms=found.uptime_ms, device_identity=found.identity, device_mac=found.mac)
         check_identity(found, device)
         self._check_stop()

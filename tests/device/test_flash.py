@@ -138,6 +138,26 @@ def test_the_wrong_device_gets_no_byte(tmp_path: Path, wrong: dict[str, str]) ->
     assert (job.outcome["outcome"], job.outcome["code"]) == ("wrong", "wrong-device")
 
 
+def test_a_name_is_looked_up_once(tmp_path: Path) -> None:
+    """Where two boards answer to one name, the one that was probed is the one that is flashed and watched."""
+    program = """
+import socket, sys
+answers = iter(["127.0.0.1"])
+def look(host, *args):
+    assert host == "k1.local"
+    return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (next(answers, "127.9.9.9"), 0))]
+socket.getaddrinfo = look
+from k1ctl.device.flash import main
+sys.exit(main(sys.argv[1:]))
+"""
+    with SimulatedDevice(tmp_path / "device") as device:
+        job = Job(tmp_path / "run", {**device.settings(), "host": "k1.local"})
+        done = subprocess.run([sys.executable, "-c", program, str(job.folder)], timeout=60, stdout=subprocess.DEVNULL)
+        assert done.returncode == 0, job.outcome
+        assert device.image() == IMAGE
+    assert job.outcome["back_seconds"] > 0
+
+
 def test_a_changed_snapshot_is_not_sent(tmp_path: Path) -> None:
     """Bytes that are not those that were queued, or are gone, are exit 65."""
     with SimulatedDevice(tmp_path / "device") as device:
