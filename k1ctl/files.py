@@ -26,13 +26,14 @@ def read_bytes(path: str) -> bytes | None:
         return None
 
 
-def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644, fsync: bool = False) -> None:
+def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644, fsync: bool = False, scratch: str = "") -> None:
     """Replace ``path`` in one step: readers see the old content or the new, never a part; makes missing folders.
 
-    ``fsync`` also survives a power cut. Raises OSError.
+    ``fsync`` also survives a power cut. ``scratch`` is where the temporary file lies instead of beside ``path``: a
+    folder on the same filesystem. Raises OSError.
     """
     data = data.encode() if isinstance(data, str) else data
-    folder = os.path.dirname(path) or "."
+    folder = scratch or os.path.dirname(path) or "."
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.{os.urandom(3).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:

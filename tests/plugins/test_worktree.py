@@ -12,7 +12,7 @@ import pytest
 
 from k1ctl.errors import K1ctlError
 from k1ctl.setup import SetupStep, StepReport
-from k1ctl_plugins.worktree import links, prepare, tools
+from k1ctl_plugins.worktree import envfiles, links, prepare, tools
 from tests.kit import Outcome, Project, finish, needs
 
 SECRET = "TOKEN=hunter2\n"
@@ -53,6 +53,23 @@ def test_env_files_arrive_private_and_unprinted(project: Project) -> None:
     assert not (tree / "node_modules").exists()
     said = outcome.stdout + outcome.stderr + json.dumps(project.events())
     assert "hunter2" not in said
+
+
+def test_a_secret_left_half_way_is_not_in_the_worktree(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between writing and renaming the copy lies in the git folder: a kill there leaves nothing for `git add -A`."""
+    tree = project.worktree("oslo")
+    seen: list[str] = []
+
+    def replace(source: str, target: str) -> None:
+        seen.append(source)
+        assert project.git("status", "--porcelain", "--untracked-files=all", cwd=tree) == ""
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        envfiles.copy(project.facts(tree), [".env"])
+    assert [Path(path).parent for path in seen] == [project.root / ".git" / "worktrees" / "oslo"]
+    assert not Path(seen[0]).exists() and not (tree / ".env").exists()
 
 
 def test_a_second_set_up_changes_nothing(project: Project) -> None:

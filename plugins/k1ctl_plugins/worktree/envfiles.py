@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from k1ctl.files import read_bytes, write_atomic
 from k1ctl.setup import StepReport
-from k1ctl_plugins.worktree.gitcalls import call, names
+from k1ctl_plugins.worktree.gitcalls import call, names, output
 
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
@@ -47,13 +47,21 @@ def copy(workspace: Workspace, globs: list[str], *, dry_run: bool = False) -> St
             skipped.append({"file": file, "reason": "its folder is not in this worktree"})
         else:
             if not dry_run:
-                write_atomic(target, read_bytes(os.path.join(workspace.root, file)) or b"", mode=0o600)
+                data = read_bytes(os.path.join(workspace.root, file)) or b""
+                write_atomic(target, data, mode=0o600, scratch=_scratch(workspace.path, folder))
             copied.append(file)
     verb = "would be copied" if dry_run else "copied"
     parts = [f"{verb}: {', '.join(copied)}" if copied else "", f"there already: {', '.join(kept)}" if kept else ""]
     parts += [f"not copied: {s['file']} ({s['reason']})" for s in skipped]
     summary = "; ".join(part for part in parts if part) or "no git-ignored file to copy"
     return StepReport(bool(copied), summary, {"copied": copied, "kept": kept, "skipped": skipped})
+
+
+def _scratch(worktree: str, folder: str) -> str:
+    """The worktree's own git folder, from which a secret that a crash left half-way is never committed; "" (beside
+    the file) when it is on another filesystem."""
+    own = output(["rev-parse", "--absolute-git-dir"], worktree).rstrip("\n")
+    return own if os.stat(own).st_dev == os.stat(folder).st_dev else ""
 
 
 def _ignored(worktree: str, files: list[str]) -> list[str]:
