@@ -155,7 +155,7 @@ def finish(outcome: Outcome) -> int:
     from k1ctl.output import say
 
     ending = outcome.ending
-    if ending.by == "k1ctl" and ending.exit_code:
+    if ending.by == "k1ctl" and ending.exit_code and ending.code != "broken-pipe":
         say(f"k1ctl: {ending.message}")
         if ending.hint:
             say(f"k1ctl: {ending.hint}")

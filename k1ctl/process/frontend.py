@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
+_REAP_TRIES = 30  # milliseconds
 _TICK = 0.1  # s between two looks at a quiet log
 
 
@@ -55,6 +56,8 @@ class FrontEnd:
         self.apart = False
         self.ending: Ending | None = None
         self.error: dict[str, Any] | None = None
+        self.deaf = False  # nobody reads our output any more
+        self.over = False  # the supervisor has said its last word
         self.told = 0  # the last signal that asked this call to end
         self._rest = b""
         self._next_look = time.monotonic() + _FIRST_LOOK
@@ -91,6 +94,9 @@ class FrontEnd:
                     return self._supervisor_lost()
                 self._look()
             self._stream()
+            self._reap()
+            if self.deaf and self.ending.code == "caller-terminated":
+                return Ending(141, "k1ctl", "broken-pipe", "stopped: nobody reads its output any more")
             return self.ending
         finally:
             for number, handler in handlers:
@@ -146,6 +152,7 @@ class FrontEnd:
             self.ending = Ending(self.error["exit_code"], "k1ctl", self.error["code"], self.error["message"])
             self.ending.error, self.ending.hint = self.error, self.error["hint"]
         elif state == "ended":
+            self.over = True
             self._end(said)
 
     def _end(self, said: dict[str, Any]) -> Ending:
@@ -194,10 +201,32 @@ class FrontEnd:
         """Pass on what the logs grew by; whether there was anything."""
         grown = False
         for fd, log in self.logs.items():
-            while data := os.read(log, 65536):
+            while not self.deaf and (data := os.read(log, 65536)):
                 grown = True
-                self.view.output(fd, data)
+                self._pass_on(fd, data)
         return grown
+
+    def _pass_on(self, fd: int, data: bytes) -> None:
+        """What SIGPIPE would do to a command that wrote to the closed pipe itself: it ends, and so do we, with 141."""
+        try:
+            self.view.output(fd, data)
+        except BrokenPipeError:
+            self.deaf = self.view.quiet = True
+            if self.spec.on_caller_exit == "stop" and self.ending is None:
+                try:
+                    os.write(self.control, b"T")
+                except OSError:
+                    pass
+
+    def _reap(self) -> None:
+        """Take the supervisor's end in, so that it is no zombie where nobody reaps orphans; it is about to exit."""
+        for _ in range(_REAP_TRIES if self.over and self.supervisor else 0):
+            try:
+                if os.waitpid(self.supervisor, os.WNOHANG)[0]:
+                    return
+            except ChildProcessError:
+                return
+            time.sleep(0.001)
 
     def _supervisor_lost(self) -> Ending:
         """The supervisor was killed: in line its place is parked; later its command may live on with the lease."""

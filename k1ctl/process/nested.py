@@ -103,9 +103,7 @@ def _lease(folder: str, ticket: str, run: str) -> dict[str, int] | None:
     """What this ticket holds, if it is a lease of this run."""
     tickets = os.path.join(folder, "tickets")
     try:
-        found = next(
-            n for n in map(names.parse, os.listdir(tickets)) if n and n.state == "r" and str(n.seq) == ticket
-        )
+        found = next(n for n in map(names.parse, os.listdir(tickets)) if n and n.state == "r" and str(n.seq) == ticket)
         fd = os.open(os.path.join(tickets, found.file), os.O_RDONLY | os.O_CLOEXEC)
     except (StopIteration, FileNotFoundError):
         return None

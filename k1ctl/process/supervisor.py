@@ -156,6 +156,7 @@ class Supervisor:
             "workspace": self.workspace.name,
             "command": _brief(spec.argv),
             "label": spec.label,
+            "keep": spec.on_caller_exit == "keep",
             "queued_at": rfc3339(),
         }
         ticket = Ticket(

@@ -60,7 +60,8 @@ class Line:
         except FileNotFoundError:  # cleaned away between the two
             return
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
-            if isinstance(exc, FileExistsError) and (os.path.isdir(self.tickets) or not os.path.lexists(self.tickets)):
+            there = self.tickets.rstrip(os.sep)
+            if isinstance(exc, FileExistsError) and (os.path.isdir(there) or not os.path.lexists(there)):
                 return  # it came or went at this very moment
             raise ConfigError(
                 f"{self.folder} cannot be the queue's folder: {exc.filename} is in the way", code="bad-queue-folder"

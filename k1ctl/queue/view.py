@@ -31,10 +31,12 @@ def entries(folder: str) -> list[dict[str, Any]]:
     """Every ticket, running ones first, then waiting ones in the order of service, then parked ones.
 
     Each: ``ticket``, ``state`` (running, waiting, parked, or dead when its owner is gone and nobody has put it away
-    yet), ``priority``, ``resources``, ``position`` (1 = next; waiting only), and what the owner wrote: ``run``,
-    ``workspace``, ``command``, ``label``, ``queued_at``, ``granted_at``. Takes no lock, changes nothing.
+    yet), ``priority``, ``resources``, ``position`` (waiting only; 1 = next in the lines of its resources), and what
+    the owner wrote: ``run``, ``workspace``, ``command``, ``label``, ``queued_at``, ``granted_at``. Takes no lock,
+    changes nothing.
     """
-    rows, position = [], 0
+    rows: list[dict[str, Any]] = []
+    line: list[dict[str, int]] = []  # what the living waiters so far ask for
     for name in _names(folder):
         facts, held = _facts(folder, name)
         state = _STATES[name.state]
@@ -48,9 +50,9 @@ def entries(folder: str) -> list[dict[str, Any]]:
             "pid": name.pid,
         }
         if state == "waiting":
-            position += 1
-            row["position"] = position
-        wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group")
+            row["position"] = 1 + sum(not name.needs.keys().isdisjoint(needs) for needs in line)
+            line.append(name.needs)
+        wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group", "keep")
         rows.append({**row, **{k: facts[k] for k in wanted if k in facts}})
     return rows
 
@@ -113,7 +115,8 @@ def standing(folder: str, seq: int, slots: Callable[[str], int]) -> Standing | N
     mine = next((n for n in found if n.seq == seq and n.state == "w"), None)
     if mine is None:
         return None
-    ahead = [n for n in found if n.state == "w" and n.file < mine.file and not mine.needs.keys().isdisjoint(n.needs)]
+    rivals = [n for n in found if n.state == "w" and not mine.needs.keys().isdisjoint(n.needs)]
+    ahead = [n for n in rivals if n.file < mine.file and _facts(folder, n)[1]]
     running = [n for n in found if n.state == "r" and not mine.needs.keys().isdisjoint(n.needs)]
     now = time.time()
     holders = []

@@ -427,3 +427,11 @@ def test_times_and_use_are_recorded(workspace: Project) -> None:
     assert isinstance(kept["attempts"], list)
     assert kept["attempts"][0]["max_rss_bytes"] > 50_000_000
     assert kept["attempts"][0]["cpu_seconds"] > 0
+
+
+def test_a_reader_that_goes_away_is_no_success(workspace: Project) -> None:
+    """With pipefail the pipeline fails as it would without k1ctl: 141, SIGPIPE's status."""
+    command = f"set -o pipefail; {sys.executable} -m k1ctl queue run r -- yes | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=workspace.root, capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 141

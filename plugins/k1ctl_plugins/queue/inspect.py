@@ -82,6 +82,11 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
                 f"ticket {entry['ticket']} is a flash under way: it is never interrupted",
                 hint=f"k1ctl queue wait {entry.get('run', 'RUN')} waits for it",
             )
+        if entry.get("keep") and any(r.startswith("device:") for r in entry["resources"]):
+            raise FlashUnderWayError(
+                f"ticket {entry['ticket']} holds a device and was told to go on whatever comes (--on-caller-exit keep)",
+                hint=f"end its command itself if you must (process group {entry.get('group')})",
+            )
         if not dry_run:
             _stop(entry)
     elif not dry_run and not view.cancel(folder, entry["ticket"], by):
