@@ -44,8 +44,12 @@ def emit_jsonl(values: Iterable[Any]) -> None:
 
 
 def put(text: str = "") -> None:
-    """Print a line of data on stdout."""
-    sys.stdout.write(text + "\n")
+    """Print a line of data on stdout; characters that its encoding does not have as escapes, as stderr does."""
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def say(text: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from k1ctl.output import LiveLine, clean, emit_json, emit_jsonl, say, style, table
+from tests.kit import Project, finish, wait_until
 
 
 def test_json_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,3 +56,19 @@ def test_off_a_terminal_a_line_is_printed_once_per_change() -> None:
     line.update("running", key="running")
     line.clear()
     assert stream.getvalue() == "waiting 0 s\nrunning\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_characters_that_stdout_lacks_are_escaped(workspace: Project, encoding: str) -> None:
+    """A label is shown as well as the encoding allows; no command fails over it."""
+    gate = workspace.root / "gate"
+    os.mkfifo(gate)
+    holder = workspace.popen("queue", "run", "x:y", "--label", "K1 – ☃", "--", "cat", str(gate))
+    try:
+        wait_until(lambda: workspace.run("queue", "list", "--json").json["tickets"])
+        shown = workspace.run("queue", "list", env={"LC_ALL": "C", "PYTHONIOENCODING": encoding}).assert_ok().stdout
+        assert ("☃" if encoding == "utf-8" else "\\u2603") in shown
+    finally:
+        with open(gate, "w"):
+            pass
+        finish(holder)
