@@ -123,7 +123,7 @@ def _read(path: str, cache: str) -> dict[Place, Any]:
     try:
         if os.path.isdir(os.path.dirname(cache)):
             write_json(cache, {"stamp": stamp, "values": [[list(p), v] for p, v in values.items()]})
-    except (OSError, TypeError):
+    except (OSError, TypeError, ValueError):  # [plugins] may hold dates, inf and nan
         pass
     return values
 

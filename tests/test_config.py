@@ -131,6 +131,17 @@ def test_third_party_sections_are_left_alone(workspace: Project) -> None:
     assert list(loaded(workspace).plugins) == ["mine"]
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_numbers_that_json_lacks_break_no_command(value: str, workspace: Project) -> None:
+    """TOML has inf and nan; in a plugin's section they only keep the cache from being written."""
+    workspace.configure(f"[plugins.mine]\nx = {value}\n")
+    (workspace.ops / "queue").mkdir()
+    assert list(loaded(workspace).plugins) == ["mine"]
+    assert not (workspace.ops / "queue" / ".config.json").exists()
+    workspace.run("queue", "list").assert_ok()
+    workspace.run("config", "show", "--json").assert_ok()
+
+
 def test_the_cache_never_outlives_the_file(workspace: Project) -> None:
     """The parsed file is kept beside the queue; a change, a replacement and a removal of the file are all seen."""
     (workspace.ops / "queue").mkdir()
