@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from k1ctl.settings import Place, Setting
     from k1ctl.workspace import Workspace
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _NOT_SETTINGS = ("K1CTL_ROOT", "K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_PLUGINS")
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")  # what a run hands to its command
 
 
 class Config:
@@ -70,6 +71,8 @@ class Config:
         if name not in known:
             what = table.removesuffix("s")
             there = f"configured: {', '.join(known)}" if known else f"add a [{table}.{name}] section to {self.path}"
+            if not known and not os.path.exists(self.path):
+                there = f"k1ctl init writes {self.path}"
             raise ConfigError(f"no {what} {name!r} is configured", hint=there, code=f"unknown-{what}")
         return self.section(table, name)
 
@@ -142,7 +145,7 @@ def parse_file(path: str) -> dict[Place, Any]:
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}") from exc
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{path}: {exc}", hint="k1ctl init --dry-run prints a fresh one", file=path) from exc
+        raise _syntax_error(path, str(exc), text) from exc
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}", file=path) from exc
     values: dict[Place, Any] = {}
@@ -156,6 +159,8 @@ def parse_file(path: str) -> dict[Place, Any]:
                 continue
             if setting is None:
                 raise ValueError(_unknown(place))
+            if place[:2] == ("queue", "slots"):
+                _check_resource(place[2])
             values[place] = convert(setting, value)
         except ValueError as exc:
             from k1ctl.tomllines import line_of
@@ -169,6 +174,25 @@ def parse_file(path: str) -> dict[Place, Any]:
                 raise ConfigError(f"{path}: {name} must be a table, as in [{name}.NAME]", file=path, key=name)
             values[(name,)] = tree[name]
     return values
+
+
+def _syntax_error(path: str, text: str, content: str) -> ConfigError:
+    """What tomllib says, with the line it names at its end (or the last one) where all others have it."""
+    said, _, place = text.partition(" (at ")
+    number = place.removeprefix("line ").partition(",")[0]
+    line = int(number) if number.isdigit() else max(content.count("\n"), 1)
+    hint = "k1ctl init --dry-run prints a fresh one"
+    return ConfigError(f"{path}:{line}: {said}", hint=hint, file=path, line=line, key="")
+
+
+def _check_resource(name: str) -> None:
+    from k1ctl.errors import UsageError
+    from k1ctl.queue.names import check_resource
+
+    try:
+        check_resource(name)
+    except UsageError as exc:
+        raise ValueError(f"is no slot of a resource: {exc.message} ({exc.hint})") from exc
 
 
 def _leaves(tree: dict[str, Any], prefix: Place) -> Iterator[tuple[Place, Any]]:
@@ -208,6 +232,19 @@ def _environment(environ: Mapping[str, str], config: Config) -> dict[Place, Any]
                 found[place] = from_text(setting, text)
             except ValueError as exc:
                 raise ConfigError(f"{name} {exc}", key=".".join(place), variable=name) from exc
+    return found
+
+
+def unknown_variables(config: Config, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(Name, the nearest known one or "") of every ``K1CTL_*`` variable that is no setting and nothing k1ctl sets."""
+    from difflib import get_close_matches
+
+    known = ["K1CTL_" + mangle("_".join(place)) for place, _ in config.items()]
+    found = []
+    for name in sorted(environ):
+        theirs = name.startswith("K1CTL_") and name not in (*_NOT_SETTINGS, *_OF_RUNS)
+        if theirs and _variable(name[6:], config) is None:
+            found.append((name, next(iter(get_close_matches(name, known, 1)), "")))
     return found
 
 

@@ -1,7 +1,8 @@
 """Every setting: its place in ``ops/k1ctl.toml``, its type, its default and one line on what it does.
 
 A place is a tuple of keys; ``*`` stands for a name that the user chooses. Types: ``str``, ``int``, ``bool``,
-``duration`` (seconds), ``size`` (bytes), ``list`` (of strings), ``choice:a|b``.
+``duration`` (seconds), ``size`` (bytes), ``list`` (of strings), ``mac`` (AA:BB:CC:DD:EE:FF or empty), ``slots`` (1 or
+more), ``choice:a|b``.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ SETTINGS: dict[Place, Setting] = {
     ("queue", "park"): Setting("duration", 900.0, "how long a waiter that was killed keeps its place"),
     ("queue", "stall"): Setting("duration", 1.0, "how long the first in line may ignore a free slot"),
     ("queue", "max_length"): Setting("int", 500, "tickets that may wait for one resource"),
-    ("queue", "slots", "*"): Setting("int", 1, "slots of a resource (unlisted: build:* has 4, any other 1)"),
+    ("queue", "slots", "*"): Setting("slots", 1, "slots of a resource (unlisted: build:* has 4, any other 1)"),
     ("process", "grace"): Setting("duration", 10.0, "between TERM and KILL"),
     ("process", "sample"): Setting("duration", 2.0, "between two looks at a running command's memory"),
     ("process", "keep_runs"): Setting("int", 1000, "run folders kept under ops/runs; older ended ones are removed"),
     ("devices", "*", "host"): Setting("str", "", "address or name; DHCP moves addresses, so prefer NAME.local"),
-    ("devices", "*", "mac"): Setting("str", "", "MAC; a device with another one is refused before any byte is sent"),
+    ("devices", "*", "mac"): Setting("mac", "", "MAC; a device with another one is refused before any byte is sent"),
     ("devices", "*", "identity"): Setting("str", "K1.reinvented", "the `device` field of /api/device/info"),
     ("devices", "*", "ota_port"): Setting("int", 3232, "UDP port of ArduinoOTA"),
     ("devices", "*", "http_port"): Setting("int", 80, "TCP port of the REST API"),
@@ -87,6 +88,10 @@ def convert(setting: Setting, value: Any) -> Any:
         return parse_size(value)
     if kind == "int" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
+    if kind == "slots" and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if kind == "mac" and isinstance(value, str) and (not value or _is_mac(value)):
+        return value
     if kind == "bool" and isinstance(value, bool):
         return value
     if kind == "list" and isinstance(value, list) and all(isinstance(v, str) for v in value):
@@ -98,9 +103,14 @@ def convert(setting: Setting, value: Any) -> Any:
     raise ValueError(f"must be {_NAMES[kind]}, not {value!r}")
 
 
+def _is_mac(text: str) -> bool:
+    pairs = text.replace("-", ":").split(":")
+    return len(pairs) == 6 and all(len(p) == 2 and set(p) <= set("0123456789abcdefABCDEF") for p in pairs)
+
+
 def from_text(setting: Setting, text: str) -> Any:
     """A value from an environment variable or the command line. Raises ValueError."""
-    if setting.kind == "int":
+    if setting.kind in ("int", "slots"):
         return convert(setting, int(text) if text.strip().isdigit() else text)
     if setting.kind == "bool":
         words = {
@@ -122,6 +132,8 @@ def from_text(setting: Setting, text: str) -> Any:
 _NAMES = {
     "str": "text",
     "int": "a whole number of 0 or more",
+    "slots": "a whole number of 1 or more",
+    "mac": "a MAC address such as 24:0A:C4:00:00:01",
     "bool": "true or false",
     "duration": 'a duration ("10s", "5m") or seconds',
     "size": 'a size ("512k", "4M") or bytes',

@@ -49,10 +49,16 @@ def test_environment_beats_file_beats_default(workspace: Project) -> None:
 
 def test_names_that_users_choose(workspace: Project) -> None:
     """Devices, targets and resources carry the user's names, from the file and from the environment."""
-    workspace.configure('[devices.k1]\nhost = "a"\n[devices."desk two"]\nmac = "m"\n[queue.slots]\n"device:k1" = 2\n')
+    workspace.configure(
+        '[devices.k1]\nhost = "a"\n[devices."desk two"]\nmac = "24:0a:c4:00:00:01"\n[queue.slots]\n"device:k1" = 2\n'
+    )
     config = loaded(workspace, {"K1CTL_DEVICES_DESK_TWO_HOST": "b"})
     assert config.names("devices") == ["k1", "desk two"]
-    assert config.named("devices", "desk two") == {**config.section("devices", "k1"), "host": "b", "mac": "m"}
+    assert config.named("devices", "desk two") == {
+        **config.section("devices", "k1"),
+        "host": "b",
+        "mac": "24:0a:c4:00:00:01",
+    }
     assert config.slots("device:k1") == 2
     assert config.slots("device:other") == 1
     assert config.slots("build:x") == 4
@@ -82,7 +88,7 @@ def test_an_unknown_device_names_those_there_are(workspace: Project) -> None:
     [
         ("[queue]\n\nparkk = 1\n", 3, "did you mean park"),
         ('[queue]\npark = "soon"\n', 2, "duration"),
-        ("[queue.slots]\n'device:k1' = -1\n", 2, "0 or more"),
+        ("[queue.slots]\n'device:k1' = -1\n", 2, "1 or more"),
         ("[queue.slots]\n'device:k1' = true\n", 2, "whole number"),
         ('[targets.fw]\nkind = "platformio"\nchip = "z80"\n', 3, "must be one of"),
         ("[worktree]\ncopy = '.env'\n", 2, "list of texts"),
@@ -91,6 +97,11 @@ def test_an_unknown_device_names_those_there_are(workspace: Project) -> None:
         ("[queue.park]\n", 1, "duration"),
         ("[[devices]]\nhost='x'\n", 1, "is not a setting"),
         ("[ota]\nattempts = 1.5\n", 2, "whole number"),
+        ('[devices.k1]\nmac = "zz"\n', 2, "MAC address"),
+        ("[queue.slots]\n'device:k1' = 0\n", 2, "1 or more"),
+        ("[queue.slots]\n'two words' = 1\n", 2, "not a resource name"),
+        ("[queue]\npark = \n", 2, "Invalid value"),
+        ("[queue]\npark = 'x", 1, "Expected"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(toml: str, line: int, text: str, workspace: Project) -> None:
@@ -116,6 +127,22 @@ def test_a_wrong_variable_is_named(name: str, value: str, workspace: Project) ->
     """A value from the environment that does not fit names its variable."""
     with pytest.raises(ConfigError, match=name):
         loaded(workspace, {name: value})
+
+
+def test_unknown_variables_are_told_with_the_near_one(workspace: Project) -> None:
+    """`config show` warns of a K1CTL_ variable that is no setting, and goes on."""
+    env = {"K1CTL_QUEUE_PARKK": "5m", "K1CTL_BUILD_JOBS": "2"}
+    shown = workspace.run("config", "show", "--json", env=env).assert_ok()
+    assert "K1CTL_QUEUE_PARKK is no setting; did you mean K1CTL_QUEUE_PARK?" in shown.stderr
+    assert "K1CTL_BUILD_JOBS" not in shown.stderr
+    assert next(iter(shown.json.items())) == ("ok", True)
+
+
+def test_without_a_file_the_hint_is_init(workspace: Project) -> None:
+    """Before init a target or device is missing because there is no file."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(workspace).named("targets", "fw")
+    assert "k1ctl init" in caught.value.hint
 
 
 def test_foreign_variables_are_no_settings(workspace: Project) -> None:
@@ -166,6 +193,8 @@ def test_a_damaged_cache_is_made_anew(workspace: Project) -> None:
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": st.text(max_size=8),
     "int": st.integers(0, 10**6),
+    "slots": st.integers(1, 10**6),
+    "mac": st.sampled_from(["", "24:0a:c4:00:00:01", "24-0A-C4-00-00-01"]),
     "bool": st.booleans(),
     "duration": st.integers(0, 10**6) | st.sampled_from(["10s", "5m", "1h30m"]),
     "size": st.integers(0, 10**9) | st.sampled_from(["4M", "512k"]),
@@ -182,7 +211,8 @@ def test_every_valid_file_is_read_as_written(tmp_path_factory: pytest.TempPathFa
         setting = SETTINGS[pattern]
         choices = setting.kind[7:].split("|") if setting.kind.startswith("choice:") else None
         value = data.draw(st.sampled_from(choices) if choices else VALUES[setting.kind])
-        place = tuple(data.draw(st.sampled_from(["k1", "a b", "x:y"])) if p == "*" else p for p in pattern)
+        names = ["k1", "a-b", "x:y"] if pattern[1] == "slots" else ["k1", "a b", "x:y"]
+        place = tuple(data.draw(st.sampled_from(names)) if p == "*" else p for p in pattern)
         node = tree
         for part in place[:-1]:
             node = node.setdefault(part, {})

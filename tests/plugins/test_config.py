@@ -76,7 +76,8 @@ def test_a_damaged_file_is_refused_with_its_line(workspace: Project) -> None:
 
 def test_path_tells_whether_the_file_is_there(workspace: Project) -> None:
     """The path is printed also before init wrote the file."""
-    assert workspace.run("config", "path", "--json").json == {"file": str(workspace.config_file), "exists": False}
+    told = workspace.run("config", "path", "--json").json
+    assert told == {"ok": True, "file": str(workspace.config_file), "exists": False}
 
 
 def test_dotted_keys_are_read_back() -> None:

@@ -182,7 +182,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_told(small_disk: Path, workspace: Project) -> None:
-    """Exit 78 and what is full; with room again the same call succeeds."""
+    """Exit 75 and what is full; with room again the same call succeeds."""
     filler = small_disk / "filler"
     fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
     with pytest.raises(OSError, match="space"):
@@ -190,7 +190,7 @@ def test_a_full_disk_is_told(small_disk: Path, workspace: Project) -> None:
             pass
     os.close(fd)
     env = {"K1CTL_ROOT": str(small_disk)}
-    workspace.run("init", env=env).assert_fails(78, "the disk is full")
+    workspace.run("init", env=env).assert_fails(75, "the disk is full")
     filler.unlink()
     workspace.run("init", env=env).assert_ok()
     assert not [n for n in os.listdir(small_disk / "ops") if n.startswith(".")]

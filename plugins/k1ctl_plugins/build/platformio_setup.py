@@ -41,7 +41,8 @@ def prepare(workspace: Workspace, config: Config, project: str, *, dry_run: bool
 
     Raises NotFoundError without a pio, ConfigError for a ``.pio`` that leads out, K1ctlError with pio's last lines.
     """
-    check_folders(project, workspace.path)
+    if not dry_run:  # a dry run has not unlinked yet what leads out
+        check_folders(project, workspace.path)
     pio = find_pio(config)
     stamp = _stamp(pio, project)
     if read_bytes(stamp) is not None:

@@ -36,11 +36,14 @@ def show(ctx: Context, changed: bool, as_json: bool) -> None:
 
     Example: k1ctl config show --changed --json
     """
+    from k1ctl.config import unknown_variables
     from k1ctl_plugins.config.listing import readable, rows
 
     found = [row for row in rows(ctx.config) if not (changed and row["origin"] == "default")]
+    for name, near in unknown_variables(ctx.config, os.environ):
+        say(f"{name} is no setting" + (f"; did you mean {near}?" if near else ""))
     if as_json:
-        emit_json({"file": ctx.config.path, "exists": os.path.exists(ctx.config.path), "settings": found})
+        emit_json({"ok": True, "file": ctx.config.path, "exists": os.path.exists(ctx.config.path), "settings": found})
         return
     if not os.path.exists(ctx.config.path):
         say(f"there is no {ctx.config.path} yet; k1ctl init writes one")
@@ -69,7 +72,7 @@ def get_value(ctx: Context, key: str, as_json: bool) -> None:
 
     row = row_of(ctx.config, key)
     if as_json:
-        emit_json(row)
+        emit_json({"ok": True, **row})
     else:
         put(plain(row["value"]))
 
@@ -84,7 +87,7 @@ def path(ctx: Context, as_json: bool) -> None:
     """
     file = ctx.workspace.config_file
     if as_json:
-        emit_json({"file": file, "exists": os.path.exists(file)})
+        emit_json({"ok": True, "file": file, "exists": os.path.exists(file)})
     else:
         put(file)
 

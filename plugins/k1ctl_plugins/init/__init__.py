@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from k1ctl.cli import Context, pass_context
@@ -33,12 +35,14 @@ def init(ctx: Context, dry_run: bool, as_json: bool) -> None:
         emit_json(report.document() | ({"config": text} if dry_run else {}))
         return
     verb = "would be made" if dry_run else "made"
-    for path in report.created:
-        say(f"{verb}: {path}")
-    for path in report.kept:
-        say(f"kept: {path}")
+    for done, paths in ((verb, report.created), ("kept as they are", report.kept)):
+        if paths:
+            say(f"{done} in {report.root}: {', '.join(os.path.relpath(path, report.root) for path in paths)}")
     for note in report.notes:
         say(note)
+    if not dry_run:
+        file = os.path.relpath(ctx.workspace.config_file, report.root)
+        say(f"next: fill in [devices.k1] in {file} and commit it")
     if dry_run:
         put(text.rstrip("\n"))
 

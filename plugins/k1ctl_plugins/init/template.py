@@ -20,8 +20,9 @@ _GIB = 1 << 30
 _HEAD = """\
 # k1ctl: what this repository's workspaces share.
 #
-# Lines that begin with # and a letter show defaults; take the # away to change one. Each value can also come from
-# the environment: queue.park as K1CTL_QUEUE_PARK. `k1ctl config show` tells what holds and where it comes from.
+# Lines with no space behind the # are settings at their defaults and names of sections: take the # away to change
+# one. Lines with a space are prose. Each value can also come from the environment: queue.park as K1CTL_QUEUE_PARK.
+# `k1ctl config show` tells what holds and where it comes from.
 # Durations: 250ms, 10s, 5m, 1h30m. Sizes: 512k, 4M, 1G.
 """
 _ABOUT: dict[Place, str] = {

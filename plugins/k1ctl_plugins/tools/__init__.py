@@ -49,13 +49,16 @@ def install(dry_run: bool, as_json: bool) -> None:
 @json_option
 @pass_context
 def status(ctx: Context, as_json: bool) -> None:
-    """Show which pio is used, why, and what the tools environment holds.
+    """Show which pio is used and why, and the tools environment; exit 1 when there is no pio.
 
     Example: k1ctl tools status --json
     """
     from k1ctl_plugins.tools.report import tools_status
 
-    _show(tools_status(ctx), as_json)
+    document = tools_status(ctx)
+    _show(document, as_json)
+    if not document["pio"]:
+        click.get_current_context().exit(1)
 
 
 def _show(document: dict[str, Any], as_json: bool) -> None:

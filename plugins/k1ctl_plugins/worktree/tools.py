@@ -8,7 +8,7 @@ from glob import glob
 from k1ctl.programs import first_runnable, search_path, which
 from k1ctl.setup import StepReport
 
-NAMES = ("git", "gcc", "node", "npm", "pio")
+NAMES = ("git", "gcc", "node", "npm")  # pio is the PlatformIO step's, which also knows the one k1ctl brings
 _PLACES = (
     "~/.local/bin",
     "~/.volta/bin",
