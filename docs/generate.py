@@ -38,7 +38,8 @@ def hooks() -> str:
 
 def commands() -> str:
     """The command reference: the help of every command, as it prints it."""
-    root = click.Context(cli, info_name="k1ctl", terminal_width=100, max_content_width=100)
+    names = cli.context_settings["help_option_names"]
+    root = click.Context(cli, info_name="k1ctl", terminal_width=100, max_content_width=100, help_option_names=names)
     parts = [NOTE, "# Commands"]
     for path, text in _walk(cli, root):
         parts += [f"## {path}", f"```text\n{text.rstrip()}\n```"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pluggy
 
 from k1ctl import hookspecs
+from k1ctl.cli import cli
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -27,6 +30,36 @@ def test_every_hook_has_a_heading() -> None:
     headings = [line for line in (DOCS / "hooks.md").read_text().splitlines() if line.startswith("## ")]
 
     assert sorted(vars(manager.hook)) == sorted(h[3:].partition("(")[0] for h in headings)
+
+
+def leaves(command: click.Command, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
+    if not isinstance(command, click.Group):
+        yield command, context
+        return
+    for name in command.list_commands(context):
+        child = command.get_command(context, name)
+        assert child is not None
+        yield from leaves(child, click.Context(child, info_name=name, parent=context))
+
+
+def test_every_command_has_an_example_and_an_answer_for_programs() -> None:
+    """What the README says of every command: an example in its help, and --json, --jsonl or --result."""
+    for command, context in leaves(cli, click.Context(cli, info_name="k1ctl")):
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert "Example" in command.get_help(context), context.command_path
+        assert options & {"--json", "--jsonl", "--result"}, context.command_path
+
+
+def test_no_summary_is_cut() -> None:
+    """The list of commands in `k1ctl --help` says each in a whole sentence, also 80 columns wide."""
+    shown = cli.get_help(click.Context(cli, info_name="k1ctl", terminal_width=80))
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_the_reference_shows_the_options_as_they_are() -> None:
+    """-h is an option of every command, and the reference says so."""
+    text = (DOCS / "commands.md").read_text()
+    assert text.count("-h, --help") == text.count("Usage: ")
 
 
 def test_readme_names_every_command() -> None:

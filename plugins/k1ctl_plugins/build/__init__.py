@@ -38,7 +38,7 @@ def k1ctl_setup_steps(workspace: Workspace, config: Config) -> list[SetupStep]:
     return setup_steps(workspace, config)
 
 
-@click.command()
+@click.command(short_help="Build in this worktree, in a slot, and keep the artifact.")
 @click.argument("target", required=False)
 @click.option("--env", "variant", default="", metavar="E", help="Environment to build (default: the target's).")
 @click.option("--clean", is_flag=True, help="Remove what earlier builds of this environment left first.")

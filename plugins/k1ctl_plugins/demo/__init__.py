@@ -10,7 +10,7 @@ from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.units import parse_size
 
 
-@click.command()
+@click.command(short_help="See agents build and flash a simulated device, with proof.")
 @click.option(
     "--agents", type=click.IntRange(1, 100), default=6, show_default=True, help="Worktrees that work at once."
 )

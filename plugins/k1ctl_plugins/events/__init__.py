@@ -12,7 +12,7 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, emit_jsonl, json_option, put
 
 
-@click.group()
+@click.group(short_help="Read the record of every decision, as it comes if wanted.")
 def events() -> None:
     """Read the record of every decision: ops/events, one JSON line an event.
 

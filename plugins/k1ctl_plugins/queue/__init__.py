@@ -14,7 +14,7 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
 
 
-@click.group()
+@click.group(short_help="Stand in line for what there is only one of, or only N of.")
 def queue() -> None:
     """Share what there is only one of: stand in line for it, in order, whoever dies.
 

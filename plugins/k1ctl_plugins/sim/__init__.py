@@ -33,7 +33,7 @@ def _told(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key not in ("created", "start", "end")}
 
 
-@click.group()
+@click.group(short_help="Run a K1 without hardware, with faults on demand.")
 def sim() -> None:
     """Run a K1 without hardware: ArduinoOTA and the REST API on 127.0.0.1, with faults on demand.
 

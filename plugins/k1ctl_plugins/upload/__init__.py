@@ -15,7 +15,7 @@ from k1ctl.queue.names import PRIORITIES
 from k1ctl.units import format_size
 
 
-@click.command()
+@click.command(short_help="Flash a build over the network and tell what became of it.")
 @click.argument("target", required=False)
 @click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")
 @click.option("--artifact", metavar="ID|PATH", default="", help="What to send (default: the newest build).")
