@@ -54,6 +54,8 @@ def test_no_summary_is_cut() -> None:
     """The list of commands in `k1ctl --help` says each in a whole sentence, also 80 columns wide."""
     shown = cli.get_help(click.Context(cli, info_name="k1ctl", terminal_width=80))
     assert "..." not in shown.partition("Commands:")[2]
+    lines = (DOCS / "commands.md").read_text().splitlines()
+    assert [line for line in lines if line.endswith("...") and "Usage: " not in line] == []
 
 
 def test_the_reference_shows_the_options_as_they_are() -> None:

@@ -38,6 +38,15 @@ def test_packages_are_installed_once_for_all_worktrees(workspace: Project) -> No
     assert step(workspace, b)["status"] == "unchanged"
 
 
+def test_a_dry_run_takes_planned_unlinks_as_done(workspace: Project) -> None:
+    """A .pio that leads out is what the links step would remove: it fails no plan of a later step."""
+    a, _ = prepare(workspace)
+    (a / "firmware" / ".pio").symlink_to(workspace.root)
+
+    assert step(workspace, a, "--dry-run")["status"] == "planned"
+    assert (a / "firmware" / ".pio").is_symlink()
+
+
 def test_a_missing_pio_fails_the_step_alone(workspace: Project) -> None:
     """Without PlatformIO the set-up says what to install; its other steps are done."""
     a, _ = prepare(workspace)

@@ -120,7 +120,7 @@ def stop(context: Context, name: str, dry_run: bool, as_json: bool) -> None:
         emit_json({"ok": True, "name": name, "dry_run": dry_run, "stopped": stopped})
 
 
-@sim.command()
+@sim.command(short_help="Say whether it runs (exit 0) or not (exit 1), and what it was flashed with.")
 @_name
 @json_option
 @pass_context

@@ -29,7 +29,7 @@ def tools() -> None:
     """
 
 
-@tools.command()
+@tools.command(short_help="Install PlatformIO and the SCons it wants, from PyPI.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
 @json_option
 def install(dry_run: bool, as_json: bool) -> None:
