@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NET = 30.0  # s between two looks that nothing asked for
 AFTER_YOU = 0.002  # s in which who is let in starts its command undisturbed by what we have still to write down
 NEAR_NET = 1.0  # s, for those near the head, who must notice a stopped one before them
-_TRIES = 50  # times a step is begun anew because the folder was cleaned away
+_CLEANING = 10.0  # s in which a step is begun anew because the folder is cleaned away
 
 
 class Ticket:
@@ -81,14 +81,15 @@ class Ticket:
 
     def _with_mutex(self, step: Callable[[], bool]) -> bool:
         """Do ``step`` with the mutex held, and again when somebody cleaned the folder away in the middle of it."""
-        for _ in range(_TRIES):
+        deadline = time.monotonic() + _CLEANING
+        while True:
             try:
                 with self.line:
                     return step()
             except FileNotFoundError:
-                continue
-        with self.line:
-            return step()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.0005)
 
     def _enter(self) -> bool:
         old = self.line.take_over(self.key) if self.key else None

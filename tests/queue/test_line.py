@@ -245,6 +245,8 @@ def test_a_standing_tells_position_holders_and_expected_start(tmp_path: Path) ->
         stands = view.standing(str(tmp_path), owners.number[first], lambda r: 0)  # the slots were configured away
         assert stands is not None
         assert stands.paused == {"a": "cable"}
+        owners.end(holder)
+        assert view.standing(str(tmp_path), owners.number[first], lambda r: 0) is not None
 
 
 def test_history_is_bounded_and_survives_damage(tmp_path: Path) -> None:
