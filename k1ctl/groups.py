@@ -50,11 +50,27 @@ def in_session(session: int) -> list[int]:
     return [pid for pid in _pids() if _session_of(pid) == session and _started(pid) is not None]
 
 
+def groups_in(session: int) -> set[int]:
+    """The groups of a session that have a living member, our own left out."""
+    return {_group_of(pid) for pid in in_session(session)} - {os.getpgrp()}
+
+
 def send_to_session(session: int, *numbers: int, group: int = 0) -> None:
-    """Send signals to every group of the session but the leader's own; to ``group`` in any case."""
-    for each in {group, *(_group_of(pid) for pid in in_session(session))} - {session}:
+    """Send signals to every group of the session but our own; to ``group`` in any case."""
+    for each in {group, *groups_in(session)}:
         for number in numbers:
             send(each, number)
+
+
+def session_lives(session: int, since: float) -> bool:
+    """Whether a session whose leader began before ``since`` (seconds since 1970) has a living member.
+
+    Its number is free for another process only when nobody is left in it.
+    """
+    started = _started(session)
+    if started is not None and started > since + 2:
+        return False
+    return bool(in_session(session))
 
 
 def stamp() -> dict[str, float]:

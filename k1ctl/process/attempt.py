@@ -245,7 +245,7 @@ class Attempt:
 
     def _strays(self) -> bool:
         """Whether a command that we stop has left living processes in other groups of our session."""
-        return bool(self.reason) and len(groups.in_session(os.getpid())) > 1
+        return bool(self.reason) and bool(groups.groups_in(os.getpid()))
 
     def _lingering(self, ending: Ending, left: list[int]) -> None:
         sup = self.supervisor

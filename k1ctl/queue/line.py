@@ -112,7 +112,7 @@ class Line:
         try:
             if not flock(fd, SH | NB, path):
                 return True
-            if name.state == "r" and survives(fd):
+            if name.state == "r" and survives(fd, name):
                 self.survivors.add(name.seq)
                 return True
         finally:
@@ -182,16 +182,17 @@ class Line:
             pass
 
 
-def survives(fd: int) -> bool:
+def survives(fd: int, name: Name) -> bool:
     """A lease without a lock holder: the supervisor died. Does what it started still run without the lock?
 
-    Python's subprocess and Node close the lock's descriptor for their children.
+    Python's subprocess and Node close the lock's descriptor for their children. A supervisor that was killed before it
+    wrote its command's group down leaves at least its own number, which is its session's.
     """
-    facts = read_facts(fd)
-    if not facts.get("group"):
-        return False
     from k1ctl import groups
 
+    facts = read_facts(fd)
+    if not facts.get("group"):
+        return groups.session_lives(name.pid, os.fstat(fd).st_mtime)
     return groups.lives(facts["group"], facts)
 
 

@@ -162,7 +162,12 @@ class Ticket:
                 except FileNotFoundError:
                     continue
                 self._watched.add(name.seq)
-                start_new_thread(self._until_given_up, (name.seq, fd))
+                try:
+                    start_new_thread(self._until_given_up, (name.seq, fd))
+                except RuntimeError:  # no more threads on this host: look now and then instead
+                    self._watched.discard(name.seq)
+                    os.close(fd)
+                    self.net = NEAR_NET
                 break
             else:
                 complete = False

@@ -75,7 +75,7 @@ def _facts(folder: str, name: Name) -> tuple[dict[str, Any], bool]:
     try:
         facts = read_facts(fd)
         held = not flock(fd, SH | NB, name.file)
-        return facts, held or (name.state == "r" and survives(fd))
+        return facts, held or (name.state == "r" and survives(fd, name))
     finally:
         os.close(fd)
 

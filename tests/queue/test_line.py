@@ -337,6 +337,50 @@ def test_a_group_without_the_lock_keeps_its_lease(tmp_path: Path) -> None:
             finish(child)
 
 
+def test_a_session_without_a_known_group_keeps_its_lease(tmp_path: Path) -> None:
+    """The supervisor was killed before it wrote its command's group down: whoever lives in its session keeps the lease;
+    a session that began after the ticket is another one.
+    """
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        path = lay(tmp_path, names.build("r", 50, 1, child.pid, "", {"a": 1}))
+        assert [row["state"] for row in view.entries(str(tmp_path))] == ["running"]
+        with Owners(tmp_path, net=True) as owners:
+            waiter = owners.enqueue({"a": 1})
+            assert owners.state[waiter] == "waiting"
+            os.utime(path, (time.time() - 60, time.time() - 60))
+            owners.until(lambda: owners.state[waiter] == "granted", "let in")
+    finally:
+        child.kill()
+        finish(child)
+
+
+NO_THREADS = """
+#include <errno.h>
+#include <pthread.h>
+int pthread_create(pthread_t *a, const pthread_attr_t *b, void *(*c)(void *), void *d) {
+  (void)a; (void)b; (void)c; (void)d;
+  return EAGAIN;
+}
+"""
+
+
+@needs("gcc")
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux's")
+def test_without_threads_it_is_only_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host that gives no more threads a waiter looks now and then, and is served."""
+    (tmp_path / "no.c").write_text(NO_THREADS)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "no.so", tmp_path / "no.c"], check=True)
+    with monkeypatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(tmp_path / "no.so"))
+        owners = Owners(tmp_path / "queue", net=True)
+    with owners:
+        holder, waiter = owners.enqueue({"a": 1}), owners.enqueue({"a": 1})
+        assert owners.state[waiter] == "waiting"
+        owners.kill(holder)
+        owners.until(lambda: owners.state[waiter] == "granted", "let in")
+
+
 def test_a_reused_group_number_is_nobody(tmp_path: Path) -> None:
     """A group that began after the lease, or before this boot, is not the command that had it."""
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
