@@ -17,7 +17,7 @@ import pytest
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TEST_ID = "K1CTL_TEST_ID"  # every process a test starts carries this variable; so a leaked one is found
+TEST_ID = "TEST_OF_K1CTL"  # every process a test starts carries this variable; so a leaked one is found
 _KEPT = ("K1CTL_CACHE_DIR", TEST_ID)
 _DEBIAN = {"tsp": "task-spooler", "nq": "nq", "sem": "parallel", "pio": "", "npm": "npm", "node": "nodejs"}
 

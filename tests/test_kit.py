@@ -29,7 +29,7 @@ def test_worktrees_share_the_root(workspace: Project) -> None:
 
 def test_a_process_of_this_test_is_found(environment: dict[str, str]) -> None:
     """A child that still runs is seen by its mark, also when it left for a session of its own."""
-    mark = environment["K1CTL_TEST_ID"]
+    mark = environment["TEST_OF_K1CTL"]
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
     try:
         assert wait_until(lambda: [p.pid for p in left_behind(mark)]) == [child.pid]

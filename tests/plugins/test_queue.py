@@ -211,13 +211,12 @@ def test_a_full_line(workspace: Project) -> None:
 
 def test_slots_are_configuration(workspace: Project) -> None:
     """As many hold a resource as it has slots; more than there are is refused with the line to write."""
-    workspace.configure('[queue.slots]\nr = 2\n"none" = 0\n')
+    workspace.configure("[queue.slots]\nr = 2\n")
     with holding(workspace, "r"), holding(workspace, "r"):
         workspace.run("queue", "run", "r", "--wait", "50ms", *TRUE).assert_fails(75)
     workspace.run("queue", "run", "r=2", *TRUE).assert_ok()
     outcome = workspace.run("queue", "run", "r=3", *TRUE).assert_fails(2, "r has 2 slots, 3 were asked for")
     assert '"r" = 3' in outcome.stderr
-    workspace.run("queue", "run", "none", *TRUE).assert_fails(2, "none has 0 slots")
 
 
 def test_several_resources_are_granted_together(workspace: Project) -> None:

@@ -250,3 +250,19 @@ def test_a_name_that_another_worktree_has_is_refused(project: Project, tmp_path:
     for name, args in (project.root.name, []), ("oslo", ["--path", str(tmp_path / "elsewhere" / "x"), "--branch", "n"]):
         done = project.run("worktree", "add", name, *args, "--dry-run", "--json")
         assert done.assert_fails(1).json["error"]["code"] == "name-taken"
+
+
+def test_locks_of_a_killed_git_are_removed(workspace: Project) -> None:
+    """A git that was killed while it wrote the branch leaves its lock file; the next add of that name succeeds."""
+    git = workspace.root / ".git"
+    plan = {
+        "name": "oslo",
+        "path": str(workspace.worktree("oslo")),
+        "branch": "oslo",
+        "base": workspace.git("rev-parse", "HEAD"),
+        "made_parent": False,
+    }
+    workspace.write(".git/k1ctl/add/oslo.json", json.dumps(plan))
+    (git / "refs" / "heads" / "oslo.lock").touch()
+
+    workspace.run("worktree", "add", "oslo", "--no-setup").assert_ok()

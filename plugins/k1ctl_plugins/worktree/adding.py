@@ -157,6 +157,7 @@ def undo(workspace: Workspace, plan: Plan, lock: int) -> None:
 
     The branch goes only while it still stands at the plan's commit. Raises K1ctlError when something stays.
     """
+    _drop_locks(workspace, plan)
     if _entry(workspace, plan) is not None:
         output(["worktree", "remove", "--force", "--force", "--", plan.path], workspace.path, keep=(lock,))
     _drop_half_entry(workspace, plan)
@@ -171,6 +172,21 @@ def undo(workspace: Workspace, plan: Plan, lock: int) -> None:
         )
     if _commit(workspace, plan.branch) == plan.base:
         output(["update-ref", "-d", f"refs/heads/{plan.branch}", plan.base], workspace.path, keep=(lock,))
+
+
+def _drop_locks(workspace: Workspace, plan: Plan) -> None:
+    """Remove the lock files of a git that was killed: git holds our lock while it lives, so this one does not."""
+    found = [os.path.join(workspace.git_dir, "refs", "heads", f"{plan.branch}.lock")]
+    parent = os.path.join(workspace.git_dir, "worktrees")
+    for name in os.listdir(parent) if os.path.isdir(parent) else ():
+        link = (read_bytes(os.path.join(parent, name, "gitdir")) or b"").decode(errors="surrogateescape").strip()
+        if link == os.path.join(plan.path, ".git"):
+            found += [os.path.join(parent, name, lock) for lock in ("HEAD.lock", "index.lock")]
+    for path in found:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
 
 
 def _drop_half_entry(workspace: Workspace, plan: Plan) -> None:
