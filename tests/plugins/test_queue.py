@@ -35,7 +35,8 @@ def holding(workspace: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
     run = workspace.popen("queue", "run", *words, "--", "sh", "-c", "echo up; exec sleep 60", env=GRACE)
     assert run.stdout is not None
     try:
-        assert run.stdout.readline() == "up\n"
+        said = run.stdout.readline()
+        assert said == "up\n", f"{said!r} {run.communicate(timeout=30)}"
         yield run
     finally:
         if run.poll() is None:
