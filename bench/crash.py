@@ -9,7 +9,6 @@ resource any more: the last kill, or the last command's own end. Bars: 5 ms; for
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import Any
@@ -21,7 +20,7 @@ from report import Report, median
 
 BAR_MS, GRACE = 5.0, 1.0
 WAITERS = 5
-SURVIVES_MS = 1500
+ALONE = 1.0  # s that a command lives on without the tool that started it
 
 
 def supervisors(arena: Arena, job: str) -> list[int]:
@@ -49,48 +48,38 @@ def crash(tool: Tool, mode: str) -> dict[str, Any]:
     """One kill and what came of it."""
     survives = mode in ("wrapper", "supervisor")
     with Arena(tool, f'[process]\ngrace = "{GRACE}s"\n') as arena:
-        gate = -1
-        if survives:
-            arena.start("gate", SURVIVES_MS)
-            arena.until(lambda: arena.events()[0])
-        elif mode == "front end, deaf command":
-            gate = arena.gated("gate", HOLD_DEAF="1")[1]
-        else:
-            gate = arena.gated("gate")[1]
+        deaf = {"HOLD_DEAF": "1"} if mode == "front end, deaf command" else {}
+        gate = arena.gated("gate", **deaf)[1]
         arena.line_up(WAITERS)
         if mode == "waiters":
-            for job in ("0", "1"):
-                callers = [c.pid for c in arena.clients]
-                for pid in arena.processes(job):
-                    if tool.name != "tsp" or os.getsid(pid) in callers:
-                        arena.kill(pid)
-            time.sleep(0.3)
-            os.close(gate)
-            gate = -1
+            callers = [client.pid for client in arena.clients]
+            for pid in arena.processes("0") + arena.processes("1"):
+                if tool.name != "tsp" or os.getsid(pid) in callers:
+                    arena.kill(pid)
         else:
             for pid in victims(arena, mode):
                 arena.kill(pid)
         killed = time.monotonic_ns()
-        served = arena.until(lambda: len(waiting_served(arena)) >= WAITERS - 2 * (mode == "waiters"), 12, every=0.02)
-        if survives:
+        if survives or mode == "waiters":
+            arena.until(lambda: len(waiting_served(arena)) > 0, ALONE, every=0.05)  # nobody should be
+            os.close(gate)
+            gate = -1
+        expected = WAITERS - 2 * (mode == "waiters")
+        served = arena.until(lambda: len(waiting_served(arena)) >= expected, 12, every=0.02)
+        if gate < 0:
             arena.until(lambda: "gate" in arena.events()[1], 5)
         starts, ends = arena.events()
         if gate >= 0:
-            with contextlib.suppress(OSError):
-                os.close(gate)
+            os.close(gate)
     first = min((at for job, at in starts.items() if job != "gate"), default=None)
-    free = ends["gate"] if (survives or mode == "waiters") and "gate" in ends else killed
-    alone = {job: at for job, at in ends.items() if job in starts}
-    ran = {job: at for job, at in starts.items() if job in alone}
+    free = ends["gate"] if gate < 0 else killed
+    ran = {job: at for job, at in starts.items() if job in ends}
+    found = {"at_once": most_at_once(ran, ends), "served": served}
     if first is None:
-        return {"next_ms": None, "at_once": most_at_once(ran, alone), "served": False}
-    overlap = survives and first < free
-    return {
-        "next_ms": None if overlap else round((first - free) / 1e6, 2),
-        "double_use_ms": round((free - first) / 1e6, 1) if overlap else 0.0,
-        "at_once": most_at_once(ran, alone),
-        "served": served,
-    }
+        return {"next_ms": None, **found}
+    if first < free:
+        return {"next_ms": None, "double_use_ms": round((free - first) / 1e6, 1), **found}
+    return {"next_ms": round((first - free) / 1e6, 2), "double_use_ms": 0.0, **found}
 
 
 def waiting_served(arena: Arena) -> list[str]:
