@@ -61,6 +61,7 @@ class FrontEnd:
         self.told = 0  # the last signal that asked this call to end
         self._rest = b""
         self._next_look = time.monotonic() + _FIRST_LOOK
+        self._seen: float | None = None
         self._tick = 0.01
 
     def forward(self, number: int, _frame: object) -> None:
@@ -180,12 +181,24 @@ class FrontEnd:
             from k1ctl.queue.view import standing
 
             self._next_look = time.monotonic() + self.view.interval
-            found = standing(queue_folder(self.workspace, self.config), self.ticket, self.config.slots)
+            folder = queue_folder(self.workspace, self.config)
+            found = standing(folder, self.ticket, self.config.slots) if self._news(folder) else None
             if found is not None:
                 self.view.waiting(found, self.spec.resources)
         elif self.state == "running":
             self._tick = 0.01 if self._stream() else min(self._tick * 1.5, _TICK)
             self.view.tick()
+
+    def _news(self, folder: str) -> bool:
+        """Whether a ticket came or went since the last look, or a terminal wants to see the time pass."""
+        try:
+            changed = os.stat(os.path.join(folder, "tickets")).st_mtime
+        except OSError:
+            return True
+        if changed == self._seen and not self.view.live.terminal:
+            return False
+        self._seen = changed if time.time() - changed > 1 else None  # two changes within a tick have one time
+        return True
 
     def _open_logs(self) -> None:
         if self.logs:
