@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -361,7 +362,7 @@ def test_the_environment_of_the_command(workspace: Project) -> None:
     assert run_id == record(workspace)["run"]
     assert lease == f"1 {run_id} {workspace.ops / 'queue'}"
     if open_files.strip() != "0":
-        assert int(open_files) == 5  # 0 1 2, the lease, and the folder that ls reads
+        assert int(open_files) == 6  # 0 1 2, the lease twice, and the folder that ls reads
 
 
 def test_queue_wait_takes_a_run_up(workspace: Project) -> None:
@@ -435,3 +436,21 @@ def test_a_reader_that_goes_away_is_no_success(workspace: Project) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=workspace.root, capture_output=True, text=True, timeout=30)
 
     assert done.returncode == 141
+
+
+def test_a_script_that_uses_descriptor_3_keeps_the_lease(workspace: Project) -> None:
+    """Its supervisor and call killed, a shell that took descriptor 3 for itself still holds the lock."""
+    script = "exec 3>&1; echo up; while ! test -e go; do sleep 0.02; done"
+    with workspace.popen("queue", "run", "r", "--on-caller-exit", "keep", *SH, script) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "up\n"
+        [entry] = workspace.run("queue", "list", "--json").json["tickets"]
+        run.kill()
+        os.kill(entry["pid"], signal.SIGKILL)
+        finish(run)
+    [ticket] = (workspace.ops / "queue" / "tickets").iterdir()
+    with ticket.open() as f:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    (workspace.root / "go").touch()
+    workspace.run("queue", "run", "r", "--wait", "20s", "--", "true").assert_ok()
