@@ -74,7 +74,7 @@ def still_needed(resources: dict[str, int], have: dict[str, int]) -> dict[str, i
 
 
 def outlast(folder: str, run: str, told: Callable[[], None]) -> int:
-    """Wait until no inner run of ``run`` lives, and keep new ones out: the descriptor to close once all is given back.
+    """Wait until no inner run of ``run`` lives, and keep new ones out: a descriptor for `over` once all is given back.
 
     -1 when there never was one. ``told`` is called once when it has to wait.
     """
@@ -86,11 +86,16 @@ def outlast(folder: str, run: str, told: Callable[[], None]) -> int:
         told()
         while not flock(fd, EX | NB, path):
             time.sleep(0.05)
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
     return fd
+
+
+def over(folder: str, run: str, fd: int) -> None:
+    """What `outlast` held is not needed any more: the lease is given back, and nobody believes its mark."""
+    try:
+        os.unlink(os.path.join(folder, "nested", run))
+    except OSError:
+        pass
+    os.close(fd)
 
 
 def _open(folder: str, run: str) -> int:

@@ -279,8 +279,10 @@ class Supervisor:
             except (OSError, K1ctlError) as exc:
                 self.tell("warning", message=f"whether a run within this one goes on cannot be told: {exc}")
         self._give_back()
-        if inner >= 0:
-            os.close(inner)
+        if inner >= 0 and self.ticket is not None:
+            nested.over(self.ticket.line.folder, self.run.id, inner)
+        for fd in self.joined:
+            flock(fd, UN, "")  # a daemon left behind shares it
 
     def _give_back(self) -> None:
         for path, fd in self.guards.items():

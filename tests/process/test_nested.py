@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def test_a_lease_outlasts_its_command_for_an_inner_run(workspace: Project) -> No
     assert finish(outer) == 143
     assert (workspace.root / "ended").exists()
     workspace.run("queue", "run", "device:k1", "--wait", "20s", "--", "true").assert_ok()
+
+
+def test_a_daemon_of_an_inner_run_keeps_nothing(workspace: Project) -> None:
+    """What an inner run left behind in a session of its own holds neither its lease nor the outer one."""
+    daemon = "setsid sh -c 'echo $$ > pid; exec sleep 60' & while ! test -s pid; do sleep 0.01; done"
+    inner = [sys.executable, "-m", "k1ctl", "queue", "run", "device:k1", "port:1", "--", "sh", "-c", daemon]
+    try:
+        workspace.run("queue", "run", "device:k1", "--", *inner, timeout=30).assert_ok()
+        workspace.run("queue", "run", "device:k1", "port:1", "--wait", "20s", "--", "true").assert_ok()
+        assert list((workspace.ops / "queue" / "nested").iterdir()) == []
+    finally:
+        os.kill(int((workspace.root / "pid").read_text()), signal.SIGKILL)
 
 
 def test_a_mark_of_another_run_is_not_believed(workspace: Project) -> None:
