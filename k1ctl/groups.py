@@ -7,7 +7,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 
@@ -70,7 +70,7 @@ def session_lives(session: int, since: float) -> bool:
     started = _started(session)
     if started is not None and started > since + 2:
         return False
-    return bool(in_session(session))
+    return _remain(session, _session_of)
 
 
 def stamp() -> dict[str, float]:
@@ -98,13 +98,31 @@ def lives(group: object, start: Mapping[str, Any]) -> bool:
     started = _started(group)
     if started is not None and started > since + 2:  # both clocks are rounded, on macOS to the second
         return False
-    return bool(members(group))
+    return _remain(group, _group_of)
 
 
 # psutil does all this too, but importing it takes 30 ms, and the next in line waits for the answer
 
 _LINUX = os.path.exists("/proc/self/stat")
 _EXITING = 0x4  # PF_EXITING in include/linux/sched.h: no instruction of the program runs any more
+_TEARDOWN = 0.1  # s that a process on its way out is waited for
+_LIVES, _GOING, _GONE = "lives", "going", "gone"
+
+
+def _remain(number: int, number_of: Callable[[int], int]) -> bool:
+    """Whether a process is left of those whose ``number_of`` is ``number``.
+
+    One that the kernel is taking apart counts until it is a zombie: its locks go one by one with its other descriptors,
+    and it may lose the core in between, a serial port still open. That takes milliseconds, so we wait for it here.
+    """
+    deadline = time.monotonic() + _TEARDOWN
+    while True:
+        states = {_state(pid)[0] for pid in _pids() if number_of(pid) == number}
+        if _LIVES in states or _GOING not in states:
+            return _LIVES in states
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.0002)
 
 
 def _pids() -> list[int]:
@@ -139,20 +157,26 @@ def _boot_time() -> float:
 
 def _started(pid: int) -> float | None:
     """When a process started, in seconds since 1970; None when it does not live (any more)."""
+    state, started = _state(pid)
+    return started if state == _LIVES else None
+
+
+def _state(pid: int) -> tuple[str, float]:
+    """(lives, going or gone; when it started)."""
     if not _LINUX:
         import psutil
 
         try:
             process = psutil.Process(pid)
-            return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+            return _GONE if process.status() == psutil.STATUS_ZOMBIE else _LIVES, float(process.create_time())
         except psutil.Error:
-            return None
+            return _GONE, 0.0
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
             fields = f.read().rpartition(b")")[2].split()  # proc_pid_stat(5), from field 3 on
     except OSError:
-        return None
-    gone = fields[0] in b"ZX" or int(fields[6]) & _EXITING
-    if gone and int(fields[17]) <= 1:  # threads: the first may have ended before the others
-        return None
-    return _boot_time() + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return _GONE, 0.0
+    state = _LIVES
+    if int(fields[17]) <= 1:  # threads: the first may have ended before the others
+        state = _GONE if fields[0] in b"ZX" else _GOING if int(fields[6]) & _EXITING else _LIVES
+    return state, _boot_time() + int(fields[19]) / os.sysconf("SC_CLK_TCK")

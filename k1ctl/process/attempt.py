@@ -130,7 +130,6 @@ class Attempt:
         actions = [(os.POSIX_SPAWN_DUP2, sup.log, 1), (os.POSIX_SPAWN_DUP2, sup.error_log, 2)]
         if sup.ticket is not None:  # a command that outlives us keeps the place
             os.set_inheritable(sup.ticket.fd, True)
-            actions.append((os.POSIX_SPAWN_DUP2, sup.ticket.fd, _lowest_free()))
         argv = self.spec.argv
         return os.posix_spawnp(argv[0], argv, sup.environment(), file_actions=actions, setpgroup=0, setsigdef=_RESET)
 
@@ -298,20 +297,3 @@ class Attempt:
             if not self.caller.here and self.spec.on_caller_exit == "stop":
                 return False
         return True
-
-
-def _lowest_free() -> int:
-    """The lowest descriptor from 3 on that a command does not inherit.
-
-    Linux takes the descriptors of a dying process away from the highest down (task_work_run in kernel/task_work.c), and
-    may let milliseconds pass in between: so the lease ends behind all that the command itself had opened. It has the
-    lock at another number too, since shell scripts like to use 3 for themselves.
-    """
-    fd = 3
-    while True:
-        try:
-            if not os.get_inheritable(fd):
-                return fd
-        except OSError:
-            return fd
-        fd += 1
