@@ -16,7 +16,7 @@ CLIENTS = int(os.environ.get("STORM_CLIENTS", "10000"))
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
 def test_a_short_storm(tmp_path: Path, slots: int) -> None:
-    """A minute's worth of the storm below, in every run of the suite."""
+    """A few seconds' worth of the storm below, in every run of the suite."""
     report = Storm(tmp_path, slots, clients=50, kills=20, seed=os.getpid()).run()
     print(report)
     assert report.wrong == [], str(report)
