@@ -94,7 +94,7 @@ def test_ten_thousand_dead_tickets(tmp_path: Path) -> None:
         left = files(tmp_path)
         assert {name[0] for name in left} == {"p", "r"}
         assert owners.state[owners.enqueue({"a": 1})] == "waiting"
-    assert len(view.entries(str(tmp_path))) == len(left) + 1
+        assert len(view.entries(str(tmp_path))) == len(left) + 1
 
 
 def test_the_folder_is_cleaned_away_under_everybody(tmp_path: Path) -> None:
