@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
 _REAP_TRIES = 30  # milliseconds
 _TICK = 0.1  # s between two looks at a quiet log
+_SLOWEST = 30.0  # s between two looks at a line in which nothing happens
 
 
 class SupervisorLostError(Exception):
@@ -61,6 +62,7 @@ class FrontEnd:
         self.told = 0  # the last signal that asked this call to end
         self._rest = b""
         self._next_look = time.monotonic() + _FIRST_LOOK
+        self._pause = view.interval
         self._seen: float | None = None
         self._tick = 0.01
 
@@ -180,9 +182,11 @@ class FrontEnd:
             from k1ctl.process.supervisor import queue_folder
             from k1ctl.queue.view import standing
 
-            self._next_look = time.monotonic() + self.view.interval
             folder = queue_folder(self.workspace, self.config)
-            found = standing(folder, self.ticket, self.config.slots) if self._news(folder) else None
+            news = self._news(folder)
+            self._pause = self.view.interval if news else min(self._pause * 1.5, _SLOWEST)
+            self._next_look = time.monotonic() + self._pause
+            found = standing(folder, self.ticket, self.config.slots) if news else None
             if found is not None:
                 self.view.waiting(found, self.spec.resources)
         elif self.state == "running":
