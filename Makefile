@@ -8,7 +8,7 @@ JOBS   ?= 2
 ARGS   ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help test lint check demo soak bench docs tools system clean
+.PHONY: help test lint check demo soak bench docs recording tools system clean
 
 help:
 	@echo "make test    set up everything, check the style and types, run the suite"
@@ -18,6 +18,7 @@ help:
 	@echo "make soak    the long kill storms"
 	@echo "make bench   the measurements against peers"
 	@echo "make docs    write the hook and command references anew"
+	@echo "make recording  record the demo for the README"
 	@echo "make clean   remove what the other targets made here"
 
 test: system tools lint check
@@ -50,6 +51,13 @@ soak: $(STAMP) tools
 
 bench: $(STAMP) system tools
 	@set -e; for program in $$(grep -l __main__ bench/*.py); do echo "== $$program"; $(BIN)/python "$$program" $(ARGS); done
+
+docs: $(STAMP)
+	@$(BIN)/python docs/generate.py
+
+recording: $(STAMP) tools
+	@$(BIN)/python -m pip install -qq --editable '.[docs]'
+	@$(BIN)/python docs/record.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
