@@ -2,41 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from glob import glob
-
-from k1ctl.programs import first_runnable, search_path, which
+from k1ctl.programs import find_tool as find
+from k1ctl.programs import path_for
 from k1ctl.setup import StepReport
 
+__all__ = ["find", "look", "path_for"]
 NAMES = ("git", "gcc", "node", "npm")  # pio is the PlatformIO step's, which also knows the one k1ctl brings
-_PLACES = (
-    "~/.local/bin",
-    "~/.volta/bin",
-    "~/.asdf/shims",
-    "~/.local/share/mise/shims",
-    "~/.platformio/penv/bin",
-    "/opt/local/bin",
-)
-
-
-def find(name: str) -> str:
-    """The absolute path of a tool in PATH, the standard folders or where its installer puts it; "" when missing."""
-    return which(name) or first_runnable(os.path.join(folder, name) for folder in (*_PLACES, *_node_versions()))
-
-
-def _node_versions() -> list[str]:
-    """nvm's versions of node, newest first."""
-
-    def version(folder: str) -> list[int]:
-        words = os.path.basename(os.path.dirname(folder)).lstrip("v").split(".")
-        return [int(word) if word.isdigit() else 0 for word in words]
-
-    return sorted(glob(os.path.expanduser("~/.nvm/versions/node/v*/bin")), key=version, reverse=True)
-
-
-def path_for(tool: str) -> str:
-    """A PATH for a tool: its own folder first, since npm is a script that looks for node."""
-    return os.pathsep.join([os.path.dirname(tool), search_path(os.environ)])
 
 
 def look() -> StepReport:
