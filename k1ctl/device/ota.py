@@ -1,9 +1,9 @@
 """An ArduinoOTA client that says what happened: installed, refused, unknown, or nothing sent.
 
-Protocol (arduino-esp32, libraries/ArduinoOTA): one UDP datagram ``0 TCPPORT SIZE MD5`` invites; the device answers
-``OK`` (or ``AUTH NONCE``) and connects back by TCP. Each of its reads is acknowledged with the decimal byte count,
-without any separator; when all is in and the MD5 fits it says ``OK``, often glued to the last count (``1024OK``), and
-restarts; else it says an error text. What it does not say leaves the outcome unknown.
+Protocol (arduino-esp32, libraries/ArduinoOTA): one UDP datagram ``COMMAND TCPPORT SIZE MD5`` invites; the device
+answers ``OK`` (or ``AUTH NONCE``: k1ctl.device.login) and connects back by TCP. Each of its reads is acknowledged with
+the decimal byte count, without any separator; when all is in and the MD5 fits it says ``OK``, often glued to the last
+count (``1024OK``), and restarts; else it says an error text. What it does not say leaves the outcome unknown.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ import struct
 import time
 from typing import NamedTuple
 
-from k1ctl.device.http import resolve, unreachable
-from k1ctl.errors import K1ctlError, UnreachableError
+from k1ctl.device.http import resolve
+from k1ctl.device.invitation import Invitation, Limits, interrupted
 from k1ctl.output import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k1ctl.device.login import Password
     from k1ctl.device.stop import StopRequest
 
+__all__ = ["DEFAULT_LIMITS", "FILESYSTEM", "FIRMWARE", "Limits", "Outcome", "send"]
+
+FIRMWARE, FILESYSTEM = 0, 100  # commands of an invitation: U_FLASH and U_SPIFFS (whatever the filesystem is)
 _PIECE = 16 * 1024  # bytes handed to the kernel at once
 _SEND_BUFFER = 16 * 1024  # bytes; what waits here was not sent yet, and the progress shown must not run ahead
 _LOOK = 0.05  # seconds between two looks at the acknowledgements while there is no room to send
@@ -47,16 +51,6 @@ class Outcome(NamedTuple):
     host_port: int
 
 
-class Limits(NamedTuple):
-    """Bounds of every wait, in seconds; ``invitations`` is how many are sent before a device counts as offline."""
-
-    invitations: int = 10
-    invitation_interval: float = 1.0
-    connect: float = 10.0
-    idle: float = 20.0
-    attempt: float = 300.0
-
-
 DEFAULT_LIMITS = Limits()
 
 
@@ -65,144 +59,39 @@ def send(
     port: int,
     image: bytes,
     *,
+    command: int = FIRMWARE,
     limits: Limits = DEFAULT_LIMITS,
+    password: Password | None = None,
+    local: str = "",
+    host_port: int = 0,
     progress: Callable[[int, int], None] | None = None,
     connected: Callable[[], None] | None = None,
     stop: StopRequest | None = None,
 ) -> Outcome:
     """Send ``image`` to the device at ``host`` whose ArduinoOTA listens on UDP ``port``.
 
+    ``command`` says what it is: `FIRMWARE` or `FILESYSTEM`. ``password`` is for a device that asks for one. The device
+    connects back to ``local``, an IPv4 address of this host ("": the one the route has), and ``host_port`` (0: any).
     ``progress(sent, total)`` is called as bytes leave, ``connected()`` before the first one does; ``stop`` ends the
     attempt up to the last byte, after which only the answer or a limit does.
 
     Raises UnreachableError when the device certainly runs what it ran before: code device-offline (no answer to the
-    invitations), ota-no-connect (never connected back), ota-interrupted (stopped or cut before the last byte).
-    Raises K1ctlError with code ota-password (it wants one) or ota-protocol (it answers something else).
+    invitations), ota-login-unanswered, ota-no-connect (never connected back), ota-interrupted (stopped or cut before
+    the last byte). Nothing was sent either when it raises ConfigError ota-password-needed, K1ctlError
+    ota-login-refused or ota-protocol (it answers something else), BusyError ota-port-in-use.
     """
     end = time.monotonic() + limits.attempt
     address = resolve(host, min(limits.attempt, 10.0))
     md5 = hashlib.md5(image, usedforsecurity=False).hexdigest()
-    invitation = _Invitation(address, port, host, limits, end, stop)
+    invitation = Invitation(address, port, host, limits, end, stop, password=password, local=local, host_port=host_port)
     with invitation:
-        link = invitation.accept(b"0 %d %d %s\n" % (invitation.host_port, len(image), md5.encode()))
+        link = invitation.accept(b"%d %d %d %s\n" % (command, invitation.host_port, len(image), md5.encode()))
     with link:
         if connected:
             connected()
         transfer = _Transfer(link, image, limits.idle, end, stop)
         outcome, message = transfer.run(progress)
     return Outcome(outcome, message, transfer.seconds, len(image), md5, invitation.sent, invitation.host_port)
-
-
-class _Invitation:
-    """Invites until the device connects back."""
-
-    def __init__(
-        self, address: str, port: int, host: str, limits: Limits, end: float, stop: StopRequest | None
-    ) -> None:
-        self.address, self.port, self.host, self.limits, self.end, self.stop = address, port, host, limits, end, stop
-        self.sent, self.agreed = 0, False
-        self.trouble: OSError | None = None
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            # A connected datagram socket only hears the device, and knows the local address that leads to it.
-            self.udp.connect((address, port))
-            self.tcp.bind((self.udp.getsockname()[0], 0))
-            self.tcp.listen(4)
-        except OSError as exc:
-            self.__exit__()
-            raise unreachable(host, port, exc) from exc
-        self.udp.setblocking(False)
-        self.tcp.setblocking(False)
-        self.host_port: int = self.tcp.getsockname()[1]
-
-    def __enter__(self) -> _Invitation:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.udp.close()
-        self.tcp.close()
-
-    def accept(self, datagram: bytes) -> socket.socket:
-        """The connection that the device makes. Raises as `send` does."""
-        poll = select.poll()
-        poll.register(self.udp, select.POLLIN)
-        poll.register(self.tcp, select.POLLIN)
-        if self.stop:
-            poll.register(self.stop.fd, select.POLLIN)
-        while not self.agreed and self.sent < self.limits.invitations and time.monotonic() < self.end:
-            self._invite(datagram)
-            link = self._listen(poll, min(time.monotonic() + self.limits.invitation_interval, self.end))
-            if link:
-                return link
-        if self.agreed:
-            link = self._listen(poll, min(time.monotonic() + self.limits.connect, self.end))
-            if link:
-                return link
-            raise UnreachableError(
-                f"{self.host} agreed to an update but did not connect back to port {self.host_port}",
-                hint="a firewall on this host, or an image larger than its partition; nothing was sent",
-                code="ota-no-connect",
-            )
-        if self.trouble is not None:
-            raise unreachable(self.host, self.port, self.trouble)
-        raise UnreachableError(
-            f"{self.host}:{self.port}: no answer to {self.sent} invitations",
-            hint="is the device powered, on this network, and is its firmware listening for OTA?",
-        )
-
-    def _invite(self, datagram: bytes) -> None:
-        self.sent += 1
-        try:
-            self.udp.send(datagram)
-        except OSError as exc:  # also an earlier datagram's ICMP answer: a device that restarts gets further ones
-            self.trouble = exc
-
-    def _listen(self, poll: select.poll, until: float) -> socket.socket | None:
-        """Wait for the connection; returns early, with None, when the answer (``agreed``) came first."""
-        was_agreed = self.agreed
-        while True:
-            left = until - time.monotonic()
-            if left <= 0 or (self.agreed and not was_agreed):
-                return None
-            for fd, _ in poll.poll(left * 1000 + 1):
-                if self.stop and fd == self.stop.fd:
-                    raise _interrupted("stopped before anything was sent")
-                if fd == self.tcp.fileno():
-                    link = self._take()
-                    if link:
-                        return link
-                elif fd == self.udp.fileno():
-                    self._answer()
-
-    def _take(self) -> socket.socket | None:
-        try:
-            link, peer = self.tcp.accept()
-        except OSError:
-            return None
-        if peer[0] != self.address:
-            link.close()
-            return None
-        return link
-
-    def _answer(self) -> None:
-        try:
-            text = self.udp.recv(512).decode("ascii", "replace").strip()
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            self.trouble = exc
-            return
-        self.trouble = None
-        if text.startswith("AUTH"):
-            raise K1ctlError(
-                f"{self.host} wants an OTA password, which k1ctl does not send yet",
-                hint="remove ArduinoOTA.setPassword from the firmware, or flash over USB",
-                code="ota-password",
-            )
-        if text != "OK":
-            raise K1ctlError(f"{self.host} answered the invitation with {clean(text)[:80]!r}", code="ota-protocol")
-        self.agreed = True
 
 
 class _Transfer:
@@ -238,7 +127,7 @@ class _Transfer:
             poll.register(self.stop.fd, select.POLLIN)
         while self.sent < total:
             if self.stop and self.stop.requested:
-                raise _interrupted(f"stopped after {self.sent} of {total} bytes")
+                raise interrupted(f"stopped after {self.sent} of {total} bytes")
             try:
                 self.sent += self.link.send(view[self.sent : self.sent + _PIECE])
                 self.moved = time.monotonic()
@@ -262,7 +151,7 @@ class _Transfer:
 
     def _said_or_cut(self, why: str) -> bool:
         if not self.text:
-            raise _interrupted(f"the link was cut after {self.sent} of {len(self.image)} bytes: {why}")
+            raise interrupted(f"the link was cut after {self.sent} of {len(self.image)} bytes: {why}")
         return False
 
     def _read(self) -> None:
@@ -298,9 +187,9 @@ class _Transfer:
     def _check_limits(self, where: str) -> None:
         now = time.monotonic()
         if now >= self.end:
-            raise _interrupted(f"the attempt ran past its limit {where}")
+            raise interrupted(f"the attempt ran past its limit {where}")
         if now >= self.moved + self.idle:
-            raise _interrupted(f"nothing moved for {self.idle:g} s {where}")
+            raise interrupted(f"nothing moved for {self.idle:g} s {where}")
 
     def _verdict(self, complete: bool) -> tuple[str, str]:
         if self.text.startswith(b"OK"):
@@ -323,11 +212,3 @@ class _Transfer:
             self.link.setsockopt(level, option, value)
         except OSError:
             pass  # the device is gone already, which the next send or recv tells
-
-
-def _interrupted(why: str) -> UnreachableError:
-    return UnreachableError(
-        f"the update did not complete: {why}",
-        hint="the device keeps the firmware it had; try again",
-        code="ota-interrupted",
-    )

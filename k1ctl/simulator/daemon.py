@@ -28,6 +28,7 @@ _ENDED = 0.02  # seconds between two looks whether a daemon has gone
 
 def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any], ready_fd: int = -1) -> int:
     """Be the daemon until TERM; writes a byte to ``ready_fd`` once it answers. Returns the exit code."""
+    from k1ctl.device.login import configured as password
     from k1ctl.device.stop import StopRequest
     from k1ctl.simulator.simulated import SimulatedDevice
 
@@ -39,10 +40,14 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
     stop = StopRequest()
     stop.on_signal(signal.SIGTERM, signal.SIGINT)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with SimulatedDevice(folder, *faults, **options) as device:
+    sources = {key: options.pop(key, "") for key in ("password_env", "password_file")}
+    secret = password({"name": name, **sources})
+    with SimulatedDevice(folder, *faults, password=secret, **options) as device:
         itself = {"pid": os.getpid(), "created": _created(os.getpid()), "started_at": rfc3339()}
         limits = {"partition_size": device.device.partition_size, "reboot_seconds": device.device.reboot_seconds}
-        told = {**itself, **device.settings(name), **limits, "faults": list(faults)}
+        limits["filesystem_size"] = device.device.filesystem_size
+        login = device.device.login.rule if device.device.login else ""
+        told = {**itself, **device.settings(name), **limits, **sources, "login": login, "faults": list(faults)}
         write_json(os.path.join(folder, STATE), told)
         if ready_fd >= 0:
             os.write(ready_fd, b"x")
@@ -83,7 +88,8 @@ def running(folder: str) -> bool:
 
 def state(folder: str) -> dict[str, Any] | None:
     """What the daemon in ``folder`` is: {name, host, ota_port, http_port, mac, identity, partition_size,
-    reboot_seconds, faults, pid, started_at, created}; None when none runs.
+    filesystem_size, password_env, password_file, login, reboot_seconds, faults, pid, started_at, created}; None when
+    none runs.
     """
     if not running(folder):
         return None

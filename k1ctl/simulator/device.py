@@ -15,9 +15,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from k1ctl.simulator.login import Login
+
 IDENTITY, MAC = "K1.reinvented", "02:4B:31:00:00:01"  # a locally administered address: no real device has it
 PARTITION = 0x1E0000  # bytes; app0 of the firmware's partitions.csv
-IMAGE, FLASHES = "image.bin", "flashes.jsonl"
+FILESYSTEM_SIZE = 0x30000  # bytes; spiffs of the firmware's partitions.csv
+APP, FILESYSTEM = "app", "filesystem"  # kinds of image
+_FILES = {APP: "image.bin", FILESYSTEM: "filesystem.bin"}
+FLASHES = "flashes.jsonl"
 
 
 class Device:
@@ -31,10 +36,13 @@ class Device:
         mac: str = MAC,
         identity: str = IDENTITY,
         partition_size: int = PARTITION,
+        filesystem_size: int = FILESYSTEM_SIZE,
+        login: Login | None = None,
         reboot_seconds: float = 0.2,
     ) -> None:
         self.folder, self.mac, self.identity = folder, mac, identity
         self.partition_size, self.reboot_seconds = partition_size, reboot_seconds
+        self.filesystem_size, self.login = filesystem_size, login
         self.faults = Faults(faults)
         self.lock = threading.Lock()
         now = time.monotonic()
@@ -68,13 +76,17 @@ class Device:
             self.routes[path] = now
             return 0
 
-    def install(self, image: bytes) -> None:
-        """Make ``image`` what the device runs."""
-        write_atomic(os.path.join(self.folder, IMAGE), image)
+    def room(self, kind: str) -> int:
+        """Bytes of the partition that takes images of this kind."""
+        return self.filesystem_size if kind == FILESYSTEM else self.partition_size
 
-    def image(self) -> bytes | None:
-        """What the device runs; None before the first flash."""
-        return read_bytes(os.path.join(self.folder, IMAGE))
+    def install(self, image: bytes, kind: str = APP) -> None:
+        """Make ``image`` what the device runs, or what its filesystem holds."""
+        write_atomic(os.path.join(self.folder, _FILES[kind]), image)
+
+    def image(self, kind: str = APP) -> bytes | None:
+        """What was installed of this kind last; None before the first flash."""
+        return read_bytes(os.path.join(self.folder, _FILES[kind]))
 
     def remember(self, **flash: Any) -> None:
         """Append one flash to the history."""

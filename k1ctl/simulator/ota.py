@@ -7,8 +7,9 @@ import select
 import socket
 import struct
 import time
+from typing import NamedTuple
 
-from k1ctl.simulator.device import Device
+from k1ctl.simulator.device import APP, FILESYSTEM, Device
 from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
@@ -19,6 +20,17 @@ _WINDOW = 16 * 1024  # bytes taken in unread: the device's stack takes in few, t
 _READ = 1460  # bytes: the buffer of the real device
 _RECEIVE_SECONDS = 1.0  # it waits so long for bytes, and three times more once some came
 _TRIES = 3
+_KINDS = {b"0": APP, b"100": FILESYSTEM}  # U_FLASH, U_SPIFFS
+
+
+class _Invited(NamedTuple):
+    """What an invitation said, and the nonce it was answered with."""
+
+    kind: str
+    host_port: int
+    size: int
+    md5: str
+    nonce: str = ""
 
 
 class OtaServer:
@@ -32,6 +44,8 @@ class OtaServer:
         self.port: int = self.udp.getsockname()[1]
         self.flash = self.before = len(device.flashes())  # flashes begun so far; before this start
         self.dropped = 0
+        self.asked: _Invited | None = None  # an invitation that waits for its login
+        self.refused_logins = 0
         self.link: socket.socket | None = None
         self.inviter: tuple[str, int] | None = None
 
@@ -58,32 +72,62 @@ class OtaServer:
                     datagram, peer = self.udp.recvfrom(256)
                 except OSError:
                     continue
-                if self.device.answering:
-                    self._invited(datagram, peer, stop_fd)
+                if not self.device.answering:
+                    self.asked = None
+                    continue
+                said = self._invited(datagram, peer) if self.asked is None else self._answered(datagram, peer)
+                if said:
+                    self._update(said, peer, stop_fd)
 
-    def _invited(self, datagram: bytes, peer: tuple[str, int], stop_fd: int) -> None:
+    def _invited(self, datagram: bytes, peer: tuple[str, int]) -> _Invited | None:
+        """The invitation in ``datagram``, when it is one and may begin at once."""
         words = datagram.split()
-        if len(words) != 4 or words[0] not in (b"0", b"100") or not (words[1].isdigit() and words[2].isdigit()):
-            return
+        if len(words) != 4 or words[0] not in _KINDS or not (words[1].isdigit() and words[2].isdigit()):
+            return None
+        if len(words[3]) != 32:
+            return None
         if self.dropped < (self.device.faults.value("drop", self.flash - self.before + 1) or 0):
             self.dropped += 1
-            return
-        size = int(words[2])
-        self.udp.sendto(b"OK", peer)
-        if size > self.device.partition_size:
+            return None
+        said = _Invited(_KINDS[words[0]], int(words[1]), int(words[2]), words[3].decode("ascii", "replace"))
+        if self.device.login is None:
+            self.udp.sendto(b"OK", peer)
+            return said
+        self.asked = said._replace(nonce=self.device.login.nonce())
+        self.udp.sendto(b"AUTH " + self.asked.nonce.encode(), peer)
+        return None
+
+    def _answered(self, datagram: bytes, peer: tuple[str, int]) -> _Invited | None:
+        """The invitation that waited, when ``datagram`` logs in for it, from whatever port.
+
+        Whatever came, it waits no more; to what is no login at all, also an invitation, nothing is said.
+        """
+        said, self.asked = self.asked, None
+        assert said is not None and self.device.login is not None
+        right = self.device.login.accepts(said.nonce, datagram.split())
+        if right:
+            self.udp.sendto(b"OK", peer)
+            return said
+        if right is False:
+            self.refused_logins += 1
+            self.udp.sendto(b"Authentication Failed", peer)
+        return None
+
+    def _update(self, said: _Invited, peer: tuple[str, int], stop_fd: int) -> None:
+        if said.size > self.device.room(said.kind):
             return  # Update.begin failed: the real device has said OK already and never connects
         link = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
         link.settimeout(2.0)
         try:
-            link.connect((peer[0], int(words[1])))
+            link.connect((peer[0], said.host_port))
         except OSError:
             link.close()
             return
         self.flash, self.dropped = self.flash + 1, 0
         self.link, self.inviter = link, peer
         with link:
-            _Update(self, link, size, words[3].decode("ascii", "replace"), stop_fd).run()
+            _Update(self, link, said, stop_fd).run()
         self.link = None
         self.ignored()
 
@@ -101,9 +145,9 @@ class OtaServer:
 class _Update:
     """One update: takes the bytes, judges them, tells the truth to the history and perhaps to the sender."""
 
-    def __init__(self, server: OtaServer, link: socket.socket, size: int, md5: str, stop_fd: int) -> None:
+    def __init__(self, server: OtaServer, link: socket.socket, said: _Invited, stop_fd: int) -> None:
         self.server, self.device, self.link = server, server.device, link
-        self.size, self.md5, self.stop_fd = size, md5, stop_fd
+        self.kind, self.size, self.md5, self.stop_fd = said.kind, said.size, said.md5, stop_fd
         self.faults, self.number = server.device.faults, server.flash - server.before
         self.started, self.started_at = time.monotonic(), rfc3339()
         self.peer = "{}:{}".format(*link.getpeername())
@@ -129,7 +173,7 @@ class _Update:
             self._finish("not-installed", "no-install", "")
         else:
             self.restarts = True
-            self.device.install(bytes(self.data))
+            self.device.install(bytes(self.data), self.kind)
             self._finish("installed", ending, "" if ending == "lost-ok" else "OK")
 
     def _receive(self) -> str:
@@ -152,7 +196,7 @@ class _Update:
                 got = self.link.recv_into(buffer)
                 if not got:
                     return "aborted"
-                if not self.data and buffer[0] != 0xE9:
+                if not self.data and self.kind == APP and buffer[0] != 0xE9:
                     return "wrong-magic"
                 self.data += buffer[:got]
                 tries, count = 0, b"%d" % got
@@ -202,6 +246,7 @@ class _Update:
     def _flash(self, outcome: str, why: str, said: str) -> dict[str, Any]:
         return {
             "flash": self.server.flash,
+            "kind": self.kind,
             "start": self.started,
             "end": time.monotonic(),
             "started_at": self.started_at,

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import Any
 
-from k1ctl.simulator.device import IDENTITY, MAC, PARTITION, Device
+from k1ctl.simulator.device import FILESYSTEM, FILESYSTEM_SIZE, IDENTITY, MAC, PARTITION, Device
 from k1ctl.simulator.http import HttpServer
 from k1ctl.simulator.ota import OtaServer
 
@@ -14,12 +14,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
+    from k1ctl.device.login import Password
+    from k1ctl.simulator.login import Login
+
 
 class SimulatedDevice:
     """``with SimulatedDevice(folder, "lost-ok:1") as device:`` runs a K1 on loopback in this process.
 
     ``faults`` are written as in `k1ctl.simulator.faults`; port 0 takes a free one; ``partition_size`` in bytes;
-    ``reboot_seconds`` is how long a restart takes. ``folder`` keeps ``image.bin`` and ``flashes.jsonl``.
+    ``reboot_seconds`` is how long a restart takes. With a ``password`` it asks for a login, by the rule ``login`` (a
+    key of `k1ctl.simulator.login.LOGINS`). ``folder`` keeps ``image.bin``, ``filesystem.bin`` and ``flashes.jsonl``.
     """
 
     host = "127.0.0.1"
@@ -31,6 +35,9 @@ class SimulatedDevice:
         mac: str = MAC,
         identity: str = IDENTITY,
         partition_size: int = PARTITION,
+        filesystem_size: int = FILESYSTEM_SIZE,
+        password: str | Password | None = None,
+        login: str = "sha256",
         reboot_seconds: float = 0.05,
         ota_port: int = 0,
         http_port: int = 0,
@@ -41,6 +48,8 @@ class SimulatedDevice:
             mac=mac,
             identity=identity,
             partition_size=partition_size,
+            filesystem_size=filesystem_size,
+            login=_login(password, login),
             reboot_seconds=reboot_seconds,
         )
         self.ota = OtaServer(self.device, ota_port)
@@ -89,6 +98,10 @@ class SimulatedDevice:
         """What the device runs; None before the first flash."""
         return self.device.image()
 
+    def filesystem(self) -> bytes | None:
+        """What its filesystem's partition was flashed with; None before the first time."""
+        return self.device.image(FILESYSTEM)
+
     def flashes(self) -> list[dict[str, Any]]:
         """Every flash it saw, oldest first: {flash, start, end, outcome, why, said, size, received, sha256, ...}.
 
@@ -113,10 +126,21 @@ class SimulatedDevice:
         return section(name, self.settings(name))
 
 
+def _login(password: str | Password | None, rule: str) -> Login | None:
+    if not password:
+        return None
+    from k1ctl.device.login import Password
+    from k1ctl.simulator.login import Login
+
+    return Login(password if isinstance(password, Password) else Password(password.encode()), rule)
+
+
 def section(name: str, settings: dict[str, Any]) -> str:
     """A ``[devices.NAME]`` section with the settings that tell this device from others."""
     from k1ctl.jsontext import dumps
 
     bare = name and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)
-    lines = [f"{key} = {dumps(settings[key])}" for key in ("host", "mac", "identity", "ota_port", "http_port")]
+    keys = ["host", "mac", "identity", "ota_port", "http_port"]
+    keys += [key for key in ("password_env", "password_file") if settings.get(key)]
+    lines = [f"{key} = {dumps(settings[key])}" for key in keys]
     return "\n".join([f"[devices.{name if bare else dumps(name)}]", *lines, ""])

@@ -212,7 +212,17 @@ def test_a_device_that_stops_reading(limits: Limits) -> None:
     assert caught.value.code == "ota-interrupted"
 
 
-@pytest.mark.parametrize(("reply", "code"), [(b"AUTH " + b"0" * 32, "ota-password"), (b"NO", "ota-protocol")])
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (b"AUTH " + b"0" * 32, "ota-password-needed"),
+        (b"AUTH " + b"0" * 64, "ota-password-needed"),
+        (b"AUTH " + b"0" * 40, "ota-protocol"),
+        (b"AUTH " + b"x" * 64, "ota-protocol"),
+        (b"Authentication Failed", "ota-protocol"),
+        (b"NO", "ota-protocol"),
+    ],
+)
 def test_other_answers_to_the_invitation(reply: bytes, code: str) -> None:
     """A wanted password and foreign answers are named, and nothing is sent."""
     with ota_device(lambda link, size: None, reply) as port, pytest.raises(K1ctlError) as caught:

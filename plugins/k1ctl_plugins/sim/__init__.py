@@ -61,6 +61,14 @@ def sim() -> None:
 @click.option("--mac", metavar="MAC", help="MAC address it tells.")
 @click.option("--identity", metavar="TEXT", help="`device` field it tells.")
 @click.option("--partition-size", metavar="SIZE", help="Largest image it takes (default: 1966080 bytes).")
+@click.option("--filesystem-size", metavar="SIZE", help="Largest filesystem image it takes (default: 196608 bytes).")
+@click.option("--password-env", metavar="NAME", help="Ask for the OTA password in this environment variable.")
+@click.option("--password-file", metavar="PATH", help="Ask for the OTA password in the first line of this file (0600).")
+@click.option(
+    "--login",
+    type=click.Choice(("md5", "sha256", "sha256-md5")),
+    help="How it asks: as before core 3.3.1; as from it on (default); the same with a stored MD5.",
+)
 @click.option("--reboot", metavar="DURATION", help="How long a restart takes (default: 200ms).")
 @click.option("--dry-run", is_flag=True, help="Check the options, start nothing.")
 @json_option
@@ -76,6 +84,7 @@ def start(
     \b
     Example:
       k1ctl sim start --pace 100k --fault cut=0.5:1
+      k1ctl sim start --password-env K1_OTA_PASSWORD --login sha256
     """
     from k1ctl.simulator import daemon
     from k1ctl.simulator.simulated import section

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import UsageError
@@ -12,16 +13,27 @@ if TYPE_CHECKING:
 
 
 def checked(faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """(The faults, with ``pace`` among them; the daemon's options that were given). Raises UsageError."""
+    """(The faults, with ``pace`` among them; the daemon's options that were given). Raises UsageError, ConfigError."""
     from k1ctl.simulator.faults import parse
 
     options = {key: value for key, value in given.items() if value is not None}
     texts = [*faults, *([f"pace={options.pop('pace')}"] if "pace" in options else [])]
     for text in texts:
         parse(text)
+    secret: dict[str, Any] = {key: options[key] for key in ("password_env", "password_file") if key in options}
+    if secret:
+        from k1ctl.device.login import configured
+
+        if "password_file" in secret:
+            secret["password_file"] = options["password_file"] = os.path.abspath(secret["password_file"])
+        configured({"name": "the simulated device", **secret})
+        options.setdefault("login", "sha256")
+    elif "login" in options:
+        raise UsageError("--login needs --password-env or --password-file")
     try:
-        if "partition_size" in options:
-            options["partition_size"] = parse_size(options["partition_size"])
+        for key in ("partition_size", "filesystem_size"):
+            if key in options:
+                options[key] = parse_size(options[key])
         if "reboot" in options:
             options["reboot_seconds"] = parse_duration(options.pop("reboot"))
     except ValueError as exc:
