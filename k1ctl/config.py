@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from k1ctl.errors import ConfigError
-from k1ctl.settings import OPEN, SETTINGS, convert, find, from_text
+from k1ctl.settings import OPEN, PRESETS, SETTINGS, convert, find, from_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Config:
             return self.environment[place]
         if place in self.file:
             return self.file[place]
+        if place in PRESETS:
+            return PRESETS[place]
         setting = find(place)
         if setting is None:
             raise ConfigError(f"there is no setting {'.'.join(place)}", hint="k1ctl config show lists them all")
@@ -50,10 +52,8 @@ class Config:
         return "environment" if place in self.environment else "file" if place in self.file else "default"
 
     def names(self, *prefix: str) -> list[str]:
-        """The names a user chose below ``prefix``, as in ``names("devices")``, in the order of the file."""
-        depth = len(prefix)
-        places = [*self.file, *self.environment]
-        return list(dict.fromkeys(p[depth] for p in places if len(p) > depth and p[:depth] == prefix))
+        """The names below ``prefix``, as in ``names("devices")``: those that are preset, then in the file's order."""
+        return _below(prefix, [*PRESETS, *self.file, *self.environment])
 
     def section(self, *prefix: str) -> dict[str, Any]:
         """All settings directly below ``prefix`` with their values, as in ``section("devices", "k1")``."""
@@ -84,16 +84,22 @@ class Config:
         return 4 if resource.startswith("build:") else 1
 
     def items(self) -> Iterator[tuple[Place, Any]]:
-        """Every setting with its value: the fixed ones, and those below names that the user chose."""
+        """Every setting with its value: the fixed ones, those below names that the user chose, and the presets."""
         for pattern in SETTINGS:
             if "*" not in pattern:
                 yield pattern, self.get(*pattern)
                 continue
             at = pattern.index("*")
+            given = [] if pattern[-1] == "*" else _below(pattern[:at], [*self.file, *self.environment])
             for name in self.names(*pattern[:at]):
                 place = (*pattern[:at], name, *pattern[at + 1 :])
-                if pattern[-1] != "*" or place in self.file or place in self.environment:
+                if name in given or place in self.file or place in self.environment or place in PRESETS:
                     yield place, self.get(*place)
+
+
+def _below(prefix: Place, places: list[Place]) -> list[str]:
+    depth = len(prefix)
+    return list(dict.fromkeys(p[depth] for p in places if len(p) > depth and p[:depth] == prefix))
 
 
 def load(workspace: Workspace, environ: Mapping[str, str] | None = None) -> Config:

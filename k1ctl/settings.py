@@ -59,7 +59,56 @@ SETTINGS: dict[Place, Setting] = {
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
     ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
     ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),
+    ("hooks", "target"): Setting("str", "web:dev", "run target of `hook run` when nobody names one"),
+    ("hooks", "wait"): Setting("duration", 1800.0, "how long a hook waits in line; then exit 75, the place is kept"),
+    ("run_targets", "*", "command"): Setting("list", [], "words to run; the first may be `k1ctl` itself"),
+    ("run_targets", "*", "path"): Setting("str", ".", "folder in the worktree; {targets.fw.path} is that setting"),
+    ("run_targets", "*", "resources"): Setting(
+        "list", [], "what it holds, as in device:{defaults.device} or test:web=2; {tree} is this worktree"
+    ),
+    ("run_targets", "*", "wait"): Setting("duration", 0.0, "how long it waits in line (0: hooks.wait)"),
+    ("run_targets", "*", "timeout"): Setting("duration", 0.0, "limit of the command (0: none)"),
+    ("run_targets", "*", "interactive"): Setting("bool", False, "keep it in the terminal's foreground"),
+    ("run_targets", "*", "port"): Setting("list", [], "words added where CONDUCTOR_PORT is set; {port} is its value"),
+    ("run_targets", "*", "about"): Setting("str", "", "one line for `hook run --list`"),
 }
+
+
+def _presets() -> dict[Place, Any]:
+    """The run targets that are there without a file, by their names of both generations of the K1 scripts."""
+    web = {"path": "webapp"}
+    serve = {**web, "command": ["npm", "run", "dev"], "interactive": True, "port": ["--", "--port", "{port}"]}
+    heavy = {**web, "resources": ["build:web"]}
+    fw, device = {"path": "{targets.fw.path}"}, "device:{defaults.device}"
+    console, tree = "console:{defaults.device}", "tree:{tree}"
+    entries: dict[str, dict[str, Any]] = {
+        "web": {**serve, "about": "the web app's development server, as web:dev"},
+        "web:dev": {**serve, "about": "the web app's development server"},
+        "web:build": {"command": ["k1ctl", "build", "web"], "about": "build the web app"},
+        "web:test": {**heavy, "command": ["npm", "run", "test"], "about": "the web app's tests"},
+        "web:e2e": {**heavy, "command": ["npm", "run", "test:e2e"], "about": "the web app's end-to-end tests"},
+        "fw:build": {"command": ["k1ctl", "build", "fw"], "about": "build the firmware"},
+        "fw:upload": {"command": ["k1ctl", "upload", "fw", "--build"], "about": "build the firmware and flash it"},
+        "fw:monitor": {
+            **fw,
+            "command": ["pio", "device", "monitor"],
+            "resources": [console],
+            "interactive": True,
+            "about": "the device's serial console",
+        },
+        "fw:test": {
+            **fw,
+            "command": ["pio", "test"],
+            "resources": ["build:fw", tree, device],
+            "about": "pio test; it holds the device, which it flashes unless the tests are native",
+        },
+        "test:pattern": {"resources": [device], "about": "your pattern test on the device"},
+        "test:integration": {"resources": [device], "about": "your integration test on the device"},
+    }
+    return {("run_targets", name, key): value for name, entry in entries.items() for key, value in entry.items()}
+
+
+PRESETS: dict[Place, Any] = _presets()  # defaults of sections whose names the user may choose
 
 OPEN = ("plugins",)  # [plugins.NAME] belongs to third-party plugins and is not checked
 

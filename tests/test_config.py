@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from k1ctl.config import Config, load, mangle, parse_file
 from k1ctl.errors import ConfigError
-from k1ctl.settings import SETTINGS, find, from_text
+from k1ctl.settings import PRESETS, SETTINGS, convert, find, from_text
 from tests.kit import Project
 
 
@@ -22,17 +22,22 @@ def loaded(workspace: Project, environ: dict[str, str] | None = None) -> Config:
 
 def test_every_default_has_its_settings_type() -> None:
     """The table of settings is consistent: each default is a value that its own type accepts."""
-    from k1ctl.settings import convert
-
     for place, setting in SETTINGS.items():
         assert convert(setting, setting.default) == setting.default, place
         assert setting.about
+    for place, value in PRESETS.items():
+        found = find(place)
+        assert found is not None and place not in SETTINGS
+        assert convert(found, value) == value, place
 
 
 def test_without_a_file_everything_is_default(workspace: Project) -> None:
     """A root without k1ctl.toml works, on defaults."""
     config = loaded(workspace)
-    assert all(value == SETTINGS[place].default for place, value in config.items())
+    for place, value in config.items():
+        setting = find(place)
+        assert setting is not None and value == PRESETS.get(place, setting.default)
+        assert config.origin(*place) == "default"
     assert config.origin("queue", "park") == "default"
 
 

@@ -32,6 +32,11 @@ _ABOUT: dict[Place, str] = {
         " is before it sends a byte, and refuses another one."
     ),
     ("targets", "fw"): "What `k1ctl build` and `k1ctl upload` work on; add sections for further targets.",
+    ("hooks",): "What `k1ctl hook run` does when Conductor calls it.",
+    ("run_targets", "fw:size"): (
+        "A run target of your own. `k1ctl hook run --list` shows those that are there; a section with the name of one"
+        ' of them changes it key by key, as in [run_targets."test:pattern"].'
+    ),
 }
 
 
@@ -74,30 +79,39 @@ def project_folder(root: str) -> str:
     return found[0] if found else "firmware"
 
 
-def render(host: Host, root: str) -> str:
-    """The text of the file for this host and root."""
+def render(host: Host, root: str, imported: dict[Place, Any] | None = None) -> str:
+    """The text of the file for this host and root; ``imported`` are settings that another file had."""
     chosen: dict[Place, Any] = {("queue", "slots", name): slots for name, slots in build_slots(host).items()}
     chosen[("targets", "fw", "kind")] = "platformio"
     chosen[("targets", "fw", "path")] = project_folder(root)
+    chosen.update(imported or {})
     about = dict(_ABOUT)
     about[("queue", "slots")] += f" ({host.cores} cores, {format_size(host.memory)})"
     lines = [_HEAD]
     for table, settings in _tables().items():
         active = any(place[:-1] == table for place in chosen) or not any(table in (t, t[:-1]) for t in _NAMED)
         lines += [f"# {line}" for line in wrap(about.get(table, ""), 110)]
-        lines.append(f"{'' if active else '#'}[{'.'.join(table)}]")
+        lines.append(f"{'' if active else '#'}{header(table)}")
         for key, setting in settings:
             lines += _setting(table, key, setting, chosen)
         lines.append("")
+        if table == ("targets", "fw") and os.path.isfile(os.path.join(root, _WEB, "package.json")):
+            lines += [header(("targets", "web")), 'kind = "npm"', f'path = "{_WEB}"', 'chip = "none"', ""]
     return "\n".join(lines)
 
 
-_NAMED = {("devices", "k1")}
+_NAMED = {("devices", "k1"), ("run_targets", "fw:size")}
+_WEB = "webapp"
+
+
+def header(table: Place) -> str:
+    """The line that begins a table."""
+    return f"[{'.'.join(part if part.replace('_', '').isalnum() else dumps(part) for part in table)}]"
 
 
 def _tables() -> dict[Place, list[tuple[str, Setting]]]:
     """The settings by table; a table with names that the user chooses gets the usual name."""
-    usual = {"devices": "k1", "targets": "fw"}
+    usual = {"devices": "k1", "targets": "fw", "run_targets": "fw:size"}
     tables: dict[Place, list[tuple[str, Setting]]] = {}
     for place, setting in SETTINGS.items():
         table = tuple(usual[place[0]] if part == "*" else part for part in place[:-1])
