@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +12,16 @@ from k1ctl.errors import EXIT_CODES
 from k1ctl.plugins import PluginError, Plugins
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
+
+    C = TypeVar("C", bound=click.Command)
+
+PURPOSES = ("Share", "Work", "Look", "Set up", "Try")  # the headings of `k1ctl --help`, in this order
+OTHERS = "Others"
 
 
 class Context:
@@ -45,6 +54,22 @@ class Context:
 pass_context = click.make_pass_decorator(Context)
 
 
+def purpose(title: str, example: str = "") -> Callable[[C], C]:
+    """Decorate a plugin's command with the heading that `k1ctl --help` lists it under, one of `PURPOSES`.
+
+    A command without one, or with a heading that is not among them, stands under "Others". ``example`` is a call of
+    it, shown with those of other commands at the end.
+    """
+
+    def mark(command: C) -> C:
+        if not isinstance(command, click.Command):
+            raise TypeError("purpose belongs above @click.command")
+        vars(command).update(k1ctl_purpose=title, k1ctl_example=example)
+        return command
+
+    return mark
+
+
 class PluginGroup(click.Group):
     """Looks commands up among the plugins."""
 
@@ -64,25 +89,55 @@ class PluginGroup(click.Group):
         if args and not args[0].startswith("-") and args[0] not in self.plugins.targets:
             from difflib import get_close_matches
 
+            from k1ctl.discovery import entry_points
+
+            rule = os.environ.get("K1CTL_PLUGINS")
+            if rule and args[0] in entry_points():
+                ctx.fail(f"Plugin {args[0]} is left out by K1CTL_PLUGINS={rule}.")
             near = get_close_matches(args[0], self.plugins.targets, 1)
             hint = f" Did you mean {near[0]!r}?" if near else " See k1ctl --help."
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
+    def _listed(self, ctx: click.Context) -> tuple[dict[str, list[click.Command]], list[PluginError]]:
+        """({heading: its commands}, the plugins that did not load); a plugin without a command is in neither."""
+        if "k1ctl.listed" in ctx.meta:
+            return ctx.meta["k1ctl.listed"]  # type: ignore[no-any-return]
+        groups: dict[str, list[click.Command]] = {title: [] for title in (*PURPOSES, OTHERS)}
+        broken: list[PluginError] = []
         for name in self.list_commands(ctx):
             try:
                 command = self.plugins.command(name)
             except PluginError as exc:
-                rows.append((name, f"[{exc.message}]"))
-            else:
-                if not command.hidden:
-                    rows.append((name, command.get_short_help_str(limit=formatter.width - 16)))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+                if exc.code != "no-command":
+                    broken.append(exc)
+                continue
+            title = vars(command).get("k1ctl_purpose", OTHERS)
+            if not command.hidden:
+                groups[title if title in groups else OTHERS].append(command)
+        ctx.meta["k1ctl.listed"] = groups, broken
+        return groups, broken
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups, broken = self._listed(ctx)
+        width = max((len(str(c.name)) for commands in groups.values() for c in commands), default=0)
+        for title, commands in groups.items():
+            if commands:
+                limit = formatter.width - width - 4
+                rows = [(str(c.name).ljust(width), c.get_short_help_str(limit=limit)) for c in commands]
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        if broken:
+            with formatter.section("Not loaded"):
+                formatter.write_dl([(str(exc.details["plugin"]).ljust(width), exc.message) for exc in broken])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [command for group in self._listed(ctx)[0].values() for command in group]
+        examples = [text for text in (vars(c).get("k1ctl_example") for c in commands) if text]
+        if examples:
+            with formatter.section("Examples"):
+                for text in examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{text}\n")
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in EXIT_CODES.items()])
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from k1ctl import discovery, hookspecs
 from k1ctl.errors import K1ctlError
-from k1ctl.output import clean
+from k1ctl.output import clean, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     import click
+    from pluggy import HookImpl, Result
 
 
 class PluginError(K1ctlError):
@@ -27,6 +29,8 @@ class Plugins:
     """The plugins of this environment.
 
     ``targets`` {name: module} replaces discovery, for tests. ``broken`` holds what `load_all` could not load.
+    ``K1CTL_PLUGINS`` says which may be loaded (`discovery.allowed`); with ``K1CTL_TRACE_PLUGINS`` each load and each
+    call of a hook is a line on stderr.
     """
 
     def __init__(self, targets: dict[str, str] | None = None) -> None:
@@ -34,12 +38,17 @@ class Plugins:
         self.manager.add_hookspecs(hookspecs)
         self._targets = targets
         self.broken: dict[str, PluginError] = {}
+        self.traced = os.environ.get("K1CTL_TRACE_PLUGINS", "0") not in ("", "0")
+        if self.traced:
+            _trace_hooks(self.manager)
 
     @property
     def targets(self) -> dict[str, str]:
-        """{plugin name: module} of everything installed."""
+        """{plugin name: module} of everything that is installed and may be loaded."""
         if self._targets is None:
             self._targets = discovery.entry_points()
+            if os.environ.get("K1CTL_PLUGINS"):
+                self._targets = discovery.allowed(self._targets, os.environ["K1CTL_PLUGINS"])
         return self._targets
 
     def load(self, name: str) -> Any:
@@ -48,11 +57,16 @@ class Plugins:
         if plugin is not None:
             return plugin
         target = self.targets[name]
+        if self.traced:
+            return _traced_load(self, name, target)
+        return self._import(name, target)
+
+    def _import(self, name: str, target: str) -> Any:
         try:
             plugin = importlib.import_module(target)
             self.manager.register(plugin, name)
             self.manager.check_pending()
-        except Exception as exc:  # a foreign module may fail in any way
+        except (Exception, SystemExit) as exc:  # a foreign module may fail in any way
             self.manager.unregister(name=name) if self.manager.has_plugin(name) else None
             raise PluginError(
                 f"plugin {name} ({target}) did not load: {one_line(exc)}",
@@ -61,13 +75,29 @@ class Plugins:
             ) from exc
         return plugin
 
+    def hooks(self, name: str) -> list[str]:
+        """The hooks that plugin ``name`` implements, in the order of `k1ctl.hookspecs`. Raises PluginError."""
+        return [caller.name for caller in self.manager.get_hookcallers(self.load(name)) or ()]
+
     def command(self, name: str) -> click.Command:
-        """The command of plugin ``name``; no other plugin is imported. Raises PluginError."""
-        plugin = self.load(name)
+        """The command of plugin ``name``; no other plugin is imported.
+
+        Raises PluginError; its code is ``no-command`` for a plugin that implements other hooks only.
+        """
+        import click
+
+        plugin, module = self.load(name), self.targets[name]
         others = [p for p in self.manager.get_plugins() if p is not plugin]
-        commands: list[click.Command] = self.manager.subset_hook_caller("k1ctl_command", others)()
+        try:
+            commands = self.manager.subset_hook_caller("k1ctl_command", others)()
+        except (Exception, SystemExit) as exc:
+            raise PluginError(f"plugin {name} ({module}), k1ctl_command: {one_line(exc)}", plugin=name) from exc
         if not commands:
-            raise PluginError(f"plugin {name} ({self.targets[name]}) adds no command", plugin=name)
+            adds = [hook for hook in self.hooks(name) if hook != "k1ctl_command"]
+            text, code = (f"; it adds {', '.join(adds)}", "no-command") if adds else ("", "")
+            raise PluginError(f"plugin {name} ({module}) adds no command{text}", plugin=name, code=code)
+        if not isinstance(commands[0], click.Command):
+            raise PluginError(f"plugin {name} ({module}), k1ctl_command: not a click.Command", plugin=name)
         if commands[0].name != name:
             raise PluginError(f"plugin {name} names its command {commands[0].name!r}; both must be equal", plugin=name)
         return commands[0]
@@ -110,3 +140,33 @@ def one_line(exc: BaseException) -> str:
     except Exception:  # also its text may be broken
         text = "(its text cannot be shown)"
     return clean(f"{type(exc).__name__}: {text}" if text else type(exc).__name__)[:300]
+
+
+def _traced_load(plugins: Plugins, name: str, target: str) -> Any:
+    from time import perf_counter
+
+    begun, how = perf_counter(), "failed after"
+    try:
+        plugin = plugins._import(name, target)
+        how = "loaded in"
+    finally:
+        say(f"k1ctl: plugin {name} ({target}) {how} {perf_counter() - begun:.4f} s")
+    return plugin
+
+
+def _trace_hooks(manager: pluggy.PluginManager) -> None:
+    """Tell each call of a hook on stderr: the plugins that answered, and the seconds they took."""
+    from time import perf_counter
+
+    begun: list[float] = []  # a hook may call another one
+
+    def before(hook: str, impls: Sequence[HookImpl], kwargs: Mapping[str, Any]) -> None:
+        begun.append(perf_counter())
+
+    def after(outcome: Result[Any], hook: str, impls: Sequence[HookImpl], kwargs: Mapping[str, Any]) -> None:
+        seconds = perf_counter() - begun.pop()
+        who = ", ".join(impl.plugin_name for impl in impls) or "no plugin"
+        failed = f", raised {type(outcome.exception).__name__}" if outcome.exception else ""
+        say(f"k1ctl: hook {hook} of {who} took {seconds:.4f} s{failed}")
+
+    manager.add_hookcall_monitoring(before, after)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
-from k1ctl.cli import cli
+from k1ctl.cli import OTHERS, PURPOSES, PluginGroup, cli, purpose
 from k1ctl.errors import EXIT_CODES
 from k1ctl.plugins import Plugins
 from tests.kit import Project
@@ -24,6 +25,65 @@ def test_help_names_commands_and_exit_codes(workspace: Project) -> None:
         assert f"\n  {name} " in told
     for code in EXIT_CODES:
         assert f"\n  {code} " in told
+
+
+MODULE = """
+import click
+from k1ctl.cli import purpose
+from k1ctl.hookspecs import hookimpl
+
+{decorator}
+@click.command("{name}", help="Does {name}.")
+def command(): pass
+
+@hookimpl
+def k1ctl_command(): return command
+"""
+
+
+def test_help_groups_commands_as_they_say_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headings in their order, unknown ones and none under the last; examples at the end; broken ones are named."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    decorators = {
+        "p_tries": '@purpose("Try", example="k1ctl tries --hard")',
+        "p_shares": '@purpose("Share")',
+        "p_odd": '@purpose("Odd things", example="k1ctl odd")',
+        "p_plain": "",
+        "p_wrong": "",
+    }
+    for module, decorator in decorators.items():
+        source = MODULE.format(name=module[2:], decorator=decorator)
+        (tmp_path / f"{module}.py").write_text(source if module != "p_wrong" else "import no_such_module_at_all")
+    group = PluginGroup("k1ctl", plugins=Plugins({module[2:]: module for module in decorators}))
+    text = group.get_help(click.Context(group, info_name="k1ctl", terminal_width=100))
+    told = [line for line in text.partition("exit.\n")[2].partition("Exit codes:")[0].splitlines() if line]
+    assert told[:-3] == [
+        "Share:",
+        "  shares  Does shares.",
+        "Try:",
+        "  tries   Does tries.",
+        f"{OTHERS}:",
+        "  odd     Does odd.",
+        "  plain   Does plain.",
+        "Not loaded:",
+        "  wrong   plugin wrong (p_wrong) did not load: ModuleNotFoundError: No module named",
+        "          'no_such_module_at_all'",
+    ]
+    assert told[-3:] == ["Examples:", "  k1ctl tries --hard", "  k1ctl odd"]
+    assert PURPOSES[0] == "Share"
+
+
+def test_purpose_wants_a_command() -> None:
+    """Below @click.command it would mark a function that nobody lists."""
+    with pytest.raises(TypeError, match="above @click"):
+        purpose("Try")(print)  # type: ignore[type-var]
+
+
+def test_a_plugin_that_is_shut_out_says_so(workspace: Project) -> None:
+    """K1CTL_PLUGINS takes a command away from the help, and calling it tells why it is not there."""
+    env = {"K1CTL_PLUGINS": "-sim"}
+    assert "\n  sim " not in workspace.run("--help", env=env).assert_ok().stdout
+    workspace.run("sim", "status", env=env).assert_fails(2, "sim is left out by K1CTL_PLUGINS=-sim")
 
 
 def commands(command: click.Command, path: str) -> list[tuple[str, click.Command]]:

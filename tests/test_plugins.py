@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
+import pluggy
 import pytest
 
 from k1ctl.plugins import PluginError, Plugins
@@ -45,6 +47,9 @@ def test_only_the_plugin_that_is_asked_for_is_imported(folder: Path) -> None:
         ("raise SystemError('odd')", "odd"),
         ("def (", "SyntaxError"),
         ("x = 1", "adds no command"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        (GOOD.format(name="bad").replace("return hello", "return 7"), "not a click.Command"),
+        (GOOD.format(name="bad").replace("return hello", "raise OSError('late')"), "OSError: late"),
         (GOOD.format(name="other"), "must be equal"),
         (
             "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_no_such_hook(): pass",
@@ -91,3 +96,40 @@ def test_a_plugin_whose_hook_fails_fails_alone(body: str, text: str, folder: Pat
     failed = [answers["c"]] + ([answers["a"]] if text else [])
     assert all(isinstance(e, PluginError) and "\n" not in e.message for e in failed)
     assert not text or text in str(answers["a"])
+
+
+def test_a_plugin_needs_no_command(folder: Path) -> None:
+    """One that adds other hooks only is whole: it is asked for them, and only its command is refused, with a code."""
+    source = "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_build_kinds(): return ['kind']"
+    (folder / "p_kinds.py").write_text(source)
+    plugins = Plugins({"kinds": "p_kinds"})
+    assert plugins.hooks("kinds") == ["k1ctl_build_kinds"]
+    with pytest.raises(PluginError, match="it adds k1ctl_build_kinds") as caught:
+        plugins.command("kinds")
+    assert caught.value.code == "no-command"
+    assert list(plugins.each("k1ctl_build_kinds")) == [("kinds", ["kind"])]
+
+
+def test_a_trace_tells_loads_and_calls(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With K1CTL_TRACE_PLUGINS each load and each call of a hook is a line on stderr, the failed ones too."""
+    monkeypatch.setenv("K1CTL_TRACE_PLUGINS", "1")
+    (folder / "p_one.py").write_text(GOOD.format(name="one").replace("return []", "return [][0]"))
+    (folder / "p_two.py").write_text("import no_such_module_at_all")
+    list(Plugins({"one": "p_one", "two": "p_two"}).each("k1ctl_build_kinds"))
+    told = [re.sub(r"\d+\.\d{4} s", "T s", line) for line in capsys.readouterr().err.splitlines()]
+    assert told == [
+        "k1ctl: plugin one (p_one) loaded in T s",
+        "k1ctl: plugin two (p_two) failed after T s",
+        "k1ctl: hook k1ctl_build_kinds of one took T s, raised IndexError",
+    ]
+
+
+@pytest.mark.parametrize("value", ["", "0", None])
+def test_no_trace_unless_asked(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off, pluggy's own way of calling is left as it is."""
+    if value is not None:
+        monkeypatch.setenv("K1CTL_TRACE_PLUGINS", value)
+    plugins = Plugins({})
+    assert plugins.manager._inner_hookexec is pluggy.PluginManager("x")._inner_hookexec
