@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from k1ctl.process.launch import Outcome
+    from k1ctl.process.launch import Outcome, Submitted
     from k1ctl.workspace import Workspace
 
 # option -> (field, kind)
@@ -120,17 +120,33 @@ def build_spec(
     )
 
 
+def submit(options: Mapping[str, Any], words: Sequence[str], command: Sequence[str], workspace: Workspace) -> Submitted:
+    """Do what `k1ctl queue submit` does. Raises K1ctlError, OSError."""
+    from k1ctl.config import load
+    from k1ctl.process import launch
+
+    spec = build_spec(options, words, command, workspace)
+    spec.kind, spec.on_caller_exit, spec.detached = "queue-submit", "keep", True
+    _forget_result(options["result"])
+    return launch.submit(workspace, load(workspace), spec)
+
+
+def _forget_result(path: str) -> None:
+    """What an earlier call left there must not be taken for ours. Raises UsageError."""
+    try:
+        if path:
+            _write_result(path, None, "not-ended", "the run has not ended")
+    except OSError as exc:
+        raise UsageError(f"{path} cannot be written: {exc.strerror}", code="no-result-file") from exc
+
+
 def run(options: Mapping[str, Any], words: Sequence[str], command: Sequence[str], workspace: Workspace) -> int:
     """Do what `k1ctl queue run` does; returns the exit code. Raises K1ctlError, OSError."""
     from k1ctl.config import load
     from k1ctl.process.launch import launch
 
     result = options["result"]
-    if result:  # what an earlier call left there must not be taken for ours
-        try:
-            _write_result(result, None, "not-ended", "the run has not ended")
-        except OSError as exc:
-            raise UsageError(f"{result} cannot be written: {exc.strerror}", code="no-result-file") from exc
+    _forget_result(result)
     try:
         outcome = launch(workspace, load(workspace), build_spec(options, words, command, workspace))
     except K1ctlError as exc:

@@ -29,6 +29,7 @@ SETTINGS: dict[Place, Setting] = {
     ("queue", "dir"): Setting("str", "", "folder of the queue (default ops/queue); one folder shared by repositories"),
     ("queue", "park"): Setting("duration", 900.0, "how long a waiter that was killed keeps its place"),
     ("queue", "stall"): Setting("duration", 1.0, "how long the first in line may ignore a free slot"),
+    ("queue", "ageing"): Setting("duration", 1800.0, "a waiter rises by one priority each time, to high (0: never)"),
     ("queue", "max_length"): Setting("int", 500, "tickets that may wait for one resource"),
     ("queue", "slots", "*"): Setting("slots", 1, "slots of a resource (unlisted: build:* has 4, any other 1)"),
     ("process", "grace"): Setting("duration", 10.0, "between TERM and KILL"),
@@ -38,6 +39,12 @@ SETTINGS: dict[Place, Setting] = {
     ("devices", "*", "mac"): Setting("mac", "", "MAC; a device with another one is refused before any byte is sent"),
     ("devices", "*", "identity"): Setting("str", "K1.reinvented", "the `device` field of /api/device/info"),
     ("devices", "*", "ota_port"): Setting("int", 3232, "UDP port of ArduinoOTA"),
+    ("devices", "*", "ota_host_port"): Setting("int", 0, "TCP port of this host it connects back to (0: any free one)"),
+    ("devices", "*", "interface"): Setting(
+        "str", "", "interface or own IPv4 address it connects back to (default: the route decides)"
+    ),
+    ("devices", "*", "password_env"): Setting("str", "", "name of the environment variable with its OTA password"),
+    ("devices", "*", "password_file"): Setting("str", "", "file (0600) with its OTA password in the first line"),
     ("devices", "*", "http_port"): Setting("int", 80, "TCP port of the REST API"),
     ("devices", "*", "probe_timeout"): Setting("duration", 5.0, "one deadline over the whole probe"),
     ("targets", "*", "kind"): Setting("str", "platformio", "kind of build"),
@@ -48,6 +55,24 @@ SETTINGS: dict[Place, Setting] = {
         "choice:esp32|esp32s2|esp32s3|esp32c3|esp32c6|none", "esp32s3", "chip the image must be for; none: no check"
     ),
     ("targets", "*", "partition_size"): Setting("size", 0, "largest image the app partition takes (0: no check)"),
+    ("targets", "*", "filesystem_size"): Setting("size", 0, "size of the filesystem's partition (0: no check)"),
+    ("targets", "*", "release_env"): Setting("str", "", "PlatformIO environment of `build --release`"),
+    ("targets", "*", "release_flags"): Setting(
+        "list", ["-O2", "-flto", "-ffat-lto-objects"], "flags of `build --release` where release_env names nothing"
+    ),
+    ("targets", "*", "script"): Setting("str", "build", "kind npm: the script that is run"),
+    ("targets", "*", "script_release"): Setting(
+        "str", "", "kind npm: the script of `build --release` (default: script)"
+    ),
+    ("targets", "*", "command"): Setting("list", [], "kind command: program and words; {jobs} is the number of jobs"),
+    ("targets", "*", "command_release"): Setting("list", [], "kind command: program and words of `build --release`"),
+    ("targets", "*", "outputs"): Setting(
+        "list", [], "kinds npm and command: what a build leaves in the project, files or folders (globs; npm: dist)"
+    ),
+    ("build", "cache"): Setting(
+        "choice:auto|ccache|objects|off", "auto", "objects shared by worktrees: through ccache where it is found"
+    ),
+    ("build", "cache_size"): Setting("size", 2 << 30, "size of ops/builds/objects; ccache keeps its own limit"),
     ("build", "timeout"): Setting("duration", 900.0, "limit of one build"),
     ("build", "jobs"): Setting("int", 0, "compilers per build (0: cores / builds active)"),
     ("ota", "attempts"): Setting("int", 3, "attempts of an upload"),
@@ -110,6 +135,11 @@ def _presets() -> dict[Place, Any]:
 
 PRESETS: dict[Place, Any] = _presets()  # defaults of sections whose names the user may choose
 
+FORBIDDEN: dict[Place, str] = {  # what must not stand in a file that is shared, and what to do instead
+    ("devices", "*", "password"): "does not belong here: set password_env (the name of a variable) or password_file",
+}
+
+NO_TARGETS = ("all", "list", "show", "log")  # words of `k1ctl build`
 OPEN = ("plugins",)  # [plugins.NAME] belongs to third-party plugins and is not checked
 
 

@@ -11,6 +11,7 @@ from k1ctl.files import read_json, write_json
 from k1ctl.jsontext import loads
 from k1ctl.process import record
 from k1ctl.process.attempt import Ending
+from k1ctl.process.view import News
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -63,7 +64,7 @@ class FrontEnd:
         self._rest = b""
         self._next_look = time.monotonic() + _FIRST_LOOK
         self._pause = view.interval
-        self._seen: float | None = None
+        self.news = News(view.live.terminal)
         self._tick = 0.01
 
     def forward(self, number: int, _frame: object) -> None:
@@ -179,11 +180,11 @@ class FrontEnd:
     def _look(self) -> None:
         """What time brings: how the ticket stands, what the log grew by."""
         if self.state == "waiting" and time.monotonic() >= self._next_look:
-            from k1ctl.process.supervisor import queue_folder
+            from k1ctl.process.client import queue_folder
             from k1ctl.queue.view import standing
 
             folder = queue_folder(self.workspace, self.config)
-            news = self._news(folder)
+            news = self.news.any(folder)
             self._pause = self.view.interval if news else min(self._pause * 1.5, _SLOWEST)
             self._next_look = time.monotonic() + self._pause
             found = standing(folder, self.ticket, self.config.slots) if news else None
@@ -192,17 +193,6 @@ class FrontEnd:
         elif self.state == "running":
             self._tick = 0.01 if self._stream() else min(self._tick * 1.5, _TICK)
             self.view.tick()
-
-    def _news(self, folder: str) -> bool:
-        """Whether a ticket came or went since the last look, or a terminal wants to see the time pass."""
-        try:
-            changed = os.stat(os.path.join(folder, "tickets")).st_mtime
-        except OSError:
-            return True
-        if changed == self._seen and not self.view.live.terminal:
-            return False
-        self._seen = changed if time.time() - changed > 1 else None  # two changes within a tick have one time
-        return True
 
     def _open_logs(self) -> None:
         if self.logs:

@@ -13,12 +13,12 @@ from k1ctl.units import format_duration, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from k1ctl.process.supervisor import Supervisor
+    from k1ctl.process.client import Client
 
 _LOOK = 0.1  # s; two repositories rarely meet here, so asking again is simpler than being woken
 
 
-def take(supervisor: Supervisor) -> Ending | None:
+def take(client: Client) -> Ending | None:
     """Hold the guard of every configured device among the run's resources; None once they are ours.
 
     The descriptors go to the command, so a guard lives as long as whoever works under it. Waiting for a guard counts
@@ -27,52 +27,53 @@ def take(supervisor: Supervisor) -> Ending | None:
     """
     from k1ctl.device.guard import covered
 
-    paths = sorted(_paths(supervisor))
-    limit, spent = supervisor.spec.wait, supervisor.times.get("granted", 0.0) - supervisor.times.get("enqueued", 0.0)
+    paths = sorted(_paths(client))
+    limit, spent = client.spec.wait, client.times.get("granted", 0.0) - client.times.get("enqueued", 0.0)
     deadline = None if limit is None else time.monotonic() + max(0.0, limit - spent)
     for path in paths:
         if covered(path):
             continue
-        ending = _take(supervisor, path, deadline)
+        ending = _take(client, path, deadline)
         if ending is not None:
             return ending
     return None
 
 
-def _paths(supervisor: Supervisor) -> list[str]:
-    names = [r.partition(":")[2] for r in supervisor.spec.resources if r.startswith("device:")]
-    known = [n for n in names if n in supervisor.config.names("devices")]
+def _paths(client: Client) -> list[str]:
+    names = [r.partition(":")[2] for r in client.spec.resources if r.startswith("device:")]
+    known = [n for n in names if n in client.config.names("devices")]
     if not known:
         return []
     from k1ctl.device.guard import guard_key, guard_path
 
-    sections = [supervisor.config.section("devices", name) for name in known]
+    sections = [client.config.section("devices", name) for name in known]
     return [guard_path(guard_key(s)) for s in sections if s["mac"] or s["host"]]
 
 
-def _take(supervisor: Supervisor, path: str, deadline: float | None) -> Ending | None:
+def _take(client: Client, path: str, deadline: float | None) -> Ending | None:
     from k1ctl.device.guard import holder_text
 
     told = False
     while (fd := open_locked(path, blocking=False)) is None:
         who = holder_text(path)
         if not told:
-            supervisor.tell("guarded", who=who)
-            supervisor.note("device.guarded", who=who)
+            client.tell("guarded", who=who)
+            client.note("device.guarded", who=who)
             told = True
-        if supervisor.cancelled:
+        if client.cancelled:
             return Ending(143, "k1ctl", "cancelled", "stopped: the run was cancelled")
         if deadline is not None and time.monotonic() >= deadline:
-            waited = format_duration(supervisor.spec.wait or 0)
+            waited = format_duration(client.spec.wait or 0)
             message = f"waited {waited}; the device is held by {who}"
             return Ending(75, "k1ctl", "device-guarded", message, hint="another repository on this host uses it")
-        if select.select([supervisor.control], [], [], _LOOK)[0]:
-            word = os.read(supervisor.control, 1)
+        heard = [client.control] if client.control >= 0 else []
+        if select.select(heard, [], [], _LOOK)[0]:
+            word = os.read(client.control, 1)
             code = {b"I": 130, b"T": 143}.get(word, 129)
             return Ending(code, "k1ctl", "caller-gone", f"the caller left while the device was held by {who}")
     os.set_inheritable(fd, True)
-    supervisor.guards[path] = fd
-    facts = {"workspace": supervisor.workspace.path, "run": supervisor.run.id, "pid": os.getpid(), "since": rfc3339()}
+    client.guards[path] = fd
+    facts = {"workspace": client.workspace.path, "run": client.run_id, "pid": os.getpid(), "since": rfc3339()}
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, (dumps(facts) + "\n").encode(), 0)

@@ -1,16 +1,20 @@
-"""Start a run: fork its supervisor, watch it, and say how it ended."""
+"""Start a run: fork its supervisor, and watch it to the end, or leave it to itself once it stands in line."""
 
 from __future__ import annotations
 
 import os
 import sys
 
+from k1ctl.errors import K1ctlError, OutcomeUnknownError
+from k1ctl.jsontext import loads
 from k1ctl.process.frontend import FrontEnd, SupervisorLostError
 from k1ctl.process.supervisor import supervise
 from k1ctl.process.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from k1ctl.config import Config
     from k1ctl.process.attempt import Ending
     from k1ctl.process.spec import RunSpec
@@ -60,17 +64,82 @@ def launch(
     return Outcome(Ending(76, "k1ctl", "supervisor-lost", "the supervisor was killed again and again"), "", "")
 
 
+class Submitted:
+    """A run that goes on without its caller: its id, its ticket, its folder; ``resumed``: it has a kept place."""
+
+    __slots__ = ("folder", "resumed", "run", "ticket")
+
+    def __init__(self, run: str, ticket: int, folder: str, resumed: bool) -> None:
+        self.run, self.ticket, self.folder, self.resumed = run, ticket, folder, resumed
+
+    def document(self) -> dict[str, Any]:
+        """All of it by name."""
+        return {name: getattr(self, name) for name in ("run", "ticket", "folder", "resumed")}
+
+
+def submit(workspace: Workspace, config: Config, spec: RunSpec) -> Submitted:
+    """Start the detached ``spec`` and return once it is recorded and stands in line.
+
+    Raises what keeps it from standing there (K1ctlError with the run's exit code), OSError.
+    """
+    for _ in range(_TAKE_OVERS):
+        read, write = os.pipe()
+        _flush()
+        pid = os.fork()
+        if pid == 0:
+            os.close(read)
+            supervise(workspace, config, spec, (write, -1, -1), None, None)
+        os.close(write)
+        try:
+            submitted = _in_line(read)
+        finally:
+            os.close(read)
+        if submitted is not None:
+            return submitted
+        os.waitpid(pid, 0)  # killed before it said so: nothing was begun
+    raise OutcomeUnknownError("the supervisor was killed again and again", code="supervisor-lost")
+
+
+def _in_line(status: int) -> Submitted | None:
+    """What the supervisor says until it stands in line; None when it dies before that. Raises K1ctlError."""
+    run = folder = ""
+    with open(status, encoding="utf-8", closefd=False) as words:
+        for line in words:
+            if not line.endswith("\n"):
+                break
+            said = loads(line)
+            if said["state"] == "created":
+                run, folder = said["run"], said["folder"]
+            elif said["state"] == "queued":
+                return Submitted(run, said["ticket"], folder, said["resumed"])
+            elif said["state"] in ("ended", "failed"):
+                raise _refusal(said.get("error") or said, run)
+    return None
+
+
+def _refusal(told: dict[str, Any], run: str) -> K1ctlError:
+    details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
+    kept = details if "state" not in details else {}
+    error = K1ctlError(told["message"], hint=told["hint"], code=told["code"], **kept, **({"run": run} if run else {}))
+    error.exit_code = told["exit_code"]
+    return error
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass
+
+
 def _start(
     workspace: Workspace, config: Config, spec: RunSpec, before: Before | None, after: After | None, view: View
 ) -> FrontEnd:
     status_read, status_write = os.pipe()
     control_read, control_write = os.pipe()
     mark_read, mark_write = os.pipe()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            pass
+    _flush()
     pid = os.fork()
     if pid == 0:
         for fd in (status_read, control_write, mark_read):

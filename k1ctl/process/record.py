@@ -49,6 +49,18 @@ class Run:
         """Standard error, when the caller keeps it apart from standard output."""
         return os.path.join(self.folder, "log.err")
 
+    @property
+    def begun(self) -> str:
+        """A file that a detached run's supervisor makes, and writes to before the command may begin."""
+        return os.path.join(self.folder, "begun")
+
+    def never_began(self) -> bool:
+        """Whether this is a detached run whose command was not started; only then it is known."""
+        try:
+            return os.stat(self.begun).st_size == 0
+        except FileNotFoundError:
+            return False
+
     def save(self, **fields: Any) -> None:
         """Update the record and replace ``run.json``; a folder that was cleaned away is made again. Raises OSError."""
         self.record.update(fields)

@@ -14,8 +14,8 @@ class RunSpec:
     caller's); ``wait`` seconds in line at most (None: no limit); ``timeout`` seconds an attempt at most; ``priority``
     by name; ``attempts`` in all, ``delay`` seconds before the second, doubled each time when ``backoff`` is
     ``exponential``; ``retry_on`` exit codes worth another attempt (None: any but 0); ``key`` keeps the place for a
-    later call; ``on_caller_exit`` ``stop`` or ``keep``; ``result`` a file for the JSON result; ``details`` what the
-    record keeps beside.
+    later call; ``on_caller_exit`` ``stop`` or ``keep``; ``result`` a file for the JSON result; ``detached``: nobody's
+    call, it waits and works on its own; ``details`` what the record keeps beside.
     """
 
     __slots__ = (
@@ -24,6 +24,7 @@ class RunSpec:
         "backoff",
         "cwd",
         "delay",
+        "detached",
         "details",
         "env",
         "key",
@@ -57,12 +58,14 @@ class RunSpec:
         label: str = "",
         on_caller_exit: str = "stop",
         result: str = "",
+        detached: bool = False,
         details: dict[str, Any] | None = None,
     ) -> None:
         self.kind, self.argv, self.resources, self.cwd, self.env = kind, argv, resources, cwd, env
         self.wait, self.timeout, self.priority = wait, timeout, priority
         self.attempts, self.delay, self.backoff, self.retry_on = attempts, delay, backoff, retry_on
         self.key, self.label, self.on_caller_exit, self.result = key, label, on_caller_exit, result
+        self.detached = detached
         self.details = details or {}
 
     def same(self) -> dict[str, Any]:

@@ -6,17 +6,17 @@ import os
 import sys
 import time
 
-from k1ctl import events
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.files import flock, write_json
 from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
-from k1ctl.queue import history, names
-from k1ctl.queue.line import EX, UN, Line
-from k1ctl.queue.ticket import Ticket
+from k1ctl.process.client import Client
+from k1ctl.process.client import queue_folder as queue_folder
+from k1ctl.queue import history
+from k1ctl.queue.line import EX, UN
 from k1ctl.signals import signals
-from k1ctl.units import format_duration, rfc3339
+from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
     from k1ctl.process.record import Run
     from k1ctl.process.spec import RunSpec
+    from k1ctl.queue.ticket import Ticket
     from k1ctl.workspace import Workspace
 
     Before = Callable[[Run, RunSpec], None]
@@ -35,19 +36,8 @@ _WORD_LIMIT = 3500  # bytes; PIPE_BUF is at least 512 and 4096 on Linux; macOS t
 _PRUNE_EVERY = 32  # runs
 
 
-def queue_folder(workspace: Workspace, config: Config) -> str:
-    """The folder of the queue: ``[queue] dir``, else ``ops/queue``."""
-    given = config.get("queue", "dir")
-    if not given:
-        return workspace.ops_path("queue")
-    return os.path.realpath(os.path.join(workspace.root, os.path.expanduser(given)))  # one folder, one name
-
-
-class Supervisor:
-    """One run from its place in line to its record.
-
-    Pipes lead to the front end: ``status`` out, ``control`` in, and ``mark``, which it reads only when we are gone.
-    """
+class Supervisor(Client):
+    """One run from its place in line to its record."""
 
     def __init__(
         self,
@@ -58,20 +48,14 @@ class Supervisor:
         before: Before | None = None,
         after: After | None = None,
     ) -> None:
-        self.workspace, self.config, self.spec = workspace, config, spec
-        self.status, self.control, self.mark = pipes
+        super().__init__(workspace, config, spec, pipes)
         self.before, self.after = before, after
-        self.ticket: Ticket | None = None
-        self.standing: Ticket | None = None  # the same, from before it has a number
-        self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
-        self.cancelled = self.working = False
+        self.working = False
         self.wake: tuple[int, int] | None = None
-        self.configured = _stamp(config.path)
         self.joined: list[int] = []  # locks that keep the leases of the runs around us from ending
-        self.guards: dict[str, int] = {}  # lock file of a device: descriptor
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
-        os.set_blocking(self.status, False)  # a stopped front end must not stop us
         self.run = self._create()
+        self.run_id = self.run.id
 
     # setting out
 
@@ -100,19 +84,14 @@ class Supervisor:
         self.log = os.open(run.log, flags, 0o600)
         flock(self.log, EX, run.log)  # alive = locked; the command shares it through its standard output
         self.error_log = self.log
-        if _apart(1, 2):
+        if spec.detached:
+            self.mark = os.open(run.begun, flags, 0o600)
+        elif _apart(1, 2):
             self.error_log = os.open(run.error_log, flags, 0o600)
         os.dup2(self.log, 1)
         os.dup2(self.log, 2)
         run.save()
         return run
-
-    def tell(self, state: str, **facts: Any) -> None:
-        """Send one line to the front end; one that is gone or does not read is no reason to stop."""
-        try:
-            os.write(self.status, (dumps({"state": state, **facts}) + "\n").encode())
-        except OSError:
-            pass
 
     def mark_start(self) -> None:
         """Leave word that the command may have begun, without waking the front end: it must not be begun twice."""
@@ -120,9 +99,6 @@ class Supervisor:
             os.write(self.mark, b"S")
         except OSError:
             pass
-
-    def note(self, event: str, **fields: Any) -> None:
-        events.emit(self.workspace, event, run=self.run.id, **fields)
 
     # the stages
 
@@ -142,64 +118,31 @@ class Supervisor:
 
     def _stand_in_line(self) -> Ending | None:
         """None once every resource is ours."""
-        config, spec = self.config, self.spec
-        folder = queue_folder(self.workspace, config)
+        spec = self.spec
         if nested.LEASES in os.environ:
+            folder = queue_folder(self.workspace, self.config)
             have, self.joined = nested.join(folder, os.environ[nested.LEASES])
             spec.resources = nested.still_needed(spec.resources, have)
         if not spec.resources:
             return None
-        line = Line(folder, park_seconds=config.get("queue", "park"), note=self.note)
         facts = {
             "run": self.run.id,
             "kind": spec.kind,
             "workspace": self.workspace.name,
             "command": _brief(spec.argv),
             "label": spec.label,
-            "keep": spec.on_caller_exit == "keep",
+            "keep": spec.on_caller_exit == "keep" and not spec.detached,
             "queued_at": rfc3339(),
         }
-        ticket = Ticket(
-            line,
-            spec.resources,
-            self._slots,
-            priority=names.PRIORITIES[spec.priority],
-            key=spec.key,
-            facts=facts,
-            stall=config.get("queue", "stall"),
-            max_length=config.get("queue", "max_length"),
-        )
-        self.standing = ticket
-        granted = ticket.enqueue()
-        self.times["enqueued"] = time.monotonic()
-        self.ticket = ticket
-        if not granted:
-            self.tell("waiting", ticket=ticket.seq, resumed=ticket.resumed)
+        return self.stand_in_line(facts)
+
+    def in_line(self, ticket: Ticket, granted: bool) -> None:
+        """The record names the ticket before anybody is told of it."""
+        if self.spec.detached or not granted:
             self.run.save(ticket=ticket.seq)
-            self.note("queue.enqueued", ticket=ticket.seq, resources=spec.resources, resumed=ticket.resumed)
-            how = ticket.wait(spec.wait, self.control)
-            if how != "granted":
-                return self._left_line(how, ticket)
-        self.times["granted"] = time.monotonic()
-        return None
-
-    def _left_line(self, how: str, ticket: Ticket) -> Ending:
-        from k1ctl.process.view import describe_standing, readable
-        from k1ctl.queue.view import standing
-
-        stood = standing(ticket.line.folder, ticket.seq, self.config.slots) if how == "timeout" else None
-        ticket.leave()
-        self.ticket = None
-        kept = f"; the place is kept for {format_duration(self.config.get('queue', 'park'))}" if self.spec.key else ""
-        wanted = ", ".join(readable(r) for r in self.spec.resources)
-        if how == "timeout":
-            waited = format_duration(self.spec.wait or 0)
-            why = f" ({describe_standing(stood)})" if stood else ""
-            message = f"waited {waited} for {wanted}{why}{kept}"
-            return Ending(75, "k1ctl", "queue-timeout", message, hint="k1ctl queue list shows who holds it")
-        word = os.read(self.control, 1)
-        code = {b"I": 130, b"T": 143}.get(word, 129)
-        return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
+        if self.spec.detached:
+            self.tell("queued", ticket=ticket.seq, resumed=ticket.resumed)
+        super().in_line(ticket, granted)
 
     def _work(self) -> Ending:
         if any(r.startswith("device:") for r in self.spec.resources):
@@ -255,19 +198,6 @@ class Supervisor:
             mine = b"\n".join(os.fsencode(f"{self.run.id} {path}") for path in self.guards)
             env[b"K1CTL_GUARDS"] = env[b"K1CTL_GUARDS"] + b"\n" + mine if env.get(b"K1CTL_GUARDS") else mine
         return env
-
-    def _slots(self, resource: str) -> int:
-        """The resource's slots as the configuration says now: all who wait must agree on them."""
-        stamp = _stamp(self.config.path)
-        if stamp != self.configured:
-            from k1ctl.config import load
-
-            try:
-                self.config = load(self.workspace)
-            except (K1ctlError, OSError):
-                pass  # somebody is in the middle of editing it
-            self.configured = stamp
-        return self.config.slots(resource)
 
     def _release(self) -> None:
         inner = -1
@@ -344,7 +274,7 @@ class Caller:
     """What the front end says through the control pipe: ^C, TERM, good-bye, or nothing any more."""
 
     def __init__(self, fd: int) -> None:
-        self.fd, self.here = fd, True
+        self.fd, self.here = fd, fd >= 0
 
     def read(self) -> str:
         """``interrupt``, ``terminate``, ``bye``, or ``gone`` at its end."""
@@ -352,14 +282,6 @@ class Caller:
         if word in (b"", b"B"):
             self.here = False
         return {b"I": "interrupt", b"T": "terminate", b"B": "bye"}.get(word, "gone")
-
-
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _apart(one: int, two: int) -> bool:
@@ -390,6 +312,8 @@ def supervise(
         os.setsid()
         for number in (signals.SIGHUP, signals.SIGINT):
             signals.signal(number, signals.SIG_IGN)
+        if spec.detached:
+            _detach(pipes[0])
         supervisor = Supervisor(workspace, config, spec, pipes, before, after)
         signals.signal(signals.SIGTERM, supervisor.on_term)
         code = supervisor.main()
@@ -397,6 +321,22 @@ def supervise(
         code = _fail(exc, pipes[0])
     finally:
         os._exit(code)
+
+
+def _detach(status: int) -> None:
+    """Leave behind what is the caller's: its input, its descriptors (a script's lease), the runs around it."""
+    from k1ctl.device.guard import GUARDS
+
+    for name in (nested.LEASES, GUARDS):
+        os.environ.pop(name, None)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    for fd in map(int, os.listdir("/dev/fd")):
+        if fd > 2 and fd != status:
+            try:
+                os.close(fd)
+            except OSError:  # the listing's own
+                pass
 
 
 def _known(exc: BaseException) -> K1ctlError:

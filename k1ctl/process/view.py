@@ -71,6 +71,25 @@ class View:
         self.live.clear()
 
 
+class News:
+    """Whether a look at the line would show anything new: a ticket came or went, or a terminal shows time passing."""
+
+    def __init__(self, terminal: bool) -> None:
+        self.terminal = terminal
+        self.seen: float | None = None
+
+    def any(self, folder: str) -> bool:
+        """Asked before each look at the queue in ``folder``."""
+        try:
+            changed = os.stat(os.path.join(folder, "tickets")).st_mtime
+        except OSError:
+            return True
+        if changed == self.seen and not self.terminal:
+            return False
+        self.seen = changed if time.time() - changed > 1 else None  # two changes within a tick have one time
+        return True
+
+
 def readable(resource: str) -> str:
     """A resource as people know it: the lock of a build folder has a hash for a name."""
     return "this worktree's build folder" if resource.startswith("tree:") else resource

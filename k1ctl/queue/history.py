@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from k1ctl.errors import BusyError
 from k1ctl.files import append_line, read_bytes, write_atomic
 
 _KEEP = 20  # holds the median is taken over
@@ -32,3 +33,20 @@ def typical(folder: str, resource: str) -> float | None:
         except ValueError:
             continue
     return sorted(holds)[len(holds) // 2] if holds else None
+
+
+def line_full(folder: str, resource: str, length: int, claimed: int, slots: int) -> BusyError:
+    """The refusal where ``length`` tickets wait for ``claimed`` slots of a resource that has ``slots``."""
+    from k1ctl.units import format_duration
+
+    hold = typical(folder, resource)
+    expected = None if hold is None else round(hold * claimed / max(1, slots), 3)
+    after = "" if expected is None else f"; one more would wait about {format_duration(expected)}"
+    return BusyError(
+        f"{length} ticket{'s wait' if length > 1 else ' waits'} for {resource} already, as many as may{after}",
+        hint=f"k1ctl queue list --resource {resource} shows them; [queue] max_length in ops/k1ctl.toml is the limit",
+        code="queue-full",
+        resource=resource,
+        length=length,
+        expected_wait_seconds=expected,
+    )

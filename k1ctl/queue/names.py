@@ -2,6 +2,8 @@
 
 ``w50.0000000012.4711.9f3c2a11.device:k1=1`` is a waiting ticket; ``r`` runs (a lease), ``p`` is parked (its waiter
 died and may come back). Names sort in the order of service. ``P.device:k1`` pauses a resource.
+
+A priority has room in front of it: 31 to 49 are normal too, bumped to the front of those with 50.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 PRIORITIES = {"critical": 10, "high": 30, "normal": 50, "low": 70}
 _PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
+AGED = PRIORITIES["high"]  # where ageing ends: critical is for people only
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_@+-")
 NAME_LIMIT = 240  # bytes of a file name, below every local filesystem's 255
 
@@ -58,8 +61,30 @@ def parse(file: str) -> Name | None:
         return None
 
 
-def priority_name(number: int) -> str:
-    return _PRIORITY_NAMES.get(number, str(number))
+def class_of(rank: int) -> int:
+    """The priority that a name's two digits belong to: 50 for all from 31 to 50."""
+    return next((p for p in PRIORITIES.values() if rank <= p), max(PRIORITIES.values()))
+
+
+def priority_name(rank: int) -> str:
+    """The priority as people know it."""
+    return _PRIORITY_NAMES[class_of(rank)]
+
+
+def above(rank: int) -> int:
+    """The next higher priority, `AGED` at most."""
+    return max([p for p in PRIORITIES.values() if p < class_of(rank)] + [AGED]) if rank > AGED else rank
+
+
+def front_of(rank: int, ahead: Sequence[int]) -> int:
+    """A rank before all those ``ahead`` that have the priority of ``rank``; the first of the priority if there is none.
+
+    When a priority has no number left in front of it, it is shared, and the ticket's number decides.
+    """
+    here = class_of(rank)
+    rivals = [r for r in ahead if class_of(r) == here]
+    first = max([p for p in PRIORITIES.values() if p < here] + [0]) + 1
+    return max(first, min(rivals) - 1) if rivals else rank
 
 
 def check_resource(name: str) -> str:

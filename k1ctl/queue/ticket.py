@@ -16,6 +16,7 @@ from k1ctl.errors import BusyError, UsageError
 from k1ctl.files import flock
 from k1ctl.queue import names
 from k1ctl.queue.line import EX, SH, UN, Line, read_facts, write_facts
+from k1ctl.queue.order import eligible, fits, risen
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from k1ctl.queue.names import Name
 
-NET = 30.0  # s between two looks that nothing asked for
+NET = 60.0  # s between two looks that nothing asked for
 AFTER_YOU = 0.002  # s in which who is let in starts its command undisturbed by what we have still to write down
 NEAR_NET = 1.0  # s, for those near the head, who must notice a stopped one before them
 _CLEANING = 10.0  # s in which a step is begun anew because the folder is cleaned away
@@ -35,7 +36,8 @@ class Ticket:
     """A place in the line for ``needs`` {resource: slots}.
 
     ``slots(resource)`` tells how many a resource has; ``facts`` is what others see about the owner; ``key`` lets a
-    later client take the place over when this one dies. Use: `enqueue`, `wait`, then `release` (or `leave`).
+    later client take the place over when this one dies; ``ageing``: after so many seconds in line it rises by one
+    priority, and again (0: never). Use: `enqueue`, `wait`, then `release` (or `leave`, or `hand_to`).
     """
 
     def __init__(
@@ -48,11 +50,14 @@ class Ticket:
         key: str = "",
         facts: dict[str, Any] | None = None,
         stall: float = 1.0,
+        ageing: float = 0.0,
         max_length: int = 500,
     ) -> None:
         self.line, self.needs, self.slots, self.priority = line, needs, slots, priority
         self.key, self.facts, self.stall, self.max_length = key, facts or {}, stall, max_length
         self.fd, self.seq, self.file, self.resumed = -1, 0, "", False
+        self.ageing, self.rank = ageing, priority  # its priority now: it ages, and others bump it
+        self.since = time.monotonic()  # when it came to its priority; the host's clock, the same in each process
         self.watch: list[Name] = []
         self.net = NET
         self._stalled: tuple[tuple[int, ...], float] | None = None
@@ -95,13 +100,11 @@ class Ticket:
         old = self.line.take_over(self.key) if self.key else None
         self.resumed = old is not None
         if old is not None:
-            self.seq, self.fd = old[0].seq, old[1]
-            self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
-            os.rename(self.line.tickets + old[0].file, self.line.tickets + self.file)
+            self._resume(*old)
         else:
             self._check_length()
             self._take_number()
-        self.facts["ticket"] = self.seq
+        self.facts.update(ticket=self.seq, asked=self.priority, since=self.since)
         write_facts(self.fd, self.facts)
         if self._look():
             return True
@@ -109,9 +112,21 @@ class Ticket:
         self._wake_first(waiting, paused, after=self.file)  # those we came in ahead of have to watch us now
         return False
 
+    def _resume(self, old: Name, fd: int) -> None:
+        """Go on where a dead waiter stood: his number, and what he gained by waiting if we ask for the same."""
+        self.seq, self.fd = old.seq, fd
+        left = read_facts(fd)
+        since = left.get("since")
+        if left.get("asked") == self.priority:
+            self.rank = old.priority
+            if isinstance(since, int | float) and since <= self.since:  # else the host was started anew
+                self.since = since
+        self.file = names.build("w", self.rank, self.seq, os.getpid(), self.key, self.needs)
+        os.rename(self.line.tickets + old.file, self.line.tickets + self.file)
+
     def _take_number(self) -> None:
         self.seq = self.line.next_number()
-        self.file = names.build("w", self.priority, self.seq, os.getpid(), self.key, self.needs)
+        self.file = names.build("w", self.rank, self.seq, os.getpid(), self.key, self.needs)
         path = self.line.tickets + self.file
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         flock(self.fd, EX, path)  # blocking: a listing may be testing the new file's lock at this very moment
@@ -122,9 +137,12 @@ class Ticket:
             mine = [n for n in waiting if resource in n.needs]
             if len(mine) < self.max_length:
                 continue
-            length = sum(self.line.alive(n) for n in mine)  # the dead are put away only when somebody looks
-            if length >= self.max_length:
-                raise BusyError(f"{length} tickets wait for {resource} already", code="queue-full", length=length)
+            mine = [n for n in mine if self.line.alive(n)]  # the dead are put away only when somebody looks
+            if len(mine) >= self.max_length:
+                from k1ctl.queue.history import line_full
+
+                claimed = sum(n.needs[resource] for n in mine)
+                raise line_full(self.line.folder, resource, len(mine), claimed, self.slots(resource))
 
     def wait(self, seconds: float | None, interrupt: int = -1) -> str:
         """Wait to be let in: ``granted``, ``timeout`` after ``seconds``, or ``interrupted`` when the descriptor
@@ -137,7 +155,10 @@ class Ticket:
             poll.register(interrupt, select.POLLIN | select.POLLHUP)
         while True:
             if self._watch_ahead():
-                left = self.net if deadline is None else min(self.net, deadline - time.monotonic())
+                now = time.monotonic()
+                left = self.net if deadline is None else min(self.net, deadline - now)
+                if self.ageing and self.rank > names.AGED:
+                    left = min(left, self.since + self.ageing - now)
                 events = poll.poll(max(left, 0) * 1000)
                 if any(fd == interrupt for fd, _ in events):
                     return "interrupted"
@@ -194,18 +215,43 @@ class Ticket:
         mine = next((n for n in waiting if n.seq == self.seq), None)
         if mine is None:
             return self._gone()
+        if self.ageing or mine.priority != self.rank:
+            risen = self._age(mine, waiting, paused)
+            if risen is not None:
+                mine, waiting = risen
         self.file = mine.file
         self.watch, self.net = [], NET
         if not paused.isdisjoint(needs):
             return False
         free, holders = self._free(running)
         ahead, left = self._ahead(mine, waiting, paused, free)
-        if _fits(needs, left) or self._passed_over(ahead, free, running):
+        if fits(needs, left) or self._passed_over(ahead, free, running):
             return self._let_in(waiting, paused)
         self._set_watch(ahead, holders)
         if len(needs) > 1 or self._stalled is not None:
             self._wake_eligible()  # we were woken for others too, or see room that those ahead do not know of
         return False
+
+    def _age(self, mine: Name, waiting: list[Name], paused: set[str]) -> tuple[Name, list[Name]] | None:
+        """Rise by one priority for each `ageing` seconds; (our name, the line) when that moved us.
+
+        Who waits does it himself: a dead or stopped one does not age, and nobody reads the time of a hundred others.
+        """
+        now = time.monotonic()
+        if mine.priority > self.rank:  # somebody thought it less urgent
+            self.since = now
+            self.tell(since=now)
+        self.rank, self.since = risen(mine.priority, self.since, self.ageing, now)
+        if self.rank == mine.priority:
+            return None
+        after = mine.with_priority(self.rank)
+        os.rename(self.line.tickets + mine.file, self.line.tickets + after)
+        self.tell(since=self.since)
+        self.line.note("queue.aged", ticket=self.seq, priority=names.priority_name(self.rank))
+        waiting = self.line.scan()[1]
+        for place in (after, mine.file):  # who is behind our new place has to watch us now, who was behind us another
+            self._wake_first(waiting, paused, after=place)
+        return next(n for n in waiting if n.seq == self.seq), waiting
 
     def _set_watch(self, ahead: list[Name], holders: list[Name]) -> None:
         """For each resource the last living ticket ahead of us, or who holds it when we are the first in its line.
@@ -248,7 +294,7 @@ class Ticket:
             shared = [r for r in name.needs if r in self.needs]
             if not shared or not paused.isdisjoint(name.needs):
                 continue
-            if _fits(self.needs, left) and not self.line.alive(name):
+            if fits(self.needs, left) and not self.line.alive(name):
                 continue
             ahead.append(name)
             for resource in shared:
@@ -257,7 +303,7 @@ class Ticket:
 
     def _passed_over(self, ahead: list[Name], free: dict[str, int], running: list[Name]) -> bool:
         """Room that those ahead leave unused for ``stall`` seconds (stopped, swapped out) goes to us; they stay."""
-        if not _fits(self.needs, free):
+        if not fits(self.needs, free):
             self._stalled = None
             return False
         left, idle = dict(free), []
@@ -268,7 +314,7 @@ class Ticket:
             for resource in name.needs:
                 if resource in left:
                     left[resource] -= name.needs[resource]
-        if not _fits(self.needs, left):
+        if not fits(self.needs, left):
             self._stalled = None
             return False
         now = time.monotonic()
@@ -353,24 +399,3 @@ class Ticket:
             self.line.put_away(name)
         flock(self.fd, UN, "")
         return True
-
-
-def eligible(waiting: list[Name], running: list[Name], paused: set[str], slots: Callable[[str], int]) -> list[Name]:
-    """Who of those ``waiting`` (in the order of service) has room, each one ahead keeping what he asks for."""
-    free: dict[str, int] = {}
-    found = []
-    for name in waiting:
-        if not paused.isdisjoint(name.needs):
-            continue
-        for resource in name.needs:
-            if resource not in free:
-                free[resource] = slots(resource) - sum(n.needs.get(resource, 0) for n in running)
-        if _fits(name.needs, free):
-            found.append(name)
-        for resource, need in name.needs.items():
-            free[resource] -= need
-    return found
-
-
-def _fits(needs: dict[str, int], left: dict[str, int]) -> bool:
-    return all(left[r] >= n for r, n in needs.items())

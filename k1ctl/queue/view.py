@@ -182,6 +182,36 @@ def cancel(folder: str, ticket: int, by: str) -> bool:
     return True
 
 
+def bump(folder: str, ticket: int, priority: str = "", *, dry_run: bool = False) -> tuple[Name, Name] | None:
+    """Put a waiting ticket before all others of its priority, or into ``priority`` at the place of its number.
+
+    Returns its name before and after; None when it does not wait (any more). The places of all others, among each
+    other, stay.
+    """
+    line = Line(folder)
+    with line:
+        waiting = line.scan()[1]
+        name = next((n for n in waiting if n.seq == ticket), None)
+        if name is None or not line.alive(name):
+            return None
+        rivals = [n for n in waiting if n.seq != ticket and not name.needs.keys().isdisjoint(n.needs)]
+        rank = names.front_of(name.priority, [n.priority for n in rivals if n.file < name.file])
+        after = names.Name(name.with_priority(names.PRIORITIES[priority] if priority else rank))
+        if not dry_run and after.file != name.file:
+            os.rename(line.tickets + name.file, line.tickets + after.file)
+            for each in [after, *rivals]:  # whom it passed has to watch it now, whom it let pass may have room
+                if line.alive(each):
+                    line.look_again(each)
+    line.close()
+    return name, after
+
+
+def position(folder: str, name: Name) -> int:
+    """Where a waiting ticket of this name stands in the lines of its resources; 1 = next."""
+    rivals = [n for n in _names(folder) if n.state == "w" and n.seq != name.seq and n.file < name.file]
+    return 1 + sum(not name.needs.keys().isdisjoint(n.needs) and _facts(folder, n)[1] for n in rivals)
+
+
 def pause(folder: str, resource: str, reason: str) -> bool:
     """Let nobody new have ``resource``; False when it was paused already. Who runs goes on."""
     names.check_resource(resource)

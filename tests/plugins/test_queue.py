@@ -206,7 +206,7 @@ def test_a_full_line(workspace: Project) -> None:
     """Past [queue] max_length a call is refused at once with 75."""
     workspace.configure("[queue]\nmax_length = 1\n")
     with holding(workspace, "r"), waiting(workspace, "r", "--key", "a", *TRUE):
-        workspace.run("queue", "run", "r", "--key", "b", *TRUE).assert_fails(75, "1 tickets wait for r already")
+        workspace.run("queue", "run", "r", "--key", "b", *TRUE).assert_fails(75, "1 ticket waits for r already")
         workspace.run("queue", "run", "other", *TRUE).assert_ok()
 
 

@@ -28,6 +28,7 @@ class Owners:
         self, folder: Path, slots: dict[str, int] | None = None, *, stall: float = 1000.0, net: bool = False
     ) -> None:
         self.folder, self.slots, self.stall, self.park, self.max_length = folder, slots or {}, stall, 900.0, 500
+        self.ageing = 0.0
         self.pids: dict[int, int] = {}
         self.state: dict[int, str] = {}
         self.number: dict[int, int] = {}
@@ -70,7 +71,8 @@ class Owners:
         owner = len(self.needs)
         self.needs[owner], self.state[owner] = needs, ""
         request = {"needs": needs, "priority": priority, "key": key, "slots": self.slots, "stall": self.stall}
-        self._ask({"id": owner, "park": self.park, "max_length": self.max_length, **request})
+        limits = {"park": self.park, "max_length": self.max_length, "ageing": self.ageing}
+        self._ask({"id": owner, **limits, **request})
         self.until(lambda: owner in self.pids and (self.state[owner] != "" or not settle), f"{owner} in line")
         return owner
 

@@ -36,6 +36,7 @@ def own(request: dict[str, Any], folder: str, control: int) -> None:
             priority=request["priority"],
             key=request["key"],
             stall=request["stall"],
+            ageing=request["ageing"],
             max_length=request["max_length"],
             facts={"owner": request["id"]},
         )

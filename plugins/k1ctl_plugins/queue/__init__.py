@@ -1,17 +1,21 @@
-"""`k1ctl queue`: run commands one at a time, in order; see who holds and who waits; cancel, wait, pause, resume."""
+"""`k1ctl queue`: run commands one at a time, in order; see who holds and who waits; act on it; look back."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from k1ctl import lane
 from k1ctl.cli import Context, pass_context
 from k1ctl.durations import DURATION
-from k1ctl.errors import BusyError, K1ctlError, UsageError
+from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
+from k1ctl_plugins.queue.back import history, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @click.group(short_help="Stand in line for what there is only one of, or only N of.")
@@ -25,30 +29,48 @@ def queue() -> None:
     """
 
 
-@queue.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": True})
-@click.argument("words", metavar="RESOURCE[=N]... -- CMD...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--wait", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75, the place is kept.")
-@click.option("--timeout", type=DURATION, metavar="D", help="Stop the command after D: TERM, grace, KILL; exit 124.")
-@click.option(
-    "--priority",
-    type=click.Choice(lane.CHOICES["priority"]),
-    default="normal",
-    show_default=True,
-    help="Who goes first.",
-)
-@click.option("--retries", type=click.IntRange(min=0), default=0, metavar="N", help="Try again up to N times.")
-@click.option("--backoff", type=click.Choice(lane.CHOICES["backoff"]), default="fixed", help="How --delay grows.")
-@click.option("--delay", type=DURATION, default=0.0, metavar="D", help="Wait D before trying again.")
-@click.option("--key", default="", metavar="K", help="Whose place this is (default: workspace, resources, command).")
-@click.option("--label", default="", metavar="T", help="What others see instead of the command.")
-@click.option(
+_CALLER_EXIT = click.option(
     "--on-caller-exit",
     type=click.Choice(lane.CHOICES["caller"]),
     default="stop",
     show_default=True,
     help="What happens to the running command when this call is killed.",
 )
-@click.option("--result", default="", metavar="FILE", help="Write the result as JSON: whose exit code it is, and why.")
+
+
+def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What `run` and `submit` have in common."""
+    backoffs = click.Choice(lane.CHOICES["backoff"])
+    options = (
+        click.argument("words", metavar="RESOURCE[=N]... -- CMD...", nargs=-1, type=click.UNPROCESSED),
+        click.option("--wait", type=DURATION, metavar="D", help="Wait in line at most D; then 75, the place is kept."),
+        click.option("--timeout", type=DURATION, metavar="D", help="Stop the command after D: TERM, grace, KILL; 124."),
+        _priority_option("Who goes first."),
+        click.option("--retries", type=click.IntRange(min=0), default=0, metavar="N", help="Try again up to N times."),
+        click.option("--backoff", type=backoffs, default="fixed", help="How --delay grows."),
+        click.option("--delay", type=DURATION, default=0.0, metavar="D", help="Wait D before trying again."),
+        click.option("--key", default="", metavar="K", help="Whose place this is (default: workspace, what, command)."),
+        click.option("--label", default="", metavar="T", help="What others see instead of the command."),
+        click.option(
+            "--result", default="", metavar="FILE", help="Write the result as JSON: whose code it is, and why."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _priority_option(about: str) -> Callable[..., Any]:
+    choice = click.Choice(lane.CHOICES["priority"])
+    return click.option("--priority", type=choice, default="normal", show_default=True, help=about)
+
+
+_WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": True}
+
+
+@queue.command(context_settings=_WORDS)
+@_run_options
+@_CALLER_EXIT
 @pass_context
 def run(context: Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Run CMD when every RESOURCE has room, and exit with its status.
@@ -63,6 +85,31 @@ def run(context: Context, /, words: tuple[str, ...], **options: Any) -> int:
     """
     resources, command = _split(words)
     return lane.run({**lane.DEFAULTS, **options}, resources, command, context.workspace)
+
+
+@queue.command(context_settings=_WORDS)
+@_run_options
+@json_option
+@pass_context
+def submit(context: Context, /, words: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Put CMD in line and print its run id at once; `queue wait RUN` tells how it ended.
+
+    The run waits and works without this call, with no input, and prints into its log. Nothing but `queue cancel` and
+    its own limits end it.
+
+    \b
+    Example:
+      run=$(k1ctl queue submit device:k1 -- ./flash.sh)
+      while k1ctl queue wait "$run" --timeout 9m; [ $? -eq 75 ]; do :; done
+    """
+    resources, command = _split(words)
+    submitted = lane.submit({**lane.DEFAULTS, **options}, resources, command, context.workspace)
+    if as_json:
+        emit_json({"ok": True, **submitted.document()})
+        return
+    if submitted.resumed:
+        say(f"took the kept place {submitted.ticket} over")
+    put(submitted.run)
 
 
 def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
@@ -174,35 +221,56 @@ def cancel(context: Context, wanted: str, as_json: bool, dry_run: bool) -> None:
 @queue.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--timeout", type=DURATION, metavar="D", help="Wait at most D; then exit 75: call again.")
+@click.option("--quiet", is_flag=True, help="Show neither the wait nor what the command prints.")
 @json_option
 @pass_context
-def wait(context: Context, run_id: str, timeout: float | None, as_json: bool) -> int:
-    """Wait until a run is over and exit with its status. Calling again later is fine.
+def wait(context: Context, run_id: str, timeout: float | None, quiet: bool, as_json: bool) -> int:
+    """Wait until a run is over and exit with its status, its log passed on from the beginning.
+
+    Exit code 75 with code still-queued or still-running: not over yet. Calling again is fine, the run keeps its place.
 
     \b
     Example:
       k1ctl queue wait 20260103-101500.123-9f3c --timeout 9m
     """
-    from k1ctl.process import record
+    from k1ctl_plugins.queue.inspect import wait_for
 
-    found = record.load(context.workspace, run_id)
-    if not record.wait(found, timeout):
-        raise BusyError(f"run {run_id} is still {found.record['state']}", hint="call again", code="still-running")
-    if found.record["state"] not in ("ended", "lingering"):
-        raise _lost(run_id)
+    try:
+        kept = wait_for(context.workspace, context.config, run_id, timeout, quiet=quiet, stream=not (quiet or as_json))
+    except BrokenPipeError:
+        return 141  # what SIGPIPE would have come to
     if as_json:
-        emit_json({"ok": found.record["exit_code"] == 0, **found.record})
-    elif found.record["exit_code"]:
-        say(f"run {run_id}: {found.record['message']}")
-    return int(found.record["exit_code"])
+        emit_json({"ok": kept["exit_code"] == 0, **kept})
+    elif kept["exit_code"]:
+        say(f"run {run_id}: {kept['message']}")
+    return int(kept["exit_code"])
 
 
-def _lost(run_id: str) -> K1ctlError:
-    from k1ctl.errors import OutcomeUnknownError
+@queue.command()
+@click.argument("wanted", metavar="ID")
+@click.option("--priority", type=click.Choice(lane.CHOICES["priority"]), help="Into this one, at its number's place.")
+@click.option("--reason", default="", help="Why; others see it in the events.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@json_option
+@pass_context
+def bump(context: Context, wanted: str, priority: str | None, reason: str, dry_run: bool, as_json: bool) -> None:
+    """Move a waiting ticket before all others of its priority, or into another priority.
 
-    return OutcomeUnknownError(
-        f"run {run_id} ended without a record: its supervisor and command were killed", code="run-lost"
-    )
+    ID is a ticket number or a run id. All others stay in their order.
+
+    \b
+    Example:
+      k1ctl queue bump 12 --reason "blocks the release"
+      k1ctl queue bump 12 --priority low
+    """
+    from k1ctl_plugins.queue.inspect import bump_ticket
+
+    done = bump_ticket(context.workspace, _folder(context), wanted, priority or "", reason, dry_run=dry_run)
+    if as_json:
+        emit_json({"ok": True, **done})
+        return
+    verb = ("would be" if dry_run else "is") if done["changed"] else "was already"
+    say(f"ticket {done['ticket']} {verb} at position {done['position']} (priority {done['priority']})")
 
 
 @queue.command()
@@ -257,6 +325,10 @@ def _said(as_json: bool, facts: dict[str, Any]) -> None:
     state = "paused" if facts["paused"] else "not paused"
     verb = "would be" if facts["dry_run"] and facts["changed"] else "is" if facts["changed"] else "was already"
     say(f"{facts['resource']} {verb} {state}")
+
+
+for _command in (history, stats):
+    queue.add_command(_command)
 
 
 @hookimpl

@@ -12,9 +12,11 @@ from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.jsontext import dumps
 from k1ctl.process import record
 from k1ctl.queue import view
+from k1ctl.queue.names import priority_name
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
+    from k1ctl.process.view import View
     from k1ctl.workspace import Workspace
 
 
@@ -109,6 +111,61 @@ def _stop(entry: dict[str, Any]) -> None:
         hint="the lease ends with it",
         code="supervisor-lost",
     )
+
+
+def bump_ticket(
+    workspace: Workspace, folder: str, wanted: str, priority: str, reason: str, *, dry_run: bool = False
+) -> dict[str, Any]:
+    """Move a waiting ticket to the front of its priority or into another one; where it stands then.
+
+    Raises TicketNotFoundError, K1ctlError (code not-waiting) for one that does not wait.
+    """
+    entry = view.find(folder, wanted)
+    moved = view.bump(folder, entry["ticket"], priority, dry_run=dry_run)
+    if moved is None:
+        state = view.find(folder, wanted)["state"]
+        why = {"running": "it has been let in", "parked": "its waiter is gone"}.get(state, "its owner is gone")
+        raise K1ctlError(f"ticket {entry['ticket']} does not wait: {why}", code="not-waiting")
+    before, after = moved
+    facts = {
+        "ticket": entry["ticket"],
+        "run": entry.get("run", ""),
+        "priority": priority_name(after.priority),
+        "was": priority_name(before.priority),
+        "position": view.position(folder, after),
+        "changed": before.file != after.file,
+    }
+    if not dry_run and facts["changed"]:
+        by = f"{getpass.getuser()} in {workspace.name}"
+        events.emit(workspace, "queue.bumped", **facts, by=by, reason=reason)
+    return {**facts, "dry_run": dry_run}
+
+
+def wait_for(
+    workspace: Workspace, config: Config, run_id: str, seconds: float | None, *, quiet: bool, stream: bool
+) -> dict[str, Any]:
+    """The record of a run once it is over, the wait shown and the log passed on meanwhile.
+
+    Raises RunNotFoundError, BusyError when it is not over after ``seconds``, OutcomeUnknownError, BrokenPipeError.
+    """
+    from k1ctl.process.follow import Follower, lost
+
+    run = record.load(workspace, run_id)
+    follower = Follower(workspace, config, run, _view(quiet, stream))
+    if not follower.watch(seconds):
+        raise follower.not_over()
+    if run.record["state"] not in ("ended", "lingering"):
+        raise lost(run)
+    return run.record
+
+
+def _view(quiet: bool, stream: bool) -> View:
+    from k1ctl.process.view import View
+
+    view = View(quiet=quiet)
+    if not stream:
+        view.output = lambda fd, data: None  # type: ignore[method-assign]
+    return view
 
 
 def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:

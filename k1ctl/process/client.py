@@ -1,0 +1,134 @@
+"""Standing in line for what a spec names: what the supervisor of a run and the claim of a script have in common."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl import events
+from k1ctl.errors import K1ctlError
+from k1ctl.jsontext import dumps
+from k1ctl.process.attempt import Ending
+from k1ctl.queue import names
+from k1ctl.queue.line import Line
+from k1ctl.queue.ticket import Ticket
+from k1ctl.units import format_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from k1ctl.config import Config
+    from k1ctl.process.spec import RunSpec
+    from k1ctl.workspace import Workspace
+
+
+def queue_folder(workspace: Workspace, config: Config) -> str:
+    """The folder of the queue: ``[queue] dir``, else ``ops/queue``."""
+    given = config.get("queue", "dir")
+    if not given:
+        return workspace.ops_path("queue")
+    return os.path.realpath(os.path.join(workspace.root, os.path.expanduser(given)))  # one folder, one name
+
+
+class Client:
+    """One that stands in line, in a process of its own, watched by a front end.
+
+    ``pipes``: ``status`` out to the front end, ``control`` in from it (-1: nobody is listened to), and ``mark``, which
+    it reads only when we are gone. ``run_id`` is what events and guards name.
+    """
+
+    def __init__(self, workspace: Workspace, config: Config, spec: RunSpec, pipes: tuple[int, int, int]) -> None:
+        self.workspace, self.config, self.spec = workspace, config, spec
+        self.status, self.control, self.mark = pipes
+        self.run_id = ""
+        self.ticket: Ticket | None = None
+        self.standing: Ticket | None = None  # the same, from before it has a number
+        self.times: dict[str, float] = {}  # CLOCK_MONOTONIC, seconds
+        self.cancelled = False
+        self.guards: dict[str, int] = {}  # lock file of a device: descriptor
+        self.configured = _stamp(config.path)
+        os.set_blocking(self.status, False)  # a stopped front end must not stop us
+
+    def tell(self, state: str, **facts: Any) -> None:
+        """Send one line to the front end; one that is gone or does not read is no reason to stop."""
+        try:
+            os.write(self.status, (dumps({"state": state, **facts}) + "\n").encode())
+        except OSError:
+            pass
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Record an event of ours."""
+        events.emit(self.workspace, event, run=self.run_id, **fields)
+
+    def stand_in_line(self, facts: dict[str, Any]) -> Ending | None:
+        """None once every resource is ours; ``facts`` is what others see about us. Raises K1ctlError."""
+        config, spec = self.config, self.spec
+        line = Line(queue_folder(self.workspace, config), park_seconds=config.get("queue", "park"), note=self.note)
+        ticket = Ticket(
+            line,
+            spec.resources,
+            self.slots,
+            priority=names.PRIORITIES[spec.priority],
+            key=spec.key,
+            facts=facts,
+            stall=config.get("queue", "stall"),
+            ageing=config.get("queue", "ageing"),
+            max_length=config.get("queue", "max_length"),
+        )
+        self.standing = ticket
+        granted = ticket.enqueue()
+        self.times["enqueued"] = time.monotonic()
+        self.ticket = ticket
+        self.in_line(ticket, granted)
+        if not granted:
+            how = ticket.wait(spec.wait, self.control)
+            if how != "granted":
+                return self._left_line(how, ticket)
+        self.times["granted"] = time.monotonic()
+        return None
+
+    def in_line(self, ticket: Ticket, granted: bool) -> None:
+        """The ticket has its place; ``granted``: it was let in at once."""
+        if not granted:
+            self.tell("waiting", ticket=ticket.seq, resumed=ticket.resumed)
+            self.note("queue.enqueued", ticket=ticket.seq, resources=self.spec.resources, resumed=ticket.resumed)
+
+    def _left_line(self, how: str, ticket: Ticket) -> Ending:
+        from k1ctl.process.view import describe_standing, readable
+        from k1ctl.queue.view import standing
+
+        stood = standing(ticket.line.folder, ticket.seq, self.config.slots) if how == "timeout" else None
+        ticket.leave()
+        self.ticket = None
+        kept = f"; the place is kept for {format_duration(self.config.get('queue', 'park'))}" if self.spec.key else ""
+        wanted = ", ".join(readable(r) for r in self.spec.resources)
+        if how == "timeout":
+            waited = format_duration(self.spec.wait or 0)
+            why = f" ({describe_standing(stood)})" if stood else ""
+            message = f"waited {waited} for {wanted}{why}{kept}"
+            return Ending(75, "k1ctl", "queue-timeout", message, hint="k1ctl queue list shows who holds it")
+        word = os.read(self.control, 1)
+        code = {b"I": 130, b"T": 143}.get(word, 129)
+        return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
+
+    def slots(self, resource: str) -> int:
+        """The resource's slots as the configuration says now: all who wait must agree on them."""
+        stamp = _stamp(self.config.path)
+        if stamp != self.configured:
+            from k1ctl.config import load
+
+            try:
+                self.config = load(self.workspace)
+            except (K1ctlError, OSError):
+                pass  # somebody is in the middle of editing it
+            self.configured = stamp
+        return self.config.slots(resource)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
