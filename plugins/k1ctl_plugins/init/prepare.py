@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 FOLDERS = ("queue", "runs", "artifacts", "events", "device", "metrics", "archive")
-EXCLUDED = (*(f"/ops/{name}/" for name in FOLDERS), "/ops/state.db*")
+EXCLUDED = (*(f"/ops/{name}/" for name in FOLDERS), "/ops/state.db*", "/ops/hooks/k1ctl.path")
 BEGIN = "# k1ctl: what changes by itself under ops/"
 END = "# k1ctl: end"
 
