@@ -79,6 +79,8 @@ SETTINGS: dict[Place, Setting] = {
     ("ota", "attempt_timeout"): Setting("duration", 300.0, "limit of one attempt"),
     ("ota", "retry_delay"): Setting("duration", 10.0, "before the second attempt; doubled for each further one"),
     ("ota", "idle_timeout"): Setting("duration", 20.0, "an attempt is given up when nothing moves for so long"),
+    ("ota", "connect_timeout"): Setting("duration", 10.0, "a device that agreed to an update connects back within it"),
+    ("ota", "login_timeout"): Setting("duration", 10.0, "how long an answer to a device's nonce is waited for"),
     ("ota", "invitations"): Setting("int", 10, "invitations sent before a device counts as offline"),
     ("ota", "invitation_interval"): Setting("duration", 1.0, "between two invitations"),
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
