@@ -6,6 +6,7 @@ the recording begins anew. A viewer without animation shows the last screen. Nee
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from html import escape
@@ -91,21 +92,23 @@ def picture(shown: list[Shown], rows: int, length: float) -> str:
         )
         keys += "" if last else f"{end:.2f}%{{visibility:hidden}}"
         style.append(f"@keyframes k{number}{{{keys}}}#k{number}{{animation-name:k{number}}}")
-        x, spans = 0, []
+        words, x = [], 0
         for text, colour, bold in piece.spans:
-            if text.strip():
-                look = f' fill="{COLOURS[colour]}"' if colour in COLOURS else ""
-                look += ' font-weight="bold"' if bold else ""
-                spans.append(f'<tspan x="{MARGIN + x * CELL:.1f}"{look}>{escape(text.rstrip())}</tspan>')
+            look = f' fill="{COLOURS[colour]}"' if colour in COLOURS else ""
+            look += ' font-weight="bold"' if bold else ""
+            for word in re.finditer(r"\S+(?: \S+)*", text):  # each has its place: fonts differ in how wide they run
+                left = MARGIN + (x + word.start()) * CELL
+                wide = f'textLength="{len(word[0]) * CELL:.1f}" lengthAdjust="spacingAndGlyphs"'
+                words.append(f'<tspan x="{left:.1f}" {wide}{look}>{escape(word[0])}</tspan>')
             x += len(text)
         hidden = "" if last else ' visibility="hidden"'
-        body.append(f'<text id="k{number}" y="{MARGIN + (piece.row + 1) * LINE - 5}"{hidden}>{"".join(spans)}</text>')
+        body.append(f'<text id="k{number}" y="{MARGIN + (piece.row + 1) * LINE - 5}"{hidden}>{"".join(words)}</text>')
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
-            f'viewBox="0 0 {width:.0f} {height}" role="img" aria-label="A recording of k1ctl demo">',
-            f"<style>text{{font:14px ui-monospace,Menlo,Consolas,monospace;fill:#dcdfe4;white-space:pre;"
-            f"animation-duration:{whole:.2f}s;animation-timing-function:step-end;animation-iteration-count:infinite}}",
+            f'viewBox="0 0 {width:.0f} {height}" role="img" aria-label="A recording of k1ctl demo" '
+            'font-family="ui-monospace,Menlo,Consolas,DejaVu Sans Mono,monospace" font-size="14" fill="#dcdfe4">',
+            f"<style>text{{animation:{whole:.2f}s step-end infinite}}",
             *style,
             "</style>",
             f'<rect width="{width:.0f}" height="{height}" rx="8" fill="#1e2127"/>',
