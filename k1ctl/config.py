@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _CACHE_VERSION = 2
-_NOT_SETTINGS = ("K1CTL_ROOT", "K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_PLUGINS")
+_NOT_SETTINGS = ("K1CTL_ROOT", "K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_PLUGINS", "K1CTL_TRACE_PLUGINS")
 _OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")  # what a run hands to its command
 
 
@@ -142,25 +142,36 @@ def parse_file(path: str) -> dict[Place, Any]:
 
     Raises ConfigError with file, line and key for the first thing that is wrong.
     """
-    import tomllib
-
     try:
         with open(path, "rb") as f:
             text = f.read().decode()
-        tree = tomllib.loads(text)
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}") from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise _syntax_error(path, str(exc), text) from exc
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}", file=path) from exc
+    return parse_text(text, path)
+
+
+def parse_tree(text: str, path: str) -> dict[str, Any]:
+    """The TOML document ``text``; ``path`` names it in errors. Raises ConfigError with the line."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise _syntax_error(path, str(exc), text) from exc
+
+
+def parse_text(text: str, path: str) -> dict[Place, Any]:
+    """As `parse_file`, of a text that stands (or is to stand) in ``path``."""
+    tree = parse_tree(text, path)
     values: dict[Place, Any] = {}
     for place, value in _leaves(tree, ()):
         if place[0] in OPEN:
             continue
         setting = find(place)
         try:
-            if setting is None and value == {} and _is_named(place):
+            if setting is None and value == {} and is_named(place):
                 values[place] = {}  # an empty [devices.k1] is a device with every default
                 continue
             if setting is None:
@@ -212,7 +223,7 @@ def _leaves(tree: dict[str, Any], prefix: Place) -> Iterator[tuple[Place, Any]]:
             yield place, value
 
 
-def _is_named(place: Place) -> bool:
+def is_named(place: Place) -> bool:
     """Whether ``place`` is a table below a name that the user chooses, as ``devices.k1`` is."""
     return any(len(p) > len(place) and p[len(place) - 1] == "*" and p[: len(place) - 1] == place[:-1] for p in SETTINGS)
 

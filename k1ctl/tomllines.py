@@ -8,22 +8,25 @@ if TYPE_CHECKING:
 
 
 def split_key(text: str) -> Place:
-    """``devices."my k1".host`` as ("devices", "my k1", "host")."""
-    parts, current, quote = [], "", ""
+    """``devices."my k1".host`` as ("devices", "my k1", "host"); in double quotes ``\\`` takes the next character."""
+    parts, current, solid, quote, escaped = [], "", 0, "", False
     for char in text.strip():
-        if quote:
-            if char == quote:
-                quote = ""
-            else:
-                current += char
+        if escaped or (quote and char != quote and not (char == "\\" and quote == '"')):
+            current, escaped = current + char, False
+            solid = len(current)
+        elif quote and char == quote:
+            quote = ""
+        elif quote:
+            escaped = True
         elif char in "\"'":
-            quote = char
+            quote, current = char, current[:solid]
         elif char == ".":
-            parts.append(current.strip())
-            current = ""
-        else:
+            parts.append(current[:solid])
+            current, solid = "", 0
+        elif char != " " or solid:
             current += char
-    return (*parts, current.strip())
+            solid = solid if char == " " else len(current)
+    return (*parts, current[:solid])
 
 
 def line_of(text: str, place: Place) -> int:
@@ -36,7 +39,7 @@ def line_of(text: str, place: Place) -> int:
             table = split_key(line.strip("[]").partition("]")[0])
             key = table
         elif "=" in line and not line.startswith("#"):
-            key = (*table, *split_key(_before_equals(line)))
+            key = (*table, *split_key(before_equals(line)))
         else:
             continue
         if key == place:
@@ -46,7 +49,8 @@ def line_of(text: str, place: Place) -> int:
     return best
 
 
-def _before_equals(line: str) -> str:
+def before_equals(line: str) -> str:
+    """The key of a line ``key = value``; an equals sign in quotes belongs to the key."""
     quote = ""
     for i, char in enumerate(line):
         if quote:

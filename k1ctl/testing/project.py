@@ -163,7 +163,7 @@ class Project:
 
     def _files(self) -> set[tuple[str, tuple[int, ...]]]:
         """Every file of the repository and its worktrees with what tells two states of it apart."""
-        found = set()
+        found: set[tuple[str, tuple[int, ...]]] = set()
         folders = [str(self.root), str(self.worktree("x").parent)]
         while folders:
             try:
@@ -227,7 +227,7 @@ def finish(process: subprocess.Popen[Any], timeout: float = 30) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        raise AssertionError(f"{process.args} did not end within {timeout} s") from None
+        raise AssertionError(f"{process.args!r} did not end within {timeout} s") from None
     finally:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:

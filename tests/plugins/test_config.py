@@ -59,6 +59,18 @@ def test_get_prints_the_plain_value(key: str, printed: str, workspace: Project) 
     assert workspace.run("config", "get", key).assert_ok().stdout == printed
 
 
+def test_a_plugins_own_value_is_printed_as_it_is(workspace: Project) -> None:
+    """Below plugins. nothing is known beforehand: what is there is printed, what is not is refused."""
+    workspace.configure("[plugins.make]\nimage = 'fw.bin'\nlist = [1, 'b']\n")
+    assert workspace.run("config", "get", "plugins.make.image").assert_ok().stdout == "fw.bin\n"
+    assert workspace.run("config", "get", "plugins.make.list").assert_ok().stdout == "1\nb\n"
+    assert workspace.run("config", "get", "plugins.make", "--json").json["value"] == {
+        "image": "fw.bin",
+        "list": [1, "b"],
+    }
+    workspace.run("config", "get", "plugins.make.no").assert_fails(78, "plugins.make.no is not set")
+
+
 def test_get_refuses_what_is_no_setting(workspace: Project) -> None:
     """Exit 78 with near matches; a device that is not configured is no value either."""
     workspace.run("config", "get", "queue.parkk").assert_fails(78, "there is no setting queue.parkk", "queue.park")
@@ -82,5 +94,6 @@ def test_path_tells_whether_the_file_is_there(workspace: Project) -> None:
 
 def test_dotted_keys_are_read_back() -> None:
     """Every printed key leads back to its place."""
-    for place in [*SETTINGS, ("devices", "a.b", "host"), ("queue", "slots", "x y"), ("queue", "slots", "")]:
+    odd = ["a.b", "x y", "", 'a"b', "it's", "back\\", " edges "]
+    for place in [*SETTINGS, *(("devices", name, "host") for name in odd)]:
         assert split_key(dotted(place)) == place

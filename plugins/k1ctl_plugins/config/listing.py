@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import ConfigError
-from k1ctl.settings import SETTINGS, find
+from k1ctl.settings import OPEN, SETTINGS, find
 from k1ctl.tomllines import split_key
 from k1ctl.units import format_duration, format_size
 
@@ -18,7 +18,11 @@ _UNITS = {"duration": "seconds", "size": "bytes"}
 
 def dotted(place: Place) -> str:
     """A place as people write it; a part that would be misread stands in quotes. `split_key` reads it back."""
-    return ".".join(f'"{p}"' if not p or set(p) & set(".\"' =#[]") else p for p in place)
+    return ".".join(f'"{_escaped(p)}"' if not p or set(p) & set(".\"'\\ =#[]") else p for p in place)
+
+
+def _escaped(part: str) -> str:
+    return part.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def rows(config: Config) -> list[dict[str, Any]]:
@@ -29,9 +33,10 @@ def rows(config: Config) -> list[dict[str, Any]]:
 def row_of(config: Config, key: str) -> dict[str, Any]:
     """The setting at a dotted key. Raises ConfigError naming near matches, or the names that are configured."""
     place = split_key(key)
-    setting = find(place)
-    if setting is None:
-        raise ConfigError(f"there is no setting {key}", hint=_near(config, key), code="unknown-setting", key=key)
+    if place[0] in OPEN:
+        return _open_row(config, place, key)
+    if find(place) is None:
+        raise unknown(key, [dotted(place) for place, _ in config.items()])
     if place[:2] == ("queue", "slots"):
         return _row(config, place, config.slots(place[2]))
     if place not in SETTINGS:
@@ -51,12 +56,23 @@ def _row(config: Config, place: Place, value: Any) -> dict[str, Any]:
     }
 
 
-def _near(config: Config, key: str) -> str:
+def _open_row(config: Config, place: Place, key: str) -> dict[str, Any]:
+    """What a plugin's own section holds: nobody but the plugin knows what is missing there."""
+    node: Any = config.plugins
+    for part in place[1:]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if node is None:
+        raise ConfigError(f"{key} is not set in {config.path}", hint="the plugin has its own defaults", code="not-set")
+    return {"key": dotted(place), "value": node, "unit": None, "origin": "file", "about": "the plugin's own"}
+
+
+def unknown(key: str, there: list[str]) -> ConfigError:
+    """The refusal of a key that is no setting, with near ones out of ``there`` and the table of settings."""
     from difflib import get_close_matches
 
-    known = {dotted(place) for place, _ in config.items()} | {dotted(place) for place in SETTINGS}
-    near = get_close_matches(key, sorted(known), 3, 0.5)
-    return f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
+    near = get_close_matches(key, sorted({*there, *map(dotted, SETTINGS)}), 3, 0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
+    return ConfigError(f"there is no setting {key}", hint=hint, code="unknown-setting", key=key)
 
 
 def plain(value: Any) -> str:
@@ -64,7 +80,7 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "\n".join(value)
+        return "\n".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 

@@ -1,0 +1,230 @@
+"""Change ``ops/k1ctl.toml``: one value at a time, checked as a whole before it is written, replaced in one step."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.config import is_named, mangle, parse_text, parse_tree
+from k1ctl.errors import BusyError, ConfigError, UsageError
+from k1ctl.files import Locked, write_atomic
+from k1ctl.settings import OPEN, SETTINGS, find, from_text
+from k1ctl.tomllines import line_of, split_key
+from k1ctl_plugins.config import lineedit
+from k1ctl_plugins.config.listing import dotted, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from k1ctl.settings import Place, Setting
+    from k1ctl.workspace import Workspace
+
+
+class Change:
+    """A change of the file: ``path`` (links followed), the text before and after, what people should know about it.
+
+    ``place`` is the setting's, () for a whole file; ``written`` is False for a dry run and where nothing differs.
+    """
+
+    def __init__(self, path: str, place: Place, before: str, after: str, notes: list[str]) -> None:
+        self.path, self.place, self.before, self.after, self.notes = path, place, before, after, notes
+        self.written = False
+
+    @property
+    def line(self) -> int:
+        """The line of the setting (from 1), 0 when it stands there no more."""
+        return line_of(self.after, self.place) if self.place and _at(self.after, self.place) is not None else 0
+
+    def diff(self) -> str:
+        """The change as a unified diff; "" when there is none."""
+        from difflib import unified_diff
+
+        old, new = self.before.splitlines(keepends=True), self.after.splitlines(keepends=True)
+        lines = unified_diff(old, new, self.path, self.path)
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+    def document(self) -> dict[str, Any]:
+        """The change as JSON."""
+        facts = {"file": self.path, "changed": self.before != self.after, "written": self.written}
+        named = {"key": dotted(self.place), "line": self.line} if self.place else {}
+        return {"ok": True, **named, **facts, "diff": self.diff(), "notes": self.notes}
+
+
+def set_setting(
+    workspace: Workspace, key: str, words: Sequence[str], *, rewrite: bool = False, dry_run: bool = False
+) -> Change:
+    """Give the setting ``key`` a value: one word, or for a list one word an item (a single one is split at commas).
+
+    Raises ConfigError (unknown key, wrong value, a file that cannot be edited by a line without ``rewrite``),
+    UsageError (several words for one value).
+    """
+    place = split_key(key)
+    setting = find(place)
+    if setting is None and (place[0] not in OPEN or len(place) < 3):
+        raise unknown(key, _known(workspace))
+    value = toml_value(key, setting, words)
+    with _Held(workspace, dry_run) as held:
+        parse_tree(held.text, held.path)
+        try:
+            after = lineedit.set_value(held.text, place, value)
+        except lineedit.NoLineEdit as exc:
+            held.rewrite(key, exc, rewrite, lambda: lineedit.with_value(held.text, place, value))
+            after = held.rewritten
+        parse_text(after, held.path)
+        variable = "K1CTL_" + mangle("_".join(place))
+        if setting is not None and variable in os.environ:
+            held.notes.append(f"{variable} is set in this environment and hides the file's value")
+        return held.replace(place, after)
+
+
+def unset_setting(workspace: Workspace, key: str, *, rewrite: bool = False, dry_run: bool = False) -> Change:
+    """Take ``key`` out of the file: a setting, a whole ``devices.NAME``, or what is no setting but stands there.
+
+    Raises ConfigError (unknown and not there, a section of fixed settings).
+    """
+    place = split_key(key)
+    with _Held(workspace, dry_run) as held:
+        there = _at(held.text, place, held.path)
+        if find(place) is None and place[0] not in OPEN and not is_named(place):
+            if any(len(p) > len(place) and p[: len(place)] == place for p in SETTINGS) or place == OPEN:
+                raise ConfigError(f"{key} is a section", hint="unset its settings one by one, or k1ctl config edit")
+            if there is None:
+                raise unknown(key, _known(workspace))
+        try:
+            after = lineedit.unset(held.text, place)
+        except lineedit.NoLineEdit as exc:
+            held.rewrite(key, exc, rewrite, lambda: lineedit.without(held.text, place) or {})
+            after = held.rewritten
+        try:
+            parse_text(after, held.path)
+        except ConfigError as exc:  # what was wrong elsewhere in the file before is no reason to keep this
+            held.notes.append(f"still wrong: {exc.message}")
+        return held.replace(place, after)
+
+
+def replace_whole(workspace: Workspace, before: str, after: str, copy: str) -> Change:
+    """Put an edited text in the file's place. Raises BusyError when it changed since ``before`` was read."""
+    with _Held(workspace, False) as held:
+        if held.text != before:
+            hint = f"your version is in {copy}; compare it with {held.path}"
+            raise BusyError(f"{held.path} was changed by somebody else meanwhile", hint=hint, code="changed-meanwhile")
+        return held.replace((), after)
+
+
+def read_text(workspace: Workspace) -> str:
+    """The file as text, line ends as they are. Raises ConfigError when there is none."""
+    path = workspace.config_file
+    try:
+        with open(path, "rb") as f:
+            return f.read().decode()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"there is no {path} yet", hint="k1ctl init writes one", code="no-file") from None
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}") from exc
+
+
+def toml_value(key: str, setting: Setting | None, words: Sequence[str]) -> str:
+    """What the user typed as TOML: units stay as written; of a plugin's own settings, what is TOML is taken as such."""
+    kind = setting.kind if setting else ""
+    if kind != "list" and len(words) != 1:
+        raise UsageError(f"{key} takes one value, not {len(words)}", hint="quote it for the shell")
+    try:
+        if kind == "list":
+            items = words if len(words) > 1 else [item.strip() for item in words[0].split(",") if item.strip()]
+            return f"[{', '.join(map(lineedit.toml_text, items))}]"
+        word = words[0]
+        if setting is None:
+            return word if _is_toml(word) else lineedit.toml_text(word)
+        value = from_text(setting, word)
+        if kind == "bool":
+            return "true" if value else "false"
+        if kind in ("int", "slots") or (kind in ("duration", "size") and _is_number(word)):
+            return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
+        return lineedit.toml_text(word if kind == "str" else word.strip())
+    except UnicodeEncodeError:
+        raise ConfigError(f"{key}: the value is not UTF-8 text", key=key) from None
+    except ValueError as exc:
+        raise ConfigError(f"{key} {exc}", key=key, code="bad-value") from exc
+
+
+def _is_toml(word: str) -> bool:
+    import tomllib
+
+    try:
+        tomllib.loads(f"v = {word}")
+    except tomllib.TOMLDecodeError:
+        return False
+    return "\n" not in word and lineedit.value_end(word, 0)[0] == len(word)
+
+
+def _is_number(word: str) -> bool:
+    return bool(word.strip()) and set(word.strip()) <= set("0123456789.")
+
+
+def _known(workspace: Workspace) -> list[str]:
+    """The settings below names that the file has, for near matches."""
+    try:
+        values = parse_text(read_text(workspace), workspace.config_file)
+    except ConfigError:
+        return []
+    return [dotted(place) for place in values]
+
+
+def _at(text: str, place: Place, path: str = "") -> Any:
+    node: Any = parse_tree(text, path)
+    for part in place:
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+class _Held:
+    """The file, read under its own lock (a dry run takes none); two changes at once follow each other."""
+
+    def __init__(self, workspace: Workspace, dry_run: bool) -> None:
+        self.workspace, self.dry_run = workspace, dry_run
+        self.path = os.path.realpath(workspace.config_file)  # a link stays a link
+        self.lock = Locked(self.path)
+        self.notes: list[str] = []
+        self.text = self.rewritten = ""
+
+    def __enter__(self) -> _Held:
+        self.text = read_text(self.workspace)
+        if not self.dry_run:
+            if not os.access(self.path, os.W_OK):
+                raise ConfigError(f"{self.path} is not writable", hint="check who owns it", code="no-permission")
+            self.lock.__enter__()
+            self.text = read_text(self.workspace)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.lock.fd >= 0:
+            self.lock.__exit__()
+
+    def rewrite(self, key: str, why: Exception, allowed: bool, tree: Callable[[], Mapping[str, Any]]) -> None:
+        """Write the file anew from its document. Raises ConfigError unless ``allowed``."""
+        if not allowed:
+            hint = "k1ctl config edit, or --rewrite: it writes the file anew, without its comments"
+            raise ConfigError(f"{key} cannot be changed by one line: {why}", hint=hint, code="no-line-edit", key=key)
+        import tomli_w
+
+        try:
+            self.rewritten = tomli_w.dumps(tree())
+        except lineedit.NoLineEdit as exc:
+            raise ConfigError(f"{key}: {exc}", key=key) from exc
+        self.notes.append("the file is written anew; its comments are lost")
+
+    def replace(self, place: Place, after: str) -> Change:
+        """Write ``after`` in one step, with the file's permissions, and record the change."""
+        change = Change(self.path, place, self.text, after, self.notes)
+        if self.dry_run or after == self.text:
+            return change
+        mode, mask = os.stat(self.path).st_mode & 0o7777, os.umask(0)
+        try:
+            write_atomic(self.path, after, mode=mode)
+        finally:
+            os.umask(mask)
+        change.written = True
+        from k1ctl.events import emit
+
+        emit(self.workspace, "config.changed", file=self.path, key=dotted(place))
+        return change
