@@ -17,7 +17,7 @@ help:
 	@echo "make check   the suite only (ARGS='tests/plugins -k init')"
 	@echo "make soak    the long kill storms"
 	@echo "make bench   the measurements against peers"
-	@echo "make docs    write the hook and command references anew"
+	@echo "make docs    write the hook and command references and the completions anew"
 	@echo "make recording  record the demo for the README"
 	@echo "make clean   remove what the other targets made here"
 
@@ -58,6 +58,9 @@ docs: $(STAMP)
 recording: $(STAMP) tools
 	@$(BIN)/python -m pip install -qq --editable '.[docs]'
 	@$(BIN)/python docs/record.py $(ARGS)
+
+docs: $(STAMP)
+	@$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

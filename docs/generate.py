@@ -1,4 +1,4 @@
-"""Write docs/hooks.md and docs/commands.md from the code; ``--check`` only says whether they have drifted."""
+"""Write docs/hooks.md, docs/commands.md and completions/ from the code; ``--check`` only says what has drifted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from k1ctl import hookspecs
 from k1ctl.cli import cli
 from k1ctl.errors import EXIT_CODES
+from k1ctl_plugins.completion import script
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->"
@@ -58,15 +59,22 @@ def _walk(command: click.Command, context: click.Context) -> Iterator[tuple[str,
                 yield from _walk(child, click.Context(child, info_name=name, parent=context))
 
 
+def written() -> dict[Path, str]:
+    """Everything that is made from the code: {file: text}."""
+    found = {FOLDER / "hooks.md": hooks(), FOLDER / "commands.md": commands()}
+    shells = {FOLDER.parent / "completions" / file: script.render(cli, shell) for shell, file in script.FILES.items()}
+    return found | shells
+
+
 def main() -> int:
-    """Write both files, or with ``--check`` say which differ."""
+    """Write the files, or with ``--check`` say which differ."""
     drifted = []
-    for name, text in (("hooks.md", hooks()), ("commands.md", commands())):
-        path = FOLDER / name
+    for path, text in written().items():
         there = path.read_text(encoding="utf-8") if path.exists() else ""
         if there.split() != text.split():  # releases of click differ in where they break lines
-            drifted.append(name)
+            drifted.append(str(path.relative_to(FOLDER.parent)))
             if "--check" not in sys.argv:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     if "--check" in sys.argv and drifted:
         sys.stderr.write(f"drifted from the code: {', '.join(drifted)}; run `make docs`\n")

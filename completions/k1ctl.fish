@@ -1,0 +1,1078 @@
+# made from the commands of k1ctl; change those, then run `make docs`
+# Completion of k1ctl for fish 3. No process is started to list values: they are read from ops/ here.
+# What may stand at the cursor is printed a line each, its description behind a tab; fish chooses what fits.
+
+function __k1ctl
+    set -l cursor (commandline -ct)
+    set -l path
+    set -l position 0
+    set -l given
+    set -l wanted
+    set -l behind # the words behind --, when they are a command line of their own
+    set -l ended
+    set -l root
+    set -l ops
+    set -l git
+    set -l queue
+    set -l token
+    set -l commands
+    set -l command_abouts
+    set -l options
+    set -l option_abouts
+    set -l arguments
+    set -l runs
+    set -l mixed
+    __k1ctl_command ''
+    set -l words (commandline -opc)
+    for word in $words[2..]
+        if test -n "$wanted"
+            test "$wanted$path" = --root; and set root $word
+            set wanted
+        else if test -n "$ended"
+            set position (math $position + 1)
+            set -a behind $word
+        else if test "$word" = --
+            set ended 1
+        else if string match -q -- '-?*' $word
+            __k1ctl_given $word
+        else if test $position = 0; and contains -- $word $commands
+            set -a path $word
+            set given
+            __k1ctl_command "$path"
+        else
+            set position (math $position + 1)
+            test -n "$mixed"; or set ended 1
+        end
+    end
+    if test -n "$ended" -a -n "$runs"
+        complete -C "$(string join ' ' -- (string escape -- $behind) $cursor)"
+    else if test -n "$wanted"
+        __k1ctl_values (string replace -r '^[^=]*=' '' -- $token) '' $cursor
+    else if test -z "$ended"; and string match -q -- '--*=*' $cursor
+        set -l parts (string split -m 1 = -- $cursor)
+        __k1ctl_option $parts[1]
+        and string match -q '*=*' -- $token
+        and __k1ctl_values (string replace -r '^[^=]*=' '' -- $token) $parts[1]= $parts[2]
+    else if test -z "$ended"; and string match -q -- '-*' $cursor
+        __k1ctl_options
+    else
+        if test $position = 0
+            for i in $commands
+                printf '%s\t%s\n' $i $command_abouts[(contains -i -- $i $commands)]
+            end
+        end
+        __k1ctl_positional
+    end
+    return 0
+end
+
+# The entry of an option in $token: NAME[/NAME][+] of a flag, NAME[/NAME][+]=WORDS of one with a value.
+function __k1ctl_option --no-scope-shadowing --argument-names __k1ctl_name
+    set token (string match -r -- '^(?:[^=]*/)?'(string escape --style=regex -- $__k1ctl_name)'(?:[/+=].*)?$' $options)[1]
+    test -n "$token"
+end
+
+# An option that stands before the cursor; its name in $wanted when its value is the next word.
+function __k1ctl_given --no-scope-shadowing --argument-names __k1ctl_word
+    set -l __k1ctl_head (string match -r -- '^(?:--[^=]*|-.)' $__k1ctl_word)
+    __k1ctl_option $__k1ctl_head; or return
+    set -a given $token
+    if string match -q '*=*' -- $token; and test "$__k1ctl_word" = "$__k1ctl_head"
+        set wanted $__k1ctl_head
+    else if test "$__k1ctl_head$path" = --root
+        set root (string replace -r '^[^=]*=' '' -- $__k1ctl_word)
+    end
+end
+
+# Options that may still be given.
+function __k1ctl_options --no-scope-shadowing
+    for token in $options
+        set -l __k1ctl_head (string replace -r '=.*' '' -- $token)
+        if contains -- $token $given; and not string match -q '*+' -- $__k1ctl_head
+            continue
+        end
+        set -l __k1ctl_about $option_abouts[(contains -i -- $token $options)]
+        for __k1ctl_name in (string split / -- (string trim -r -c + -- $__k1ctl_head))
+            printf '%s\t%s\n' $__k1ctl_name $__k1ctl_about
+        end
+    end
+end
+
+# Values of the argument that stands here; the last one takes the rest when it ends in +.
+function __k1ctl_positional --no-scope-shadowing
+    set -l __k1ctl_count 0
+    for __k1ctl_argument in $arguments
+        if test $__k1ctl_count = $position; or string match -q '*+' -- $__k1ctl_argument
+            __k1ctl_values (string trim -r -c + -- $__k1ctl_argument) '' $cursor
+            return
+        end
+        set __k1ctl_count (math $__k1ctl_count + 1)
+    end
+end
+
+# Prints words, separated by commas, each behind a prefix; @NAME stands for what __k1ctl_NAME prints.
+function __k1ctl_values --no-scope-shadowing --argument-names __k1ctl_words __k1ctl_prefix __k1ctl_typed
+    set -l __k1ctl_found
+    for __k1ctl_word in (string split , -- $__k1ctl_words)
+        switch $__k1ctl_word
+            case -
+            case @file
+                set -a __k1ctl_found (complete -C "'' $__k1ctl_typed")
+            case @folder
+                set -a __k1ctl_found (complete -C "'' $__k1ctl_typed" | string match -r '^[^\t]*/(?=\t|$)')
+            case '@*'
+                set -l __k1ctl_source __k1ctl_(string sub -s 2 -- $__k1ctl_word)
+                set -a __k1ctl_found ($__k1ctl_source)
+            case '*'
+                set -a __k1ctl_found $__k1ctl_word
+        end
+    end
+    string join \n -- $__k1ctl_prefix$__k1ctl_found
+end
+
+# The main checkout in $root (--root, K1CTL_ROOT, CONDUCTOR_ROOT_PATH, else around this folder), its git folder in $git,
+# its ops/ in $ops, the folder of the queue in $queue. False when there is none.
+function __k1ctl_root --no-scope-shadowing
+    set -l __k1ctl_folder $root $K1CTL_ROOT $CONDUCTOR_ROOT_PATH
+    test -n "$ops"; and return
+    if set -q __k1ctl_folder[1]
+        set __k1ctl_folder (string replace -r '^~(?=/|$)' $HOME -- $__k1ctl_folder[1])
+        test -d "$__k1ctl_folder"; or return 1
+        set root (builtin realpath -- $__k1ctl_folder)
+        __k1ctl_checkout $root
+    else
+        set __k1ctl_folder (pwd -P)
+        while not __k1ctl_checkout $__k1ctl_folder
+            test "$__k1ctl_folder" = / -o -z "$__k1ctl_folder"; and return 1
+            set __k1ctl_folder (string replace -r '/[^/]*$' '' -- $__k1ctl_folder)
+        end
+    end
+    set ops $root/ops
+    set queue $K1CTL_QUEUE_DIR
+    if test -z "$queue" -a -r "$ops/k1ctl.toml"
+        set queue (__k1ctl_section queue | string replace -rf '^\s*dir\s*=\s*["\']([^"\'\\\\]+)["\'].*' '$1')[1]
+    end
+    switch "$queue"
+        case ''
+            set queue $ops/queue
+        case '/*'
+        case '~' '~/*'
+            set queue $HOME(string sub -s 2 -- $queue)
+        case '*'
+            set queue $root/$queue
+    end
+    return 0
+end
+
+# Whether a folder is the top of a checkout; $root and $git become the main checkout's (gitrepository-layout(5)).
+function __k1ctl_checkout --no-scope-shadowing --argument-names __k1ctl_folder
+    if test -d "$__k1ctl_folder/.git"
+        set root $__k1ctl_folder
+        set git $root/.git
+        return 0
+    end
+    test -f "$__k1ctl_folder/.git" -a -r "$__k1ctl_folder/.git"; or return 1
+    set -l __k1ctl_link (string replace -rf '^gitdir:\s*(.*?)\s*$' '$1' <$__k1ctl_folder/.git)[1]
+    test -n "$__k1ctl_link"; or return 1
+    string match -q '/*' -- $__k1ctl_link; or set __k1ctl_link $__k1ctl_folder/$__k1ctl_link
+    set root $__k1ctl_folder
+    set git $__k1ctl_link
+    if test -r "$__k1ctl_link/commondir"
+        read -l __k1ctl_common <$__k1ctl_link/commondir
+        string match -q '/*' -- $__k1ctl_common; or set __k1ctl_common $__k1ctl_link/$__k1ctl_common
+        set git (builtin realpath -- $__k1ctl_common)
+        set root (string replace -r '/[^/]*$' '' -- $git)
+    end
+    return 0
+end
+
+# The lines of a table of ops/k1ctl.toml.
+function __k1ctl_section --no-scope-shadowing --argument-names __k1ctl_table
+    test -r "$ops/k1ctl.toml"; or return
+    read -z -l __k1ctl_text <$ops/k1ctl.toml
+    set __k1ctl_table (string escape --style=regex -- $__k1ctl_table)
+    string match -r "(?ms)^[ \\t]*\\[$__k1ctl_table\\][^\\n]*\\n\\K.*?(?=^[ \\t]*\\[|\\z)" -- $__k1ctl_text
+end
+
+# The names of the tables [KIND.NAME] of ops/k1ctl.toml; one with escapes in it is left out.
+function __k1ctl_names --no-scope-shadowing --argument-names __k1ctl_kind
+    __k1ctl_root; and test -r "$ops/k1ctl.toml"; or return
+    string replace -rf "^\\s*\\[$__k1ctl_kind\\.(?:\"([^\"\\\\]+)\"|'([^'\\\\]+)'|([^].= \"']+)).*" '$1$2$3' <$ops/k1ctl.toml
+end
+
+function __k1ctl_device --no-scope-shadowing
+    __k1ctl_names devices
+end
+
+function __k1ctl_target --no-scope-shadowing
+    __k1ctl_names targets
+end
+
+function __k1ctl_run_target --no-scope-shadowing
+    __k1ctl_names run_targets
+end
+
+function __k1ctl_slots --no-scope-shadowing
+    __k1ctl_section queue.slots | string replace -rf '^\s*(?:"([^"\\\\]+)"|\'([^\'\\\\]+)\'|([A-Za-z0-9_-]+))\s*=.*' '$1$2$3'
+end
+
+# Folder names of the main checkout and of its worktrees.
+function __k1ctl_workspace --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_found $root
+    for __k1ctl_file in $git/worktrees/*/gitdir
+        test -r "$__k1ctl_file"; and read -l __k1ctl_line <$__k1ctl_file
+        and set -a __k1ctl_found (string replace -r '/\.git$' '' -- $__k1ctl_line)
+    end
+    string replace -r '^.*/' '' -- $__k1ctl_found | string match -v -r '[[:cntrl:]]'
+end
+
+# A ticket's file name ends in its resources: w50.0000000012.4711.9f3c2a11.device:k1=1,build:fw=2; P.NAME pauses one.
+function __k1ctl_resource --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_found device:(__k1ctl_names devices) build:(__k1ctl_names targets) (__k1ctl_slots)
+    set -l __k1ctl_files $queue/tickets/*
+    set -a __k1ctl_found (string replace -rf '^.*/(?:[wrp]\d+\.\d+\.\d+\.[^./]*|P)\.([^/]*)$' '$1' -- $__k1ctl_files \
+        | string split , | string replace -r '=\d+$' '')
+    set -l __k1ctl_files $queue/history/*
+    set -a __k1ctl_found (string replace -r '^.*/' '' -- $__k1ctl_files)
+    string match -r '^[A-Za-z0-9][A-Za-z0-9:_@+-]*$' -- $__k1ctl_found
+end
+
+function __k1ctl_ticket --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_files $queue/tickets/*
+    for __k1ctl_state in w/waiting r/running p/parked
+        set -l __k1ctl_pair (string split / $__k1ctl_state)
+        string replace -rf '^.*/'$__k1ctl_pair[1]'\d+\.0*(\d+)\.\d+\.[^./]*\.([^/[:cntrl:]]*)$' \
+            '$1'\t"$__k1ctl_pair[2] "'$2' -- $__k1ctl_files
+    end
+end
+
+function __k1ctl_run --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_files $ops/runs/*
+    string replace -rf '^.*/([0-9a-f.-]+)$' '$1' -- $__k1ctl_files[-1..-50]
+end
+
+function __k1ctl_artifact --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_files $ops/artifacts/*/*
+    string replace -rf '^.*/([^/[:cntrl:]]+)/([0-9a-f]{16})$' '$2'\t'$1' -- $__k1ctl_files
+end
+
+# Settings: devices.@.host stands for one of each device.
+function __k1ctl_key --no-scope-shadowing
+    set -l __k1ctl_found (string match -v '*@*' -- $__k1ctl_settings)
+    for __k1ctl_pattern in (string match '*@*' -- $__k1ctl_settings)
+        set -l __k1ctl_parts (string split @ -- $__k1ctl_pattern)
+        set -l __k1ctl_names
+        switch $__k1ctl_pattern
+            case 'queue.slots.@*'
+                __k1ctl_root; and set __k1ctl_names (__k1ctl_slots)
+            case '*'
+                set __k1ctl_names (__k1ctl_names (string trim -r -c . -- $__k1ctl_parts[1]))
+        end
+        set __k1ctl_names (string replace -r '^(.*[^A-Za-z0-9:_@+-].*)$' '"$1"' -- $__k1ctl_names)
+        set -a __k1ctl_found $__k1ctl_parts[1]$__k1ctl_names$__k1ctl_parts[2]
+    end
+    string join \n -- $__k1ctl_found
+end
+
+# What a command takes. Options: NAME[/NAME][+][=WORDS]; + may be given again, WORDS are values, @ names a
+# source. Arguments: WORDS[+], - is a value of the user's own. No options behind them where $mixed is empty.
+function __k1ctl_command --no-scope-shadowing
+    set commands
+    set options
+    set arguments
+    set runs
+    set mixed 1
+    switch $argv[1]
+        case ''
+            set commands \
+                'build' \
+                'completion' \
+                'config' \
+                'demo' \
+                'events' \
+                'hook' \
+                'init' \
+                'plugins' \
+                'queue' \
+                'sim' \
+                'tools' \
+                'upload' \
+                'worktree'
+            set command_abouts \
+                'Build in this worktree, in a slot, and keep the artifact' \
+                'Complete commands, devices, runs and more in your shell' \
+                'Show and change what is set, and where it comes from' \
+                'See agents build and flash a simulated device, with proof' \
+                'Read the record of every decision, as it comes if wanted' \
+                'Do the work of Conductor\'s setup, run and archive scripts' \
+                'Make ops/ with a commented ops/k1ctl.toml that fits this host' \
+                'List the plugins, what they add, and which are broken' \
+                'Stand in line for what there is only one of, or only N of' \
+                'Run a K1 without hardware, with faults on demand' \
+                'Install and inspect the build tools that k1ctl brings itself' \
+                'Flash a build over the network and tell what became of it' \
+                'Make worktrees, set them up, and list them'
+            set options \
+                '--root=@folder' \
+                '--version' \
+                '-h/--help'
+            set option_abouts \
+                'The main checkout whose ops/ is used (default: found through git)' \
+                'Show the version and exit' \
+                'Show this message and exit'
+        case 'build'
+            set commands \
+                'list' \
+                'log' \
+                'show'
+            set command_abouts \
+                'List the builds of this repository\'s workspaces, the newest first' \
+                'Print what a build\'s tools said' \
+                'Show one build: how it went, what it made, and the compiler\'s error lines'
+            set options \
+                '--env=-' \
+                '--release' \
+                '--clean' \
+                '--keep-going' \
+                '--wait=-' \
+                '--timeout=-' \
+                '--priority=critical,high,normal,low' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Environment to build (default: the target\'s)' \
+                'Optimise as for a release (PlatformIO: release_env or LTO)' \
+                'Build anew: remove what earlier builds left, take nothing from caches' \
+                'Build the other targets when one failed' \
+                'Wait in line at most D' \
+                'Stop a build after D (default: build.timeout)' \
+                'Who goes first' \
+                'Say what would be run and do nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'all,@target+'
+        case 'build list'
+            set options \
+                '--workspace=@workspace' \
+                '--target=@target' \
+                '--limit=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only builds of this workspace' \
+                'Only builds of this target' \
+                'How many (0: all kept)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'build log'
+            set options \
+                '-f/--follow' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Go on until the build is over' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@run'
+        case 'build show'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@run'
+        case 'completion'
+            set options \
+                '--install' \
+                '--plugins' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Put the file where the shell looks for it, instead of printing it' \
+                'Write it anew, with the commands of the plugins installed here' \
+                'With --install: say what would be put where' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'bash,zsh,fish'
+        case 'config'
+            set commands \
+                'edit' \
+                'get' \
+                'path' \
+                'set' \
+                'show' \
+                'unset'
+            set command_abouts \
+                'Edit the file; what is wrong never gets in' \
+                'Print one value: durations in seconds, sizes in bytes, a list one item a line' \
+                'Print where the configuration file is, or would be' \
+                'Set one value in the file; comments stay' \
+                'Print every value, its origin and its meaning' \
+                'Take one value out of the file; comments stay'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'config edit'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'config get'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@key'
+        case 'config path'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'config set'
+            set options \
+                '--rewrite' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where one line will not do: write all anew, without comments' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@key' \
+                '-+'
+        case 'config show'
+            set options \
+                '--changed' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Leave out what has its default' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'config unset'
+            set options \
+                '--rewrite' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where one line will not do: write all anew, without comments' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@key'
+        case 'demo'
+            set options \
+                '--agents=-' \
+                '--keep' \
+                '--pace=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Worktrees that work at once' \
+                'Keep the repository for a look around' \
+                'Bytes a second the device takes' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'events'
+            set commands \
+                'list' \
+                'tail'
+            set command_abouts \
+                'Print past events, oldest first' \
+                'Print the last events and, with -f, those that come'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'events list'
+            set options \
+                '--since=-' \
+                '--limit=-' \
+                '--event+=-' \
+                '--run=@run' \
+                '--workspace=@workspace' \
+                '--jsonl' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                '1h, 2d, or a time such as 2026-01-31T10:00Z' \
+                'Only the last N of what matches' \
+                'Only these (queue.*)' \
+                'Only events of this run' \
+                'Only events of this workspace' \
+                'Print one JSON document a line' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'events tail'
+            set options \
+                '-f/--follow' \
+                '-n/--lines=-' \
+                '--event+=-' \
+                '--run=@run' \
+                '--workspace=@workspace' \
+                '--jsonl' \
+                '-h/--help'
+            set option_abouts \
+                'Go on with new events as they come, until ^C' \
+                '' \
+                'Only these (queue.*)' \
+                'Only events of this run' \
+                'Only events of this workspace' \
+                'Print one JSON document a line' \
+                'Show this message and exit'
+        case 'hook'
+            set commands \
+                'archive' \
+                'run' \
+                'setup'
+            set command_abouts \
+                'Let go of what this workspace holds before Conductor removes it, and tell what would be lost ' \
+                'Run TARGET: the argument, else RUN_TARGET, else K1_TARGET, else hooks.target of the ' \
+                'Prepare this workspace: the work of `k1ctl worktree setup`, in this process'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'hook archive'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'hook run'
+            set options \
+                '--list' \
+                '--dry-run' \
+                '--result=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'List the run targets that there are' \
+                'Say what would be run and do nothing' \
+                'Write the result as JSON: whose exit code it is, and why' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'web,web:dev,web:build,web:test,web:e2e,fw:build,fw:upload,fw:monitor,fw:test,test:pattern,test:integration,@run_target' \
+                '@file+'
+            set mixed
+        case 'hook setup'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'init'
+            set options \
+                '--dry-run' \
+                '--conductor=json,toml,auto' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Change nothing' \
+                'Also write Conductor\'s scripts and its file, and take an existing conductor.json over' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'plugins'
+            set options \
+                '--check' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Exit 1 when a plugin is broken' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'queue'
+            set commands \
+                'acquire' \
+                'bump' \
+                'cancel' \
+                'history' \
+                'list' \
+                'pause' \
+                'resume' \
+                'run' \
+                'show' \
+                'stats' \
+                'submit' \
+                'ticket' \
+                'wait'
+            set command_abouts \
+                'Wait until the ticket that the calling script has open as descriptor N is let in' \
+                'Move a waiting ticket before all others of its priority, or into another priority' \
+                'Take a ticket out of the line, or stop its command (TERM, grace, KILL)' \
+                'Show the runs that are over, newest first: what they waited, how long they ran, how they ended' \
+                'Show who holds what and who waits, in the order of service' \
+                'Let nobody new have RESOURCE; who runs goes on, who waits keeps the place' \
+                'Undo a pause' \
+                'Run CMD when every RESOURCE has room, and exit with its status' \
+                'Show one ticket or run: where it stands, who is ahead, or how it ended' \
+                'Show what runs waited and how long they ran, by resource and by workspace: median, 95th ' \
+                'Put CMD in line and print its run id at once; `queue wait RUN` tells how it ended' \
+                'Make a ticket for a script and print its path; it stands in line only once `acquire` is called' \
+                'Wait until a run is over and exit with its status, its log passed on from the beginning'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'queue acquire'
+            set options \
+                '--fd=-' \
+                '--wait=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'The descriptor of the ticket' \
+                'Wait in line at most D' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'queue bump'
+            set options \
+                '--priority=critical,high,normal,low' \
+                '--reason=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Into this one, at its number\'s place' \
+                'Why' \
+                'Say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@ticket'
+        case 'queue cancel'
+            set options \
+                '--json' \
+                '--dry-run' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Say what would be cancelled' \
+                'Show this message and exit'
+            set arguments \
+                '@ticket'
+        case 'queue history'
+            set options \
+                '--workspace=@workspace' \
+                '--limit=-' \
+                '--jsonl' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only runs of this workspace' \
+                'At most N' \
+                'Print one JSON document a line' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@resource'
+        case 'queue list'
+            set options \
+                '--json' \
+                '--resource=@resource' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Only tickets for this resource' \
+                'Show this message and exit'
+        case 'queue pause'
+            set options \
+                '--reason=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'What others see' \
+                'Say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@resource'
+        case 'queue resume'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@resource'
+        case 'queue run'
+            set options \
+                '--wait=-' \
+                '--timeout=-' \
+                '--priority=critical,high,normal,low' \
+                '--retries=-' \
+                '--backoff=fixed,exponential' \
+                '--delay=-' \
+                '--key=-' \
+                '--label=-' \
+                '--result=@file' \
+                '--on-caller-exit=stop,keep' \
+                '-h/--help'
+            set option_abouts \
+                'Wait in line at most D' \
+                'Stop the command after D: TERM, grace, KILL' \
+                'Who goes first' \
+                'Try again up to N times' \
+                'How --delay grows' \
+                'Wait D before trying again' \
+                'Whose place this is (default: workspace, what, command)' \
+                'What others see instead of the command' \
+                'Write the result as JSON: whose code it is, and why' \
+                'What happens to the running command when this call is killed' \
+                'Show this message and exit'
+            set arguments \
+                '@resource+'
+            set runs \
+                '1'
+        case 'queue show'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@ticket,@run'
+        case 'queue stats'
+            set options \
+                '--since=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only runs that were queued in the last D, as in 1d' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'queue submit'
+            set options \
+                '--wait=-' \
+                '--timeout=-' \
+                '--priority=critical,high,normal,low' \
+                '--retries=-' \
+                '--backoff=fixed,exponential' \
+                '--delay=-' \
+                '--key=-' \
+                '--label=-' \
+                '--result=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Wait in line at most D' \
+                'Stop the command after D: TERM, grace, KILL' \
+                'Who goes first' \
+                'Try again up to N times' \
+                'How --delay grows' \
+                'Wait D before trying again' \
+                'Whose place this is (default: workspace, what, command)' \
+                'What others see instead of the command' \
+                'Write the result as JSON: whose code it is, and why' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@resource+'
+            set runs \
+                '1'
+        case 'queue ticket'
+            set options \
+                '--priority=critical,high,normal,low' \
+                '--key=-' \
+                '--label=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Who goes first' \
+                'Whose place this is (default: this ticket\'s own)' \
+                'What others see' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@resource+'
+        case 'queue wait'
+            set options \
+                '--timeout=-' \
+                '--quiet' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Wait at most D' \
+                'Show neither the wait nor what the command prints' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@run'
+        case 'sim'
+            set commands \
+                'start' \
+                'status' \
+                'stop'
+            set command_abouts \
+                'Start the simulated device and wait until it answers' \
+                'Say whether it runs (exit 0) or not (exit 1), and what it was flashed with' \
+                'Stop the simulated device; nothing to do is no failure'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'sim start'
+            set options \
+                '--name=@device' \
+                '--ota-port=-' \
+                '--http-port=-' \
+                '--fault+=-' \
+                '--pace=-' \
+                '--mac=-' \
+                '--identity=-' \
+                '--partition-size=-' \
+                '--filesystem-size=-' \
+                '--password-env=-' \
+                '--password-file=-' \
+                '--login=md5,sha256,sha256-md5' \
+                '--reboot=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Which simulated device' \
+                'UDP port (default: a free one)' \
+                'TCP port (default: a free one)' \
+                'drop=N, cut=FRACTION, refuse, eof, lost-ok, no-install, offline=SECONDS, stall=SECONDS' \
+                'Take so many bytes a second, as in 100k (default: full speed)' \
+                'MAC address it tells' \
+                '`device` field it tells' \
+                'Largest image it takes (default: 1966080 bytes)' \
+                'Largest filesystem image it takes (default: 196608 bytes)' \
+                'Ask for the OTA password in this environment variable' \
+                'Ask for the OTA password in the first line of this file (0600)' \
+                'How it asks: as before core 3.3.1' \
+                'How long a restart takes (default: 200ms)' \
+                'Check the options, start nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'sim status'
+            set options \
+                '--name=@device' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Which simulated device' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'sim stop'
+            set options \
+                '--name=@device' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Which simulated device' \
+                'Say what would be stopped' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'tools'
+            set commands \
+                'install' \
+                'status'
+            set command_abouts \
+                'Install PlatformIO and the SCons it wants, from PyPI' \
+                'Show which pio is used and why, and the tools environment; exit 1 when there is no pio'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'tools install'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Say what would be done and do nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'tools status'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'upload'
+            set options \
+                '--device=@device' \
+                '--artifact=@artifact,@file' \
+                '--build' \
+                '--filesystem' \
+                '--force' \
+                '--interface=-' \
+                '--wait=@run' \
+                '--wait-limit=-' \
+                '--priority=critical,high,normal,low' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Which device (default: the target\'s, else [defaults] device)' \
+                'What to send (default: the newest build)' \
+                'Build the target first' \
+                'Send the image of a filesystem (LittleFS, SPIFFS, FAT)' \
+                'With --filesystem: also what does not look like one' \
+                'Interface or own address it connects back to' \
+                'Take up an upload that goes on without its caller' \
+                'Wait in line at most D' \
+                '' \
+                'Check the image and say what would be sent where' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@target'
+        case 'worktree'
+            set commands \
+                'add' \
+                'list' \
+                'setup'
+            set command_abouts \
+                'Make a worktree on a new branch and set it up' \
+                'List the repository\'s worktrees' \
+                'Prepare this worktree to work in; run again, it does what is missing'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'worktree add'
+            set options \
+                '--branch=-' \
+                '--base=-' \
+                '--path=@folder' \
+                '--no-setup' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'The new branch (default: NAME)' \
+                'Where it starts (default: the root\'s HEAD)' \
+                'Where it is put (default: ROOT.worktrees/NAME beside the root)' \
+                'Do not run setup in it' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
+        case 'worktree list'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'worktree setup'
+            set options \
+                '--unlink/--no-unlink' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Remove a .pio or node_modules that links out, or refuse' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+    end
+end
+
+set -g __k1ctl_settings \
+    'build.cache' \
+    'build.cache_size' \
+    'build.jobs' \
+    'build.timeout' \
+    'defaults.device' \
+    'defaults.target' \
+    'devices.@.host' \
+    'devices.@.http_port' \
+    'devices.@.identity' \
+    'devices.@.interface' \
+    'devices.@.mac' \
+    'devices.@.ota_host_port' \
+    'devices.@.ota_port' \
+    'devices.@.password_env' \
+    'devices.@.password_file' \
+    'devices.@.probe_timeout' \
+    'hooks.target' \
+    'hooks.wait' \
+    'ota.attempt_timeout' \
+    'ota.attempts' \
+    'ota.connect_timeout' \
+    'ota.idle_timeout' \
+    'ota.invitation_interval' \
+    'ota.invitations' \
+    'ota.login_timeout' \
+    'ota.retry_delay' \
+    'process.grace' \
+    'process.keep_runs' \
+    'process.sample' \
+    'queue.ageing' \
+    'queue.dir' \
+    'queue.max_length' \
+    'queue.park' \
+    'queue.slots.@' \
+    'queue.stall' \
+    'run_targets.@.about' \
+    'run_targets.@.command' \
+    'run_targets.@.interactive' \
+    'run_targets.@.path' \
+    'run_targets.@.port' \
+    'run_targets.@.resources' \
+    'run_targets.@.timeout' \
+    'run_targets.@.wait' \
+    'targets.@.chip' \
+    'targets.@.command' \
+    'targets.@.command_release' \
+    'targets.@.device' \
+    'targets.@.env' \
+    'targets.@.filesystem_size' \
+    'targets.@.kind' \
+    'targets.@.outputs' \
+    'targets.@.partition_size' \
+    'targets.@.path' \
+    'targets.@.release_env' \
+    'targets.@.release_flags' \
+    'targets.@.script' \
+    'targets.@.script_release' \
+    'tools.pio' \
+    'worktree.copy' \
+    'worktree.npm'
+
+complete -c k1ctl -f -k -a '(__k1ctl)'

@@ -1,0 +1,76 @@
+"""What may stand at a parameter: rules by its name and metavar, and a table of those that no rule fits.
+
+``@source`` stands for values that change: the shell reads them itself, from ``ops/`` and the repository.
+"""
+
+from __future__ import annotations
+
+from k1ctl.settings import PRESETS
+
+SOURCES = {
+    "workspace": "folder names of the repository's worktrees",
+    "resource": "resources of tickets, of the record of leases, and of the configuration",
+    "device": "[devices.NAME] in ops/k1ctl.toml",
+    "target": "[targets.NAME] in ops/k1ctl.toml",
+    "run_target": '[run_targets."NAME"] in ops/k1ctl.toml',
+    "artifact": "ops/artifacts/TARGET/ID",
+    "run": "ops/runs/ID, the newest 50",
+    "ticket": "numbers of the tickets in the queue",
+    "key": "settings, with the names that the configuration gives to devices, targets and slots",
+    "file": "files, as the shell completes them",
+    "folder": "folders, as the shell completes them",
+}
+
+_BY_METAVAR = {
+    "RUN": ("@run",),
+    "FILE": ("@file",),
+    "FOLDER": ("@folder",),
+    "DIR": ("@folder",),
+    "ID|PATH": ("@artifact", "@file"),
+}
+_BY_NAME = {
+    "artifact": ("@artifact",),
+    "device": ("@device",),
+    "resource": ("@resource",),
+    "run": ("@run",),
+    "run_id": ("@run",),
+    "target": ("@target",),
+    "workspace": ("@workspace",),
+}
+_EXACT = {
+    ("build", "targets"): ("all", "@target"),
+    ("config get", "key"): ("@key",),
+    ("config set", "key"): ("@key",),
+    ("config unset", "key"): ("@key",),
+    ("hook run", "args"): ("@file",),
+    ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
+    ("queue show", "wanted"): ("@ticket", "@run"),
+    ("sim start", "name"): ("@device",),
+    ("sim status", "name"): ("@device",),
+    ("sim stop", "name"): ("@device",),
+    ("worktree add", "path"): ("@folder",),
+}
+NOTHING = {
+    ("config set", "words"): "the value",
+    ("worktree add", "name"): "a name that is not there yet",
+}
+
+
+def words(path: tuple[str, ...], names: tuple[str, ...], metavar: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a parameter: ``path`` is its command's, ``choices`` what its type allows (() anything).
+
+    () when nothing is known: the value is the user's own (a duration, a label, a new name).
+    """
+    key = (" ".join(path), names[0])
+    if key in _EXACT or key in NOTHING:
+        return _EXACT.get(key, ())
+    if choices:
+        return choices
+    if metavar in _BY_METAVAR:
+        return _BY_METAVAR[metavar]
+    if metavar.startswith("RESOURCE"):
+        return ("@resource",)
+    if metavar == "ID" and path[:1] == ("queue",):
+        return ("@ticket",)
+    plain = (name if name in _BY_NAME else name.removesuffix("s") for name in names)
+    return next((_BY_NAME[name] for name in plain if name in _BY_NAME), ())
