@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from k1ctl.device import guard, ota
+from k1ctl.device import guard, login, ota
 from k1ctl.device.http import get_json, resolve
 from k1ctl.device.probe import Probe, check_identity, probe
 from k1ctl.device.stop import StopRequest
@@ -27,6 +27,7 @@ EXIT = {"installed": 0, "refused": 1, "unknown": 76}
 EVIDENCE_SECONDS = 5.0  # how long a device whose final word was lost is asked for its uptime
 RESTART_SECONDS = 30.0  # how long the lease is held for a device to come back after it took an image
 RESTART_NAP = 0.1
+_CODES = {"ota-interrupted": "interrupted", "ota-login-refused": "refused"}
 _WORDS = {65: "wrong", 69: "unreachable", 75: "busy", 76: "unknown"}
 
 
@@ -82,7 +83,7 @@ class Flash:
             code, text = EXIT[done.outcome], {"installed": "installed", "refused": "image-refused"}
             self._end(done.outcome, text.get(done.outcome, "outcome-unknown"), done.message, code)
         except K1ctlError as exc:
-            word = "interrupted" if exc.code == "ota-interrupted" else _WORDS.get(exc.exit_code, "failed")
+            word = _CODES.get(exc.code) or _WORDS.get(exc.exit_code, "failed")
             code = exc.exit_code
             self._end(word, exc.code, exc.message, code, exc.hint)
         except Exception as exc:
@@ -103,11 +104,12 @@ class Flash:
         self._guard(guard.guard_key(device))
         # One look-up for all of it: two boards may answer to one name, and what is probed must be what is flashed.
         there = self._resolved(device)
+        password, local = login.configured(device), self._local(there)  # what is wrong with either is told in any case
         found = self._probe(device, there)
         if found.mac and guard.guard_key(device, found.mac) != guard.guard_key(device):
             # Somebody else may know this device by its MAC: always address first, MAC second, so nobody deadlocks.
             self._guard(guard.guard_key(device, found.mac))
-        done = self._send(there, image)
+        done = self._send(there, image, password, local)
         self.record.update(transfer_seconds=round(done.transfer_seconds, 6), invitations=done.invitations)
         self.record.update(bytes=done.bytes, md5=done.md5, host_port=done.host_port)
         if done.outcome == "unknown":
@@ -134,6 +136,7 @@ class Flash:
                 hint="upload again",
                 code="image-changed",
             )
+        self.record.update(image_kind=job.get("image_kind", "app"))
         self.record.update(sha256=job["sha256"], device=job["device"].get("name", ""), run=job.get("run", ""))
         return image
 
@@ -171,7 +174,15 @@ class Flash:
         self._check_stop()
         return found
 
-    def _send(self, device: dict[str, Any], image: bytes) -> ota.Outcome:
+    def _local(self, device: dict[str, Any]) -> str:
+        """The address of this host that the device is to connect back to; "" where the route decides."""
+        if not device.get("interface"):
+            return ""
+        from k1ctl.device.interface import own_address
+
+        return own_address(str(device["interface"]), str(device["host"]))
+
+    def _send(self, device: dict[str, Any], image: bytes, password: login.Password | None, local: str) -> ota.Outcome:
         settings = self.job["ota"]
         limits = ota.Limits(
             int(settings["invitations"]),
@@ -179,6 +190,7 @@ class Flash:
             float(settings.get("connect_timeout", 10.0)),
             float(settings["idle_timeout"]),
             float(settings["attempt_timeout"]),
+            float(settings.get("login_timeout", ota.DEFAULT_LIMITS.login)),
         )
         self._stage("invite")
         # Written and synced before the invitation: once the device has connected it waits one second for bytes, which
@@ -188,7 +200,11 @@ class Flash:
             str(device["host"]),
             int(device["ota_port"]),
             image,
+            command=ota.FILESYSTEM if self.job.get("image_kind") == "filesystem" else ota.FIRMWARE,
             limits=limits,
+            password=password,
+            local=local,
+            host_port=int(device.get("ota_host_port", 0)),
             progress=self._progress,
             connected=self._connected,
             stop=self.stop,

@@ -1,8 +1,9 @@
-"""Is this file an application image for that chip, whole, and small enough?
+"""Is this file an application image for that chip, or one of a filesystem: whole, and small enough?
 
 Format: Espressif's application image (esp-idf, "Firmware Image Format"; esp_app_format.h): a 24-byte header, the
 segments with 8-byte headers, zero padding so that the XOR checksum is the last byte of a 16-byte block, and, when
-byte 23 is 1, the SHA-256 of all that.
+byte 23 is 1, the SHA-256 of all that. Images of SPIFFS, LittleFS and FAT have no header in common; they are whole
+sectors of flash, which is all that can be said of every one of them (LittleFS names itself at byte 8).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import NamedTuple
 from k1ctl.errors import WrongDataError
 
 MAGIC = 0xE9
+SECTOR = 4096  # bytes: the flash is erased by it, so partitions and what fills them are multiples
+_LITTLEFS = b"littlefs"  # of the superblock's first entry, which lies behind revision count and tag
 CHIP_IDS = {"esp32": 0, "esp32s2": 2, "esp32c3": 5, "esp32s3": 9, "esp32c6": 13}
 MAX_SEGMENTS = 16  # ESP_IMAGE_MAX_SEGMENTS
 _HEADER, _SEGMENT_HEADER, _DIGEST = 24, 8, 32
@@ -39,6 +42,12 @@ def check_image(image: bytes | str | os.PathLike[str], chip: str, partition_size
     data = image if isinstance(image, bytes) else _read(image)
     if not data:
         raise WrongDataError("the image is empty", code="image-empty", hint="build it again")
+    if data[8:16] == _LITTLEFS:
+        raise WrongDataError(
+            "the file is the image of a LittleFS, not an application",
+            code="image-foreign",
+            hint="--filesystem sends it",
+        )
     info = _check_binary(data) if chip == "none" else _check_format(data, chip)
     if partition_size and len(data) > partition_size:
         raise WrongDataError(
@@ -47,6 +56,40 @@ def check_image(image: bytes | str | os.PathLike[str], chip: str, partition_size
             hint="make the firmware smaller, or correct partition_size of the target",
         )
     return info
+
+
+def check_filesystem(image: bytes | str | os.PathLike[str], size: int = 0, *, force: bool = False) -> list[str]:
+    """Check the image of a filesystem (its bytes, or the path of a file); returns warnings, one sentence each.
+
+    ``size`` is that of the partition in bytes (0: no check). ``force`` lets pass what begins as an application image
+    or does not end with a sector. Raises WrongDataError with the code image-empty, image-foreign, image-truncated or
+    image-too-large; OSError.
+    """
+    data = image if isinstance(image, bytes) else _read(image)
+    if not data:
+        raise WrongDataError("the image is empty", code="image-empty", hint="build it again")
+    if data[0] == MAGIC and not force:
+        raise WrongDataError(
+            f"the file begins with 0x{MAGIC:02x} as an application image does; a filesystem was asked for",
+            code="image-foreign",
+            hint="leave out --filesystem to send an application; --force sends it into the filesystem all the same",
+        )
+    _check_binary(data)
+    if len(data) % SECTOR and not force:
+        raise WrongDataError(
+            f"the image has {len(data)} bytes: a filesystem's is a multiple of {SECTOR}",
+            code="image-truncated",
+            hint="build it again (a copy was cut short?); --force sends it all the same",
+        )
+    if size and len(data) > size:
+        raise WrongDataError(
+            f"the image has {len(data)} bytes, the filesystem's partition has {size}",
+            code="image-too-large",
+            hint="build it for the device's partition table, or correct filesystem_size of the target",
+        )
+    if size and len(data) < size:
+        return [f"the image has {len(data)} bytes, the partition {size}: was it built for another partition table?"]
+    return []
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

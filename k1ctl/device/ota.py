@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 
     from k1ctl.device.login import Password
     from k1ctl.device.stop import StopRequest
+    from k1ctl.errors import UnreachableError
 
 __all__ = ["DEFAULT_LIMITS", "FILESYSTEM", "FIRMWARE", "Limits", "Outcome", "send"]
 
 FIRMWARE, FILESYSTEM = 0, 100  # commands of an invitation: U_FLASH and U_SPIFFS (whatever the filesystem is)
+# A firmware goes into the slot that is not running, a filesystem into the only one there is (esp32, Updater.cpp).
+FILESYSTEM_LOST = (
+    "the device's filesystem is overwritten in part and stays so until an upload of it succeeds: try again"
+)
 _PIECE = 16 * 1024  # bytes handed to the kernel at once
 _SEND_BUFFER = 16 * 1024  # bytes; what waits here was not sent yet, and the progress shown must not run ahead
 _LOOK = 0.05  # seconds between two looks at the acknowledgements while there is no room to send
@@ -75,7 +80,8 @@ def send(
     ``progress(sent, total)`` is called as bytes leave, ``connected()`` before the first one does; ``stop`` ends the
     attempt up to the last byte, after which only the answer or a limit does.
 
-    Raises UnreachableError when the device certainly runs what it ran before: code device-offline (no answer to the
+    Raises UnreachableError when the device certainly runs what it ran before (a filesystem is overwritten in place: of
+    that, ota-interrupted tells in its hint): code device-offline (no answer to the
     invitations), ota-login-unanswered, ota-no-connect (never connected back), ota-interrupted (stopped or cut before
     the last byte). Nothing was sent either when it raises ConfigError ota-password-needed, K1ctlError
     ota-login-refused or ota-protocol (it answers something else), BusyError ota-port-in-use.
@@ -89,7 +95,7 @@ def send(
     with link:
         if connected:
             connected()
-        transfer = _Transfer(link, image, limits.idle, end, stop)
+        transfer = _Transfer(link, image, command, limits.idle, end, stop)
         outcome, message = transfer.run(progress)
     return Outcome(outcome, message, transfer.seconds, len(image), md5, invitation.sent, invitation.host_port)
 
@@ -97,8 +103,11 @@ def send(
 class _Transfer:
     """Sends without waiting for each acknowledgement, and reads what the device says meanwhile."""
 
-    def __init__(self, link: socket.socket, image: bytes, idle: float, end: float, stop: StopRequest | None) -> None:
-        self.link, self.image, self.idle, self.end, self.stop = link, image, idle, end, stop
+    def __init__(
+        self, link: socket.socket, image: bytes, command: int, idle: float, end: float, stop: StopRequest | None
+    ) -> None:
+        self.link, self.image, self.command = link, image, command
+        self.idle, self.end, self.stop = idle, end, stop
         self.sent, self.text, self.closed = 0, b"", False
         link.setblocking(False)
         self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -127,7 +136,7 @@ class _Transfer:
             poll.register(self.stop.fd, select.POLLIN)
         while self.sent < total:
             if self.stop and self.stop.requested:
-                raise interrupted(f"stopped after {self.sent} of {total} bytes")
+                raise self._interrupted(f"stopped after {self.sent} of {total} bytes")
             try:
                 self.sent += self.link.send(view[self.sent : self.sent + _PIECE])
                 self.moved = time.monotonic()
@@ -151,7 +160,7 @@ class _Transfer:
 
     def _said_or_cut(self, why: str) -> bool:
         if not self.text:
-            raise interrupted(f"the link was cut after {self.sent} of {len(self.image)} bytes: {why}")
+            raise self._interrupted(f"the link was cut after {self.sent} of {len(self.image)} bytes: {why}")
         return False
 
     def _read(self) -> None:
@@ -184,12 +193,18 @@ class _Transfer:
                 return
             poll.poll(left * 1000 + 1)
 
+    def _interrupted(self, why: str) -> UnreachableError:
+        error = interrupted(why)
+        if self.command == FILESYSTEM and self.sent:
+            error.hint = FILESYSTEM_LOST
+        return error
+
     def _check_limits(self, where: str) -> None:
         now = time.monotonic()
         if now >= self.end:
-            raise interrupted(f"the attempt ran past its limit {where}")
+            raise self._interrupted(f"the attempt ran past its limit {where}")
         if now >= self.moved + self.idle:
-            raise interrupted(f"nothing moved for {self.idle:g} s {where}")
+            raise self._interrupted(f"nothing moved for {self.idle:g} s {where}")
 
     def _verdict(self, complete: bool) -> tuple[str, str]:
         if self.text.startswith(b"OK"):

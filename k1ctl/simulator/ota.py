@@ -158,6 +158,9 @@ class _Update:
     def run(self) -> None:
         """Receive and judge; never raises on account of the sender."""
         why = self._receive()
+        if self.kind == FILESYSTEM:  # there is one partition for it, which is written as the bytes come
+            before = self.device.image(FILESYSTEM) or b""
+            self.device.install(bytes(self.data) + before[len(self.data) :], FILESYSTEM)
         ending = self.faults.ending(self.number)
         if why:
             said = "ERROR[8]: Wrong Magic Byte" if why == "wrong-magic" else ""
@@ -173,7 +176,8 @@ class _Update:
             self._finish("not-installed", "no-install", "")
         else:
             self.restarts = True
-            self.device.install(bytes(self.data), self.kind)
+            if self.kind == APP:
+                self.device.install(bytes(self.data))
             self._finish("installed", ending, "" if ending == "lost-ok" else "OK")
 
     def _receive(self) -> str:

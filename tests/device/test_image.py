@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl.device.image import CHIP_IDS, ImageInfo, check_image, xor_bytes
+from k1ctl.device.image import CHIP_IDS, ImageInfo, check_filesystem, check_image, xor_bytes
 from k1ctl.errors import WrongDataError
 from tests.device.fakes import make_image
 
@@ -106,3 +106,47 @@ def test_a_path_is_read(tmp_path: Path) -> None:
     path = tmp_path / "firmware.bin"
     path.write_bytes(make_image())
     assert check_image(path, "esp32s3").segments == 1
+
+
+# Filesystem images
+
+
+def superblock(size: int = 8192) -> bytes:
+    """The beginning of a LittleFS, filled up to ``size`` bytes."""
+    return (b"\x01\x00\x00\x00\xf0\x0f\xff\xf7littlefs" + b"\xff" * size)[:size]
+
+
+def test_a_filesystem_image() -> None:
+    """Whole sectors that fit pass; a warning tells of one that is smaller than its partition."""
+    for image in (superblock(), bytes(4096), b"\xff" * 12288):
+        assert check_filesystem(image) == check_filesystem(image, len(image)) == []
+    (said,) = check_filesystem(superblock(), 0x30000)
+    assert "8192 bytes" in said and "196608" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (b"", "image-empty"),
+        (make_image(), "image-foreign"),
+        (b"root:x:0:0::/:/bin/sh\n" * 200, "image-foreign"),
+        (superblock(8000), "image-truncated"),
+        (superblock(20480), "image-too-large"),
+    ],
+)
+def test_what_is_no_filesystem_image(image: bytes, code: str) -> None:
+    """Each has its code; --force lets pass only what merely looks wrong."""
+    with pytest.raises(WrongDataError) as caught:
+        check_filesystem(image, 16384)
+    assert caught.value.code == code
+    if image[:1] == b"\xe9" or code == "image-truncated":
+        assert check_filesystem(image, force=True) == []
+    else:
+        with pytest.raises(WrongDataError):
+            check_filesystem(image, 16384, force=True)
+
+
+@pytest.mark.parametrize("chip", ["esp32s3", "none"])
+def test_a_filesystem_is_no_application(chip: str) -> None:
+    """A LittleFS is told by its superblock, also where no format is asked for."""
+    assert refusal(superblock(), chip) == "image-foreign"

@@ -20,6 +20,9 @@ from k1ctl.units import format_size
 @click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")
 @click.option("--artifact", metavar="ID|PATH", default="", help="What to send (default: the newest build).")
 @click.option("--build", "build_first", is_flag=True, help="Build the target first.")
+@click.option("--filesystem", is_flag=True, help="Send the image of a filesystem (LittleFS, SPIFFS, FAT).")
+@click.option("--force", is_flag=True, help="With --filesystem: also what does not look like one.")
+@click.option("--interface", metavar="NAME|IP", default="", help="Interface or own address it connects back to.")
 @click.option("--wait", "take_up", metavar="RUN", help="Take up an upload that goes on without its caller.")
 @click.option("--wait-limit", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75.")
 @click.option("--priority", type=click.Choice(tuple(PRIORITIES)), default="normal", show_default=True)
@@ -30,13 +33,14 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
     """Send a build to the device over the network and report installed, refused or unknown.
 
     The image is checked and fixed before the call stands in line. Once the device takes it, the upload goes on even
-    when this call is killed; --wait RUN takes it up again. Exit codes: 0 installed, 1 refused, 65 wrong image or
-    device, 69 unreachable, 75 still in line, 76 unknown.
+    when this call is killed; --wait RUN takes it up again. Exit codes: 0 installed, 1 refused (the image or the
+    login), 65 wrong image or device, 69 unreachable, 75 still in line, 76 unknown, 78 bad configuration.
 
     \b
     Example:
       k1ctl upload --build
       k1ctl upload fw --device k1 --artifact 9f3c2a11
+      k1ctl upload --filesystem --artifact firmware/.pio/build/esp32s3/littlefs.bin
       k1ctl upload --wait 20260103-101500.123-9f3c
     """
     from k1ctl_plugins.upload import flow
@@ -59,7 +63,8 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
     if as_json:
         emit_json({"ok": True, **done})
         return 0
-    put(f"installed: {done['artifact']} on {done['device']}, {format_size(done['bytes'])}")
+    what = "the filesystem image " if done.get("image_kind") == "filesystem" else ""
+    put(f"installed: {what}{done['artifact']} on {done['device']}, {format_size(done['bytes'])}")
     if done.get("back_seconds") is None:
         say(f"warning: {done['device']} has not been seen since it took the image")
     return 0

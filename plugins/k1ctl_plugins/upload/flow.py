@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import artifacts, events
-from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError, WrongDataError
+from k1ctl import events
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_json, write_json
 from k1ctl.process import record
 from k1ctl.process.attempt import ANY_SIGNAL
@@ -16,7 +16,7 @@ from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
-from k1ctl_plugins.upload import outcome, stale
+from k1ctl_plugins.upload import images, outcome, stale
 from k1ctl_plugins.upload.progress import FlashView
 
 if TYPE_CHECKING:
@@ -34,18 +34,24 @@ _LOOK = 0.2  # s between two looks at the log of an upload that is taken up
 
 
 class Plan:
-    """What will be sent where: the ``artifact`` of ``target``, the ``device``'s settings, the rules of the queue."""
+    """What will be sent where: the ``artifact`` of ``target`` (an image of ``kind``), the ``device``'s settings, the
+    rules of the queue."""
 
-    def __init__(
-        self, target: str, settings: dict[str, Any], device: dict[str, Any], artifact: Artifact, **rules: Any
-    ) -> None:
-        self.target, self.settings, self.device, self.artifact, self.rules = target, settings, device, artifact, rules
+    def __init__(self, target: str, kind: str, device: dict[str, Any], artifact: Artifact, **rules: Any) -> None:
+        self.target, self.kind, self.device, self.artifact, self.rules = target, kind, device, artifact, rules
         self.warnings: list[str] = []
 
+    @property
+    def what(self) -> str:
+        """What is sent, as people read it in the queue."""
+        image = "" if self.kind == images.APP else f" {self.kind}"
+        return f"{self.target}{image} {self.artifact.id}"
+
     def document(self) -> dict[str, Any]:
-        device = {k: self.device[k] for k in ("name", "host", "mac", "ota_port", "http_port")}
+        device = {k: self.device[k] for k in ("name", "host", "mac", "ota_port", "http_port", "interface")}
         return {
             "target": self.target,
+            "image_kind": self.kind,
             "artifact": self.artifact.id,
             "image": self.artifact.image,
             "bytes": self.artifact.size,
@@ -62,39 +68,51 @@ def make_plan(
     device: str | None,
     artifact: str,
     build_first: bool,
+    filesystem: bool = False,
+    force: bool = False,
+    interface: str = "",
     wait_limit: float | None = None,
     priority: str = "normal",
     dry_run: bool = False,
 ) -> Plan:
-    """Settle target, device and image, and check the image; ``dry_run`` keeps and builds nothing.
+    """Settle target, device and image, and check what can be checked before standing in line: the image, that the
+    password is there and the interface known. ``dry_run`` keeps and builds nothing.
 
     Raises ConfigError, UsageError, WrongDataError, and what a failed build says.
     """
-    from k1ctl.device.image import check_image
-
     workspace.check_inside()
     name = target or config.get("defaults", "target")
     settings = config.named("targets", name)
     device_name = device or settings["device"] or config.get("defaults", "device")
-    where = {"name": device_name, **config.named("devices", device_name)}
-    if not where["host"]:
-        hint = f"set [devices.{device_name}] host in {config.path}"
-        raise ConfigError(f"device {device_name} has no host", hint=hint, code="no-host")
-    if build_first and (artifact or dry_run):
-        raise UsageError(f"--build and {'--artifact' if artifact else '--dry-run'} exclude each other")
-    if os.sep in artifact or artifact.endswith(".bin"):
-        path = os.path.join(os.getcwd(), os.path.expanduser(artifact))
-        if not os.path.isfile(path):
-            raise WrongDataError(f"{artifact} is not a file", code="no-artifact")
-        check_image(path, settings["chip"], settings["partition_size"])  # what is wrong is not even kept
-        chosen = _unkept(name, path) if dry_run else _keep(workspace, name, path)
-    else:
-        chosen = artifacts.find(workspace, name, _build(workspace, name) if build_first else artifact)
-    check_image(chosen.read(), settings["chip"], settings["partition_size"])
-    plan = Plan(name, settings, where, chosen, wait=wait_limit, priority=priority)
+    wish = images.Wish(artifact, build=build_first, filesystem=filesystem, force=force, dry_run=dry_run)
+    wish.check(settings["path"])
+    where = _device(workspace, config, device_name, interface)
+    chosen, warnings = images.choose(workspace, name, settings, wish, lambda: _build(workspace, name))
+    plan = Plan(name, wish.kind, where, chosen, wait=wait_limit, priority=priority)
+    plan.warnings += warnings
     if not artifact and not build_first:
         plan.warnings += stale.warnings(workspace, name, settings)
     return plan
+
+
+def _device(workspace: Workspace, config: Config, name: str, interface: str) -> dict[str, Any]:
+    """The settings of a device that could be flashed from here. Raises ConfigError."""
+    where = {"name": name, **config.named("devices", name)}
+    if not where["host"]:
+        hint = f"set [devices.{name}] host in {config.path}"
+        raise ConfigError(f"device {name} has no host", hint=hint, code="no-host")
+    where["interface"] = interface or where["interface"]
+    if where["interface"]:
+        from k1ctl.device.interface import own_address
+
+        own_address(where["interface"])
+    if where["password_file"]:
+        where["password_file"] = os.path.join(workspace.root, os.path.expanduser(where["password_file"]))
+    if where["password_file"] or where["password_env"]:
+        from k1ctl.device.login import configured
+
+        configured(where)  # the worker reads it anew: it stands in no job, no argument, no record
+    return where
 
 
 def _build(workspace: Workspace, target: str) -> str:
@@ -120,25 +138,6 @@ def _build(workspace: Workspace, target: str) -> str:
     raise error
 
 
-def _keep(workspace: Workspace, target: str, path: str) -> Artifact:
-    """Take a file into the artifacts. It is not what this workspace built, so its newest build stays what it was."""
-    unknown = dict.fromkeys(("commit", "dirty", "seconds"))
-    facts: dict[str, Any] = {**unknown, "environment": "", "tools": {}, "run": "", "from": path}
-    return artifacts.store(workspace, target, {"firmware.bin": path}, facts, newest=False)
-
-
-def _unkept(target: str, path: str) -> Artifact:
-    """A file as the artifact that it would become."""
-    from hashlib import sha256
-
-    with open(path, "rb") as f:
-        data = f.read()
-    name, digest = os.path.basename(path), sha256(data).hexdigest()
-    files = {name: {"bytes": len(data), "sha256": digest}}
-    manifest = {"id": digest[: artifacts.ID_LENGTH], "image": name, "sha256": digest, "files": files}
-    return artifacts.Artifact(target, os.path.dirname(path), manifest)
-
-
 def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
     """Stand in line, flash, and return the outcome document. Raises K1ctlError for all but ``installed``."""
     ota = config.section("ota")
@@ -155,8 +154,8 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         delay=ota["retry_delay"],
         backoff="exponential",
         retry_on=RETRY_ON,
-        key=names.stable_key(workspace.path, resource, plan.target),
-        label=f"upload {plan.target} {plan.artifact.id}",
+        key=names.stable_key(workspace.path, resource, plan.target, *([] if plan.kind == images.APP else [plan.kind])),
+        label=f"upload {plan.what}",
         on_caller_exit="keep",
         details=plan.document(),
     )
@@ -168,6 +167,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
             "host_dir": host_dir(),
             "device": plan.device,
             "image": plan.artifact.image,
+            "image_kind": plan.kind,
             "sha256": plan.artifact.sha256,
             "ota": ota,
         }

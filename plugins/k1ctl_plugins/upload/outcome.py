@@ -6,14 +6,14 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.errors import BusyError, K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
 from k1ctl.files import read_json
 
 if TYPE_CHECKING:
     from k1ctl.process.record import Run
 
 UNKNOWN, UNREACHABLE = OutcomeUnknownError.exit_code, UnreachableError.exit_code
-_ERRORS = {e.exit_code: e for e in (WrongDataError, UnreachableError, BusyError, OutcomeUnknownError)}
+_ERRORS = {e.exit_code: e for e in (WrongDataError, UnreachableError, BusyError, OutcomeUnknownError, ConfigError)}
 _DOUBTFUL = ("sending", "unknown")
 
 
@@ -48,7 +48,7 @@ def read(run: Run) -> dict[str, Any]:
     about = {
         "workspace": run.record.get("workspace"),
         "device": sent.get("device", {}).get("name"),
-        **{k: sent.get(k) for k in ("artifact", "sha256", "bytes")},
+        **{k: sent.get(k) for k in ("image_kind", "artifact", "sha256", "bytes")},
     }
     done = {**about, **last, "run": run.id, "folder": run.folder, "attempts": max(len(rows), len(earlier) + 1)}
     doubtful = any(e["outcome"] in _DOUBTFUL for e in earlier) or any(r["exit_code"] == UNKNOWN for r in before)
@@ -102,6 +102,8 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
         hint = f"{hint}; {usb}" if hint else usb
     elif done["outcome"] == "refused" and not hint:
         hint = f"{device} runs what it ran before; is the image for this board (environment and chip of the target)?"
+        if done.get("image_kind") == "filesystem":
+            hint = f"the filesystem of {device} is overwritten all the same; upload the image again, or the one before"
     facts = ("run", "outcome", "attempts", "uptime_before_ms", "uptime_after_ms")
     raise error(code, _with_device(device, done), hint, done["code"], **{k: done.get(k) for k in facts})
 
@@ -109,7 +111,7 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
 def _with_device(device: str, done: dict[str, Any]) -> str:
     """The message as a sentence about a device by its name: ``k1 (10.0.0.7:80): Connection refused``."""
     message = str(done["message"])
-    if done["outcome"] == "refused":
+    if done["outcome"] == "refused" and done["code"] != "ota-login-refused":
         coded = re.fullmatch(r"(ERROR\[\d+\]): *(.+)", message)
         return f"{device} refused the image: {f'{coded[2]} ({coded[1]})' if coded else message}"
     address, colon, rest = message.partition(": ")
