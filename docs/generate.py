@@ -1,40 +1,58 @@
-"""Write docs/hooks.md, docs/commands.md and completions/ from the code; ``--check`` only says what has drifted."""
+"""Write docs/hooks.md and docs/commands.md from the code, and the files shown in docs/writing-plugins.md into it.
+
+``--check`` only says whether they have drifted; names of pages restrict both to these.
+"""
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from k1ctl import hookspecs
 from k1ctl.cli import cli
+from k1ctl.discovery import BUILT_IN, entry_points
 from k1ctl.errors import EXIT_CODES
-from k1ctl_plugins.completion import script
+from k1ctl.plugins import Plugins
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->"
+SHOWN = re.compile(r"(?s)(<!-- from (\S+) -->\n).*?(<!-- end -->)")
+LANGUAGES = {".py": "python", ".toml": "toml"}
 
 
 def hooks() -> str:
-    """The hook reference: a heading with the exact signature for each hook, and its docstring."""
+    """The hook reference: a heading with the exact signature for each hook, its docstring, and who implements it."""
     parts = [
         NOTE,
         "# Hooks",
         "A plugin is a Python module that a distribution names in the entry-point group `k1ctl.plugins`; the entry "
         "point's name is the name of its command. It implements hooks with `k1ctl.hookspecs.hookimpl`, taking any "
-        "subset of the arguments. A plugin that cannot be loaded is named in `k1ctl --help`, fails alone and "
-        "disturbs nobody.",
+        "subset of the arguments. A plugin that cannot be loaded is named in `k1ctl --help` and `k1ctl plugins`, fails "
+        "alone and disturbs nobody. [Write a plugin](writing-plugins.md) shows a whole one.",
         '```toml\n[project.entry-points."k1ctl.plugins"]\nhello = "k1ctl_hello"\n```',
     ]
+    plugins = Plugins({name: module for name, module in entry_points().items() if module.startswith(BUILT_IN)})
     for name, function in vars(hookspecs).items():
         if name.startswith("k1ctl_"):
             text = inspect.cleandoc(function.__doc__ or "").replace("Example::\n", "Example:\n")
-            signature = str(inspect.signature(function)).replace("'", "")
-            parts += [f"## {name}{signature}", text]
+            users = ", ".join(f"`{plugin}`" for plugin in sorted(plugins.targets) if name in plugins.hooks(plugin))
+            parts += [f"## {name}{signature(function)}", text]
+            parts += [
+                f"Built-in plugins that implement it: {users}."
+                if name != "k1ctl_command"
+                else "Every built-in plugin implements it."
+            ]
     return "\n\n".join(parts) + "\n"
+
+
+def signature(function: Callable[..., object]) -> str:
+    """A hook's signature as its heading has it."""
+    return str(inspect.signature(function)).replace("'", "")
 
 
 def commands() -> str:
@@ -59,28 +77,36 @@ def _walk(command: click.Command, context: click.Context) -> Iterator[tuple[str,
                 yield from _walk(child, click.Context(child, info_name=name, parent=context))
 
 
-def written() -> dict[Path, str]:
-    """Everything that is made from the code: {file: text}."""
-    found = {FOLDER / "hooks.md": hooks(), FOLDER / "commands.md": commands()}
-    shells = {FOLDER.parent / "completions" / file: script.render(cli, shell) for shell, file in script.FILES.items()}
-    return found | shells
+def writing_plugins() -> str:
+    """The page as it is, each file between ``<!-- from PATH -->`` and ``<!-- end -->`` shown anew."""
+
+    def show(found: re.Match[str]) -> str:
+        path = FOLDER.parent / found[2]
+        text = path.read_text(encoding="utf-8").rstrip()
+        return f"{found[1]}```{LANGUAGES[path.suffix]}\n{text}\n```\n{found[3]}"
+
+    return SHOWN.sub(show, (FOLDER / "writing-plugins.md").read_text(encoding="utf-8"))
 
 
-def main() -> int:
-    """Write the files, or with ``--check`` say which differ."""
+PAGES = {"hooks.md": hooks, "commands.md": commands, "writing-plugins.md": writing_plugins}
+
+
+def main(argv: list[str]) -> int:
+    """Write the pages, or with ``--check`` say which differ."""
     drifted = []
-    for path, text in written().items():
+    for name in [word for word in argv if word != "--check"] or PAGES:
+        text, path = PAGES[name](), FOLDER / name
         there = path.read_text(encoding="utf-8") if path.exists() else ""
-        if there.split() != text.split():  # releases of click differ in where they break lines
-            drifted.append(str(path.relative_to(FOLDER.parent)))
-            if "--check" not in sys.argv:
-                path.parent.mkdir(exist_ok=True)
+        # releases of click differ in where they break lines
+        if there.split() != text.split() if name == "commands.md" else there != text:
+            drifted.append(name)
+            if "--check" not in argv:
                 path.write_text(text, encoding="utf-8")
-    if "--check" in sys.argv and drifted:
+    if "--check" in argv and drifted:
         sys.stderr.write(f"drifted from the code: {', '.join(drifted)}; run `make docs`\n")
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

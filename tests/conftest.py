@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from k1ctl.testing import isolated
 
 pytest_plugins = ["k1ctl.testing.fixtures"]
+collect_ignore = ["example_plugin"]  # a distribution with tests of its own; test_example_plugin.py runs them
 
 # A busy machine is no finding: no property here is about time. CI repeats the same examples each time.
 _SLACK = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

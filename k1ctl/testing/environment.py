@@ -45,11 +45,11 @@ def base_environment(home: str | Path) -> dict[str, str]:
 
 
 @contextmanager
-def isolated(home: str | Path) -> Iterator[dict[str, str]]:
+def isolated(home: str | Path, *, patience: float = 5) -> Iterator[dict[str, str]]:
     """``with isolated(folder) as env:`` makes `base_environment` the environment of this process and its children.
 
     Within another one it is that one. Raises AssertionError when a process that was started outlives the block by
-    5 s; the process is killed.
+    ``patience`` seconds; the process is killed.
     """
     if _entered:
         yield dict(os.environ)
@@ -66,7 +66,7 @@ def isolated(home: str | Path) -> Iterator[dict[str, str]]:
         _entered.clear()
         _become(before)
     try:
-        wait_until(lambda: not left_behind(mark), timeout=5, interval=0.05)
+        wait_until(lambda: not left_behind(mark), timeout=patience, interval=0.05)
     except AssertionError:
         left = left_behind(mark)
         named = [f"{process.pid}: {' '.join(process.cmdline())}" for process in left]
