@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from k1ctl.errors import UsageError
+from k1ctl.cli import purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.units import parse_size
 
 
+@purpose("Try", example="k1ctl demo --agents 12")
 @click.command(short_help="See agents build and flash a simulated device, with proof.")
 @click.option(
     "--agents", type=click.IntRange(1, 100), default=6, show_default=True, help="Worktrees that work at once."

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, emit_jsonl, json_option, put
 
 
+@purpose("Look", example="k1ctl events tail -f --jsonl | jq .event")
 @click.group(short_help="Read the record of every decision, as it comes if wanted.")
 def events() -> None:
     """Read the record of every decision: ops/events, one JSON line an event.

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say
 
@@ -33,6 +33,7 @@ def _told(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key not in ("created", "start", "end")}
 
 
+@purpose("Try")
 @click.group(short_help="Run a K1 without hardware, with faults on demand.")
 def sim() -> None:
     """Run a K1 without hardware: ArduinoOTA and the REST API on 127.0.0.1, with faults on demand.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import json_option
 
@@ -19,6 +19,7 @@ def k1ctl_command() -> click.Command:
     return tools
 
 
+@purpose("Set up")
 @click.group()
 def tools() -> None:
     """Install and inspect the build tools that k1ctl brings itself.

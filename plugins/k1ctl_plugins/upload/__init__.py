@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.durations import DURATION
 from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
@@ -15,6 +15,7 @@ from k1ctl.queue.names import PRIORITIES
 from k1ctl.units import format_size
 
 
+@purpose("Work", example="k1ctl upload --build")
 @click.command(short_help="Flash a build over the network and tell what became of it.")
 @click.argument("target", required=False)
 @click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.errors import K1ctlError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import clean, emit_json, json_option, put, say, table
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k1ctl_plugins.worktree.prepare import Result
 
 
+@purpose("Work", example="k1ctl worktree add oslo")
 @click.group()
 def worktree() -> None:
     """Make worktrees, set them up, and list them.
