@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from k1ctl.errors import UsageError
 from k1ctl.cli import purpose
+from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.units import parse_size
