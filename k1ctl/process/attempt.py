@@ -7,6 +7,7 @@ import select
 import time
 
 from k1ctl import groups
+from k1ctl.errors import K1ctlError
 from k1ctl.signals import signals
 from k1ctl.units import format_duration, rfc3339
 
@@ -53,6 +54,14 @@ class Ending:
     ) -> None:
         self.exit_code, self.by, self.code, self.message = exit_code, by, code, message
         self.hint, self.result, self.error, self.interrupted = hint, result, error, False
+
+    def as_error(self, **details: Any) -> K1ctlError:
+        """The ending as the error that it is for a caller who gets no status passed through."""
+        told = self.error or {}
+        more = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
+        error = K1ctlError(self.message, hint=told.get("hint") or self.hint, code=self.code, **{**more, **details})
+        error.exit_code = self.exit_code
+        return error
 
 
 _REASONS = {

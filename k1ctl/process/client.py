@@ -126,6 +126,32 @@ class Client:
         return self.config.slots(resource)
 
 
+def let_go(keep: set[int], *, streams: tuple[int, ...]) -> None:
+    """Leave behind what is the caller's: the runs around it, its ``streams``, and its descriptors but ``keep``."""
+    from k1ctl.device.guard import GUARDS
+    from k1ctl.process.nested import LEASES
+
+    for name in (LEASES, GUARDS):
+        os.environ.pop(name, None)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in streams:
+        os.dup2(null, fd)
+    for fd in open_descriptors():
+        if fd not in keep:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+def open_descriptors() -> list[int]:
+    """Our descriptors beyond standard input, output and error; some may be closed again."""
+    try:
+        return [fd for fd in map(int, os.listdir("/dev/fd")) if fd > 2]
+    except OSError:  # a system without /dev/fd, or without /proc behind it
+        return list(range(3, 64))
+
+
 def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
         stat = os.stat(path)

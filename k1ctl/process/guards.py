@@ -13,7 +13,9 @@ from k1ctl.units import format_duration, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from k1ctl.config import Config
     from k1ctl.process.client import Client
+    from k1ctl.process.spec import RunSpec
 
 _LOOK = 0.1  # s; two repositories rarely meet here, so asking again is simpler than being woken
 
@@ -27,7 +29,7 @@ def take(client: Client) -> Ending | None:
     """
     from k1ctl.device.guard import covered
 
-    paths = sorted(_paths(client))
+    paths = sorted(_paths(client.config, client.spec))
     limit, spent = client.spec.wait, client.times.get("granted", 0.0) - client.times.get("enqueued", 0.0)
     deadline = None if limit is None else time.monotonic() + max(0.0, limit - spent)
     for path in paths:
@@ -39,14 +41,27 @@ def take(client: Client) -> Ending | None:
     return None
 
 
-def _paths(client: Client) -> list[str]:
-    names = [r.partition(":")[2] for r in client.spec.resources if r.startswith("device:")]
-    known = [n for n in names if n in client.config.names("devices")]
+def missing(config: Config, spec: RunSpec, run: str) -> bool:
+    """Whether a guard that ``spec`` needs is not held for ``run``."""
+    from k1ctl.device.guard import holder
+
+    for path in _paths(config, spec):
+        fd = open_locked(path, blocking=False)
+        if fd is not None:
+            os.close(fd)
+        if fd is not None or holder(path).get("run") != run:
+            return True
+    return False
+
+
+def _paths(config: Config, spec: RunSpec) -> list[str]:
+    names = [r.partition(":")[2] for r in spec.resources if r.startswith("device:")]
+    known = [n for n in names if n in config.names("devices")]
     if not known:
         return []
     from k1ctl.device.guard import guard_key, guard_path
 
-    sections = [client.config.section("devices", name) for name in known]
+    sections = [config.section("devices", name) for name in known]
     return [guard_path(guard_key(s)) for s in sections if s["mac"] or s["host"]]
 
 

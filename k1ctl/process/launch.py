@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from k1ctl.errors import K1ctlError, OutcomeUnknownError
+from k1ctl.errors import OutcomeUnknownError
 from k1ctl.jsontext import loads
+from k1ctl.process.attempt import Ending
 from k1ctl.process.frontend import FrontEnd, SupervisorLostError
 from k1ctl.process.supervisor import supervise
 from k1ctl.process.view import View
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.config import Config
-    from k1ctl.process.attempt import Ending
     from k1ctl.process.spec import RunSpec
     from k1ctl.process.supervisor import After, Before
     from k1ctl.workspace import Workspace
@@ -59,8 +59,6 @@ def launch(
             for fd in (front.status, front.control, front.mark):
                 os.close(fd)
         return Outcome(ending, front.run_id, front.folder)
-    from k1ctl.process.attempt import Ending
-
     return Outcome(Ending(76, "k1ctl", "supervisor-lost", "the supervisor was killed again and again"), "", "")
 
 
@@ -113,16 +111,11 @@ def _in_line(status: int) -> Submitted | None:
             elif said["state"] == "queued":
                 return Submitted(run, said["ticket"], folder, said["resumed"])
             elif said["state"] in ("ended", "failed"):
-                raise _refusal(said.get("error") or said, run)
+                told = said.get("error") or said
+                ending = Ending(told["exit_code"], "k1ctl", told["code"], told["message"], hint=told["hint"])
+                ending.error = said.get("error")
+                raise ending.as_error(**({"run": run} if run else {}))
     return None
-
-
-def _refusal(told: dict[str, Any], run: str) -> K1ctlError:
-    details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
-    kept = details if "state" not in details else {}
-    error = K1ctlError(told["message"], hint=told["hint"], code=told["code"], **kept, **({"run": run} if run else {}))
-    error.exit_code = told["exit_code"]
-    return error
 
 
 def _flush() -> None:

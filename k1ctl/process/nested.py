@@ -7,6 +7,7 @@ a file named after the outer run; the outer supervisor needs that lock alone bef
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from k1ctl.errors import UsageError
@@ -50,6 +51,34 @@ def join(folder: str, environ: str | None) -> tuple[dict[str, int], list[int]]:
         for resource, count in found.items():
             have[resource] = max(have.get(resource, 0), count)
     return have, held
+
+
+def adopt(folder: str, descriptors: list[int]) -> dict[str, int]:
+    """{resource: slots} of the scripts' leases that ``descriptors``, which our caller left open for us, keep.
+
+    We and our command hold them too, so they last as long as we do. The guards of their devices are believed from now
+    on, as those of a run around us are.
+    """
+    files = []
+    for fd in descriptors:
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                files.append(fd)
+        except OSError:
+            continue
+    if not files:
+        return {}
+    from k1ctl.device.guard import GUARDS
+    from k1ctl.queue import offer
+
+    have: dict[str, int] = {}
+    for lease in offer.held_by(folder, files):
+        facts = lease.facts()
+        for resource, count in lease.name.needs.items():
+            have[resource] = max(have.get(resource, 0), count)
+        marks = [f"{facts.get('lease', '')} {path}" for path in facts.get("guards", [])]
+        os.environ[GUARDS] = "\n".join([*filter(None, [os.environ.get(GUARDS, "")]), *marks])
+    return have
 
 
 def still_needed(resources: dict[str, int], have: dict[str, int]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from k1ctl.files import flock, write_json
 from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
-from k1ctl.process.client import Client
+from k1ctl.process.client import Client, let_go, open_descriptors
 from k1ctl.process.client import queue_folder as queue_folder
 from k1ctl.queue import history
 from k1ctl.queue.line import EX, UN
@@ -49,6 +49,7 @@ class Supervisor(Client):
         after: After | None = None,
     ) -> None:
         super().__init__(workspace, config, spec, pipes)
+        self.lent = nested.adopt(queue_folder(workspace, config), open_descriptors())
         self.before, self.after = before, after
         self.working = False
         self.wake: tuple[int, int] | None = None
@@ -108,7 +109,7 @@ class Supervisor(Client):
         try:
             ending = self._stand_in_line() or self._work()
         except Exception as exc:  # whatever it is, the lease is given back and the record says what happened
-            error = _known(exc)
+            error = known(exc)
             ending = Ending(error.exit_code, "k1ctl", error.code, error.message, hint=error.hint)
             ending.error = error.document()["error"]
         finally:
@@ -118,10 +119,11 @@ class Supervisor(Client):
 
     def _stand_in_line(self) -> Ending | None:
         """None once every resource is ours."""
-        spec = self.spec
+        spec, have = self.spec, self.lent
         if nested.LEASES in os.environ:
-            folder = queue_folder(self.workspace, self.config)
-            have, self.joined = nested.join(folder, os.environ[nested.LEASES])
+            around, self.joined = nested.join(queue_folder(self.workspace, self.config), os.environ[nested.LEASES])
+            have = {**around, **{r: max(n, around.get(r, 0)) for r, n in have.items()}}
+        if have:
             spec.resources = nested.still_needed(spec.resources, have)
         if not spec.resources:
             return None
@@ -313,41 +315,26 @@ def supervise(
         for number in (signals.SIGHUP, signals.SIGINT):
             signals.signal(number, signals.SIG_IGN)
         if spec.detached:
-            _detach(pipes[0])
+            let_go({pipes[0]}, streams=(0,))
         supervisor = Supervisor(workspace, config, spec, pipes, before, after)
         signals.signal(signals.SIGTERM, supervisor.on_term)
         code = supervisor.main()
     except BaseException as exc:
-        code = _fail(exc, pipes[0])
+        code = fail(exc, pipes[0])
     finally:
         os._exit(code)
 
 
-def _detach(status: int) -> None:
-    """Leave behind what is the caller's: its input, its descriptors (a script's lease), the runs around it."""
-    from k1ctl.device.guard import GUARDS
-
-    for name in (nested.LEASES, GUARDS):
-        os.environ.pop(name, None)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    for fd in map(int, os.listdir("/dev/fd")):
-        if fd > 2 and fd != status:
-            try:
-                os.close(fd)
-            except OSError:  # the listing's own
-                pass
-
-
-def _known(exc: BaseException) -> K1ctlError:
+def known(exc: BaseException) -> K1ctlError:
+    """``exc`` as an error of k1ctl."""
     from k1ctl.failure import known_error
 
     return known_error(exc, sys.argv[1:])
 
 
-def _fail(exc: BaseException, status: int) -> int:
+def fail(exc: BaseException, status: int) -> int:
     """Hand a failure from before the run had a record over to the front end, which prints it."""
-    error = _known(exc)
+    error = known(exc)
     line = dumps({"state": "failed", "error": error.document()["error"]}) + "\n"
     try:
         os.write(status, line.encode())

@@ -12,7 +12,7 @@ from k1ctl.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PRIORITIES = {"critical": 10, "high": 30, "normal": 50, "low": 70}
 _PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
@@ -111,6 +111,18 @@ def parse_needs(words: Sequence[str]) -> dict[str, int]:
     if not needs:
         raise UsageError("name at least one resource, as in device:k1")
     return needs
+
+
+def check_slots(needs: Mapping[str, int], slots: Callable[[str], int]) -> None:
+    """Raises UsageError when more slots of a resource are asked for than there are."""
+    for resource, need in needs.items():
+        there = slots(resource)
+        if need > there:
+            raise UsageError(
+                f"{resource} has {there} slot{'s' * (there != 1)}, {need} were asked for",
+                hint=f'[queue.slots] "{resource}" = {need} in ops/k1ctl.toml gives it more',
+                code="too-many-slots",
+            )
 
 
 def stable_key(*parts: str) -> str:

@@ -12,7 +12,7 @@ import select
 import time
 from _thread import start_new_thread
 
-from k1ctl.errors import BusyError, UsageError
+from k1ctl.errors import BusyError
 from k1ctl.files import flock
 from k1ctl.queue import names
 from k1ctl.queue.line import EX, SH, UN, Line, read_facts, write_facts
@@ -74,14 +74,7 @@ class Ticket:
 
         Raises UsageError when more slots are asked for than there are, BusyError when the line is full.
         """
-        for resource, need in self.needs.items():
-            there = self.slots(resource)
-            if need > there:
-                raise UsageError(
-                    f"{resource} has {there} slot{'s' * (there != 1)}, {need} were asked for",
-                    hint=f'[queue.slots] "{resource}" = {need} in ops/k1ctl.toml gives it more',
-                    code="too-many-slots",
-                )
+        names.check_slots(self.needs, self.slots)
         return self._with_mutex(lambda: self._look() if self.seq else self._enter())
 
     def _with_mutex(self, step: Callable[[], bool]) -> bool:

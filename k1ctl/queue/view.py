@@ -41,6 +41,8 @@ def entries(folder: str) -> list[dict[str, Any]]:
         facts, held = _facts(folder, name)
         state = _STATES[name.state]
         if state != "parked" and not held:
+            if name.state == "r" and facts.get("kind") == "script":
+                continue  # given back: a script's descriptor closes without putting the file away
             state = "dead"
         row = {
             "ticket": name.seq,
@@ -52,7 +54,7 @@ def entries(folder: str) -> list[dict[str, Any]]:
         if state == "waiting":
             row["position"] = 1 + sum(not name.needs.keys().isdisjoint(needs) for needs in line)
             line.append(name.needs)
-        wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group", "keep")
+        wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group", "keep", "owner")
         rows.append({**row, **{k: facts[k] for k in wanted if k in facts}})
     return rows
 

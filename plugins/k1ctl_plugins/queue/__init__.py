@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k1ctl import lane
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.durations import DURATION
 from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
 from k1ctl_plugins.queue.back import history, stats
+from k1ctl_plugins.queue.scripts import acquire, ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@purpose("Share", example="k1ctl queue run device:k1 --timeout 5m -- ./flash.sh")
 @click.group(short_help="Stand in line for what there is only one of, or only N of.")
 def queue() -> None:
     """Share what there is only one of: stand in line for it, in order, whoever dies.
@@ -327,7 +329,7 @@ def _said(as_json: bool, facts: dict[str, Any]) -> None:
     say(f"{facts['resource']} {verb} {state}")
 
 
-for _command in (history, stats):
+for _command in (history, stats, ticket, acquire):
     queue.add_command(_command)
 
 

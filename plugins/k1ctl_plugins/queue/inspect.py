@@ -78,6 +78,12 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
         told = f"ended at {run.record['ended_at']} with exit code {run.record['exit_code']}"
         raise K1ctlError(f"run {run.id} {told}: there is nothing to cancel", code="already-ended") from None
     by = f"{getpass.getuser()} in {workspace.name}"
+    if entry["state"] == "running" and entry.get("kind") == "script":
+        raise K1ctlError(
+            f"ticket {entry['ticket']} is held by a script (pid {entry.get('owner')}): it cannot be taken from it",
+            hint="it ends with the script, or when the script closes its descriptor",
+            code="held-by-script",
+        )
     if entry["state"] == "running":
         if entry.get("kind") == "upload" and entry.get("group"):  # without one it still waits for the device
             raise FlashUnderWayError(

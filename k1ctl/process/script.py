@@ -1,0 +1,253 @@
+"""A lease that a script holds by a descriptor of its own: stand in line for it, hand it over, guard its device.
+
+The claim waits in a process and session of its own, like a run's supervisor. Let in, it renames the script's file,
+which the script's descriptor has locked, over its own ticket: the lease changes hands in one step, and from then on the
+kernel ends it with the script's last copy of that descriptor. For a configured device the claim stays: it holds the
+host-wide guard until the script's lock is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl.errors import UsageError
+from k1ctl.files import flock, same_file
+from k1ctl.process import guards, nested
+from k1ctl.process.attempt import Ending
+from k1ctl.process.client import Client, let_go, queue_folder
+from k1ctl.process.frontend import FrontEnd, SupervisorLostError
+from k1ctl.process.launch import Outcome
+from k1ctl.process.spec import RunSpec
+from k1ctl.process.supervisor import fail, known
+from k1ctl.process.view import View
+from k1ctl.queue import history, names, offer
+from k1ctl.queue.line import SH, UN, Line, write_facts
+from k1ctl.queue.ticket import Ticket
+from k1ctl.signals import signals
+from k1ctl.units import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from k1ctl.config import Config
+    from k1ctl.queue.offer import Offer
+    from k1ctl.workspace import Workspace
+
+_TAKE_OVERS = 5  # claims killed in line before we stop replacing them
+
+
+def acquire(workspace: Workspace, config: Config, fd: int, wait: float | None, view: View) -> tuple[Outcome, Offer]:
+    """Stand in line for the ticket behind the caller's descriptor ``fd``; return once it is a lease, or not let in.
+
+    A second call for the same lease is no error; one whose guard was lost gets it back. Raises K1ctlError, OSError.
+    """
+    folder = queue_folder(workspace, config)
+    for _ in range(_TAKE_OVERS):
+        found = offer.behind(folder, fd)
+        offer.claim(fd, found)
+        spec = _spec(found, wait)
+        _check_nesting(folder, spec)
+        if found.held and not guards.missing(config, spec, str(found.facts().get("lease", ""))):
+            return Outcome(Ending(0, "k1ctl", "granted", "granted"), "", ""), found
+        front = _start(workspace, config, spec, fd, found, view)
+        try:
+            ending = front.watch()
+        except SupervisorLostError:
+            continue
+        finally:
+            for each in (front.status, front.control, front.mark):
+                os.close(each)
+        if ending.exit_code:
+            if not found.held:
+                flock(fd, UN, found.path)  # offered again
+            return Outcome(ending, "", ""), found
+        return Outcome(ending, "", ""), offer.behind(folder, fd)
+    return Outcome(Ending(76, "k1ctl", "supervisor-lost", "the claim was killed again and again"), "", ""), found
+
+
+def _spec(found: Offer, wait: float | None) -> RunSpec:
+    name = found.name
+    label = str(found.facts().get("label") or "")
+    priority = names.priority_name(name.priority)
+    return RunSpec("script", [], name.needs, wait=wait, priority=priority, key=name.key, label=label)
+
+
+def _check_nesting(folder: str, spec: RunSpec) -> None:
+    """A script under a run holds what the run holds already, and waits for the rest only in the order of names."""
+    if nested.LEASES not in os.environ:
+        return
+    have, held = nested.join(folder, os.environ[nested.LEASES])
+    for each in held:
+        os.close(each)
+    if nested.still_needed(spec.resources, have) != spec.resources:
+        raise UsageError(
+            f"the run around this script holds {' '.join(sorted(have))} already",
+            hint="use it without a ticket",
+            code="already-held",
+        )
+
+
+class _Front(FrontEnd):
+    """The front end of a claim, which may stay when all is said."""
+
+    def _reap(self) -> None:
+        pass
+
+
+def _start(workspace: Workspace, config: Config, spec: RunSpec, fd: int, found: Offer, view: View) -> FrontEnd:
+    status_read, status_write = os.pipe()
+    control_read, control_write = os.pipe()
+    mark_read, mark_write = os.pipe()
+    script = os.getppid()
+    pid = os.fork()
+    if pid == 0:
+        os.close(control_write)
+        _claim(workspace, config, spec, (status_write, control_read, mark_write), fd, found, script)
+    for each in (status_write, control_read, mark_write):
+        os.close(each)
+    return _Front(workspace, config, spec, view, status_read, control_write, mark_read, pid)
+
+
+def _claim(
+    workspace: Workspace, config: Config, spec: RunSpec, pipes: tuple[int, int, int], fd: int, found: Offer, script: int
+) -> None:
+    """Be the claim, in a freshly forked process; never returns."""
+    code = 70
+    try:
+        os.setsid()
+        for number in (signals.SIGHUP, signals.SIGINT):
+            signals.signal(number, signals.SIG_IGN)
+        let_go({*pipes, fd}, streams=(0, 1, 2))
+        code = Claim(workspace, config, spec, pipes, fd, found, script).main()
+    except BaseException as exc:
+        code = fail(exc, pipes[0])
+    finally:
+        os._exit(code)
+
+
+class Claim(Client):
+    """One claim for the descriptor ``fd``, whose file is ``found``; ``script`` is the process that holds it."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        spec: RunSpec,
+        pipes: tuple[int, int, int],
+        fd: int,
+        found: Offer,
+        script: int,
+    ) -> None:
+        super().__init__(workspace, config, spec, pipes)
+        self.fd, self.offer = fd, found
+        self.run_id = f"script-{os.urandom(6).hex()}"  # what the guards are held for
+        self.facts: dict[str, Any] = {
+            "kind": "script",
+            "lease": self.run_id,
+            "workspace": workspace.name,
+            "command": f"script (pid {script})",
+            "label": spec.label,
+            "owner": script,
+            "queued_at": rfc3339(),
+        }
+        self.file = -1  # the script's file, opened by us: its lock is the script's, not ours
+        self.handed = False
+
+    def main(self) -> int:
+        """To the hand-over, and for a device to the end of the lease; returns the exit code of the call."""
+        try:
+            ending = self._hold_again() if self.offer.held else self._stand()
+        except Exception as exc:
+            error = known(exc)
+            ending = Ending(error.exit_code, "k1ctl", error.code, error.message, hint=error.hint)
+            ending.error = error.document()["error"]
+            if self.ticket is not None and "granted" in self.times and not self.handed:
+                self.ticket.release()
+        kept = ending.exit_code == 0 and bool(self.guards)
+        if kept:
+            signals.signal(signals.SIGTERM, signals.SIG_IGN)  # the guard goes with the lease, not before
+        self.tell(
+            "ended", exit_code=ending.exit_code, by=ending.by, code=ending.code, message=ending.message,
+            hint=ending.hint, error=ending.error,
+        )  # fmt: skip
+        if kept:
+            self._keep()
+        return ending.exit_code
+
+    def _stand(self) -> Ending:
+        ending = self.stand_in_line(self.facts)
+        if ending is not None:
+            return ending
+        ending = self._guard()
+        if ending is not None:
+            assert self.ticket is not None
+            self.ticket.release()
+            return ending
+        self._hand_over()
+        waited = round(self.times["granted"] - self.times["enqueued"], 6)
+        assert self.ticket is not None
+        self.note("queue.granted", ticket=self.ticket.seq, resources=self.spec.resources, wait_seconds=waited)
+        return Ending(0, "k1ctl", "granted", "granted")
+
+    def _guard(self) -> Ending | None:
+        ending = guards.take(self)
+        self.facts["guards"] = sorted(self.guards)
+        return ending
+
+    def _hand_over(self) -> None:
+        """The script's file takes our ticket's name: who looks sees a lease before and behind it, never none or two."""
+        ticket = self.ticket
+        assert ticket is not None
+        self._rename(ticket, ticket.facts)
+        os.close(ticket.fd)  # who watched us looks again, and watches the script
+
+    def _rename(self, ticket: Ticket, facts: dict[str, Any]) -> None:
+        """Give the script's file the name of ``ticket``, and ``facts`` and ours to read."""
+        path = self.offer.path
+        with ticket.line as line:
+            try:
+                self.file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                if not same_file(self.fd, path):
+                    raise FileNotFoundError(path)
+                self.facts = {**facts, **self.facts, "granted_at": rfc3339(), "started": time.time()}
+                write_facts(self.file, self.facts)
+                os.rename(path, line.tickets + ticket.file)
+            except FileNotFoundError as exc:
+                raise offer.gone(self.fd) from exc
+        self.handed = True
+
+    def _hold_again(self) -> Ending:
+        """The lease is the script's already, but the claim that kept its guard was killed: keep it from now on."""
+        facts = self.offer.facts()
+        ending = self._guard()
+        if ending is not None:
+            return ending
+        folder = queue_folder(self.workspace, self.config)
+        line = Line(folder, park_seconds=self.config.get("queue", "park"), note=self.note)
+        name = self.offer.name
+        ticket = Ticket(line, name.needs, self.slots, facts=facts)
+        ticket.seq, ticket.file = name.seq, names.build("r", name.priority, name.seq, os.getpid(), name.key, name.needs)
+        self._rename(ticket, facts)
+        self.ticket = ticket
+        self.times["granted"] = time.monotonic()
+        return Ending(0, "k1ctl", "granted", "granted")
+
+    def _keep(self) -> None:
+        """Hold the guards until the script's descriptor is closed everywhere, then put the ticket away."""
+        ticket = self.ticket
+        assert ticket is not None
+        os.chdir("/")
+        os.close(self.fd)  # our copy would keep the lease for ever
+        for each in (self.status, self.control, self.mark):
+            os.close(each)
+        flock(self.file, SH, "")  # returns when the script's lock is gone, whatever ended it
+        held = time.monotonic() - self.times["granted"]
+        for path, fd in self.guards.items():
+            flock(fd, UN, path)
+        ticket.fd = self.file
+        ticket.release()
+        for resource in ticket.needs:
+            history.add(ticket.line.folder, resource, held)
+        self.note("queue.released", ticket=ticket.seq, resources=ticket.needs, held_seconds=round(held, 6))

@@ -1,0 +1,145 @@
+"""Offered tickets: files that scripts open on a descriptor of their own, to hold a lease by it.
+
+An offer lies beside the line (``offers/``) and claims nothing. Once `queue acquire` has been let in for it, one rename
+makes the script's file the lease: from then on the script's descriptor is what keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from k1ctl.errors import BusyError, K1ctlError, UsageError
+from k1ctl.files import flock
+from k1ctl.queue import names
+from k1ctl.queue.line import EX, NB, SH, read_facts, write_facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from k1ctl.queue.names import Name
+
+_HINT = 'exec 9<>"$(k1ctl queue ticket device:k1)"; k1ctl queue acquire --fd 9'
+
+
+class Offer:
+    """The file behind a descriptor: its ``path``, its ``name``, and whether it is a lease already (``held``)."""
+
+    __slots__ = ("held", "name", "path")
+
+    def __init__(self, path: str, name: Name) -> None:
+        self.path, self.name, self.held = path, name, name.state == "r"
+
+    def facts(self) -> dict[str, Any]:
+        """What was written into it."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return read_facts(fd)
+        finally:
+            os.close(fd)
+
+
+def create(folder: str, needs: dict[str, int], priority: int, key: str, label: str, keep_seconds: float) -> str:
+    """Make an offer and return its path; those older than ``keep_seconds`` that nobody claimed are removed.
+
+    ``key`` is "" for one of its own, so that only the same descriptor finds its kept place again. Raises UsageError,
+    OSError.
+    """
+    offers = os.path.join(folder, "offers")
+    _sweep(offers, keep_seconds)
+    while True:
+        unique = int.from_bytes(os.urandom(4))
+        name = names.build("o", priority, unique, os.getpid(), key or os.urandom(8).hex(), needs)
+        path = os.path.join(offers, name)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            os.makedirs(offers, exist_ok=True)
+            continue
+        write_facts(fd, {"label": label})
+        os.close(fd)
+        return path
+
+
+def _sweep(offers: str, keep_seconds: float) -> None:
+    for name in _offered(offers):
+        path = os.path.join(offers, name.file)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            if time.time() - os.fstat(fd).st_mtime > keep_seconds and flock(fd, SH | NB, path):
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(fd)
+
+
+def _offered(offers: str) -> Iterator[Name]:
+    try:
+        files = os.listdir(offers)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for file in files:
+        name = names.parse("w" + file[1:]) if file[:1] == "o" else None
+        if name is not None:
+            yield names.Name(file)
+
+
+def behind(folder: str, fd: int) -> Offer:
+    """The offer or lease of this queue that descriptor ``fd`` of the caller has open. Raises K1ctlError."""
+    try:
+        mine = os.fstat(fd)
+    except OSError as exc:
+        raise UsageError(f"descriptor {fd} is not open", hint=_HINT, code="no-descriptor") from exc
+    found = next(_matching(folder, {(mine.st_dev, mine.st_ino)}), None)
+    if found is not None:
+        return found
+    if stat.S_ISREG(mine.st_mode) and mine.st_nlink == 0:
+        raise gone(fd)
+    raise UsageError(f"descriptor {fd} is no ticket of the queue in {folder}", hint=_HINT, code="no-ticket")
+
+
+def gone(fd: int) -> K1ctlError:
+    """The error where the file behind a descriptor is not in the queue's folder any more."""
+    return K1ctlError(
+        f"the ticket behind descriptor {fd} was cleaned away; it may have waited too long to be acquired",
+        hint=_HINT,
+        code="ticket-gone",
+    )
+
+
+def held_by(folder: str, descriptors: list[int]) -> list[Offer]:
+    """The leases that these descriptors of ours, which lead to files, keep."""
+    files = {(s.st_dev, s.st_ino) for s in map(os.fstat, descriptors)}
+    return [offer for offer in _matching(folder, files) if offer.held] if files else []
+
+
+def _matching(folder: str, files: set[tuple[int, int]]) -> Iterator[Offer]:
+    offers, tickets = os.path.join(folder, "offers"), os.path.join(folder, "tickets")
+    known = [(offers, name) for name in _offered(offers)]
+    try:
+        known += [(tickets, n) for n in map(names.parse, os.listdir(tickets)) if n is not None and n.state == "r"]
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    for place, name in known:
+        path = os.path.join(place, name.file)
+        try:
+            there = os.stat(path)
+        except FileNotFoundError:
+            continue
+        if (there.st_dev, there.st_ino) in files:
+            yield Offer(path, name)
+
+
+def claim(fd: int, offer: Offer) -> None:
+    """Lock the script's descriptor: one claim at a time. Raises BusyError."""
+    if not flock(fd, EX | NB, offer.path):
+        raise BusyError("another descriptor of this ticket was claimed", hint=_HINT, code="ticket-taken")
