@@ -73,6 +73,8 @@ def store(
 ) -> Artifact:
     """Copy ``files`` {name: path} (the image first) and return the artifact, now the workspace's newest.
 
+    A path that is a folder is kept as one archive (`k1ctl.archives`), whose name and bytes follow from what is in it.
+
     ``newest=False`` is for what this workspace did not build; `find` then goes on naming what it built last.
 
     ``manifest``: ``commit``, ``dirty``, ``environment``, ``tools``, ``seconds``, ``cache_hits``, ``run`` and what else
@@ -224,7 +226,7 @@ def _settle(
     """Copy the other files, write the manifest and give the folder its name: from then on it is there, whole."""
     image = next(iter(files))
     for name, source in files.items():
-        if name not in done and os.path.isfile(source):
+        if name not in done and os.path.exists(source):
             done[name] = _copy(source, os.path.join(temporary, name))
     head = {"id": os.path.basename(folder), "image": image, "sha256": done[image]["sha256"], "files": done}
     manifest = {**head, **facts}
@@ -236,6 +238,11 @@ def _settle(
 def _copy(source: str, target: str) -> dict[str, Any]:
     """Copy one file, read-only, and return its size and the SHA-256 of the bytes that were written."""
     from hashlib import sha256
+
+    if os.path.isdir(source):
+        from k1ctl.archives import pack
+
+        return pack(source, target)
 
     digest, size = sha256(), 0
     with open(source, "rb") as f, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb") as out:

@@ -21,38 +21,50 @@ class BuildRequest:
     """One build that was asked for.
 
     ``target`` is the name in ``[targets.NAME]`` and ``settings`` its section; ``project`` the absolute project folder;
-    ``variant`` what the caller wants built of it (PlatformIO: the environment; "" = the target's default).
+    ``variant`` what the caller wants built of it (PlatformIO: the environment; "" = the target's default); ``clean``:
+    nothing that earlier builds left is to be used; ``release``: optimised as for a release.
     """
 
-    __slots__ = ("clean", "config", "project", "settings", "target", "variant", "workspace")
+    __slots__ = ("clean", "config", "project", "release", "settings", "target", "variant", "workspace")
 
     def __init__(
-        self, workspace: Workspace, config: Config, target: str, *, variant: str = "", clean: bool = False
+        self,
+        workspace: Workspace,
+        config: Config,
+        target: str,
+        *,
+        variant: str = "",
+        clean: bool = False,
+        release: bool = False,
     ) -> None:
         """Raises ConfigError when the target is not configured."""
         self.workspace, self.config, self.target = workspace, config, target
         self.settings = config.named("targets", target)
         self.project = os.path.normpath(os.path.join(workspace.path, str(self.settings["path"])))
-        self.variant, self.clean = variant, clean
+        self.variant, self.clean, self.release = variant, clean, release
 
 
 class BuildCommand:
     """What to run: ``argv`` (program by absolute path), folder and environment.
 
-    ``variant`` is the one that was chosen; ``jobs_option`` takes the number of compilers ("" when there is none);
+    ``variant`` is the one that was chosen; ``jobs_option`` takes the number of compilers ("" when there is none), or is
+    ``{jobs}``, which stands for that number in the words; ``cache`` names what answers for compilers ("" for none);
     ``notes`` tell the user what was left out or replaced.
     """
 
-    __slots__ = ("argv", "cwd", "env", "jobs_option", "notes", "variant")
+    __slots__ = ("argv", "cache", "cwd", "env", "jobs_option", "notes", "variant")
 
     def __init__(
         self, argv: list[str], cwd: str, env: dict[str, str], *, variant: str = "", jobs_option: str = ""
     ) -> None:
         self.argv, self.cwd, self.env, self.variant, self.jobs_option = argv, cwd, env, variant, jobs_option
+        self.cache = ""
         self.notes: list[str] = []
 
     def with_jobs(self, jobs: int) -> list[str]:
         """``argv`` for so many compilers at once."""
+        if self.jobs_option == "{jobs}":
+            return [self.argv[0], *(word.replace("{jobs}", str(jobs)) for word in self.argv[1:])]
         return [*self.argv, self.jobs_option, str(jobs)] if self.jobs_option else list(self.argv)
 
 
@@ -60,8 +72,9 @@ class BuildResult:
     """What a build's log tells.
 
     Sizes in bytes (None: not told); kept warning lines and their full count; kept error lines (a message with its
-    context has several, the tool's summary is one too) and the full count of error messages; ``steps`` compiler and
-    linker calls, ``cache_hits``, ``tools`` {name: version}, ``status`` and seconds as the tool says.
+    context has several, the tool's summary is one too) and the full count of error messages; ``steps`` what was not up
+    to date: files compiled, archived, linked or taken from a cache (None: not told); ``cache_hits`` those of them that
+    a cache answered (None: no cache, or not told); ``tools`` {name: version}, ``status`` and seconds as the tool says.
     """
 
     __slots__ = (
@@ -87,7 +100,9 @@ class BuildResult:
         self.flash_total: int | None = None
         self.warnings: list[str] = []
         self.errors: list[str] = []
-        self.warning_count = self.error_count = self.steps = self.cache_hits = 0
+        self.warning_count = self.error_count = 0
+        self.steps: int | None = None
+        self.cache_hits: int | None = None
         self.status = ""
         self.tools: dict[str, str] = {}
         self.tool_seconds: float | None = None
@@ -136,6 +151,7 @@ class BuildKind:
     """A way to build, chosen by ``kind`` in ``[targets.NAME]``. Subclass it and return it from `k1ctl_build_kinds`."""
 
     name = ""
+    releases = False  # whether ``build --release`` means something here
 
     def prepare(self, request: BuildRequest) -> BuildCommand:
         """Check the request and say what to run; changes nothing. Raises K1ctlError."""
@@ -143,6 +159,9 @@ class BuildKind:
 
     def begin(self, request: BuildRequest, command: BuildCommand) -> None:
         """Last steps before the command starts, called with the worktree's lease held: cleaning, stale folders."""
+
+    def end(self, request: BuildRequest, command: BuildCommand) -> None:
+        """Last steps after a build that succeeded and is kept, called with the worktree's lease held."""
 
     def reader(self, request: BuildRequest) -> BuildReader:
         """A fresh reader for this build's log."""
@@ -152,6 +171,14 @@ class BuildKind:
         """{file name in the artifact: path that was built}, the image first; files that are missing are passed over,
         except the first."""
         raise NotImplementedError
+
+    def from_nothing(self, request: BuildRequest, command: BuildCommand) -> bool:
+        """Whether this build has nothing of earlier ones to use: what it will take is told from builds like it."""
+        return request.clean
+
+    def cache_hits(self, request: BuildRequest, command: BuildCommand, read: BuildResult) -> int | None:
+        """The hits of ``command.cache`` in the build that just ended, where the log (``read``) does not tell them."""
+        return read.cache_hits if command.cache else None
 
     def tool_versions(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
         """{tool: version} for the manifest, beside those that the log names."""

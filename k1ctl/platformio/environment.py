@@ -4,7 +4,8 @@
 somebody may run pio by hand. Also, SCons trusts its signature database for what an object was built from; the
 database's name carries pio's Python, and it lies in the object cache where one is configured. Two pio with different
 databases in one build folder take each other's objects for their own: exit 0 with old firmware. Fetched libraries
-(``.pio/libdeps``) stay common. An object cache is replaced by one in the worktree for the same reason.
+(``.pio/libdeps``) stay common. An object cache that the project configures is replaced by one in the worktree for the
+same reason; worktrees share objects as `k1ctl.platformio.caching` says.
 
 **A platforms folder per worktree** for ``platform = symlink://...``: PlatformIO records such a link once per core
 folder, with the first worktree's path, and all other worktrees then build with that one's scripts.
@@ -38,9 +39,10 @@ def own_folder(project: str) -> str:
     return os.path.join(project, ".pio", "k1ctl")
 
 
-def build_folder(project: str) -> str:
-    """PLATFORMIO_BUILD_DIR of k1ctl's builds."""
-    return os.path.join(own_folder(project), "build")
+def build_folder(project: str, release: bool = False) -> str:
+    """PLATFORMIO_BUILD_DIR of k1ctl's builds; those with ``release_flags`` have one of their own, since PlatformIO
+    removes a whole build folder when flags differ from the last time."""
+    return os.path.join(own_folder(project), "release" if release else "build")
 
 
 def pio_environment(
@@ -83,7 +85,8 @@ def check_folders(project: str, tree: str) -> None:
     top = os.path.realpath(tree)
     if not _inside(os.path.realpath(project), top):
         raise ConfigError(f"{project} leads out of the worktree {tree}", code="outside-tree", path=project)
-    for path in (os.path.join(project, ".pio"), own_folder(project), build_folder(project)):
+    own = own_folder(project)
+    for path in (os.path.join(project, ".pio"), own, build_folder(project), build_folder(project, release=True)):
         if os.path.islink(path) and not _inside(os.path.realpath(path), top):
             raise ConfigError(
                 f"{path} is a link to {os.path.realpath(path)}, outside this worktree: "

@@ -33,6 +33,7 @@ class PioReader(BuildReader):
 
     def __init__(self) -> None:
         self._result = BuildResult()
+        self._result.steps = self._result.cache_hits = 0
         self._in_error = False
 
     def feed(self, line: bytes | str) -> str | None:
@@ -44,7 +45,7 @@ class PioReader(BuildReader):
         step = _STEP.match(text)
         if step:
             if step[1] in ("Compiling", "Archiving", "Linking"):
-                result.steps += 1
+                result.steps = (result.steps or 0) + 1
             return f"{step[1].lower()} {_shorten(step[2])} ({result.steps})"
         if _ERROR.search(text):
             result.error_count += not text.startswith("*** ")
@@ -58,7 +59,7 @@ class PioReader(BuildReader):
             if text not in result.warnings:
                 self._keep(result.warnings, text)
         elif text.startswith("Retrieved `") and text.endswith("from cache"):
-            result.cache_hits += 1
+            result.steps, result.cache_hits = (result.steps or 0) + 1, (result.cache_hits or 0) + 1
         else:
             return self._facts(text)
         return None

@@ -15,10 +15,12 @@ class Project:
     """A PlatformIO project.
 
     ``path`` its folder; ``environments`` all names; ``defaults`` those that a bare ``pio run`` builds;
-    ``shares_objects`` whether it configures ``build_cache_dir``; ``links_platform`` whether a platform is ``symlink://``.
+    ``shares_objects`` whether it configures ``build_cache_dir``; ``links_platform`` whether a platform is ``symlink://``;
+    ``one_line_scripts`` whether ``extra_scripts`` is several in one line: PlatformIO reads such a list wrongly when the
+    environment adds one more.
     """
 
-    __slots__ = ("defaults", "environments", "links_platform", "path", "shares_objects")
+    __slots__ = ("defaults", "environments", "links_platform", "one_line_scripts", "path", "shares_objects")
 
     def __init__(self, path: str, parser: ConfigParser) -> None:
         self.path = path
@@ -27,6 +29,8 @@ class Project:
         words = [word for word in named.replace(",", " ").split() if word]
         self.defaults = words or self.environments
         self.shares_objects = bool(parser.get("platformio", "build_cache_dir", fallback=""))
+        scripts = [parser.get(s, o, fallback="") or "" for s in parser for o in ("extra_scripts", "extra_script")]
+        self.one_line_scripts = any(", " in text and "\n" not in text.strip() for text in scripts)
         self.links_platform = any("symlink://" in (parser.get(s, "platform", fallback="") or "") for s in parser)
 
     def environment(self, wanted: str = "") -> str:

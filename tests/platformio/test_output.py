@@ -59,7 +59,7 @@ def test_sizes_counts_and_versions_of_a_good_build_are_read() -> None:
     result = read(CLEAN)[0].result()
     assert (result.ram_used, result.ram_total) == (158456, 327680)
     assert (result.flash_used, result.flash_total) == (1203637, 1966080)
-    assert (result.steps, result.cache_hits, result.warning_count, result.error_count) == (3, 1, 1, 0)
+    assert (result.steps, result.cache_hits, result.warning_count, result.error_count) == (4, 1, 1, 0)
     assert (result.status, result.tool_seconds) == ("success", 19.45)
     assert result.tools["Espressif 32"] == "6.12.0"
     assert result.tools["framework-arduinoespressif32"] == "3.20017.241212+sha.dcc1105b"
@@ -70,7 +70,7 @@ def test_progress_names_what_is_done_now() -> None:
     progress = read(CLEAN)[1]
     assert progress[0] == "preparing esp32-s3-devkitc-1"
     assert "compiling src/main.cpp.o (1)" in progress
-    assert progress[-1] == "linking firmware.elf (3)"
+    assert progress[-1] == "linking firmware.elf (4)"
 
 
 def test_a_broken_build_gives_the_compilers_own_lines() -> None:

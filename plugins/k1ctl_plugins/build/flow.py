@@ -6,10 +6,11 @@ import os
 
 from k1ctl import artifacts, events
 from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState
-from k1ctl.errors import ConfigError, K1ctlError
+from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.output import say
 from k1ctl.plugins import PluginError
 from k1ctl.queue import names
+from k1ctl_plugins.build import forecast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """A build that was asked for and can be run: request, kind, command, and the resources it takes."""
+    """A build that was asked for and can be run: request, kind, command, the resources it takes, and the seconds that
+    it is ``expected`` to run (None: unknown)."""
 
     def __init__(self, request: BuildRequest, kind: BuildKind, options: dict[str, Any]) -> None:
         self.request, self.kind, self.options = request, kind, options
         self.command: BuildCommand = kind.prepare(request)
+        self.from_nothing = kind.from_nothing(request, self.command)
+        self.expected = forecast.expected(request, self.command, self.from_nothing)
         tree = names.stable_key(os.path.realpath(request.workspace.path))[:12]
         build = names.check_resource(f"build:{request.target}")
         self.resources = {build: 1, f"tree:{tree}": 1}
@@ -42,6 +46,7 @@ class Plan:
 
         request, command = self.request, self.command
         timeout = self.options["timeout"]
+        release = ["--release"] if request.release else []
         return RunSpec(
             "build",
             command.argv,
@@ -51,9 +56,14 @@ class Plan:
             wait=self.options["wait"],
             timeout=request.config.get("build", "timeout") if timeout is None else timeout,
             priority=self.options["priority"],
-            key=names.stable_key(request.workspace.path, "build", request.target, command.variant),
-            label=f"build {request.target}",
-            details={"target": request.target, "environment": command.variant, "clean": request.clean},
+            key=names.stable_key(request.workspace.path, "build", request.target, command.variant, *release),
+            label=" ".join(["build", request.target, *release]),
+            details={
+                "target": request.target,
+                "environment": command.variant,
+                "clean": request.clean,
+                "release": request.release,
+            },
         )
 
     def before(self, run: Run, spec: RunSpec) -> None:
@@ -86,14 +96,21 @@ class Plan:
         document = {
             "target": self.request.target,
             "environment": self.command.variant,
+            "release": self.request.release,
             "seconds": seconds,
+            "expected_seconds": self.expected,
             **read.document(),
+            "cache": self.command.cache or None,
+            "cache_hits": self.kind.cache_hits(self.request, self.command, read),
             **source,
             "tools": {**self.kind.tool_versions(self.request, self.command), **read.tools},
             "artifact": None,
         }
         if ending.exit_code == 0:
             document["artifact"] = self._keep(run, read, document).document()
+            if seconds is not None:
+                forecast.add(self.request, self.command, self.from_nothing, seconds)
+            self.kind.end(self.request, self.command)
         else:
             artifacts.note_failed(self.request.workspace, self.request.target, run.id)
             self._name_failure(ending)
@@ -121,6 +138,7 @@ class Plan:
         request, command = self.request, self.command
         manifest = {
             "environment": command.variant,
+            "release": request.release,
             "commit": document["commit"],
             "dirty": document["dirty"],
             "sources": self._state.fingerprint() if self._state else "",
@@ -128,7 +146,9 @@ class Plan:
             "ram_used_bytes": read.ram_used,
             "flash_used_bytes": read.flash_used,
             "seconds": document["seconds"],
-            "cache_hits": read.cache_hits,
+            "steps": read.steps,
+            "cache": document["cache"],
+            "cache_hits": document["cache_hits"],
             "run": run.id,
         }
         try:
@@ -138,12 +158,13 @@ class Plan:
             raise
 
 
-def plan(ctx: Context, target: str | None, *, variant: str, clean: bool, **options: Any) -> Plan:
+def plan(ctx: Context, target: str, *, variant: str, clean: bool, release: bool, **options: Any) -> Plan:
     """Check everything that can be checked beforehand. Raises K1ctlError."""
     ctx.workspace.check_inside()
-    name = target or str(ctx.config.get("defaults", "target"))
-    request = BuildRequest(ctx.workspace, ctx.config, name, variant=variant, clean=clean)
+    request = BuildRequest(ctx.workspace, ctx.config, target, variant=variant, clean=clean, release=release)
     kind = find_kind(ctx.plugins, str(request.settings["kind"]))
+    if release and not kind.releases:
+        raise UsageError(f"target {target} is of kind {kind.name}, which has no --release")
     return Plan(request, kind, options)
 
 

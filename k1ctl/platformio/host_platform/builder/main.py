@@ -62,7 +62,7 @@ env.Append(
         *([] if APPLE else ["-g"]),
         "-Wall",
         "-ffunction-sections",
-        f"-ffile-prefix-map={env.subst('$PROJECT_DIR')}=.",
+        *("$(", f"-ffile-prefix-map={env.subst('$PROJECT_DIR')}=.", "$)"),  # not in the signature, nor in the result
     ],
     LINKFLAGS=["-Wl,-dead_strip" if APPLE else "-Wl,--gc-sections"],
     BUILDERS={"Image": Builder(action=env.VerboseAction(pack, "Building $TARGET"), suffix=".bin")},
