@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from k1ctl.files import append_line, read_bytes, write_atomic
+from k1ctl.files import append_line, read_bytes, read_json, write_atomic, write_json
 from k1ctl.jsontext import dumps, loads
 from k1ctl.simulator.faults import Faults
 
@@ -22,7 +22,8 @@ PARTITION = 0x1E0000  # bytes; app0 of the firmware's partitions.csv
 FILESYSTEM_SIZE = 0x30000  # bytes; spiffs of the firmware's partitions.csv
 APP, FILESYSTEM = "app", "filesystem"  # kinds of image
 _FILES = {APP: "image.bin", FILESYSTEM: "filesystem.bin"}
-FLASHES = "flashes.jsonl"
+FLASHES, REQUESTS = "flashes.jsonl", "requests.json"
+_MILLIS = 1 << 32  # millis() of the firmware counts in 32 bits
 
 
 class Device:
@@ -46,10 +47,13 @@ class Device:
         self.faults = Faults(faults)
         self.lock = threading.Lock()
         now = time.monotonic()
-        self.booted = now
+        self.booted = now - (self.faults.value("uptime", 1) or 0.0)
+        self.boots = 1
         self.silent_until = now + (self.faults.value("offline", 1) or 0.0)
-        self.routes: dict[str, float] = {}
+        self.routes: dict[str, int] = {}
+        self.requests: dict[str, dict[str, int]] = {}
         os.makedirs(folder, exist_ok=True)
+        self.counted("", 0)
 
     @property
     def answering(self) -> bool:
@@ -57,35 +61,47 @@ class Device:
         return time.monotonic() >= self.silent_until
 
     def uptime_ms(self) -> int:
-        """Milliseconds since its last start."""
-        return max(int((time.monotonic() - self.booted) * 1000), 0)
+        """Milliseconds since its last start, as the firmware counts them: after 49.7 days from 0 again."""
+        return max(int((time.monotonic() - self.booted) * 1000), 0) % _MILLIS
 
     def restart(self) -> None:
         """Go away for ``reboot_seconds`` and come back with a new uptime and fresh rate limits."""
         with self.lock:
             self.booted = self.silent_until = time.monotonic() + self.reboot_seconds
+            self.boots += 1
             self.routes.clear()
 
-    def limited(self, path: str, window_ms: int) -> int:
-        """Milliseconds until this route answers again, 0 when it does now (and the window begins anew)."""
+    def limited(self, route: str, window_ms: int) -> int | None:
+        """None when this route answers now (and its window begins anew), else the milliseconds it says to wait.
+
+        webserver_rate_limiter.h, to the letter: where the uptime wraps within a window it says 0.
+        """
         with self.lock:
-            now = time.monotonic()
-            last = self.routes.get(path)
-            if last is not None and (now - last) * 1000 < window_ms:
-                return max(int(window_ms - (now - last) * 1000), 1)
-            self.routes[path] = now
-            return 0
+            now, last = self.uptime_ms(), self.routes.get(route, 0)
+            if last and (now - last) % _MILLIS < window_ms:
+                return max((last + window_ms) % _MILLIS - now, 0)
+            self.routes[route] = now
+            return None
+
+    def counted(self, route: str, status: int) -> None:
+        """Count an answer of the REST API in ``requests.json``, before it is sent."""
+        with self.lock:
+            if route:
+                counts = self.requests.setdefault(route, {"asked": 0})
+                counts["asked"] += 1
+                counts[str(status)] = counts.get(str(status), 0) + 1
+            write_json(os.path.join(self.folder, REQUESTS), self.requests)
 
     def room(self, kind: str) -> int:
         """Bytes of the partition that takes images of this kind."""
         return self.filesystem_size if kind == FILESYSTEM else self.partition_size
 
     def install(self, image: bytes, kind: str = APP) -> None:
-        """Make ``image`` what the device runs, or what its filesystem holds."""
+        """Make ``image`` what the device runs, or what its filesystem's partition holds."""
         write_atomic(os.path.join(self.folder, _FILES[kind]), image)
 
     def image(self, kind: str = APP) -> bytes | None:
-        """What was installed of this kind last; None before the first flash."""
+        """What the device runs, or what was written over its filesystem; None before the first flash."""
         return read_bytes(os.path.join(self.folder, _FILES[kind]))
 
     def remember(self, **flash: Any) -> None:
@@ -101,3 +117,9 @@ def history(folder: str) -> list[dict[str, Any]]:
     """The flashes that the device in ``folder`` saw, oldest first."""
     data = read_bytes(os.path.join(folder, FLASHES)) or b""
     return [loads(line) for line in data.decode().splitlines()]
+
+
+def requests(folder: str) -> dict[str, dict[str, int]]:
+    """What the device in ``folder`` was asked since its start: {ROUTE: {"asked": 2, "200": 1, "429": 1}}."""
+    found = read_json(os.path.join(folder, REQUESTS))
+    return found if isinstance(found, dict) else {}

@@ -1,4 +1,5 @@
-"""What can go wrong with the simulated device, written as ``NAME[=VALUE][:FLASHES]``."""
+"""What can go wrong with the simulated device, written as ``NAME[=VALUE][:N]``: hits only the first N flashes, or for
+what concerns the REST API the first N requests, since its start."""
 
 from __future__ import annotations
 
@@ -23,6 +24,26 @@ def _seconds(text: str) -> float:
     return float("inf") if text == "inf" else parse_duration(text)
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not a number of 0 or more")
+    return value
+
+
+def _status(text: str) -> int:
+    if not (len(text) == 3 and text.isdecimal() and 100 <= int(text) <= 599):
+        raise ValueError(f"{text!r} is not an HTTP status")
+    return int(text)
+
+
+def _rate(text: str) -> int:
+    rate = parse_size(text)
+    if not rate:
+        raise ValueError("nothing a second is `hang`")
+    return rate
+
+
 FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "drop": (int, "drop=N: the first N invitations of a flash are lost"),
     "cut": (_fraction, "cut=FRACTION: the link is cut after that part of the image; not installed"),
@@ -33,12 +54,23 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "offline": (_seconds, "offline=SECONDS: nothing is answered for so long after the start (inf: never)"),
     "stall": (_seconds, "stall=SECONDS: the device stops reading half-way for so long"),
     "pace": (parse_size, "pace=BYTES: the device takes so many bytes a second"),
+    "drip": (_rate, "drip=BYTES: HTTP answers come with so many bytes a second"),
+    "endless": (None, "endless: the body of an HTTP answer never ends"),
+    "hang": (None, "hang: HTTP requests are taken and never answered"),
+    "html": (None, "html: every HTTP answer is a page, as another program on that address would give"),
+    "http": (_status, "http=STATUS: every HTTP answer has this status"),
+    "busy": (None, "busy: every rate limit is used up by others, so 429"),
+    "wrong-mac": (None, "wrong-mac: the REST API tells another MAC than the device was started with"),
+    "uptime": (parse_duration, "uptime=DURATION: up for so long at the start; the counter wraps after 49.7 days"),
+    "fps": (_finite, "fps=N: frames a second it tells"),
+    "heap": (parse_size, "heap=SIZE: free memory it tells"),
+    "rssi": (int, "rssi=DBM: signal strength it tells, as in -85"),
 }
 ENDINGS = ("refuse", "eof", "lost-ok", "no-install")
 
 
 class Fault(NamedTuple):
-    """One fault; it hits the first ``flashes`` flashes since the simulator's start (None: all)."""
+    """One fault; it hits the first ``flashes`` flashes or requests since the simulator's start (None: all)."""
 
     name: str
     value: float
@@ -57,18 +89,18 @@ def parse(text: str) -> Fault:
     except (KeyError, ValueError) as exc:
         known = "; ".join(about for _, about in FAULTS.values())
         raise UsageError(
-            f"{text!r} is not a fault", hint=f"{known}; `:N` limits one to the first N flashes of this start"
+            f"{text!r} is not a fault", hint=f"{known}; `:N` limits one to the first N flashes or requests"
         ) from exc
 
 
 class Faults:
-    """The faults of a device, asked for by name and by the number of the flash (1 is the first since the start)."""
+    """The faults of a device, asked for by name and by the number of the flash or request since the start."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.all = [parse(text) for text in texts]
 
     def value(self, name: str, flash: int) -> float | None:
-        """The value of a fault that hits this flash (0 for one without value), else None."""
+        """The value of a fault that hits this flash or request (0 for one without value), else None."""
         for fault in self.all:
             if fault.name == name and (fault.flashes is None or flash <= fault.flashes):
                 return fault.value

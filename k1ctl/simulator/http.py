@@ -1,4 +1,4 @@
-"""The device's REST API: the routes k1ctl asks, with the firmware's field names and rate limits (webserver.cpp)."""
+"""The device's web server: takes requests on loopback, answers as `k1ctl.simulator.routes` says or a fault wants."""
 
 from __future__ import annotations
 
@@ -6,29 +6,37 @@ import select
 import socket
 import struct
 import threading
-from typing import Any
+import time
 
-from k1ctl.jsontext import dumps
 from k1ctl.simulator.device import Device
+from k1ctl.simulator.routes import BODY_LIMIT, PAGE, Answer, answer
+from k1ctl.simulator.settings import Settings
 
-HEALTH, INFO, PERFORMANCE = "/api/health", "/api/device/info", "/api/device/performance"
-# webserver_rate_limiter.h: one window per route for all clients together; an alias has a window of its own.
-ROUTES = {
-    HEALTH: (HEALTH, 200),
-    INFO: (INFO, 1000),
-    "/api/device-info": (INFO, 1000),
-    PERFORMANCE: (PERFORMANCE, 500),
-    "/api/device-performance": (PERFORMANCE, 500),
-    "/api/test-connection": ("/api/test-connection", 200),
+_HEAD_LIMIT = 8192
+_TAKE_SECONDS = 2.0  # a client that is silent for so long is dropped
+_DRIP_SECONDS = 0.02  # between two pieces of a slow answer
+_ENDLESS = b" " * 1024
+_REASONS = {
+    200: "OK",
+    204: "No Content",
+    400: "Bad Request",
+    404: "Not Found",
+    413: "Payload Too Large",
+    429: "Too Many Requests",
+    501: "Not Implemented",
+    503: "Service Unavailable",
 }
-_REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests"}
 
 
 class HttpServer:
     """Answers on loopback, each request in a thread of its own, closing after each answer."""
 
     def __init__(self, device: Device, port: int = 0) -> None:
-        self.device = device
+        self.device, self.settings = device, Settings()
+        self.boots = device.boots
+        self.number = 0
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
         self.listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", port))
@@ -44,6 +52,7 @@ class HttpServer:
         while True:
             for fd, _ in poll.poll():
                 if fd == stop_fd:
+                    self.stopped.set()
                     self.listener.close()
                     return
                 try:
@@ -55,91 +64,93 @@ class HttpServer:
     def _client(self, link: socket.socket) -> None:
         with link:
             try:
-                link.settimeout(2.0)
+                link.settimeout(_TAKE_SECONDS)
                 if not self.device.answering:
                     link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
-                request = b""
-                while b"\r\n\r\n" not in request and len(request) < 8192:
-                    piece = link.recv(4096)
-                    if not piece:
-                        return
-                    request += piece
-                link.sendall(self.respond(request))
+                head, body = _take(link)
+                if head:
+                    self._send(link, head, body)
             except OSError:
                 pass
 
-    def respond(self, request: bytes) -> bytes:
-        """The whole answer to a request's head."""
-        words = request.split(b"\r\n", 1)[0].split()
-        path = words[1].partition(b"?")[0].decode("ascii", "replace") if len(words) == 3 else ""
-        if not words or words[0] != b"GET" or path not in ROUTES:
-            return _answer(404, {"error": "Not found"})
-        route, window = ROUTES[path]
-        wait = self.device.limited(path, window)
-        if wait:
-            error = {"error": "rate_limited", "message": "Too many requests"}
-            body = {**error, "timestamp": self.device.uptime_ms(), "status": 429}
-            return _answer(429, body, {"X-RateLimit-Window": window, "X-RateLimit-NextAllowedMs": wait})
-        return _answer(200, self._document(route))
+    def _send(self, link: socket.socket, head: bytes, body: bytes | int) -> None:
+        with self.lock:
+            self.number += 1
+            number = self.number
+            if self.boots != self.device.boots:
+                self.boots = self.device.boots
+                self.settings.rebooted()
+            found = self._answer(head, body)
+        faults = self.device.faults
+        if faults.value("hang", number) is not None:
+            self.device.counted(found.route or "other", 0)
+            self.stopped.wait()
+            return
+        status = faults.value("http", number)
+        if faults.value("html", number) is not None:
+            found = found._replace(status=200, kind="text/html", body=PAGE)
+        elif status is not None:
+            found = found._replace(status=int(status), kind="text/plain", body="")
+        self.device.counted(found.route or "other", found.status)
+        endless = faults.value("endless", number) is not None
+        self._deliver(link, _written(found, endless=endless), faults.value("drip", number))
+        while endless and not self.stopped.is_set():
+            self._deliver(link, _ENDLESS, faults.value("drip", number))
 
-    def _document(self, route: str) -> dict[str, Any]:
-        device = self.device
-        uptime = device.uptime_ms()
-        if route == HEALTH:
-            return {
-                "status": "ok",
-                "uptime_ms": uptime,
-                "fps": 150.2,
-                "cpu_percent": 41.5,
-                "memory_free_kb": 165,
-                "memory_total_kb": 320,
-                "connected": True,
-                "wifi": {"ssid": "simulated", "rssi": -48, "ip": "127.0.0.1"},
-            }
-        if route == INFO:
-            build = {"arduino": 10812, "idf_ver": "v4.4.7", "platformio_platform": "espressif32@6.12.0"}
-            return {
-                "device": device.identity,
-                "uptime_ms": uptime,
-                "ip": "127.0.0.1",
-                "mac": device.mac,
-                "build": {**build, "framework": "arduino@3.20017.241212"},
-            }
-        if route == PERFORMANCE:
-            return _performance()
-        return {"status": "ok", "timestamp": uptime}
+    def _answer(self, head: bytes, body: bytes | int) -> Answer:
+        words = head.split(b"\r\n", 1)[0].decode("latin-1").split()
+        method, target = (words[0], words[1]) if len(words) == 3 else ("", "")
+        return answer(self.device, self.settings, method, target, _header(head, b"content-type"), body)
 
-
-def _performance() -> dict[str, Any]:
-    return {
-        "fps": 150.2,
-        "frame_time_us": 6657.0,
-        "render_avg_us": 1210.0,
-        "quantize_avg_us": 420.0,
-        "rmt_wait_avg_us": 180.0,
-        "rmt_tx_avg_us": 4847.0,
-        "cpu_percent": 41.5,
-        "memory_percent": 48.4,
-        "memory_free_kb": 165,
-        "memory_total_kb": 320,
-        "beat_queue_depth": 0,
-        "beat_queue_capacity": 64,
-        "beat_overflows_total": 0,
-        "fps_history": [150.2] * 16,
-    }
+    def _deliver(self, link: socket.socket, data: bytes, rate: float | None) -> None:
+        """Send it all, at ``rate`` bytes a second when one is given."""
+        if rate is None:
+            link.sendall(data)
+            return
+        begun, sent = time.monotonic(), 0
+        while sent < len(data) and not self.stopped.wait(_DRIP_SECONDS if rate > 50 else 1 / rate):
+            due = max(int((time.monotonic() - begun) * rate), sent + 1 if rate <= 50 else 0)
+            link.sendall(data[sent:due])
+            sent = max(due, sent)
 
 
-def _answer(status: int, body: dict[str, Any], headers: dict[str, int] | None = None) -> bytes:
-    text = dumps(body).encode()
-    lines = [
-        f"HTTP/1.1 {status} {_REASONS[status]}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(text)}",
-        "Connection: close",
-        "Access-Control-Allow-Origin: *",
-        "Access-Control-Allow-Methods: GET,POST,OPTIONS",
-        "Access-Control-Allow-Headers: Content-Type",
-        *(f"{name}: {value}" for name, value in (headers or {}).items()),
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + text
+def _take(link: socket.socket) -> tuple[bytes, bytes | int]:
+    """A request's head and body; the announced length for a body beyond the limit; an empty head when none came."""
+    data = b""
+    while b"\r\n\r\n" not in data and len(data) < _HEAD_LIMIT:
+        piece = link.recv(4096)
+        if not piece:
+            return b"", b""
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    said = _header(head, b"content-length")
+    length = int(said) if said.isdecimal() and len(said) < 10 else 0
+    if length > BODY_LIMIT:
+        return head, length
+    while len(body) < length:
+        piece = link.recv(65536)
+        if not piece:
+            break
+        body += piece
+    return head, body[:length]
+
+
+def _header(head: bytes, name: bytes) -> str:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip().decode("latin-1")
+    return ""
+
+
+def _written(found: Answer, *, endless: bool = False) -> bytes:
+    body = found.body.encode()
+    lines = [f"HTTP/1.1 {found.status} {_REASONS.get(found.status, 'Status')}"]
+    if found.kind:
+        lines.append(f"Content-Type: {found.kind}")
+    if not endless:
+        lines.append(f"Content-Length: {len(body)}")
+    lines.append("Connection: close")
+    lines += [f"{name}: {value}" for name, value in found.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from k1ctl.device.http import RateLimited, get_json
+from k1ctl.device.http import get_json
 from k1ctl.device.ota import send
 from k1ctl.errors import UnreachableError, UsageError
 from k1ctl.simulator.faults import Fault, Faults, parse
@@ -18,62 +18,10 @@ from k1ctl.testing import SimulatedDevice
 from tests.kit import wait_until
 
 IMAGE = b"\xe9" + bytes(99_999)
-SHAPES = {
-    "/api/health": {
-        "status", "uptime_ms", "fps", "cpu_percent", "memory_free_kb", "memory_total_kb", "connected", "wifi",
-    },
-    "/api/device/info": {"device", "uptime_ms", "ip", "mac", "build"},
-    "/api/device/performance": {
-        "fps", "frame_time_us", "render_avg_us", "quantize_avg_us", "rmt_wait_avg_us", "rmt_tx_avg_us", "cpu_percent",
-        "memory_percent", "memory_free_kb", "memory_total_kb", "beat_queue_depth", "beat_queue_capacity",
-        "beat_overflows_total", "fps_history",
-    },
-}  # fmt: skip
-ALIASES = {"/api/device-info": "/api/device/info", "/api/device-performance": "/api/device/performance"}
 
 
 def get(device: SimulatedDevice, path: str) -> Any:
     return get_json("127.0.0.1", device.http_port, path, 5)
-
-
-def raw(device: SimulatedDevice, path: str) -> bytes:
-    with socket.create_connection(("127.0.0.1", device.http_port)) as link:
-        link.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        data = b""
-        while piece := link.recv(4096):
-            data += piece
-    return data
-
-
-@pytest.mark.parametrize("path", [*SHAPES, *ALIASES])
-def test_field_names(tmp_path: Path, path: str) -> None:
-    """Each endpoint has exactly the firmware's fields."""
-    with SimulatedDevice(tmp_path) as device:
-        answer = get(device, path)
-    assert set(answer) == SHAPES[ALIASES.get(path, path)]
-    assert len(answer.get("fps_history", [0] * 16)) == 16
-
-
-def test_rate_limits_are_per_route_for_all_clients(tmp_path: Path) -> None:
-    """The second asker of a route within its window gets a 429 with the two headers; other routes answer."""
-    with SimulatedDevice(tmp_path) as device:
-        get(device, "/api/device/info")
-        with pytest.raises(RateLimited) as caught:
-            get(device, "/api/device/info")
-        assert 0 < caught.value.wait_seconds <= 1
-        get(device, "/api/device-info")
-        get(device, "/api/health")
-        refused = raw(device, "/api/device/info")
-    assert b"\r\nX-RateLimit-Window: 1000\r\n" in refused
-    assert b"\r\nX-RateLimit-NextAllowedMs: " in refused
-    assert b'"error":"rate_limited"' in refused and b'"status":429' in refused
-
-
-@pytest.mark.parametrize("path", ["/", "/api/version", "/api/info", "/api/device/logs"])
-def test_what_the_firmware_does_not_have(tmp_path: Path, path: str) -> None:
-    """Unknown routes are 404 with the firmware's body."""
-    with SimulatedDevice(tmp_path) as device:
-        assert raw(device, path).startswith(b"HTTP/1.1 404 ") and raw(device, path).endswith(b'{"error":"Not found"}')
 
 
 def test_a_flash_restarts_it(tmp_path: Path) -> None:
