@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import clean, emit_json, json_option, put, say, table
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from k1ctl_plugins.hook.targets import Target
 
 
+@purpose("Set up", example="k1ctl hook run fw:upload")
 @click.group()
 def hook() -> None:
     """Do the work of Conductor's setup, run and archive scripts.
@@ -168,7 +169,7 @@ def archive(ctx: Context, dry_run: bool, as_json: bool) -> int:
 
     Example: k1ctl hook archive --json
     """
-    from k1ctl_plugins.hook import archive as archiving
+    from k1ctl_plugins.hook import archiving
 
     gone = os.environ.get("CONDUCTOR_WORKSPACE_PATH", "")
     reason = f"{gone} is gone already" if gone and not os.path.isdir(gone) else ""

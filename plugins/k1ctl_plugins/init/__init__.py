@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k1ctl.cli import Context, pass_context
+from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from k1ctl_plugins.init.prepare import Report
 
 
+@purpose("Set up")
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Change nothing; print the configuration file that would be written.")
 @click.option(

@@ -1,0 +1,204 @@
+"""`k1ctl hook archive`: lets go of what the workspace holds, tells what would be lost, and deletes nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.queue.view import entries
+from k1ctl_plugins.hook import gitwork
+from tests.kit import Outcome, Project, finish, wait_until
+
+# A run of any kind, as `k1ctl build` and `k1ctl upload` start theirs.
+RUN = """
+import sys
+from k1ctl.config import load
+from k1ctl.process.launch import launch
+from k1ctl.process.spec import RunSpec
+from k1ctl.queue.names import stable_key
+from k1ctl.workspace import resolve
+kind, resource, rule = sys.argv[1:]
+where = resolve()
+argv = [sys.executable, "-c", "import os, time\\nwhile not os.path.exists('end'): time.sleep(0.01)"]
+rules = {"cwd": where.root, "key": stable_key(kind, where.path), "label": f"{kind} of it", "on_caller_exit": rule}
+spec = RunSpec(kind, argv, {resource: 1}, **rules)
+sys.exit(launch(where, load(where), spec).ending.exit_code)
+"""
+
+
+class Desk:
+    """A repository with the worktrees ``oslo`` and ``kyoto``, in which runs are under way."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.root = project, project.root
+        self.oslo, self.kyoto = project.add_worktree("oslo"), project.add_worktree("kyoto")
+        self.started: list[subprocess.Popen[Any]] = []
+
+    def start(self, kind: str, resource: str, tree: Path, rule: str = "stop") -> subprocess.Popen[Any]:
+        argv = [sys.executable, "-c", RUN, kind, resource, rule]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        known = len(self.states())
+        process = subprocess.Popen(argv, cwd=tree, env=self.project.environment(), **quiet)
+        self.started.append(process)
+        wait_until(lambda: len(self.states()) > known)
+        return process
+
+    def states(self) -> list[tuple[str, str, str]]:
+        """(workspace, kind, state) of every ticket whose command has begun or that waits."""
+        rows = entries(str(self.project.ops / "queue"))
+        return sorted(
+            (e["workspace"], e["kind"], e["state"])
+            for e in rows
+            if e["state"] != "dead" and (e["state"] != "running" or e.get("group"))
+        )
+
+    def archive(self, *args: str, **kwargs: Any) -> Outcome:
+        return self.project.run("hook", "archive", *args, cwd=kwargs.pop("cwd", self.oslo), **kwargs)
+
+
+@pytest.fixture
+def desk(workspace: Project) -> Iterator[Desk]:
+    made = Desk(workspace)
+    yield made
+    (made.root / "end").touch()
+    for process in made.started:
+        finish(process)
+
+
+def files(folder: Path) -> list[str]:
+    """Every path below a folder, links not followed."""
+    return sorted(os.path.join(base, name) for base, folders, names in os.walk(folder) for name in folders + names)
+
+
+def test_what_waits_and_what_runs(desk: Desk) -> None:
+    """Places are given up, builds stopped; a flash and unknown commands go on; other workspaces are not touched."""
+    build = desk.start("build", "build:fw", desk.oslo)
+    flash = desk.start("upload", "device:k1", desk.oslo, "keep")
+    desk.start("queue-run", "desk", desk.oslo)
+    waiting = desk.start("build", "device:k1", desk.oslo)
+    other = desk.start("build", "build:fw", desk.kyoto)
+    before = desk.states()
+    assert len(before) == 5
+
+    planned = desk.archive("--dry-run", "--json").assert_ok().json
+    assert desk.states() == before and planned["dry_run"]
+    done = desk.archive("--json").assert_ok().json
+
+    assert [(r["kind"], r["resources"]) for r in done["given_up"]] == [("build", {"device:k1": 1})]
+    assert [(r["kind"], r["ended"]) for r in done["stopped"]] == [("build", True)]
+    assert sorted(r["kind"] for r in done["left"]) == ["queue-run", "upload"]
+    for name in ("given_up", "stopped", "left"):
+        assert [r["ticket"] for r in planned[name]] == [r["ticket"] for r in done[name]]
+    assert finish(build) == 143
+    assert finish(waiting) == 75
+    assert flash.poll() is None and other.poll() is None
+    left = {("kyoto", "build"), ("oslo", "queue-run"), ("oslo", "upload")}
+    assert desk.states() == sorted((*each, "running") for each in left)
+
+    again = desk.archive("--json").assert_ok().json
+    assert again["given_up"] == again["stopped"] == [] and len(again["left"]) == 2
+    assert [len(e["stopped"]) for e in desk.project.events("hook.archived")] == [1, 0]
+
+
+def test_a_parked_place_is_given_up_too(desk: Desk) -> None:
+    """What a killed call of this workspace left in line does not wait for it for another quarter of an hour."""
+    desk.start("queue-run", "desk", desk.kyoto)
+    waiter = desk.start("build", "desk", desk.oslo)
+    waiter.kill()
+    wait_until(lambda: ("oslo", "build", "parked") in desk.states())
+    told = desk.archive().assert_ok().stderr
+    assert "given up: place" in told
+    assert desk.states() == [("kyoto", "queue-run", "running")]
+
+
+def test_a_name_alone_is_not_the_workspace(desk: Desk) -> None:
+    """Two worktrees with one name: only what was started in this very folder is this workspace's."""
+    env = {"CONDUCTOR_WORKSPACE_NAME": "oslo"}
+    with_name = {**desk.project.environment(), **env}
+    argv = [sys.executable, "-c", RUN, "build", "build:fw", "stop"]
+    desk.started.append(subprocess.Popen(argv, cwd=desk.kyoto, env=with_name))
+    wait_until(lambda: desk.states() == [("oslo", "build", "running")])
+    done = desk.archive("--json").assert_ok().json
+    assert done["stopped"] == done["left"] == [] and len(desk.states()) == 1
+
+
+def test_it_deletes_nothing(desk: Desk) -> None:
+    """Also not behind links: every file of workspace, root and git folder is there afterwards."""
+    outside = desk.root.parent / "outside"
+    (outside / "build").mkdir(parents=True)
+    (outside / "build" / "kept").touch()
+    (desk.oslo / ".pio").symlink_to(outside)
+    (desk.oslo / "new").write_text("work")
+    places = [desk.oslo, outside, desk.root / ".git"]
+    before = [files(place) for place in places]
+    desk.archive().assert_ok()
+    desk.archive().assert_ok()
+    assert [files(place) for place in places] == before
+    assert desk.project.git("status", "--porcelain", cwd=desk.oslo) == "?? .pio\n?? new"
+
+
+def test_where_there_is_nothing_to_archive(desk: Desk) -> None:
+    """The main checkout, and a workspace that is gone already: exit 0 and why, so that Conductor goes on."""
+    assert "main checkout" in desk.archive(cwd=desk.root).assert_ok().stderr
+    env = {"CONDUCTOR_WORKSPACE_PATH": str(desk.root / "nowhere"), "CONDUCTOR_ROOT_PATH": str(desk.root)}
+    told = desk.archive("--json", cwd=Path("/"), env=env).assert_ok().json
+    assert told["ok"] and "gone already" in told["nothing"]
+    desk.archive(cwd=Path("/"), env={"CONDUCTOR_ROOT_PATH": str(desk.root)}).assert_fails(78)
+    assert desk.project.events("hook.archived") == []
+
+
+# What git has nowhere else
+
+
+def test_work_that_would_be_lost_is_told(desk: Desk) -> None:
+    """Changes, new files, commits that were not pushed, on stderr and in the event."""
+    project, tree = desk.project, desk.oslo
+    project.write("a b", "1\n", within=tree)
+    project.commit("one", cwd=tree)
+    project.write("README", "changed\n", within=tree)
+    project.git("mv", "a b", "c", cwd=tree)
+    project.write("new/one", "x", within=tree)
+    project.write("new/two", "x", within=tree)
+    told = desk.archive().assert_ok().stderr
+    for text in ("2 changed files", "1 untracked file", "2 commits on no remote (branch oslo)"):
+        assert text in told, told
+    (event,) = project.events("hook.archived")
+    assert sorted(event["git"]["changed"]) == ["README", "c"]
+    assert event["git"]["untracked"] == ["new/"] and event["git"]["unpushed_commit_count"] == 2
+
+
+def test_pushed_and_clean_nothing_is_told(desk: Desk, tmp_path: Path) -> None:
+    """A remote that has everything: no sentence. A commit on no branch at all is the worst loss and told as such."""
+    project, tree = desk.project, desk.oslo
+    project.git("init", "-q", "--bare", str(tmp_path / "remote"))
+    project.git("remote", "add", "origin", str(tmp_path / "remote"))
+    project.git("push", "-q", "origin", "oslo", cwd=tree)
+    assert "would be lost" not in desk.archive().assert_ok().stderr
+    project.git("checkout", "-q", "--detach", cwd=tree)
+    project.write("x", "x", within=tree)
+    project.commit("loose", cwd=tree)
+    work = gitwork.look(str(tree))
+    assert (work.branch, work.unpushed, work.unreachable) == ("", 1, 1)
+    assert work.sentences() == ["1 commit on no branch, tag or remote"]
+
+
+def test_where_git_cannot_tell(tmp_path: Path) -> None:
+    """Outside git, without a commit, without git: a reason instead of a number, and no failure."""
+    assert "not a git repository" in gitwork.look(str(tmp_path)).sentences()[0]
+    subprocess.run(["git", "init", "-q", tmp_path / "new"], check=True)
+    empty = gitwork.look(str(tmp_path / "new"))
+    assert (empty.changed, empty.untracked, empty.unpushed, empty.problem) == ([], [], None, "")
+
+
+def test_gits_own_variables_do_not_lead_elsewhere(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called from a hook of git in another worktree, it still looks at this one."""
+    (desk.oslo / "new").touch()
+    monkeypatch.setenv("GIT_DIR", str(desk.root / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(desk.kyoto))
+    assert gitwork.look(str(desk.oslo)).untracked == ["new"]
