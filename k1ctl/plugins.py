@@ -76,7 +76,7 @@ class Plugins:
         return plugin
 
     def hooks(self, name: str) -> list[str]:
-        """The hooks that plugin ``name`` implements, in the order of `k1ctl.hookspecs`. Raises PluginError."""
+        """The hooks that plugin ``name`` implements, in the order of their names. Raises PluginError."""
         return [caller.name for caller in self.manager.get_hookcallers(self.load(name)) or ()]
 
     def command(self, name: str) -> click.Command:

@@ -51,9 +51,12 @@ def line_of(text: str, place: Place) -> int:
 
 def before_equals(line: str) -> str:
     """The key of a line ``key = value``; an equals sign in quotes belongs to the key."""
-    quote = ""
+    quote, escaped = "", False
     for i, char in enumerate(line):
-        if quote:
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = char == "\\" and quote == '"'
             quote = "" if char == quote else quote
         elif char in "\"'":
             quote = char

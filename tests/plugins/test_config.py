@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from k1ctl.settings import SETTINGS
@@ -61,14 +63,16 @@ def test_get_prints_the_plain_value(key: str, printed: str, workspace: Project) 
 
 def test_a_plugins_own_value_is_printed_as_it_is(workspace: Project) -> None:
     """Below plugins. nothing is known beforehand: what is there is printed, what is not is refused."""
-    workspace.configure("[plugins.make]\nimage = 'fw.bin'\nlist = [1, 'b']\n")
+    workspace.configure("[plugins.make]\nimage = 'fw.bin'\nlist = [1, 'b', true]\nday = 1979-05-27\nlimit = inf\n")
     assert workspace.run("config", "get", "plugins.make.image").assert_ok().stdout == "fw.bin\n"
-    assert workspace.run("config", "get", "plugins.make.list").assert_ok().stdout == "1\nb\n"
-    assert workspace.run("config", "get", "plugins.make", "--json").json["value"] == {
-        "image": "fw.bin",
-        "list": [1, "b"],
-    }
+    assert workspace.run("config", "get", "plugins.make.list").assert_ok().stdout == "1\nb\ntrue\n"
+    value = {"image": "fw.bin", "list": [1, "b", True], "day": "1979-05-27", "limit": "inf"}
+    assert workspace.run("config", "get", "plugins.make", "--json").assert_ok().json["value"] == value
+    assert json.loads(workspace.run("config", "get", "plugins.make").assert_ok().stdout) == value
     workspace.run("config", "get", "plugins.make.no").assert_fails(78, "plugins.make.no is not set")
+    shown = workspace.run("config", "show", "--changed", "--json").assert_ok().json["settings"]
+    assert {row["key"]: row["value"] for row in shown} == {f"plugins.make.{key}": v for key, v in value.items()}
+    assert "of the plugin make" in workspace.run("config", "show").assert_ok().stdout
 
 
 def test_get_refuses_what_is_no_setting(workspace: Project) -> None:

@@ -9,7 +9,7 @@ from k1ctl.config import is_named, mangle, parse_text, parse_tree
 from k1ctl.errors import BusyError, ConfigError, UsageError
 from k1ctl.files import Locked, write_atomic
 from k1ctl.settings import OPEN, SETTINGS, find, from_text
-from k1ctl.tomllines import line_of, split_key
+from k1ctl.tomllines import split_key
 from k1ctl_plugins.config import lineedit
 from k1ctl_plugins.config.listing import dotted, unknown
 
@@ -32,8 +32,10 @@ class Change:
 
     @property
     def line(self) -> int:
-        """The line of the setting (from 1), 0 when it stands there no more."""
-        return line_of(self.after, self.place) if self.place and _at(self.after, self.place) is not None else 0
+        """The line of the setting (from 1), of the inline table that holds it, or 0 when it stands there no more."""
+        there = [line for line in lineedit.scan(self.after) if line.kind == "value"]
+        holding = [line for line in there if line.place == self.place[: len(line.place)]]
+        return self.after.count("\n", 0, holding[-1].start) + 1 if holding else 0
 
     def diff(self) -> str:
         """The change as a unified diff; "" when there is none."""
