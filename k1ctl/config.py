@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from k1ctl.errors import ConfigError
-from k1ctl.settings import OPEN, PRESETS, SETTINGS, convert, find, from_text
+from k1ctl.settings import FORBIDDEN, NO_TARGETS, OPEN, PRESETS, SETTINGS, convert, find, from_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ def parse_text(text: str, path: str) -> dict[Place, Any]:
             continue
         setting = find(place)
         try:
+            if place[0] == "targets" and place[1:2] and place[1] in NO_TARGETS:
+                raise ValueError(f"is no target's name: `k1ctl build {place[1]}` means something else")
             if setting is None and value == {} and is_named(place):
                 values[place] = {}  # an empty [devices.k1] is a device with every default
                 continue
@@ -229,6 +231,9 @@ def is_named(place: Place) -> bool:
 
 
 def _unknown(place: Place) -> str:
+    for pattern, why in FORBIDDEN.items():
+        if len(pattern) == len(place) and all(a in ("*", b) for a, b in zip(pattern, place, strict=True)):
+            return why
     from difflib import get_close_matches
 
     near = [p for p in SETTINGS if len(p) == len(place) and all(a in ("*", b) for a, b in zip(p[:-1], place[:-1]))]  # noqa: B905
