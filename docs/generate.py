@@ -13,15 +13,22 @@ from pathlib import Path
 
 import click
 
-from k1ctl import hookspecs
-from k1ctl.cli import cli
+from k1ctl import builds, hookspecs
+from k1ctl.cli import Context, cli
+from k1ctl.config import Config
 from k1ctl.discovery import BUILT_IN, entry_points
 from k1ctl.errors import EXIT_CODES
 from k1ctl.plugins import Plugins
+from k1ctl.setup import SetupStep, StepReport
+from k1ctl.workspace import Workspace
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->"
 SHOWN = re.compile(r"(?s)(<!-- from (\S+) -->\n).*?(<!-- end -->)")
+TYPES = (
+    *(builds.BuildKind, builds.BuildRequest, builds.BuildCommand, builds.BuildReader, builds.BuildResult),
+    *(SetupStep, StepReport, Context, Workspace, Config),
+)
 LANGUAGES = {".py": "python", ".toml": "toml"}
 
 
@@ -41,13 +48,24 @@ def hooks() -> str:
         if name.startswith("k1ctl_"):
             text = inspect.cleandoc(function.__doc__ or "").replace("Example::\n", "Example:\n")
             users = ", ".join(f"`{plugin}`" for plugin in sorted(plugins.targets) if name in plugins.hooks(plugin))
-            parts += [f"## {name}{signature(function)}", text]
-            parts += [
-                f"Built-in plugins that implement it: {users}."
-                if name != "k1ctl_command"
-                else "Every built-in plugin implements it."
-            ]
+            parts += [f"## {name}{signature(function)}", text, f"Built-in plugins that implement it: {users}."]
+    parts += ["# Types", "What hooks and commands are given, and what they return."]
+    for kind in TYPES:
+        parts += [f"### {kind.__module__}.{kind.__name__}", inspect.cleandoc(kind.__doc__ or ""), *_members(kind)]
     return "\n\n".join(parts) + "\n"
+
+
+def _members(kind: type) -> list[str]:
+    """The public methods and properties of a class that say what they are for, one item of a list each."""
+    rows = []
+    for name, member in vars(kind).items():
+        function = member.fget if isinstance(member, property) else member
+        if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
+            continue
+        told = name if isinstance(member, property) else name + signature(function).replace("(self, ", "(", 1)
+        text = " ".join(inspect.cleandoc(function.__doc__).split())
+        rows.append(f"- `{told.replace('(self)', '()')}`: {text}")
+    return ["\n".join(rows)] if rows else []
 
 
 def signature(function: Callable[..., object]) -> str:

@@ -34,7 +34,7 @@ class Context:
 
     @property
     def workspace(self) -> Workspace:
-        """Raises ConfigError outside a repository without a given root."""
+        """The worktree of this call and its root. Raises ConfigError outside a repository without a given root."""
         if self._workspace is None:
             from k1ctl.workspace import resolve
 
@@ -43,7 +43,7 @@ class Context:
 
     @property
     def config(self) -> Config:
-        """Raises ConfigError."""
+        """The configuration of the root. Raises ConfigError with file, line and key."""
         if self._config is None:
             from k1ctl.config import load
 

@@ -24,7 +24,9 @@ hookimpl = pluggy.HookimplMarker("k1ctl")
 def k1ctl_command() -> click.Command:  # type: ignore[empty-body]
     """Return the command this plugin adds; its name equals the plugin's entry-point name.
 
-    Called for one plugin at a time, when its command is asked for or listed. Example::
+    Called for one plugin at a time, when its command is asked for or listed. `k1ctl.cli.purpose` decorates it with
+    the heading that ``k1ctl --help`` lists it under. A plugin that adds other things only leaves this hook out.
+    Example::
 
         @hookimpl
         def k1ctl_command() -> click.Command:
