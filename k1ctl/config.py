@@ -24,7 +24,7 @@ class Config:
     """The configuration of a root.
 
     ``file`` and ``environment`` hold what was set there, {place: value}, converted to base units; ``path`` is the
-    file. Settings that nobody set have their default.
+    file. Settings that nobody set have their default. ``plugins`` is the table [plugins] as TOML has it, unchecked.
     """
 
     __slots__ = ("environment", "file", "path", "plugins")

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from k1ctl.errors import ConfigError
+from k1ctl.settings import SETTINGS, convert, from_text
+from k1ctl_plugins.config.change import toml_value
 from tests.kit import Project, finish
 
 FILE = """\
@@ -58,6 +63,9 @@ def test_set_changes_one_line(project: Project) -> None:
         (["worktree.copy", ".env, *.key"], 'copy = [".env", "*.key"]'),
         (["worktree.copy", "a,b", "c"], 'copy = ["a,b", "c"]'),
         (["worktree.copy", ""], "copy = []"),
+        (["worktree.copy", '["a,b"]'], 'copy = ["a,b"]'),
+        (["worktree.copy", "--", "--", "-x"], 'copy = ["--", "-x"]'),
+        (["build.timeout", "007.50"], "timeout = 7.5"),
         (["targets.fw.partition_size", "3M"], 'partition_size = "3M"'),
         (["targets.fw.env", 'o"d\\d\n'], 'env = "o\\"d\\\\d\\n"'),
         (["plugins.make.flags", "[1, 'x']"], "flags = [1, 'x']"),
@@ -98,6 +106,27 @@ def test_what_is_wrong_is_refused_before_anything_is_written(
     """Unknown keys and wrong values: as when the file is read, in one line, and the file is as it was."""
     outcome = project.run("config", "set", *words).assert_fails(code, text)
     assert outcome.changed == ()
+
+
+NUMBERS = st.from_regex(r"[0-9]{0,12}\.?[0-9]{0,9}", fullmatch=True)
+WORDS = (
+    NUMBERS
+    | st.sampled_from(["10m", " 1h30m ", "512k", "4M", "on", "no", "esp32", "", "24:0a:c4:00:00:01"])
+    | st.text()
+)
+
+
+@given(st.sampled_from(sorted(SETTINGS)), WORDS)
+def test_what_is_written_means_what_was_typed(pattern: tuple[str, ...], word: str) -> None:
+    """For any setting and word: refused by both, or the file's value is the one that a variable would give."""
+    setting = SETTINGS[pattern]
+    try:
+        wanted = from_text(setting, word)
+    except ValueError:
+        with pytest.raises(ConfigError):
+            toml_value("key", setting, [word])
+        return
+    assert convert(setting, tomllib.loads(f"v = {toml_value('key', setting, [word])}")["v"]) == wanted
 
 
 def test_bytes_that_are_no_text_are_refused(project: Project) -> None:

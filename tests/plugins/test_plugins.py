@@ -71,6 +71,7 @@ def test_the_table_names_what_is_wrong(workspace: Project, site: dict[str, str |
     assert sad.split()[:4] == ["sad", "k1ctl-sad", "0.3", "-"] and "broken: plugin sad (p_sad)" in sad
     told = workspace.run("--help", env=site).assert_ok().stdout
     assert "\n  hello " in told and "\n  kinds " not in told and "Not loaded:\n  sad " in told
+    workspace.run("kinds", env=site).assert_fails(1, "adds no command; it adds k1ctl_build_kinds")
 
 
 def test_check_fails_for_a_broken_one(workspace: Project, site: dict[str, str | None]) -> None:

@@ -114,8 +114,8 @@ def set_value(ctx: Context, key: str, words: tuple[str, ...], rewrite: bool, dry
     """Set one value in ops/k1ctl.toml; one line changes, and all others stay, comments too.
 
     KEY is dotted as in the file; a name with a dot in it stands in quotes. VALUE is checked first; durations and
-    sizes stay as written (10m, 4M). A list takes one VALUE an item, or one with commas. A VALUE that begins with -
-    stands behind --. Below plugins. a VALUE that is TOML is taken as such, any other as text.
+    sizes stay as written (10m, 4M). A list takes one VALUE an item, or one with commas or in TOML's brackets. A VALUE
+    that begins with - stands behind --. Below plugins. a VALUE that is TOML is taken as such, any other as text.
 
     \b
     Examples:

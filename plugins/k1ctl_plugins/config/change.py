@@ -130,18 +130,20 @@ def toml_value(key: str, setting: Setting | None, words: Sequence[str]) -> str:
     kind = setting.kind if setting else ""
     if kind != "list" and len(words) != 1:
         raise UsageError(f"{key} takes one value, not {len(words)}", hint="quote it for the shell")
+    word = words[0]
     try:
+        if kind == "list" and len(words) == 1 and word.startswith("[") and _is_toml(word):
+            return word
         if kind == "list":
-            items = words if len(words) > 1 else [item.strip() for item in words[0].split(",") if item.strip()]
+            items = words if len(words) > 1 else [item.strip() for item in word.split(",") if item.strip()]
             return f"[{', '.join(map(lineedit.toml_text, items))}]"
-        word = words[0]
         if setting is None:
             return word if _is_toml(word) else lineedit.toml_text(word)
         value = from_text(setting, word)
         if kind == "bool":
             return "true" if value else "false"
         if kind in ("int", "slots") or (kind in ("duration", "size") and _is_number(word)):
-            return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
+            return word if _is_toml(word) else str(value)
         return lineedit.toml_text(word if kind == "str" else word.strip())
     except UnicodeEncodeError:
         raise ConfigError(f"{key}: the value is not UTF-8 text", key=key) from None
