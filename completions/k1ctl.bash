@@ -433,12 +433,14 @@ _k1ctl_ticket() {
 }
 
 _k1ctl_run() {
-  local name count
+  local name count=0 i
   _k1ctl_root || return
   _k1ctl_glob "$ops/runs/"
-  for ((count = ${#list[@]} - 1; count >= 0 && count >= ${#list[@]} - 50; count--)); do
-    name=${list[count]##*/}
-    case $name in *[!0-9a-f.-]*) ;; *) _k1ctl_offer "$name" ;; esac
+  for ((i = ${#list[@]} - 1; i >= 0 && count < 50; i--)); do
+    name=${list[i]##*/}
+    case $name in *[!0-9a-f.-]*) continue ;; esac
+    count=$((count + 1))
+    _k1ctl_offer "$name"
   done
 }
 
@@ -663,16 +665,17 @@ _k1ctl_command() {
 }
 
 _k1ctl_settings='
-build.cache build.cache_size build.jobs build.timeout defaults.device defaults.target devices.@.host
-devices.@.http_port devices.@.identity devices.@.interface devices.@.mac devices.@.ota_host_port devices.@.ota_port
-devices.@.password_env devices.@.password_file devices.@.probe_timeout hooks.target hooks.wait ota.attempt_timeout
-ota.attempts ota.connect_timeout ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout
-ota.retry_delay process.grace process.keep_runs process.sample queue.ageing queue.dir queue.max_length queue.park
-queue.slots.@ queue.stall run_targets.@.about run_targets.@.command run_targets.@.interactive run_targets.@.path
-run_targets.@.port run_targets.@.resources run_targets.@.timeout run_targets.@.wait targets.@.chip targets.@.command
-targets.@.command_release targets.@.device targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs
-targets.@.partition_size targets.@.path targets.@.release_env targets.@.release_flags targets.@.script
-targets.@.script_release tools.pio worktree.copy worktree.npm
+build.cache build.cache_size build.jobs build.timeout defaults.device defaults.target device.window devices.@.fps_min
+devices.@.heap_min devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac
+devices.@.ota_host_port devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout
+devices.@.rssi_min hooks.target hooks.wait ota.attempt_timeout ota.attempts ota.connect_timeout ota.idle_timeout
+ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay process.grace process.keep_runs
+process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@ queue.stall run_targets.@.about
+run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port run_targets.@.resources
+run_targets.@.timeout run_targets.@.wait targets.@.chip targets.@.command targets.@.command_release targets.@.device
+targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs targets.@.partition_size targets.@.path
+targets.@.release_env targets.@.release_flags targets.@.script targets.@.script_release tools.pio worktree.copy
+worktree.npm
 '
 
 complete -o nospace -F _k1ctl k1ctl

@@ -45,7 +45,7 @@ function __k1ctl
         end
     end
     if test -n "$ended" -a -n "$runs"
-        complete -C "$(string join ' ' -- (string escape -- $behind) $cursor)"
+        complete --do-complete="$(string join ' ' -- (string escape -- $behind) $cursor)"
     else if test -n "$wanted"
         __k1ctl_values (string replace -r '^[^=]*=' '' -- $token) '' $cursor
     else if test -z "$ended"; and string match -q -- '--*=*' $cursor
@@ -117,9 +117,9 @@ function __k1ctl_values --no-scope-shadowing --argument-names __k1ctl_words __k1
         switch $__k1ctl_word
             case -
             case @file
-                set -a __k1ctl_found (complete -C "'' $__k1ctl_typed")
+                set -a __k1ctl_found (complete --do-complete="'' $__k1ctl_typed")
             case @folder
-                set -a __k1ctl_found (complete -C "'' $__k1ctl_typed" | string match -r '^[^\t]*/(?=\t|$)')
+                set -a __k1ctl_found (complete --do-complete="'' $__k1ctl_typed" | string match -r '^[^\t]*/(?=\t|$)')
             case '@*'
                 set -l __k1ctl_source __k1ctl_(string sub -s 2 -- $__k1ctl_word)
                 set -a __k1ctl_found ($__k1ctl_source)
@@ -133,8 +133,8 @@ end
 # The main checkout in $root (--root, K1CTL_ROOT, CONDUCTOR_ROOT_PATH, else around this folder), its git folder in $git,
 # its ops/ in $ops, the folder of the queue in $queue. False when there is none.
 function __k1ctl_root --no-scope-shadowing
-    set -l __k1ctl_folder $root $K1CTL_ROOT $CONDUCTOR_ROOT_PATH
     test -n "$ops"; and return
+    set -l __k1ctl_folder (string match -v '' -- $root $K1CTL_ROOT $CONDUCTOR_ROOT_PATH)
     if set -q __k1ctl_folder[1]
         set __k1ctl_folder (string replace -r '^~(?=/|$)' $HOME -- $__k1ctl_folder[1])
         test -d "$__k1ctl_folder"; or return 1
@@ -197,7 +197,7 @@ end
 # The names of the tables [KIND.NAME] of ops/k1ctl.toml; one with escapes in it is left out.
 function __k1ctl_names --no-scope-shadowing --argument-names __k1ctl_kind
     __k1ctl_root; and test -r "$ops/k1ctl.toml"; or return
-    string replace -rf "^\\s*\\[$__k1ctl_kind\\.(?:\"([^\"\\\\]+)\"|'([^'\\\\]+)'|([^].= \"']+)).*" '$1$2$3' <$ops/k1ctl.toml
+    string replace -rf "^\\s*\\[$__k1ctl_kind\\.(?:\"([^\"\\\\[:cntrl:]]+)\"|'([^'\\\\[:cntrl:]]+)'|([^].= \"']+)).*" '$1$2$3' <$ops/k1ctl.toml
 end
 
 function __k1ctl_device --no-scope-shadowing
@@ -213,7 +213,7 @@ function __k1ctl_run_target --no-scope-shadowing
 end
 
 function __k1ctl_slots --no-scope-shadowing
-    __k1ctl_section queue.slots | string replace -rf '^\s*(?:"([^"\\\\]+)"|\'([^\'\\\\]+)\'|([A-Za-z0-9_-]+))\s*=.*' '$1$2$3'
+    __k1ctl_section queue.slots | string replace -rf '^\s*(?:"([^"\\\\[:cntrl:]]+)"|\'([^\'\\\\[:cntrl:]]+)\'|([A-Za-z0-9_-]+))\s*=.*' '$1$2$3'
 end
 
 # Folder names of the main checkout and of its worktrees.
@@ -232,10 +232,10 @@ function __k1ctl_resource --no-scope-shadowing
     __k1ctl_root; or return
     set -l __k1ctl_found device:(__k1ctl_names devices) build:(__k1ctl_names targets) (__k1ctl_slots)
     set -l __k1ctl_files $queue/tickets/*
-    set -a __k1ctl_found (string replace -rf '^.*/(?:[wrp]\d+\.\d+\.\d+\.[^./]*|P)\.([^/]*)$' '$1' -- $__k1ctl_files \
+    set -a __k1ctl_found (string replace -rf '^.*/(?:[wrp]\d+\.\d+\.\d+\.[^./]*|P)\.([^/[:cntrl:]]*)$' '$1' -- $__k1ctl_files \
         | string split , | string replace -r '=\d+$' '')
     set -l __k1ctl_files $queue/history/*
-    set -a __k1ctl_found (string replace -r '^.*/' '' -- $__k1ctl_files)
+    set -a __k1ctl_found (string replace -rf '^.*/([^/[:cntrl:]]*)$' '$1' -- $__k1ctl_files)
     string match -r '^[A-Za-z0-9][A-Za-z0-9:_@+-]*$' -- $__k1ctl_found
 end
 
@@ -252,7 +252,8 @@ end
 function __k1ctl_run --no-scope-shadowing
     __k1ctl_root; or return
     set -l __k1ctl_files $ops/runs/*
-    string replace -rf '^.*/([0-9a-f.-]+)$' '$1' -- $__k1ctl_files[-1..-50]
+    set __k1ctl_files (string replace -rf '^.*/([0-9a-f.-]+)$' '$1' -- $__k1ctl_files)
+    string join \n -- $__k1ctl_files[-1..-50]
 end
 
 function __k1ctl_artifact --no-scope-shadowing
@@ -1020,6 +1021,9 @@ set -g __k1ctl_settings \
     'build.timeout' \
     'defaults.device' \
     'defaults.target' \
+    'device.window' \
+    'devices.@.fps_min' \
+    'devices.@.heap_min' \
     'devices.@.host' \
     'devices.@.http_port' \
     'devices.@.identity' \
@@ -1030,6 +1034,7 @@ set -g __k1ctl_settings \
     'devices.@.password_env' \
     'devices.@.password_file' \
     'devices.@.probe_timeout' \
+    'devices.@.rssi_min' \
     'hooks.target' \
     'hooks.wait' \
     'ota.attempt_timeout' \

@@ -432,12 +432,14 @@ _k1ctl_ticket() {
 }
 
 _k1ctl_run() {
-  local name count
+  local name count=0 i
   _k1ctl_root || return
   _k1ctl_glob "$ops/runs/"
-  for ((count = ${#list[@]} - 1; count >= 0 && count >= ${#list[@]} - 50; count--)); do
-    name=${list[count]##*/}
-    case $name in *[!0-9a-f.-]*) ;; *) _k1ctl_offer "$name" ;; esac
+  for ((i = ${#list[@]} - 1; i >= 0 && count < 50; i--)); do
+    name=${list[i]##*/}
+    case $name in *[!0-9a-f.-]*) continue ;; esac
+    count=$((count + 1))
+    _k1ctl_offer "$name"
   done
 }
 

@@ -83,7 +83,7 @@ def _either(command: Command, specs: Sequence[str]) -> Iterator[str]:
     yield "\n".join(_arguments("-s -S", [*specs, "'1:argument:->first'", *rest])) + " && ret=0"
     yield "  if [[ $state == first ]]; then"
     yield from (f"  {line}" for line in _children(command))
-    yield f"    {_action(first.words)} && ret=0"
+    yield f"    {_action(first.words).strip()} && ret=0"
     yield "  fi"
     yield "  return ret"
 
@@ -125,7 +125,7 @@ def _action(words: Sequence[str]) -> str:
         return actions[0]
     kinds = [f'"values:value:({" ".join(literal)})"'] * bool(literal)
     kinds += [f'"{action.strip("_").split()[0]}:value:{action}"' for action in actions]
-    return f"_alternative {' '.join(kinds)}"
+    return f" _alternative {' '.join(kinds)}"  # the space: _arguments adds no words of its own
 
 
 def _escaped(text: str, characters: str) -> str:
