@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from k1ctl.queue.names import Name
 
+_KEEP = 86400.0  # s an offer that nobody claims is kept
 _HINT = 'exec 9<>"$(k1ctl queue ticket device:k1)"; k1ctl queue acquire --fd 9'
 
 
@@ -42,14 +43,14 @@ class Offer:
             os.close(fd)
 
 
-def create(folder: str, needs: dict[str, int], priority: int, key: str, label: str, keep_seconds: float) -> str:
-    """Make an offer and return its path; those older than ``keep_seconds`` that nobody claimed are removed.
+def create(folder: str, needs: dict[str, int], priority: int, key: str, label: str) -> str:
+    """Make an offer and return its path; those that nobody claimed for a day are removed.
 
     ``key`` is "" for one of its own, so that only the same descriptor finds its kept place again. Raises UsageError,
     OSError.
     """
     offers = os.path.join(folder, "offers")
-    _sweep(offers, keep_seconds)
+    _sweep(offers)
     while True:
         unique = int.from_bytes(os.urandom(4))
         name = names.build("o", priority, unique, os.getpid(), key or os.urandom(8).hex(), needs)
@@ -66,7 +67,7 @@ def create(folder: str, needs: dict[str, int], priority: int, key: str, label: s
         return path
 
 
-def _sweep(offers: str, keep_seconds: float) -> None:
+def _sweep(offers: str) -> None:
     for name in _offered(offers):
         path = os.path.join(offers, name.file)
         try:
@@ -74,7 +75,7 @@ def _sweep(offers: str, keep_seconds: float) -> None:
         except FileNotFoundError:
             continue
         try:
-            if time.time() - os.fstat(fd).st_mtime > keep_seconds and flock(fd, SH | NB, path):
+            if time.time() - os.fstat(fd).st_mtime > _KEEP and flock(fd, SH | NB, path):
                 os.unlink(path)
         except FileNotFoundError:
             pass

@@ -255,10 +255,10 @@ def test_under_a_run_that_holds_it_already(workspace: Project) -> None:
 
 
 def test_old_offers_are_swept(workspace: Project) -> None:
-    """An offer that nobody acquired is removed after [queue] park, by the next `ticket`; a claimed one is not."""
+    """An offer that nobody acquired is removed after a day, by the next `ticket`; a claimed one is not."""
     old, claimed = (Path(workspace.run("queue", "ticket", "r").assert_ok().stdout.strip()) for _ in range(2))
     for path in (old, claimed):
-        os.utime(path, (time.time() - 901, time.time() - 901))
+        os.utime(path, (time.time() - 90_000, time.time() - 90_000))
     import fcntl
 
     with claimed.open("r+") as f:

@@ -47,6 +47,8 @@ def library() -> Iterator[str]:
 class Cell:
     """A root of its own for one trial; ``owners`` hold the resource from outside when somebody has to wait."""
 
+    resource = "r"
+
     def __init__(self, folder: Path, library: str, who: str, at: int, number: int = signal.SIGKILL) -> None:
         self.root = folder
         (folder / "ops").mkdir(parents=True)
@@ -65,7 +67,7 @@ class Cell:
     def run(self, who: str, *options: str, crash: bool = False, milliseconds: int = 3) -> subprocess.Popen[bytes]:
         env = {**os.environ, "K1CTL_ROOT": str(self.root), "K1CTL_PROCESS_GRACE": "2s", **(self.crash if crash else {})}
         command = self.detector.command(who, milliseconds)
-        argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", "--key", who, *options, "--", *command]
+        argv = [sys.executable, "-m", "k1ctl", "queue", "run", self.resource, "--key", who, *options, "--", *command]
         with (self.root / f"err.{who}").open("wb") as out:
             return subprocess.Popen(argv, cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 

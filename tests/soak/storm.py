@@ -19,6 +19,8 @@ from tests.queue.holding import Detector
 
 CROWD = 12
 PARK = 0.2  # s
+SCRIPT = """path=$(%(k1ctl)s ticket r) || exit $?; exec 9<>"$path"; %(k1ctl)s acquire --fd 9 || exit $?; "$@" """
+SUBMIT = """run=$(%(k1ctl)s submit r --key "$0" -- "$@") && exec %(k1ctl)s wait "$run" --quiet"""
 VICTIMS = ("front", "supervisor", "command", "supervisor and command", "all")
 
 
@@ -92,10 +94,14 @@ class Storm:
         )
 
     def _call(self, number: int) -> Client:
-        keep = self.random.random() < 0.3
+        kind, keep = self.random.random(), self.random.random() < 0.3
         command = self.detector.command(number, self.random.randint(2, 25), without_lock=self.random.random() < 0.1)
         options = ["--key", str(number), "--on-caller-exit", "keep" if keep else "stop"]
         argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", *options, "--", *command]
+        if kind < 0.24:  # a script with a lease of its own, or one that submits
+            keep = kind < 0.12
+            text = (SUBMIT if keep else SCRIPT) % {"k1ctl": f"{sys.executable} -m k1ctl queue"}
+            argv = ["sh", "-c", text, str(number), *command]
         with (self.root / "said").open("ab") as out:
             env = {**os.environ, "K1CTL_ROOT": str(self.root)}
             process = subprocess.Popen(argv, cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)

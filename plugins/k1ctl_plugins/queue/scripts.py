@@ -43,8 +43,7 @@ def ticket(context: Context, words: tuple[str, ...], priority: str, key: str, la
     names.check_slots(needs, context.config.slots)
     workspace, folder = context.workspace, queue_folder(context.workspace, context.config)
     kept = names.stable_key(workspace.path, *(f"{r}={n}" for r, n in sorted(needs.items())), key) if key else ""
-    keep = context.config.get("queue", "park")
-    path = offer.create(folder, needs, names.PRIORITIES[priority], kept, label, keep)
+    path = offer.create(folder, needs, names.PRIORITIES[priority], kept, label)
     if as_json:
         emit_json({"ok": True, "path": path, "resources": needs, "priority": priority})
     else:
