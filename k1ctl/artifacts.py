@@ -1,6 +1,7 @@
 """What was built, kept: ``ops/artifacts/<target>/<id>/``, immutable and named by its content.
 
-``<id>`` is the first 16 hex digits of the image's SHA-256. ``manifest.json`` tells who built it first; every further
+``<id>`` is the first 16 hex digits of the image's SHA-256, or where every file counts of a SHA-256 over the names and
+digests of all. ``manifest.json`` tells who built it first; every further
 build of the same bytes adds a line to ``builds.jsonl``. ``latest/<folder>-<hash of its path>.json`` names what was
 built last in a worktree, whatever the worktree is called, and whether a later build of it failed.
 """
@@ -70,12 +71,14 @@ def store(
     manifest: Mapping[str, Any],
     *,
     newest: bool = True,
+    whole: bool = False,
 ) -> Artifact:
     """Copy ``files`` {name: path} (the image first) and return the artifact, now the workspace's newest.
 
     A path that is a folder is kept as one archive (`k1ctl.archives`), whose name and bytes follow from what is in it.
 
-    ``newest=False`` is for what this workspace did not build; `find` then goes on naming what it built last.
+    ``whole``: an artifact is another one when any of its files differs, not only the image. ``newest=False`` is for
+    what this workspace did not build; `find` then goes on naming what it built last.
 
     ``manifest``: ``commit``, ``dirty``, ``environment``, ``tools``, ``seconds``, ``cache_hits``, ``run`` and what else
     is worth keeping; ids, sizes, digests, ``workspace`` and ``at`` are filled in. Bytes that are kept already are not
@@ -93,10 +96,13 @@ def store(
         os.mkdir(temporary)
         try:
             image = _copy(source, os.path.join(temporary, name))
-            folder = os.path.join(base, image["sha256"][:ID_LENGTH])
+            done = {name: image}
+            if whole:
+                _copy_others(temporary, files, done)
+            folder = os.path.join(base, _id(image, done))
             kept = _kept(target, folder, image["sha256"])
             if kept is None:
-                kept = _settle(target, temporary, folder, files, {name: image}, facts)
+                kept = _settle(target, temporary, folder, files, done, facts)
             else:
                 _discard(temporary)
         except FileNotFoundError as exc:
@@ -225,14 +231,25 @@ def _settle(
 ) -> Artifact:
     """Copy the other files, write the manifest and give the folder its name: from then on it is there, whole."""
     image = next(iter(files))
-    for name, source in files.items():
-        if name not in done and os.path.exists(source):
-            done[name] = _copy(source, os.path.join(temporary, name))
+    _copy_others(temporary, files, done)
     head = {"id": os.path.basename(folder), "image": image, "sha256": done[image]["sha256"], "files": done}
     manifest = {**head, **facts}
     write_json(os.path.join(temporary, "manifest.json"), manifest, mode=0o444, fsync=True)
     os.rename(temporary, folder)
     return Artifact(target, folder, manifest)
+
+
+def _copy_others(temporary: str, files: Mapping[str, str], done: dict[str, Any]) -> None:
+    for name, source in files.items():
+        if name not in done and os.path.exists(source):
+            done[name] = _copy(source, os.path.join(temporary, name))
+
+
+def _id(image: dict[str, Any], counted: dict[str, Any]) -> str:
+    """The id that follows from the files that count: the image, or all."""
+    if len(counted) == 1:
+        return str(image["sha256"])[:ID_LENGTH]
+    return _digest("".join(f"{name} {file['sha256']}\n" for name, file in sorted(counted.items())).encode())[:ID_LENGTH]
 
 
 def _copy(source: str, target: str) -> dict[str, Any]:

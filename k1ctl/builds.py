@@ -152,6 +152,7 @@ class BuildKind:
 
     name = ""
     releases = False  # whether ``build --release`` means something here
+    every_output_counts = False  # whether an artifact is another one when any output differs, not only the image
 
     def prepare(self, request: BuildRequest) -> BuildCommand:
         """Check the request and say what to run; changes nothing. Raises K1ctlError."""

@@ -18,6 +18,7 @@ class CommandKind(BuildKind):
 
     name = "command"
     releases = True
+    every_output_counts = True
 
     def prepare(self, request: BuildRequest) -> BuildCommand:
         outputs.check_project(request)

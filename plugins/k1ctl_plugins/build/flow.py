@@ -152,7 +152,8 @@ class Plan:
             "run": run.id,
         }
         try:
-            return artifacts.store(request.workspace, request.target, self.kind.outputs(request, command), manifest)
+            files, whole = self.kind.outputs(request, command), self.kind.every_output_counts
+            return artifacts.store(request.workspace, request.target, files, manifest, whole=whole)
         except BaseException:
             artifacts.note_failed(request.workspace, request.target, run.id)
             raise

@@ -25,6 +25,7 @@ class NpmKind(BuildKind):
 
     name = "npm"
     releases = True
+    every_output_counts = True
 
     def prepare(self, request: BuildRequest) -> BuildCommand:
         if request.variant:
@@ -136,8 +137,10 @@ def differences(wanted: dict[str, Any], installed: dict[str, Any]) -> list[str]:
         if there is None:
             if not (facts.get("optional") or facts.get("devOptional") or facts.get("peer") or facts.get("link")):
                 wrong.append(f"{name} is missing")
-        elif there.get("version") != facts.get("version") or _other(there, facts):
+        elif there.get("version") != facts.get("version"):
             wrong.append(f"{name} is {there.get('version')}, not {facts.get('version')}")
+        elif _other(there, facts):
+            wrong.append(f"{name} {facts.get('version')} is not the one that was locked (integrity)")
     for place in installed:
         if place not in wanted:
             wrong.append(f"{place.rpartition('node_modules/')[2]} is too much")
