@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl_plugins.completion import script
 from tests import firmware, kit
 
 
@@ -61,6 +62,15 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     ):
         assert name in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"k1ctl", "k1ctl_plugins"}
+
+
+def test_the_installed_wheel_brings_completions(installed: Path, tmp_path: Path) -> None:
+    """They lie where bash, zsh and fish look below a prefix, and `k1ctl completion` prints them from there."""
+    for shell, below in script.SHARED.items():
+        place = installed.parent / below / script.FILES[shell]
+        env = {**os.environ, "PYTHONPATH": ""}
+        done = subprocess.run([installed / "k1ctl", "completion", shell], cwd=tmp_path, env=env, capture_output=True)
+        assert place.read_bytes() == done.stdout == (kit.REPOSITORY / "completions" / place.name).read_bytes()
 
 
 def test_the_installed_wheel_does_the_demo(installed: Path, tmp_path: Path) -> None:
