@@ -2,7 +2,7 @@
 
 A place is a tuple of keys; ``*`` stands for a name that the user chooses. Types: ``str``, ``int``, ``bool``,
 ``duration`` (seconds), ``size`` (bytes), ``list`` (of strings), ``mac`` (AA:BB:CC:DD:EE:FF or empty), ``slots`` (1 or
-more), ``choice:a|b``.
+more), ``dbm`` (-127 to 0), ``choice:a|b``.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ SETTINGS: dict[Place, Setting] = {
     ("devices", "*", "password_file"): Setting("str", "", "file (0600) with its OTA password in the first line"),
     ("devices", "*", "http_port"): Setting("int", 80, "TCP port of the REST API"),
     ("devices", "*", "probe_timeout"): Setting("duration", 5.0, "one deadline over the whole probe"),
+    ("devices", "*", "fps_min"): Setting("int", 0, "fewer frames a second are degraded, as 120 (0: no check)"),
+    ("devices", "*", "heap_min"): Setting("size", 0, "less free memory is degraded, as 40k (0: no check)"),
+    ("devices", "*", "rssi_min"): Setting("dbm", 0, "a weaker signal is degraded, as -80 (0: no check)"),
+    ("device", "window"): Setting("duration", 1.0, "one probe in this time, whose answer all askers share"),
     ("targets", "*", "kind"): Setting("str", "platformio", "kind of build"),
     ("targets", "*", "path"): Setting("str", "firmware", "project folder in the worktree"),
     ("targets", "*", "env"): Setting("str", "", "PlatformIO environment (default: default_envs)"),
@@ -169,6 +173,8 @@ def convert(setting: Setting, value: Any) -> Any:
         return parse_size(value)
     if kind == "int" and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
+    if kind == "dbm" and isinstance(value, int) and not isinstance(value, bool) and -127 <= value <= 0:
+        return value
     if kind == "slots" and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     if kind == "mac" and isinstance(value, str) and (not value or _is_mac(value)):
@@ -191,8 +197,8 @@ def _is_mac(text: str) -> bool:
 
 def from_text(setting: Setting, text: str) -> Any:
     """A value from an environment variable or the command line. Raises ValueError."""
-    if setting.kind in ("int", "slots"):
-        return convert(setting, int(text) if text.strip().isdigit() else text)
+    if setting.kind in ("int", "slots", "dbm"):
+        return convert(setting, int(text) if text.strip().removeprefix("-").isdigit() else text)
     if setting.kind == "bool":
         words = {
             "1": True,
@@ -214,6 +220,7 @@ _NAMES = {
     "str": "text",
     "int": "a whole number of 0 or more",
     "slots": "a whole number of 1 or more",
+    "dbm": "a signal strength in dBm, from -127 to 0",
     "mac": "a MAC address such as 24:0A:C4:00:00:01",
     "bool": "true or false",
     "duration": 'a duration ("10s", "5m") or seconds',

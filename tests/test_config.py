@@ -199,6 +199,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": st.text(max_size=8),
     "int": st.integers(0, 10**6),
     "slots": st.integers(1, 10**6),
+    "dbm": st.integers(-127, 0),
     "mac": st.sampled_from(["", "24:0a:c4:00:00:01", "24-0A-C4-00-00-01"]),
     "bool": st.booleans(),
     "duration": st.integers(0, 10**6) | st.sampled_from(["10s", "5m", "1h30m"]),

@@ -6,6 +6,8 @@ import time
 from typing import Any, NamedTuple
 
 from k1ctl.device.http import BadAnswer, RateLimited, get_json
+from k1ctl.device.identity import difference
+from k1ctl.device.identity import normal_mac as normal_mac
 from k1ctl.errors import UnreachableError, WrongDataError
 
 TYPE_CHECKING = False
@@ -13,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INFO = "/api/device/info"  # firmware, webserver.cpp: {device, uptime_ms, ip, mac, build{}}, one answer a second
+
+
+MILLIS = 1 << 32  # uptime_ms is millis(), which counts in 32 bits: after 49.7 days it begins at 0 again
+_DRIFT = 0.001  # of the time between two probes, for clocks that do not agree
+_LATENCY = 15.0  # seconds by which what lies between two answers may exceed the time told
+_AGAIN = 0.05  # seconds at least before a device that said 429 is asked again
 
 
 class Probe(NamedTuple):
@@ -25,11 +33,6 @@ class Probe(NamedTuple):
     ip: str
     rate_limited: bool
     seconds: float
-
-
-def normal_mac(mac: str) -> str:
-    """A MAC in lower-case hex digits only, so that two spellings compare equal."""
-    return "".join(c for c in mac.lower() if c.isalnum())
 
 
 def probe(device: Mapping[str, Any], timeout: float | None = None) -> Probe:
@@ -53,11 +56,25 @@ def probe(device: Mapping[str, Any], timeout: float | None = None) -> Probe:
             answer = get_json(host, port, INFO, max(left, 0.001))
         except RateLimited as busy:
             left = limit - (time.monotonic() - started)
-            if busy.wait_seconds >= left:
+            wait = max(busy.wait_seconds, _AGAIN)  # where its clock wraps within the window, the firmware says 0
+            if wait >= left:
                 return Probe(True, "", "", None, "", True, time.monotonic() - started)
-            time.sleep(busy.wait_seconds)
+            time.sleep(wait)
             continue
         return _probe(f"{host}:{port}", answer, time.monotonic() - started)
+
+
+def restarted(before: int, after: int, seconds_between: float) -> bool:
+    """Whether the device started anew between two answers with these ``uptime_ms``, right where its counter wraps.
+
+    ``seconds_between`` is a lower bound: from the end of the first answer to the request for the second. An uptime
+    that grew by less than that, or by far more (so it fell), is of another start. A restart within some seconds of
+    the moment in which the counter would have wrapped cannot be told from the wrap.
+    """
+    grown = (after - before) % MILLIS
+    least = seconds_between * 1000 * (1 - _DRIFT) - 1
+    most = (seconds_between * (1 + _DRIFT) + _LATENCY) * 1000
+    return not least <= grown <= most
 
 
 def _probe(where: str, answer: Any, seconds: float) -> Probe:
@@ -87,16 +104,6 @@ def check_identity(found: Probe, device: Mapping[str, Any]) -> None:
             hint="others poll it too often; try again, or raise probe_timeout",
             code="device-unconfirmed",
         )
-    wanted, mac = str(device["identity"]), str(device["mac"])
-    if wanted and found.identity != wanted:
-        raise WrongDataError(
-            f"{device['host']} says it is {found.identity!r}, not {wanted!r}",
-            hint="DHCP may have given its address to another device; correct `host` or `identity`",
-            code="wrong-device",
-        )
-    if mac and normal_mac(found.mac) != normal_mac(mac):
-        raise WrongDataError(
-            f"{device['host']} has the MAC {found.mac or '(none)'}, {name} is configured as {mac}",
-            hint="DHCP may have given its address to another device; correct `host` or `mac`",
-            code="wrong-device",
-        )
+    wrong = difference(device, found.identity, found.mac)
+    if wrong:
+        raise WrongDataError(wrong[0], hint=wrong[1], code="wrong-device")

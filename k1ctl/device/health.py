@@ -1,0 +1,272 @@
+"""Is the device well? One prober asks for everybody, and each asker judges its answer by his own settings.
+
+``ops/device/NAME.json`` is the last answer, ``NAME.lock`` beside it elects: who holds its flock asks the device, the
+others wait for him and read. The kernel frees the lock of one that dies, and the next one takes over. The firmware's
+rate limits are per route for all clients together, which is why a poll of one's own is no option.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from k1ctl.device.verdict import ALIVE, ANSWERED, GARBAGE, HEALTH, INFO, LIMITED, NO_ANSWER, NOT_ASKED, judge
+from k1ctl.errors import BusyError, K1ctlError, UnreachableError
+from k1ctl.files import open_locked, read_json, write_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from k1ctl.workspace import Workspace
+
+    Record = dict[str, Any]
+
+CARRY_SECONDS = 30.0  # how long an earlier document stands in for one that the device would not repeat (429)
+DOCUMENT_LIMIT = 4096  # bytes of a document that are worth keeping; the firmware's have 300
+_NOT_ASKED = {"outcome": NOT_ASKED, "code": "", "message": "", "hint": ""}
+_GRACE = 1.0  # seconds beyond its deadline in which the prober writes down what it has
+_CLOCKS = 1.0  # seconds by which the two clocks may differ before an answer's age is not believed
+
+
+def state_path(workspace: Workspace, name: str) -> str:
+    """``ops/device/NAME.json``; what does not belong into a file name is written in hexadecimal."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else f"%{ord(c):02x}" for c in name)
+    return workspace.ops_path("device", f"{safe}.json")
+
+
+def ask(
+    workspace: Workspace,
+    device: Mapping[str, Any],
+    *,
+    window: float,
+    max_age: float = 0.0,
+    timeout: float | None = None,
+) -> Record:
+    """What the device answered last, at most ``max_age`` seconds ago (never less than ``window``), else now.
+
+    ``device`` is ``Config.section("devices", NAME)`` with its ``name``. All of it ends within ``timeout`` seconds
+    (default: the device's ``probe_timeout``). Returns the record {device, host, http_port, probed_at, wall, monotonic,
+    seconds, prober{workspace, pid}, answers{PATH: {outcome, code, message, hint, document, document_at}}, restarted,
+    age_seconds}; `judge` makes a verdict of it. Raises BusyError (code probe-busy) when the elected prober does not
+    come to an end, ConfigError, OSError.
+    """
+    path = state_path(workspace, str(device["name"]))
+    lock = path.removesuffix(".json") + ".lock"
+    begun = time.monotonic()
+    patience = float(device["probe_timeout"]) if timeout is None else timeout
+    deadline = begun + patience
+    while True:
+        found = _fresh(path, device, max(max_age, window), begun)
+        if found is not None:
+            return found
+        fd = open_locked(lock, blocking=False)
+        if fd is None:
+            if _until_free(lock, deadline + _GRACE):
+                continue
+            raise BusyError(
+                f"somebody has been asking {device['name']} for longer than {patience:g} s",
+                hint=f"the process that holds {lock} is stopped or starved; it has the next answer",
+                code="probe-busy",
+            )
+        try:
+            found = _fresh(path, device, max(max_age, window), begun)
+            return found or _probe_for_all(workspace, path, device, deadline)
+        finally:
+            os.close(fd)
+
+
+def _fresh(path: str, device: Mapping[str, Any], max_age: float, begun: float) -> Record | None:
+    """The shared record, if it is of this address and young enough, or of a probe that ended after this call began."""
+    record = _stored(path, device)
+    if record is None:
+        return None
+    age = record["age_seconds"]
+    return record if age <= max(max_age, time.monotonic() - begun) else None
+
+
+def _read(path: str, device: Mapping[str, Any]) -> Record | None:
+    """The shared record, whatever its age; None when there is none of this address."""
+    record = read_json(path)
+    if not isinstance(record, dict) or any(record.get(key) != device[key] for key in ("host", "http_port")):
+        return None
+    answers = record.get("answers")
+    whole = isinstance(answers, dict) and all(
+        isinstance(answers.get(route), dict)
+        and "outcome" in answers[route]
+        and isinstance(answers[route].get("document", {}), dict)
+        for route in (INFO, HEALTH)
+    )
+    return record if whole else None
+
+
+def _stored(path: str, device: Mapping[str, Any]) -> Record | None:
+    """The shared record with its age; None for one whose age cannot be believed.
+
+    Its age is told twice, by a clock that begins with the host's start and stands still while it sleeps, and by the
+    wall clock, which people and time servers move: both have to agree, and neither may say that it is to come.
+    """
+    record = _read(path, device)
+    if record is None:
+        return None
+    try:
+        age = time.monotonic() - record["monotonic"]
+        wall = time.time() - record["wall"]
+    except (KeyError, TypeError):
+        return None
+    if age < 0 or abs(wall - age) > _CLOCKS:
+        return None
+    return {**record, "age_seconds": round(age, 3)}
+
+
+def _until_free(lock: str, deadline: float) -> bool:
+    """Wait until nobody holds ``lock``; False when that lasts beyond ``deadline`` (monotonic seconds).
+
+    flock(2) has no deadline, so a thread waits in it, with all the others at once: it asks for a shared lock, only to
+    be woken. One that is left behind ends with the process.
+    """
+    from _thread import allocate_lock, start_new_thread
+
+    woken = allocate_lock()
+    woken.acquire()
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def wait() -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+            woken.release()
+
+    start_new_thread(wait, ())
+    return woken.acquire(timeout=max(deadline - time.monotonic(), 0.0))
+
+
+def _probe_for_all(workspace: Workspace, path: str, device: Mapping[str, Any], deadline: float) -> Record:
+    """Ask the device and leave what it said to everybody; called by who holds the lock."""
+    before = _stored(path, device)
+    started = time.monotonic()
+    if before is not None:
+        before["age_seconds"] = started - before["monotonic"]
+    record = _probe(workspace, device, deadline, before)
+    short = deadline - started < float(device["probe_timeout"]) * 0.9 and time.monotonic() >= deadline
+    if short and not any(answer["outcome"] in ALIVE for answer in record["answers"].values()):
+        return {**record, "age_seconds": 0.0}  # it had less time than others give: they would take it for offline
+    last = _read(path, device)
+    try:
+        write_json(path, record)
+    except OSError:
+        pass  # a full disk costs the sharing, not the answer
+    _tell(workspace, device, last, record)
+    return {**record, "age_seconds": 0.0}
+
+
+def _probe(workspace: Workspace, device: Mapping[str, Any], deadline: float, before: Record | None) -> Record:
+    from k1ctl.units import rfc3339
+
+    started = time.monotonic()
+    answers = _answers(device, deadline)
+    known = before["answers"] if before and before["age_seconds"] <= CARRY_SECONDS else {}
+    for path, answer in answers.items():
+        earlier = known.get(path) or {}
+        young = earlier.get("document") and started - earlier["document_monotonic"] <= CARRY_SECONDS
+        if answer["outcome"] == LIMITED and young:
+            answer |= {key: earlier[key] for key in ("document", "document_at", "document_monotonic")}
+    now = time.time()
+    return {
+        "device": device["name"],
+        "host": device["host"],
+        "http_port": device["http_port"],
+        "probed_at": rfc3339(now),
+        "wall": now,
+        "monotonic": time.monotonic(),
+        "seconds": round(time.monotonic() - started, 3),
+        "prober": {"workspace": workspace.name, "pid": os.getpid()},
+        "answers": answers,
+        "restarted": _restarted(before, answers, started),
+    }
+
+
+def _answers(device: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    """What the device says on both routes, one after the other: {PATH: answer}; raises nothing it is to blame for."""
+    from k1ctl.device.http import resolve
+
+    name, port = str(device["host"]), int(device["http_port"])
+    answers: dict[str, Any] = {path: {**_NOT_ASKED} for path in (INFO, HEALTH)}
+    try:
+        if not name:
+            raise UnreachableError(
+                f"no address is configured for device {device['name']}",
+                hint="set `host` in its section of ops/k1ctl.toml",
+            )
+        host = resolve(name, deadline - time.monotonic())
+    except UnreachableError as exc:
+        answers[INFO] = _failed(NO_ANSWER, exc)
+        return answers
+    for path in answers:
+        answers[path] = _answer(host, port, path, deadline)
+        if answers[path]["outcome"] == NO_ANSWER and deadline - time.monotonic() > 0 and path == INFO:
+            break  # nobody listens: the second route would say the same
+    return answers
+
+
+def _answer(host: str, port: int, path: str, deadline: float) -> dict[str, Any]:
+    from k1ctl.device.http import BadAnswer, RateLimited, get_json
+    from k1ctl.jsontext import dumps
+    from k1ctl.units import rfc3339
+
+    left = max(deadline - time.monotonic(), 0.0)
+    if not left and path != INFO:
+        return {**_NOT_ASKED}
+    try:
+        document = get_json(host, port, path, max(left, 0.001))
+        if len(dumps(document)) > DOCUMENT_LIMIT or not isinstance(document, dict):
+            raise BadAnswer(f"{host}:{port}{path}: that is no answer of this firmware")
+    except RateLimited as exc:
+        return _failed(LIMITED, exc)
+    except BadAnswer as exc:
+        return _failed(GARBAGE, exc)
+    except UnreachableError as exc:
+        return _failed(NO_ANSWER, exc)
+    except (ValueError, RecursionError):  # JSON that JSON cannot hold: 1e999
+        return _failed(GARBAGE, BadAnswer(f"{host}:{port}{path}: that is no answer of this firmware"))
+    at = {"document_at": rfc3339(), "document_monotonic": time.monotonic()}
+    return {"outcome": ANSWERED, "code": "", "message": "", "hint": "", "document": document, **at}
+
+
+def _failed(outcome: str, exc: K1ctlError) -> dict[str, Any]:
+    return {"outcome": outcome, "code": exc.code, "message": exc.message, "hint": exc.hint}
+
+
+def _uptime(answers: Mapping[str, Any]) -> tuple[int, float] | None:
+    """(uptime_ms, when it was told on the monotonic clock), from whichever document has it."""
+    for path in (HEALTH, INFO):
+        document = answers[path].get("document") or {}
+        uptime = document.get("uptime_ms")
+        if isinstance(uptime, int) and not isinstance(uptime, bool) and answers[path]["outcome"] == ANSWERED:
+            return uptime, float(answers[path]["document_monotonic"])
+    return None
+
+
+def _restarted(before: Record | None, answers: dict[str, Any], started: float) -> bool | None:
+    """Whether the device started anew since the last probe; None when that cannot be said."""
+    from k1ctl.device.probe import restarted
+
+    then, now = _uptime(before["answers"]) if before else None, _uptime(answers)
+    return restarted(then[0], now[0], max(started - then[1], 0.0)) if then and now else None
+
+
+def _tell(workspace: Workspace, device: Mapping[str, Any], before: Record | None, record: Record) -> None:
+    """An event for each change, written by the one who saw it first."""
+    from k1ctl.events import emit
+
+    now, then = judge(record, device), judge(before, device) if before else None
+    if then is None or then.state != now.state:
+        was = then.state if then else ""
+        emit(workspace, "device.state", device=device["name"], state=now.state, was=was, message=now.message)
+    if record["restarted"]:
+        emit(workspace, "device.restarted", device=device["name"], uptime_ms=now.values["uptime_ms"])
