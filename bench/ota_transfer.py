@@ -53,10 +53,10 @@ def bare(host: str, port: int, image: bytes) -> float:
 
 
 def own(host: str, port: int, image: bytes) -> float:
-    """The same, as `k1ctl upload` does it, with a progress callback."""
+    """The same, as `k1ctl upload` does it, with both callbacks for progress."""
     from k1ctl.device import ota
 
-    done = ota.send(host, port, image, progress=lambda sent, total: None)
+    done = ota.send(host, port, image, progress=lambda sent, total: None, taken=lambda taken, total: None)
     if done.outcome != "installed":
         raise SystemExit(f"bench: {done}")
     return done.transfer_seconds

@@ -1,8 +1,9 @@
 """The flash worker: ``python -m k1ctl.device.flash RUN_DIR``.
 
 It is started by a supervisor that holds the lease, in a process group of its own. It reads ``RUN_DIR/flash.json``,
-prints plain lines (``stage NAME``, ``progress SENT TOTAL``) and leaves ``RUN_DIR/flash-outcome.json``, which says
-``sending`` from before the invitation on: whoever finds that after a crash knows that the outcome is not known.
+prints plain lines (``stage NAME``, ``progress SENT TOTAL``, ``taken BYTES TOTAL``) and leaves
+``RUN_DIR/flash-outcome.json``, which says ``sending`` from before the invitation on: whoever finds that after a crash
+knows that the outcome is not known.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from k1ctl.device import guard, login, ota
 from k1ctl.device.http import get_json, resolve
-from k1ctl.device.probe import Probe, check_identity, probe
+from k1ctl.device.probe import Probe, check_identity, probe, restarted
 from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
 from k1ctl.files import read_bytes, read_json, write_json
@@ -62,10 +63,12 @@ class Flash:
             "invitations": 0,
             "uptime_before_ms": None,
             "uptime_after_ms": None,
+            "restarted": None,
             "device_identity": "",
             "device_mac": "",
         }
-        self.percent = 0
+        self.probed = 0.0  # when the device had told its uptime, on our monotonic clock
+        self.percent = {"progress": 0, "taken": 0}
         self.before = read_json(os.path.join(folder, OUTCOME))
         if isinstance(self.before, dict):  # what earlier attempts of this run left, so that a doubt is not forgotten
             mine = {key: self.before.get(key) for key in ("outcome", "code", "message", "attempt_at")}
@@ -169,6 +172,7 @@ class Flash:
 
     def _probe(self, device: dict[str, Any], there: dict[str, Any]) -> Probe:
         found = probe(there)
+        self.probed = time.monotonic()
         self.record.update(uptime_before_ms=found.uptime_ms, device_identity=found.identity, device_mac=found.mac)
         check_identity(found, device)
         self._check_stop()
@@ -205,7 +209,8 @@ class Flash:
             password=password,
             local=local,
             host_port=int(device.get("ota_host_port", 0)),
-            progress=self._progress,
+            progress=lambda sent, total: self._progress("progress", sent, total),
+            taken=lambda taken, total: self._progress("taken", taken, total),
             connected=self._connected,
             stop=self.stop,
         )
@@ -214,24 +219,25 @@ class Flash:
         self._stage("transfer")
         self._try_write(outcome="sending")
 
-    def _progress(self, sent: int, total: int) -> None:
-        percent = sent * 100 // total
-        if percent >= self.percent + 5 or sent == total:
-            self.percent = percent - percent % 5
-            self.say(f"progress {sent} {total}")
+    def _progress(self, word: str, count: int, total: int) -> None:
+        percent = count * 100 // total
+        if percent >= self.percent[word] + 5 or count == total:
+            self.percent[word] = percent - percent % 5
+            self.say(f"{word} {count} {total}")
 
     def _evidence(self, device: dict[str, Any]) -> None:
-        """Note the uptime of a device that gave no final word: a smaller one shows that it restarted, no more."""
+        """Note the uptime of a device that gave no final word: it shows whether it restarted, and no more."""
         end = time.monotonic() + float(self.job.get("evidence_seconds", EVIDENCE_SECONDS))
-        before = self.record["uptime_before_ms"]
         while time.monotonic() < end and not self.stop.requested:
+            asked = time.monotonic()
             try:
                 found = probe(device, min(end - time.monotonic(), float(device["probe_timeout"])))
             except K1ctlError:
                 time.sleep(0.1)
                 continue
-            self.record["uptime_after_ms"] = after = found.uptime_ms
-            if after is not None and before is not None and after < before:
+            again = self._another_start(found.uptime_ms, asked)
+            self.record.update(uptime_after_ms=found.uptime_ms, restarted=again)
+            if again:
                 return
             time.sleep(0.1)
 
@@ -240,19 +246,25 @@ class Flash:
         self._stage("restart")
         start = time.monotonic()
         limit = float(self.job.get("restart_seconds", RESTART_SECONDS))
-        before = self.record["uptime_before_ms"]
         while (left := start + limit - time.monotonic()) > 0 and not self.stop.requested:
             time.sleep(RESTART_NAP)
-            seconds = min(left, float(device["probe_timeout"]))
+            seconds, asked = min(left, float(device["probe_timeout"])), time.monotonic()
             try:
                 health = get_json(str(device["host"]), int(device["http_port"]), "/api/health", seconds)
             except K1ctlError:
                 continue
             after = health.get("uptime_ms") if isinstance(health, dict) else None
-            passed = time.monotonic() - start
-            if not isinstance(after, int) or before is None or after < before + passed * 1000:
-                self.record.update(uptime_after_ms=after, back_seconds=round(passed, 3))
+            again = self._another_start(after, asked)
+            if again is not False:
+                seconds = round(time.monotonic() - start, 3)
+                self.record.update(uptime_after_ms=after, restarted=again, back_seconds=seconds)
                 return
+
+    def _another_start(self, uptime_ms: Any, asked: float) -> bool | None:
+        """Whether the uptime told to a question at ``asked`` is of another start than the probe's; None: not known."""
+        before = self.record["uptime_before_ms"]
+        known = isinstance(uptime_ms, int) and before is not None
+        return restarted(before, uptime_ms, asked - self.probed) if known else None
 
     def _stage(self, name: str) -> None:
         self.record["stage"] = name

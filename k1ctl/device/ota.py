@@ -9,6 +9,7 @@ count (``1024OK``), and restarts; else it says an error text. What it does not s
 from __future__ import annotations
 
 import hashlib
+import re
 import select
 import socket
 import struct
@@ -37,6 +38,8 @@ FILESYSTEM_LOST = (
 _PIECE = 16 * 1024  # bytes handed to the kernel at once
 _SEND_BUFFER = 16 * 1024  # bytes; what waits here was not sent yet, and the progress shown must not run ahead
 _LOOK = 0.05  # seconds between two looks at the acknowledgements while there is no room to send
+# One count is what one read of the device took, at most its buffer of 1460 bytes; nothing stands between two counts.
+_COUNT = re.compile(rb"1[0-3]\d\d|14[0-5]\d|1460|[1-9]\d{0,2}")
 _TEXT_LIMIT = 2048  # bytes of an error text that are kept
 _TEXT_PAUSE = 0.5  # seconds without a byte after which an error text counts as complete
 
@@ -70,6 +73,7 @@ def send(
     local: str = "",
     host_port: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    taken: Callable[[int, int], None] | None = None,
     connected: Callable[[], None] | None = None,
     stop: StopRequest | None = None,
 ) -> Outcome:
@@ -77,8 +81,9 @@ def send(
 
     ``command`` says what it is: `FIRMWARE` or `FILESYSTEM`. ``password`` is for a device that asks for one. The device
     connects back to ``local``, an IPv4 address of this host ("": the one the route has), and ``host_port`` (0: any).
-    ``progress(sent, total)`` is called as bytes leave, ``connected()`` before the first one does; ``stop`` ends the
-    attempt up to the last byte, after which only the answer or a limit does.
+    ``progress(sent, total)`` is called as bytes are handed to the kernel, ``taken(bytes, total)`` as the device says
+    that it took them, ``connected()`` before the first one leaves; ``stop`` ends the attempt up to the last byte, after
+    which only the answer or a limit does.
 
     Raises UnreachableError when the device certainly runs what it ran before (a filesystem is overwritten in place: of
     that, ota-interrupted tells in its hint): code device-offline (no answer to the
@@ -96,8 +101,34 @@ def send(
         if connected:
             connected()
         transfer = _Transfer(link, image, command, limits.idle, end, stop)
+        transfer.counts = _Counts(len(image), taken) if taken else None
         outcome, message = transfer.run(progress)
     return Outcome(outcome, message, transfer.seconds, len(image), md5, invitation.sent, invitation.host_port)
+
+
+class _Counts:
+    """Adds up what the device says that it took: close to the truth, as where one count ends is not always certain,
+    never less than before and never more than was sent."""
+
+    def __init__(self, total: int, taken: Callable[[int, int], None]) -> None:
+        self.total, self.taken, self.sum, self.told, self.rest = total, taken, 0, 0, b""
+
+    def add(self, digits: bytes, sent: int) -> None:
+        """Take in further digits of a device that was sent ``sent`` bytes; the last count may go on in later ones."""
+        counts = _COUNT.findall(self.rest + digits)
+        if counts:
+            self.rest = counts.pop()
+            self.sum += sum(map(int, counts))
+            self._tell(min(self.sum + int(self.rest), sent))
+
+    def all(self) -> None:
+        """The device has everything: it said so."""
+        self._tell(self.total)
+
+    def _tell(self, bytes_taken: int) -> None:
+        if bytes_taken > self.told:
+            self.told = bytes_taken
+            self.taken(bytes_taken, self.total)
 
 
 class _Transfer:
@@ -109,6 +140,7 @@ class _Transfer:
         self.link, self.image, self.command = link, image, command
         self.idle, self.end, self.stop = idle, end, stop
         self.sent, self.text, self.closed = 0, b"", False
+        self.counts: _Counts | None = None
         link.setblocking(False)
         self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._set(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
@@ -177,7 +209,13 @@ class _Transfer:
                 self.closed = True
                 return
             self.moved = time.monotonic()
-            self.text = (self.text + piece).lstrip(b"0123456789\r\n ")[:_TEXT_LIMIT]
+            if self.text:
+                self.text = (self.text + piece)[:_TEXT_LIMIT]
+                continue
+            words = piece.lstrip(b"0123456789\r\n ")
+            self.text = words[:_TEXT_LIMIT]
+            if self.counts:
+                self.counts.add(piece[: len(piece) - len(words)], self.sent)
 
     def _await_text(self) -> None:
         """Wait for the final words, however the counts trickle in before them."""
@@ -209,6 +247,8 @@ class _Transfer:
     def _verdict(self, complete: bool) -> tuple[str, str]:
         if self.text.startswith(b"OK"):
             if complete:
+                if self.counts:
+                    self.counts.all()
                 return "installed", "OK"
             return "unknown", f"the device said OK after {self.sent} of {len(self.image)} bytes"
         if self.text and self.text != b"O":

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ def test_endings(tmp_path: Path, fault: str, code: int, outcome: str, text: str,
     if restarted is not None:
         after = told["uptime_after_ms"]  # None when the device had no answer to spare while it was watched
         assert (after is not None and after < told["uptime_before_ms"]) is restarted
+
+
+def test_the_uptimes_counter_wraps(tmp_path: Path) -> None:
+    """After 49.7 days the uptime begins at 0 again: then a smaller one is no evidence of a restart."""
+    with SimulatedDevice(tmp_path / "device", "eof") as simulated:
+        device = simulated.device
+        since_the_start = device.uptime_ms
+
+        def uptime_ms() -> int:
+            """Of a device whose counter wraps 300 ms after it was looked at first."""
+            device.booted = time.monotonic() - (2**32 - 300) / 1000
+            device.uptime_ms = since_the_start  # type: ignore[method-assign]
+            return since_the_start()
+
+        device.uptime_ms = uptime_ms  # type: ignore[method-assign]
+        job = Job(tmp_path / "run", simulated.settings())
+        assert job.run()[0] == 76
+    told = job.outcome
+    assert told["uptime_after_ms"] < told["uptime_before_ms"] and told["restarted"] is False
 
 
 def test_a_cut_link_is_interrupted(tmp_path: Path) -> None:

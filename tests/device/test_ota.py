@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import sys
 import threading
@@ -12,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k1ctl.device.login import Password
-from k1ctl.device.ota import FILESYSTEM, Limits, send
+from k1ctl.device.ota import FILESYSTEM, Limits, _Counts, send
 from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError, UnreachableError
 from k1ctl.testing import SimulatedDevice
+from tests import desk
 from tests.device.fakes import big_image, ota_device, take
 from tests.kit import wait_until
 
@@ -303,6 +305,54 @@ def test_an_answer_in_the_moment_of_the_last_byte(tmp_path: Path) -> None:
 
     with SimulatedDevice(tmp_path) as device:
         assert send("127.0.0.1", device.ota_port, IMAGE[:2000], limits=QUICK, progress=linger).outcome == "installed"
+
+
+@given(
+    counts=st.lists(st.integers(1, 1460), min_size=1, max_size=200),
+    cuts=st.lists(st.integers(0, 800), max_size=20),
+)
+def test_what_the_device_took_never_goes_back(counts: list[int], cuts: list[int]) -> None:
+    """However its counts run together and packets break: it grows, stays within what was sent, and ends whole."""
+    digits, total = b"".join(b"%d" % count for count in counts), sum(counts)
+    told: list[int] = []
+    seen = _Counts(total, lambda taken, of: told.append(taken))
+    edges = [0, *sorted(min(cut, len(digits)) for cut in cuts), len(digits)]
+    for start, end in itertools.pairwise(edges):
+        seen.add(digits[start:end], total)
+    seen.all()
+    assert told == sorted(set(told)) and told[-1] == total
+
+
+@pytest.mark.parametrize("count", [1460, 1436, 1024, 536])
+def test_counts_of_one_length_are_exact(count: int) -> None:
+    """As devices send them, all but the last alike, what is told is what was taken."""
+    told: list[int] = []
+    seen = _Counts(10 * count, lambda taken, of: told.append(taken))
+    for number in range(1, 10):
+        seen.add(b"%d" % count, 10 * count)
+        assert told[-1] == number * count
+
+
+def test_progress_is_what_the_device_took(tmp_path: Path) -> None:
+    """While it has taken half, no more than that is told as taken, though the kernel was handed everything."""
+    image, gate = IMAGE[:30_000], threading.Event()
+    sent, told, at_rest = [0], [0], []
+    with SimulatedDevice(tmp_path, "stall=0.01") as device:
+        desk.hold(device, gate)
+
+        def watch() -> None:
+            wait_until(lambda: sent[-1] == len(image) and told[-1] >= len(image) / 2)
+            at_rest.append(told[-1])
+            gate.set()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        took = {"progress": lambda count, of: sent.append(count), "taken": lambda count, of: told.append(count)}
+        done = send("127.0.0.1", device.ota_port, image, limits=QUICK._replace(idle=10.0), **took)
+        watcher.join()
+    assert done.outcome == "installed"
+    assert len(image) / 2 <= at_rest[0] <= len(image) / 2 + 1460
+    assert told[-1] == len(image) and told == sorted(told)
 
 
 # The login, and where the device connects to

@@ -19,7 +19,10 @@ _STAGES = {
 
 
 class FlashView(View):
-    """Shows stages and progress of a flash on one live line."""
+    """Shows stages and progress of a flash on one live line.
+
+    The bar is what the device said that it took: what was sent may wait in the buffers between for a while.
+    """
 
     def __init__(self, device: str) -> None:
         super().__init__()
@@ -41,16 +44,16 @@ class FlashView(View):
         if word == "stage":
             self._since = time.monotonic()
             self.live.update(f"{self.device}: {_STAGES.get(rest, rest)}")
-        elif word == "progress" and len(rest.split()) == 2 and rest.replace(" ", "").isdigit():
-            sent, total = map(int, rest.split())
-            self._bar(sent, total)
+        elif word == "taken" and len(rest.split()) == 2 and rest.replace(" ", "").isdigit():
+            taken, total = map(int, rest.split())
+            self._bar(taken, total)
         elif line.startswith("waiting:"):
             self.live.update(f"{self.device}: {line}")
 
-    def _bar(self, sent: int, total: int) -> None:
-        share = sent / total if total else 1.0
+    def _bar(self, taken: int, total: int) -> None:
+        share = taken / total if total else 1.0
         seconds = max(time.monotonic() - self._since, 1e-6)
         bar = "#" * round(share * 24)
-        speed = f"{format_size(sent / seconds)}/s"
-        text = f"{self.device}: [{bar.ljust(24)}] {share:4.0%}  {format_size(sent)} of {format_size(total)}  {speed}"
+        speed = f"{format_size(taken / seconds)}/s"
+        text = f"{self.device}: [{bar.ljust(24)}] {share:4.0%}  {format_size(taken)} of {format_size(total)}  {speed}"
         self.live.update(text, key=("progress", int(share * 4)))
