@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl.errors import ConfigError
+from k1ctl.config import load
+from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.settings import SETTINGS, convert, from_text
-from k1ctl_plugins.config.change import toml_value
+from k1ctl_plugins.config.change import set_setting, toml_value
+from k1ctl_plugins.config.listing import row_of
 from tests.kit import Project, finish
 
 FILE = """\
@@ -64,23 +66,32 @@ def test_set_changes_one_line(project: Project) -> None:
         (["worktree.copy", "a,b", "c"], 'copy = ["a,b", "c"]'),
         (["worktree.copy", ""], "copy = []"),
         (["worktree.copy", '["a,b"]'], 'copy = ["a,b"]'),
-        (["worktree.copy", "--", "--", "-x"], 'copy = ["--", "-x"]'),
         (["build.timeout", "007.50"], "timeout = 7.5"),
         (["targets.fw.partition_size", "3M"], 'partition_size = "3M"'),
         (["targets.fw.env", 'o"d\\d\n'], 'env = "o\\"d\\\\d\\n"'),
         (["plugins.make.flags", "[1, 'x']"], "flags = [1, 'x']"),
         (["plugins.make.image", "out/fw.bin"], 'image = "out/fw.bin"'),
         (["plugins.make.note", "3 # three"], 'note = "3 # three"'),
-        (["ota.attempts", "--", "007"], "attempts = 7"),
+        (["ota.attempts", "007"], "attempts = 7"),
+        (["targets.fw.partition_size", "4096"], "partition_size = 4096"),
     ],
 )
 def test_values_are_written_as_their_kind(words: list[str], line: str, project: Project) -> None:
     """Units stay as typed, numbers and switches are TOML's, names that need quotes get them."""
-    outcome = project.run("config", "set", *words, "--dry-run") if "--" not in words else None
-    assert outcome is None or (f"+{line}\n" in outcome.assert_ok().stdout and outcome.changed == ())
-    project.run("config", "set", *words).assert_ok()
-    assert line in project.config_file.read_text().splitlines()
-    project.run("config", "get", words[0]).assert_ok()
+    key, *values = words
+    planned = set_setting(project.facts(), key, values, dry_run=True)
+    assert f"+{line}\n" in planned.diff() and not planned.written and project.config_file.read_text() == FILE
+    done = set_setting(project.facts(), key, values)
+    assert project.config_file.read_text().splitlines()[done.line - 1] == line
+    assert row_of(load(project.facts(), {}), key)["origin"] == "file"
+
+
+def test_words_that_begin_with_a_dash_stand_behind_two(project: Project) -> None:
+    """As with any command; a dry run prints the difference and changes nothing."""
+    call = ["config", "set", "worktree.copy", "--dry-run", "--", "--", "-x"]
+    outcome = project.run(*call).assert_ok()
+    assert '+copy = ["--", "-x"]\n' in outcome.stdout and outcome.changed == ()
+    project.run("config", "set", "ota.attempts", "-1").assert_fails(2, "No such option")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +99,7 @@ def test_values_are_written_as_their_kind(words: list[str], line: str, project: 
     [
         (["queue.parkk", "1"], 78, "did you mean queue.park"),
         (["queue.park", "soon"], 78, "duration"),
-        (["ota.attempts", "-1"], 2, "No such option"),
-        (["ota.attempts", "--", "-1"], 78, "whole number"),
+        (["ota.attempts", "-1"], 78, "whole number"),
         (["devices.k1.mac", "zz"], 78, "MAC address"),
         (["targets.fw.chip", "z80"], 78, "must be one of"),
         (["queue.slots.two words", "1"], 78, "not a resource name"),
@@ -104,8 +114,16 @@ def test_what_is_wrong_is_refused_before_anything_is_written(
     words: list[str], code: int, text: str, project: Project
 ) -> None:
     """Unknown keys and wrong values: as when the file is read, in one line, and the file is as it was."""
-    outcome = project.run("config", "set", *words).assert_fails(code, text)
-    assert outcome.changed == ()
+    with pytest.raises(K1ctlError) as caught:
+        set_setting(project.facts(), words[0], words[1:])
+    assert caught.value.exit_code == code and text in f"{caught.value.message} {caught.value.hint}"
+    assert project.config_file.read_text() == FILE
+
+
+def test_a_refusal_is_one_line_and_a_hint(project: Project) -> None:
+    """On the command line as everywhere."""
+    outcome = project.run("config", "set", "queue.parkk", "1").assert_fails(78, "did you mean queue.park")
+    assert len(outcome.stderr.splitlines()) == 2 and outcome.changed == ()
 
 
 NUMBERS = st.from_regex(r"[0-9]{0,12}\.?[0-9]{0,9}", fullmatch=True)

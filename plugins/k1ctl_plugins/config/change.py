@@ -140,9 +140,9 @@ def toml_value(key: str, setting: Setting | None, words: Sequence[str]) -> str:
         if setting is None:
             return word if _is_toml(word) else lineedit.toml_text(word)
         value = from_text(setting, word)
-        if kind == "bool":
+        if isinstance(value, bool):
             return "true" if value else "false"
-        if kind in ("int", "slots") or (kind in ("duration", "size") and _is_number(word)):
+        if isinstance(value, int | float) and _is_number(word, kind):
             return word if _is_toml(word) else str(value)
         return lineedit.toml_text(word if kind == "str" else word.strip())
     except UnicodeEncodeError:
@@ -161,8 +161,10 @@ def _is_toml(word: str) -> bool:
     return "\n" not in word and lineedit.value_end(word, 0)[0] == len(word)
 
 
-def _is_number(word: str) -> bool:
-    return bool(word.strip()) and set(word.strip()) <= set("0123456789.")
+def _is_number(word: str, kind: str) -> bool:
+    """Whether ``word`` has no unit and can stand in the file as a number; a size is a whole one there."""
+    digits = word.strip().removeprefix("-")
+    return (digits.replace(".", "", 1) if kind == "duration" else digits).isdigit()
 
 
 def _known(workspace: Workspace) -> list[str]:
