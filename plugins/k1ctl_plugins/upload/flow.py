@@ -85,9 +85,9 @@ def make_plan(
     settings = config.named("targets", name)
     device_name = device or settings["device"] or config.get("defaults", "device")
     wish = images.Wish(artifact, build=build_first, filesystem=filesystem, force=force, dry_run=dry_run)
-    wish.check(settings["path"])
+    wish.check(settings)
     where = _device(workspace, config, device_name, interface)
-    chosen, warnings = images.choose(workspace, name, settings, wish, lambda: _build(workspace, name))
+    chosen, warnings = images.choose(workspace, name, settings, wish, lambda: _build(workspace, name, wait_limit))
     plan = Plan(name, wish.kind, where, chosen, wait=wait_limit, priority=priority)
     plan.warnings += warnings
     if not artifact and not build_first:
@@ -115,12 +115,13 @@ def _device(workspace: Workspace, config: Config, name: str, interface: str) -> 
     return where
 
 
-def _build(workspace: Workspace, target: str) -> str:
-    """Run `k1ctl build` as a user would and return the id of what it made."""
+def _build(workspace: Workspace, target: str, wait: float | None) -> str:
+    """Run `k1ctl build` as a user would, waiting at most ``wait`` seconds, and return the id of what it made."""
     import json
     import subprocess
 
-    argv = [*PYTHON, "k1ctl", "--root", workspace.root, "build", target, "--json"]
+    limit = [] if wait is None else ["--wait", f"{wait:g}"]
+    argv = [*PYTHON, "k1ctl", "--root", workspace.root, "build", target, *limit, "--json"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, cwd=workspace.path, check=False)
     try:
         answer = json.loads(done.stdout)

@@ -24,16 +24,17 @@ class Wish:
         self.artifact, self.build, self.force, self.dry_run = artifact, build, force, dry_run
         self.kind = FILESYSTEM if filesystem else APP
 
-    def check(self, path: str) -> None:
-        """Refuse what cannot be asked for together; ``path`` is the target's project folder. Raises UsageError."""
+    def check(self, settings: dict[str, Any]) -> None:
+        """Refuse what cannot be asked for together; ``settings`` are the target's. Raises UsageError."""
         if self.build and (self.artifact or self.dry_run):
             raise UsageError(f"--build and {'--artifact' if self.artifact else '--dry-run'} exclude each other")
         if self.force and self.kind == APP:
             raise UsageError("--force is for --filesystem: it sends an image that does not look like a filesystem")
         if self.kind == FILESYSTEM and not self.artifact:
+            made = os.path.join(settings["path"], ".pio", "build", settings["env"] or "ENV", "littlefs.bin")
             raise UsageError(
-                "--filesystem needs --artifact: which image to send",
-                hint=f"`pio run -t buildfs` in {path} makes it: .pio/build/ENV/littlefs.bin (or spiffs.bin, fatfs.bin)",
+                "--filesystem needs --artifact: the image to send",
+                hint=f"`pio run -t buildfs` in {settings['path']} makes {made} (or spiffs.bin, fatfs.bin)",
             )
 
 
