@@ -174,6 +174,20 @@ def test_a_hook_waits_no_longer_than_it_was_told(workspace: Project) -> None:
     workspace.run("hook", "run", "y").assert_ok()
 
 
+def test_the_build_before_a_flash_has_the_same_limit(workspace: Project) -> None:
+    """fw:upload builds first: where that waits too long it is 75 as well, and nothing was sent."""
+    workspace.configure(
+        '[hooks]\nwait = "100ms"\n[queue.slots]\n"build:fw" = 1\n[devices.k1]\nhost = "127.0.0.1"\n'
+        '[targets.fw]\nkind = "command"\npath = "."\ncommand = ["true"]\noutputs = ["README"]\nchip = "none"\n'
+    )
+    holder = workspace.popen("queue", "run", "build:fw", "--", "cat", stdin=subprocess.PIPE)
+    wait_until(lambda: "running" in workspace.run("queue", "list").stdout)
+    workspace.run("hook", "run", "fw:upload").assert_fails(75, "nothing was sent", "build:fw")
+    assert holder.stdin is not None
+    holder.stdin.close()
+    assert finish(holder) == 0
+
+
 def test_a_missing_tool_is_named(workspace: Project) -> None:
     """127 where there is none, 126 where it may not be run; never a traceback, and no ticket was drawn."""
     workspace.write("plain", "x")

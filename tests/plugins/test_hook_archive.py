@@ -159,33 +159,43 @@ def test_where_there_is_nothing_to_archive(desk: Desk) -> None:
 def test_work_that_would_be_lost_is_told(desk: Desk) -> None:
     """Changes, new files, commits that were not pushed, on stderr and in the event."""
     project, tree = desk.project, desk.oslo
+    add_remote(project, "main")
     project.write("a b", "1\n", within=tree)
     project.commit("one", cwd=tree)
+    project.commit("two", cwd=tree)
     project.write("README", "changed\n", within=tree)
     project.git("mv", "a b", "c", cwd=tree)
     project.write("new/one", "x", within=tree)
     project.write("new/two", "x", within=tree)
     told = desk.archive().assert_ok().stderr
-    for text in ("2 changed files", "1 untracked file", "2 commits on no remote (branch oslo)"):
+    for text in ("lost with it: 2 changed files not committed, 1 untracked file\n", "2 commits of branch oslo, kept"):
         assert text in told, told
     (event,) = project.events("hook.archived")
     assert sorted(event["git"]["changed"]) == ["README", "c"]
     assert event["git"]["untracked"] == ["new/"] and event["git"]["unpushed_commit_count"] == 2
 
 
-def test_pushed_and_clean_nothing_is_told(desk: Desk, tmp_path: Path) -> None:
+def add_remote(project: Project, *branches: str) -> None:
+    """A remote that has these branches."""
+    remote = project.root.parent / "remote"
+    project.git("init", "-q", "--bare", str(remote))
+    project.git("remote", "add", "origin", str(remote))
+    project.git("push", "-q", "origin", *branches)
+
+
+def test_pushed_and_clean_nothing_is_told(desk: Desk) -> None:
     """A remote that has everything: no sentence. A commit on no branch at all is the worst loss and told as such."""
     project, tree = desk.project, desk.oslo
-    project.git("init", "-q", "--bare", str(tmp_path / "remote"))
-    project.git("remote", "add", "origin", str(tmp_path / "remote"))
-    project.git("push", "-q", "origin", "oslo", cwd=tree)
-    assert "would be lost" not in desk.archive().assert_ok().stderr
+    project.commit("one", cwd=tree)
+    assert (gitwork.look(str(tree)).unpushed, desk.archive().assert_ok().stderr) == (None, "")  # no remote, no news
+    add_remote(project, "oslo")
+    assert desk.archive().assert_ok().stderr == ""
     project.git("checkout", "-q", "--detach", cwd=tree)
     project.write("x", "x", within=tree)
     project.commit("loose", cwd=tree)
     work = gitwork.look(str(tree))
     assert (work.branch, work.unpushed, work.unreachable) == ("", 1, 1)
-    assert work.sentences() == ["1 commit on no branch, tag or remote"]
+    assert work.sentences() == ["would be lost with it: 1 commit on no branch, tag or remote"]
 
 
 def test_where_git_cannot_tell(tmp_path: Path) -> None:

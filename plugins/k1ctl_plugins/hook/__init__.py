@@ -196,7 +196,7 @@ def _tell_archive(done: Any, as_json: bool) -> None:
     for row in done.left:
         say(f"goes on: {clean(row.get('label') or row.get('kind', '?'))}, run {row['run']}: {row['reason']}")
     for sentence in done.work.sentences():
-        say(f"would be lost with {done.workspace.path}: {clean(sentence)}")
+        say(f"{done.workspace.path}: {clean(sentence)}")
     if as_json:
         emit_json(done.document())
 

@@ -18,8 +18,8 @@ _PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_
 
 class GitWork:
     """What a worktree holds: ``branch`` ("" when detached), ``changed`` and ``untracked`` paths, the number of commits
-    that are on no remote (``unpushed``), of those on no branch or tag either (``unreachable``); None where git did not
-    tell, and ``problem`` says why."""
+    that are on no remote (``unpushed``; None without a remote), of those on no branch or tag either (``unreachable``);
+    None where git did not tell, and ``problem`` says why."""
 
     __slots__ = ("branch", "changed", "problem", "unpushed", "unreachable", "untracked")
 
@@ -44,17 +44,23 @@ class GitWork:
         }
 
     def sentences(self) -> list[str]:
-        """What would be lost with the worktree, in words; empty when nothing would."""
+        """What would be lost with the worktree and what is here only, in words; empty when there is nothing."""
         told = [f"what git knows of it cannot be told: {self.problem}"] if self.problem else []
-        for count, text in (
-            (len(self.changed or []), "{n} changed file{s} not committed"),
-            (len(self.untracked or []), "{n} untracked file{s}"),
-            (self.unreachable or 0, "{n} commit{s} on no branch, tag or remote"),
-            ((self.unpushed or 0) - (self.unreachable or 0), f"{{n}} commit{{s}} on no remote (branch {self.branch})"),
-        ):
-            if count > 0:
-                told.append(text.format(n=count, s="" if count == 1 else "s"))
+        lost = [
+            _counted(len(self.changed or []), "changed file", " not committed"),
+            _counted(len(self.untracked or []), "untracked file"),
+            _counted(self.unreachable or 0, "commit", " on no branch, tag or remote"),
+        ]
+        if any(lost):
+            told.append(f"would be lost with it: {', '.join(text for text in lost if text)}")
+        ahead = _counted((self.unpushed or 0) - (self.unreachable or 0), "commit")
+        if ahead:
+            told.append(f"on no remote: {ahead} of branch {self.branch}, kept here for as long as the branch is")
         return told
+
+
+def _counted(count: int, what: str, more: str = "") -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}{more}" if count > 0 else ""
 
 
 def look(worktree: str) -> GitWork:
@@ -64,7 +70,8 @@ def look(worktree: str) -> GitWork:
     if status is None:
         return work
     _read_status(work, status)
-    unpushed = _git(work, worktree, "rev-list", "--count", "HEAD", "--not", "--remotes")
+    remote = _git(work, worktree, "for-each-ref", "--count=1", "refs/remotes")
+    unpushed = _git(work, worktree, "rev-list", "--count", "HEAD", "--not", "--remotes") if remote else ""
     here = ["--branches", "--tags", "--remotes"]
     unreachable = _git(work, worktree, "rev-list", "--count", "HEAD", "--not", *here)
     work.unpushed = int(unpushed) if unpushed else None
