@@ -75,6 +75,15 @@ def test_a_quick_command_stays_light_to_its_end(workspace: Project) -> None:
     assert not modules & HEAVY
 
 
+def test_asking_for_a_device_stays_light(workspace: Project) -> None:
+    """`device health` loads sockets when it is the one who asks, and nothing heavy when it reads another's answer."""
+    workspace.configure('[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\n[device]\nwindow = "1h"\n')
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    assert imported("device", "health", cwd=workspace.root) & (HEAVY | {"threading"}) == {"socket"}
+    assert not imported("device", "health", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
+
+
 def test_the_version_needs_no_click() -> None:
     """`k1ctl --version` answers before anything is imported."""
     code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"

@@ -71,10 +71,9 @@ def restarted(before: int, after: int, seconds_between: float) -> bool:
     that grew by less than that, or by far more (so it fell), is of another start. A restart within some seconds of
     the moment in which the counter would have wrapped cannot be told from the wrap.
     """
-    grown = (after - before) % MILLIS
-    least = seconds_between * 1000 * (1 - _DRIFT) - 1
-    most = (seconds_between * (1 + _DRIFT) + _LATENCY) * 1000
-    return not least <= grown <= most
+    least = int(seconds_between * 1000 * (1 - _DRIFT)) - 1
+    most = int((seconds_between * (1 + _DRIFT) + _LATENCY) * 1000)
+    return (after - before - least) % MILLIS > most - least
 
 
 def _probe(where: str, answer: Any, seconds: float) -> Probe:

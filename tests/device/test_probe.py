@@ -6,9 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from k1ctl.device.http import BadAnswer
-from k1ctl.device.probe import check_identity, normal_mac, probe
+from k1ctl.device.probe import MILLIS, check_identity, normal_mac, probe, restarted
 from k1ctl.errors import UnreachableError, WrongDataError
 from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import http_server
@@ -91,3 +93,31 @@ def test_odd_fields_are_left_out() -> None:
     with http_server(answer) as port:
         found = probe({"host": "127.0.0.1", "http_port": port, "probe_timeout": 5.0})
     assert (found.identity, found.mac, found.uptime_ms, found.ip) == ("K1", "", None, "")
+
+
+@given(st.integers(0, MILLIS - 1), st.floats(0, 86_400 * 120), st.floats(-0.0005, 0.0005), st.floats(0, 10))
+def test_running_on_is_no_restart(before: int, seconds: float, drift: float, latency: float) -> None:
+    """A device that ran on is never taken for a restarted one: not at the wrap, not with clocks a little apart."""
+    after = (before + round((seconds * (1 + drift) + latency) * 1000)) % MILLIS
+    assert not restarted(before, after, seconds)
+
+
+@given(st.integers(60_000, MILLIS - 86_400_000), st.floats(1, 3600), st.floats(0, 0.9))
+def test_a_restart_is_seen(before: int, seconds: float, share: float) -> None:
+    """One that started anew in between is seen, unless its counter was about to wrap just then."""
+    assert restarted(before, round(seconds * share * 1000), seconds)
+
+
+def test_the_wrap_itself() -> None:
+    """5 s before the wrap and 5 s behind it are 10 s of one run; a minute between them is not."""
+    assert not restarted(MILLIS - 5000, 5000, 10)
+    assert restarted(MILLIS - 5000, 5000, 60)
+    assert restarted(MILLIS - 60_000, 5000, 10)
+
+
+def test_a_device_that_says_0_ms_is_not_asked_without_pause(tmp_path: Path) -> None:
+    """At the wrap the firmware's 429 says 0 ms: the window is waited out with a few requests, not with thousands."""
+    with SimulatedDevice(tmp_path, "uptime=4294966.8") as device:
+        probe(device.settings())
+        assert probe(device.settings()).identity == "K1.reinvented"
+        assert device.device.requests["GET /api/device/info"]["asked"] < 40

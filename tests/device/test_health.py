@@ -1,0 +1,290 @@
+"""One asker probes for all: at most one request per window and route, and nobody waits for a prober that died."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.device import health
+from k1ctl.device.health import ask, state_path
+from k1ctl.device.verdict import HEALTH, INFO, judge
+from k1ctl.errors import BusyError
+from k1ctl.files import open_locked
+from k1ctl.simulator.device import requests
+from k1ctl.testing import SimulatedDevice
+from tests.device.fakes import http_server
+from tests.kit import Project, finish, wait_until
+
+LONG = 3600.0  # a window that no test outlives
+ROUTES = (f"GET {INFO}", f"GET {HEALTH}")
+
+
+def asked(device: SimulatedDevice) -> list[int]:
+    counts = requests(device.device.folder)
+    return [counts.get(route, {}).get("asked", 0) for route in ROUTES]
+
+
+def test_an_answer_is_shared(workspace: Project, tmp_path: Path) -> None:
+    """The second asker reads what the first was told, and sees how old it is and who asked."""
+    with SimulatedDevice(tmp_path / "sim") as device:
+        first = ask(workspace.facts(), device.settings(), window=LONG)
+        second = ask(workspace.facts(), device.settings(), window=LONG)
+        assert asked(device) == [1, 1]
+    assert second["probed_at"] == first["probed_at"] and second["age_seconds"] >= first["age_seconds"] == 0
+    assert second["prober"] == {"workspace": workspace.facts().name, "pid": os.getpid()}
+    assert judge(second, device.settings()).state == "online"
+
+
+@pytest.mark.parametrize("fault", ["drip=4k", "offline=inf", "busy"])
+def test_many_at_once_ask_once(workspace: Project, tmp_path: Path, fault: str) -> None:
+    """Askers in the same moment get one answer, slow, none, or 429, of one probe."""
+    got: list[dict[str, Any]] = []
+    with SimulatedDevice(tmp_path / "sim", fault) as device:
+        facts, settings = workspace.facts(), device.settings(probe_timeout=20)
+        threads = [threading.Thread(target=lambda: got.append(ask(facts, settings, window=LONG))) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert asked(device) == ([0, 0] if fault == "offline=inf" else [1, 1])
+    assert len({record["monotonic"] for record in got}) == 1 and len(got) == 20
+
+
+def test_the_window_decides(workspace: Project, tmp_path: Path) -> None:
+    """An answer older than the window is asked for anew, unless an older one will do."""
+    with SimulatedDevice(tmp_path / "sim") as device:
+        facts, settings = workspace.facts(), device.settings()
+        first = ask(facts, settings, window=LONG)
+        time.sleep(0.02)
+        assert ask(facts, settings, window=0.01, max_age=LONG)["probed_at"] == first["probed_at"]
+        ask(facts, settings, window=0.01)
+        assert asked(device) == [2, 2]
+
+
+def test_429_means_alive_and_earlier_words_stand_in(workspace: Project, tmp_path: Path) -> None:
+    """A device that says 429 is online; what it said shortly before is told with its own time."""
+    with SimulatedDevice(tmp_path / "sim", "uptime=1h") as device:
+        facts, settings = workspace.facts(), device.settings()
+        first = ask(facts, settings, window=0)
+        second = ask(facts, settings, window=0)
+    assert second["answers"][INFO]["outcome"] == "limited"
+    assert second["answers"][INFO]["document_at"] == first["answers"][INFO]["document_at"]
+    verdict = judge(second, settings)
+    assert (verdict.state, verdict.missing, verdict.values["mac"]) == ("online", [], settings["mac"])
+    with SimulatedDevice(tmp_path / "sim", "busy") as device:
+        verdict = judge(ask(facts, device.settings(), window=LONG), device.settings())
+    assert (verdict.state, verdict.limited, verdict.missing) == ("online", True, [HEALTH, INFO])
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ("drip=20", "offline"),
+        ("hang", "offline"),
+        ("offline=inf", "offline"),
+        ("endless", "garbage"),
+        ("html", "garbage"),
+        ("http=503", "garbage"),
+        ("wrong-mac", "wrong-device"),
+        ("html:1", "garbage"),
+    ],
+)
+def test_every_fault_has_its_state(workspace: Project, tmp_path: Path, fault: str, state: str) -> None:
+    """However the device misbehaves, the call ends about its deadline with the state that fits."""
+    with SimulatedDevice(tmp_path / "sim", fault) as device:
+        began = time.monotonic()
+        verdict = judge(ask(workspace.facts(), device.settings(probe_timeout=0.4), window=LONG), device.settings())
+        took = time.monotonic() - began
+    assert verdict.state == state and verdict.message
+    assert took < 10, "the device was waited for to its end"
+
+
+def test_half_an_answer_is_degraded(workspace: Project) -> None:
+    """A device that says who it is and then nothing more is there, but not well."""
+
+    def answer(link: socket.socket) -> None:
+        if INFO.encode() in link.recv(4096):
+            link.sendall(b'HTTP/1.1 200 OK\r\n\r\n{"device": "K1.reinvented", "uptime_ms": 7}')
+        else:
+            link.recv(1)
+
+    with http_server(answer) as port:
+        settings = {"name": "k1", "host": "127.0.0.1", "http_port": port, "identity": "K1.reinvented", "mac": ""}
+        verdict = judge(ask(workspace.facts(), {**settings, "probe_timeout": 0.4}, window=LONG), settings)
+    assert (verdict.state, verdict.reasons) == ("degraded", [{"what": HEALTH, "value": None, "limit": None}])
+    assert (verdict.missing, verdict.values["uptime_ms"]) == ([HEALTH], 7)
+
+
+def test_no_address(workspace: Project, tmp_path: Path) -> None:
+    """Without `host` the device is offline, and the hint says what to set."""
+    with SimulatedDevice(tmp_path / "sim") as device:
+        settings = {**device.settings(), "host": ""}
+    verdict = judge(ask(workspace.facts(), settings, window=LONG), settings)
+    assert verdict.state == "offline" and "host" in verdict.hint
+
+
+def test_a_name_that_does_not_resolve(workspace: Project) -> None:
+    """It is offline, and that is shared as any other answer."""
+    settings = {"name": "k1", "host": "no-such-host.invalid", "http_port": 80, "probe_timeout": 5, "mac": ""}
+    first = ask(workspace.facts(), settings, window=LONG)
+    assert judge(first, settings).state == "offline"
+    assert ask(workspace.facts(), settings, window=LONG)["probed_at"] == first["probed_at"]
+
+
+def test_the_next_one_takes_over_from_a_killed_prober(workspace: Project, tmp_path: Path) -> None:
+    """kill -9 in the middle of the probe: the kernel frees the lock, and who waits asks himself."""
+    with SimulatedDevice(tmp_path / "sim", "hang:1") as device:
+        workspace.configure(device.toml() + "probe_timeout = 60\n")
+        prober = workspace.popen("device", "health")
+        wait_until(lambda: asked(device) == [1, 0])
+        got: list[dict[str, Any]] = []
+        settings = device.settings(probe_timeout=60)
+        waiter = threading.Thread(target=lambda: got.append(ask(workspace.facts(), settings, window=LONG)))
+        waiter.start()
+        prober.send_signal(signal.SIGKILL)
+        finish(prober)
+        waiter.join()
+        assert asked(device) == [2, 1]
+    assert judge(got[0], settings).state == "online" and got[0]["prober"]["pid"] == os.getpid()
+
+
+def test_a_prober_that_stands_still_is_told(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for one that is stopped ends shortly after his deadline: 75, with the lock's name."""
+    monkeypatch.setattr(health, "_GRACE", 0.05)
+    settings = {"name": "k1", "host": "127.0.0.1", "http_port": 9, "probe_timeout": 0.05}
+    lock = state_path(workspace.facts(), "k1").replace(".json", ".lock")
+    fd = open_locked(lock)
+    assert fd is not None
+    try:
+        with pytest.raises(BusyError) as caught:
+            ask(workspace.facts(), settings, window=LONG)
+    finally:
+        os.close(fd)
+    assert (caught.value.code, caught.value.exit_code) == ("probe-busy", 75) and lock in caught.value.hint
+
+
+def test_an_answer_that_ended_after_the_call_began_is_new_enough(workspace: Project, tmp_path: Path) -> None:
+    """Who waited for a probe takes its answer, also with a window shorter than the wait."""
+    with SimulatedDevice(tmp_path / "sim", "drip=2k") as device:
+        facts, settings = workspace.facts(), device.settings()
+        fd = open_locked(state_path(facts, "k1").replace(".json", ".lock"))
+        assert fd is not None
+        got: list[dict[str, Any]] = []
+        threads = [threading.Thread(target=lambda: got.append(ask(facts, settings, window=0))) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        os.close(fd)
+        for thread in threads:
+            thread.join()
+    assert len({record["monotonic"] for record in got}) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"wall": 3600.0},
+        {"wall": -3600.0},
+        {"monotonic": 3600.0},
+        {"monotonic": -3600.0},
+        {"wall": -3600.0, "monotonic": 3600.0},
+        {"host": "192.0.2.1"},
+        {"http_port": 81},
+        {"answers": {}},
+        {"answers": {INFO: {"outcome": "answered", "document": 5}, HEALTH: {"outcome": "limited"}}},
+        {"wall": "now"},
+        {},
+    ],
+)
+def test_what_cannot_be_believed_is_asked_anew(workspace: Project, tmp_path: Path, change: dict[str, Any]) -> None:
+    """A clock that was set, a reboot, another address, a file somebody edited: the record is not used."""
+    with SimulatedDevice(tmp_path / "sim") as device:
+        facts, settings = workspace.facts(), device.settings()
+        ask(facts, settings, window=LONG)
+        path = Path(state_path(facts, "k1"))
+        record = json.loads(path.read_text())
+        for key, value in change.items():
+            record[key] = record[key] + value if isinstance(value, float) else value
+        path.write_text(json.dumps(record) if change else '{"device"')
+        ask(facts, settings, window=LONG)
+        assert asked(device)[0] == 2
+
+
+def test_without_room_the_answer_is_given_all_the_same(
+    workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk costs the sharing, not the answer."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with SimulatedDevice(tmp_path / "sim") as device:
+        monkeypatch.setattr(health, "write_json", full)
+        record = ask(workspace.facts(), device.settings(), window=LONG)
+    assert judge(record, device.settings()).state == "online"
+    assert not os.path.exists(state_path(workspace.facts(), "k1"))
+
+
+def test_a_probe_cut_short_is_not_for_others(workspace: Project, tmp_path: Path) -> None:
+    """Who had little time left may find the device offline, but does not tell so to those who have more."""
+    with SimulatedDevice(tmp_path / "sim", "hang:1") as device:
+        facts, settings = workspace.facts(), device.settings(probe_timeout=20)
+        assert judge(ask(facts, settings, window=LONG, timeout=0.2), settings).state == "offline"
+        assert judge(ask(facts, settings, window=LONG), settings).state == "online"
+
+
+def test_changes_are_recorded_once(workspace: Project, tmp_path: Path) -> None:
+    """A new state and a restart are events, written by the one who probed; the same state again is none."""
+    with SimulatedDevice(tmp_path / "sim", "uptime=1h") as device:
+        facts, settings = workspace.facts(), device.settings()
+        for _ in range(2):
+            wait_until(lambda: ask(facts, settings, window=0)["answers"][HEALTH]["outcome"] == "answered")
+        device.device.restart()
+        wait_until(lambda: device.device.answering)
+        assert ask(facts, settings, window=0)["restarted"] is True
+    ask(facts, settings, window=0)
+    assert [(e["was"], e["state"]) for e in workspace.events("device.state")] == [("", "online"), ("online", "offline")]
+    assert len(workspace.events("device.restarted")) == 1
+
+
+def test_a_wrapped_clock_is_no_restart(workspace: Project, tmp_path: Path) -> None:
+    """Where uptime_ms begins at 0 again after 49.7 days, the device did not restart."""
+    with SimulatedDevice(tmp_path / "sim", "uptime=4294966.9") as device:
+        facts, settings = workspace.facts(), device.settings()
+        before = ask(facts, settings, window=0)
+        wait_until(lambda: device.device.uptime_ms() < 60_000)
+        after = ask(facts, settings, window=0)
+    told = [judge(record, settings).values["uptime_ms"] for record in (before, after)]
+    assert told[1] < told[0] and after["restarted"] is False
+
+
+def test_names_are_files_of_their_own(workspace: Project) -> None:
+    """A device may have any name; its files stay in ops/device."""
+    folder = workspace.facts().ops_path("device")
+    names = ["k1", "K1", "a/b", "../x", "a b", ".", "\u00fc", "%2f"]
+    paths = [state_path(workspace.facts(), name) for name in names]
+    assert len(set(paths)) == len(names) and {os.path.dirname(path) for path in paths} == {folder}
+
+
+def test_a_literal_address_needs_no_thread(workspace: Project) -> None:
+    """Probing 127.0.0.1 loads neither threading nor requests nor json."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings = {"name": "k1", "host": "127.0.0.1", "http_port": free.getsockname()[1], "probe_timeout": 5}
+        code = (
+            "import sys\nfrom k1ctl.workspace import resolve\nfrom k1ctl.device.health import ask\n"
+            f"ask(resolve(), {settings!r}, window=1)\n"
+            "print(sorted({'threading', 'requests', 'json', 'http.client', 'subprocess'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-S", "-c", code], cwd=workspace.root, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    assert done.stdout == "[]\n", done
