@@ -94,7 +94,7 @@ def test_a_wrong_password(workspace: Project, tmp_path: Path, rule: str) -> None
         error = error_of(workspace, 1)
         assert (error["code"], error["outcome"], error["attempts"]) == ("ota-login-refused", "refused", 1)
         assert "refused the login" in error["message"] and "nothing was sent" in error["hint"]
-        assert error["message"].startswith("k1") and "image" not in error["message"]
+        assert error["message"] == "k1 (127.0.0.1) refused the login"
         assert device.flashes() == [] and device.image() is None
     assert where_it_shows(workspace, tmp_path / "ota password") == []
 

@@ -117,6 +117,9 @@ def _with_device(device: str, done: dict[str, Any]) -> str:
     address, colon, rest = message.partition(": ")
     if colon and re.fullmatch(r"\S+:\d+", address):
         return f"{device} ({address}): {rest}"
+    address, space, rest = message.partition(" ")
+    if space and re.fullmatch(r"\d+(\.\d+){3}", address):
+        return f"{device} ({address}) {rest}"
     return message if re.search(rf"(?<!\w){re.escape(device)}(?!\w)", message) else f"{device}: {message}"
 
 
