@@ -60,6 +60,7 @@ def choose(
             "K1BUILD_CCACHE": which("ccache", env),
             "CCACHE_BASEDIR": real,
             "CCACHE_NOHASHDIR": "1",  # the folder's name is mapped in what is compiled
+            "CCACHE_NODIRECT": "1",  # its direct mode does not see what __has_include finds: another tree's object
             "CCACHE_SLOPPINESS": "",
             "CCACHE_STATSLOG": statistics(project.path),
         }

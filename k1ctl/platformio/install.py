@@ -86,26 +86,26 @@ def install(progress: Progress, environ: Mapping[str, str] | None = None) -> tup
         done = installed(environ)
         if done is not None:
             return done, False
-        _remove(folder)
+        remove_folder(folder)
         return _install(folder, core_folder(environ), progress, lock.fd), True
 
 
 def _install(folder: str, core: str, progress: Progress, lock: int) -> dict[str, Any]:
     python = os.path.join(folder, "bin", "python")
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-    _run(
+    run_step(
         "making a virtual environment",
         [sys.executable, "-m", "venv", folder],
         progress,
         lock,
         "python's venv (Debian: python3-venv)",
     )
-    _run("installing platformio", [*pip, "platformio"], progress, lock, "the network, or pip's index settings")
+    run_step("installing platformio", [*pip, "platformio"], progress, lock, "the network, or pip's index settings")
     version, requirement = loads(
-        _run("asking for its SCons", [python, "-c", _ASK], progress, lock, "a PlatformIO that k1ctl knows")[-1]
+        run_step("asking for its SCons", [python, "-c", _ASK], progress, lock, "a PlatformIO that k1ctl knows")[-1]
     )
     release = scons_release(requirement)
-    _run(
+    run_step(
         f"installing scons {release}",
         [*pip, f"scons=={release}"],
         progress,
@@ -148,8 +148,11 @@ def _write_scons(folder: str, version: str) -> None:
         write_atomic(os.path.join(folder, name), text)
 
 
-def _run(step: str, argv: list[str], progress: Progress, lock: int, needs: str) -> list[str]:
-    """Run one step, handing its lines to ``progress``; returns the last lines. Raises InstallError with them."""
+def run_step(step: str, argv: list[str], progress: Progress, lock: int, needs: str) -> list[str]:
+    """Run one step, handing its lines to ``progress``; returns the last lines. Raises InstallError with them.
+
+    ``lock`` goes to the program, so that the folder stays locked while it works; ``needs`` is what it may lack.
+    """
     import subprocess
 
     env = {k: v for k, v in os.environ.items() if k not in _STRANGERS}
@@ -181,7 +184,8 @@ def _run(step: str, argv: list[str], progress: Progress, lock: int, needs: str) 
     return lines
 
 
-def _remove(folder: str) -> None:
+def remove_folder(folder: str) -> None:
+    """Take away what an earlier installation left, a link itself and not what it leads to."""
     if os.path.islink(folder):
         os.unlink(folder)
     elif os.path.isdir(folder):

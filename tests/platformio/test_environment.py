@@ -68,7 +68,7 @@ def test_a_linked_platform_gets_a_platforms_folder_of_the_worktree(tmp_path: Pat
     assert "PLATFORMIO_PLATFORMS_DIR" not in pio_environment(TOOLS, project(tmp_path), {})[0]
 
 
-@pytest.mark.parametrize("link", [".pio", ".pio/k1ctl", ".pio/k1ctl/build"])
+@pytest.mark.parametrize("link", [".pio", ".pio/k1ctl", ".pio/k1ctl/build", ".pio/k1ctl/release"])
 def test_a_link_out_of_the_tree_is_refused(tmp_path: Path, link: str) -> None:
     """Whatever part of .pio leads to another tree, the build is refused before it starts."""
     tree, other = tmp_path / "tree", tmp_path / "other"

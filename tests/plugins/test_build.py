@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import firmware
-from tests.kit import Project, finish, wait_until
+from tests.kit import Project, finish, needs, wait_until
 
 CONFIG = "[targets.fw]\n"
 
@@ -151,14 +151,23 @@ def test_a_build_without_path_works(project: Project) -> None:
     assert project.run("build", env={"PATH": None}).assert_ok().stdout.startswith("fw (k1sim) built in ")
 
 
-@pytest.mark.parametrize("how", ["inherited", "configured"])
-def test_a_shared_object_cache_never_gives_stale_firmware(workspace: Project, tmp_path: Path, how: str) -> None:
+CACHES = ["objects", pytest.param("ccache", marks=needs("ccache"))]
+
+
+@pytest.mark.parametrize(
+    ("how", "cache"),
+    [("configured", "off"), ("inherited", "objects"), pytest.param("", "ccache", marks=needs("ccache"))],
+)
+def test_a_shared_object_cache_never_gives_stale_firmware(
+    workspace: Project, tmp_path: Path, how: str, cache: str
+) -> None:
     """B builds Z, A builds Y, B's source becomes Y: what B builds then is Y."""
     firmware.need_pio()
-    cache = str(tmp_path / "cache")
-    options = {"build_cache_dir": cache} if how == "configured" else {}
-    env = {"PLATFORMIO_BUILD_CACHE_DIR": cache} if how == "inherited" else {}
+    folder = str(tmp_path / "cache")
+    options = {"build_cache_dir": folder} if how == "configured" else {}
+    env = {"PLATFORMIO_BUILD_CACHE_DIR": folder} if how == "inherited" else {}
     project = prepare(workspace, **options)
+    project.configure(f'{CONFIG}[build]\ncache = "{cache}"\n')
     a, b = project.add_worktree("a"), project.add_worktree("b")
     for tree, marker in ((b, "Z"), (a, "Y"), (b, "Y"), (a, "Z"), (b, "Z")):
         write_source(tree, marker)
@@ -192,19 +201,25 @@ def test_what_another_pio_built_is_built_anew(project: Project) -> None:
     assert build(project)["steps"] == 0
 
 
-def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project) -> None:
-    """20 rounds of two simultaneous builds with different sources: 40 of 40 own markers."""
+@pytest.mark.parametrize("cache", CACHES)
+def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project, cache: str) -> None:
+    """20 rounds of two simultaneous builds that share some objects and not others: 40 of 40 own markers."""
+    project.configure(f'{CONFIG}[build]\ncache = "{cache}"\n')
     trees = [project.add_worktree("a"), project.add_worktree("b")]
     found = []
     for i in range(20):
         for tree in trees:
             write_source(tree, f"{tree.name}{i}")
+            text = f'const char round[] = "ROUND-{i};";\nconst char *common(void) {{ return round; }}\n'
+            (tree / "firmware/src/common.c").write_text(text)
         running = [project.popen("build", "--json", cwd=tree, stderr=subprocess.STDOUT) for tree in trees]
         outputs = [process.communicate(timeout=60)[0] for process in running]
         assert [p.returncode for p in running] == [0, 0], outputs
         for tree in trees:
             from k1ctl.artifacts import find
 
+            common = tree / "firmware/.pio/k1ctl/build" / firmware.ENV / "src/common.o"
+            assert f"ROUND-{i};".encode() in common.read_bytes()
             found.append(firmware.marker_of(find(project.facts(tree), "fw").image) == f"{tree.name}{i}")
     assert found == [True] * 40
 
