@@ -81,8 +81,10 @@ def adopt(folder: str, descriptors: list[int]) -> dict[str, int]:
     return have
 
 
-def still_needed(resources: dict[str, int], have: dict[str, int]) -> dict[str, int]:
-    """``resources`` without those held around us: waiting for them would never end.
+def still_needed(
+    resources: dict[str, int], have: dict[str, int], outer: str = "k1ctl queue run {} -- ..."
+) -> dict[str, int]:
+    """``resources`` without those held around us, by a call like ``outer``: waiting for them would never end.
 
     What is still wanted must sort behind all that is held, so that two nested runs cannot wait for each other.
     Raises UsageError.
@@ -95,7 +97,7 @@ def still_needed(resources: dict[str, int], have: dict[str, int]) -> dict[str, i
             held = " ".join(f"{r}={n}" if n > 1 else r for r, n in sorted(have.items()))
             raise UsageError(
                 f"{resource} is asked for by a command that holds {held}: two such runs could wait for each other",
-                hint=f"name all in the outer call: k1ctl queue run {resource} {held} -- ...",
+                hint=f"name all in the outer call: {outer.format(f'{resource} {held}')}",
                 code="nested-order",
             )
         rest[resource] = count

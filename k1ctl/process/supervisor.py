@@ -124,7 +124,8 @@ class Supervisor(Client):
             around, self.joined = nested.join(queue_folder(self.workspace, self.config), os.environ[nested.LEASES])
             have = {**around, **{r: max(n, around.get(r, 0)) for r, n in have.items()}}
         if have:
-            spec.resources = nested.still_needed(spec.resources, have)
+            outer = ("k1ctl queue ticket {}",) if self.lent else ()
+            spec.resources = nested.still_needed(spec.resources, have, *outer)
         if not spec.resources:
             return None
         facts = {

@@ -231,7 +231,7 @@ class Ticket:
         Who waits does it himself: a dead or stopped one does not age, and nobody reads the time of a hundred others.
         """
         now = time.monotonic()
-        if mine.priority > self.rank:  # somebody thought it less urgent
+        if names.class_of(mine.priority) != names.class_of(self.rank):  # somebody gave us another one
             self.since = now
             self.tell(since=now)
         self.rank, self.since = risen(mine.priority, self.since, self.ageing, now)

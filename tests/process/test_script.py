@@ -248,6 +248,20 @@ def test_what_is_no_ticket(workspace: Project) -> None:
     assert (code, "another descriptor" in err) == (75, True)
 
 
+def test_what_a_script_may_ask_for_besides(workspace: Project) -> None:
+    """What sorts behind its lease may be waited for; what sorts before is refused with the ticket to ask for instead;
+    a program that closed the descriptor for its child waits like any other.
+    """
+    before, behind = (f"{K1CTL} queue run {r} --wait 5s -- echo ran" for r in ("build:fw", "tree:1"))
+    blind = (
+        f"{sys.executable} -c 'import subprocess; subprocess.run(\"{K1CTL} queue run m --wait 0 -- echo ran\".split())'"
+    )
+    code, out, err = done(start(workspace, TAKE + f"{behind}; {blind}; {before}", "m"))
+    assert (code, out) == (2, "ran\n")
+    assert "k1ctl queue ticket build:fw m" in err
+    assert "held by repo (mine, for " in err
+
+
 def test_under_a_run_that_holds_it_already(workspace: Project) -> None:
     """A script under `queue run r` needs no ticket for r; it is told so instead of waiting for itself."""
     told = workspace.run("queue", "run", "r", "--", "sh", "-c", TAKE, env={"r": "r"})

@@ -100,6 +100,8 @@ class Storm:
         argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", *options, "--", *command]
         if kind < 0.24:  # a script with a lease of its own, or one that submits
             keep = kind < 0.12
+            if not keep:  # nobody but the descriptor guards a script's lease
+                command = self.detector.command(number, self.random.randint(2, 25))
             text = (SUBMIT if keep else SCRIPT) % {"k1ctl": f"{sys.executable} -m k1ctl queue"}
             argv = ["sh", "-c", text, str(number), *command]
         with (self.root / "said").open("ab") as out:
