@@ -15,7 +15,7 @@ import pytest
 from k1ctl.device.ota import send
 from k1ctl.device.probe import check_identity, probe
 from k1ctl.units import parse_rfc3339
-from tests.kit import Project, finish, wait_until
+from tests.kit import REPOSITORY, Project, finish, wait_until
 
 
 @pytest.fixture
@@ -103,6 +103,30 @@ def test_a_start_takes_the_last_ports(project: Project) -> None:
         other.listen()
         third = project.run("sim", "start", "--json").assert_ok().json
     assert third["ota_port"] == first["ota_port"] and third["http_port"] != first["http_port"]
+
+
+def test_requests_are_counted(project: Project) -> None:
+    """Status says what the device was asked on each route since its start, and what it answered."""
+    started = project.run("sim", "start", "--fault", "fps=30", "--json").assert_ok().json
+    project.configure(started["toml"] + "fps_min = 120\n")
+    project.run("device", "health").assert_fails(1, "30 fps")
+    requests = project.run("sim", "status", "--json").json["requests"]
+    assert requests == {f"GET /api/{route}": {"asked": 1, "200": 1} for route in ("device/info", "health")}
+    assert "2 requests, 0 of them answered 429" in project.run("sim", "status").stdout
+    project.run("sim", "stop").assert_ok()
+    project.run("sim", "start").assert_ok()
+    assert project.run("sim", "status", "--json").json["requests"] == {}
+
+
+def test_faults_are_listed(workspace: Project) -> None:
+    """Every fault stands in the list with its form, and the page in docs/ has them all, too."""
+    listed = workspace.run("sim", "faults", "--json").assert_ok().json["faults"]
+    page = (REPOSITORY / "docs" / "simulator.md").read_text()
+    for fault in listed:
+        form = fault["about"].partition(":")[0]
+        assert form.partition("=")[0] == fault["name"]
+        assert f"`{form}`" in page
+    assert "drip=BYTES" in workspace.run("sim", "faults").assert_ok().stdout
 
 
 def test_times_are_told_as_text(project: Project) -> None:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from k1ctl.simulator.device import requests
-from k1ctl.simulator.routes import ROUTES, Route, find
+from k1ctl.simulator.routes import ROUTES, find
 from k1ctl.testing import SimulatedDevice
-from tests.kit import wait_until
+from tests.kit import REPOSITORY, wait_until
 
 # Field names read in webserver.cpp, apart from the simulator's own table.
 SHAPES = {
@@ -366,7 +366,11 @@ def test_others_use_up_the_limits(tmp_path: Path) -> None:
         assert [ask(device, "GET", p).status for p in ("/api/health", "/api/device/info")] == [429, 429]
 
 
-def test_routes_are_a_table() -> None:
-    """No route stands twice, and every one has a path below the root."""
-    assert len({route.name for route in ROUTES}) == len(ROUTES)
-    assert all(isinstance(route, Route) and route.path.startswith("/") for route in ROUTES)
+def test_the_page_lists_every_route() -> None:
+    """No route stands twice, and docs/simulator.md has each with its windows."""
+    page = (REPOSITORY / "docs" / "simulator.md").read_text()
+    windows = {route.name: str(route.window_ms or "no limit") for route in ROUTES}
+    assert len(windows) == len(ROUTES)
+    for path in {route.path for route in ROUTES}:
+        get, post = (windows.get(f"{method} {path}", "-") for method in ("GET", "POST"))
+        assert f"| `{path}` | {get} | {post} |\n" in page

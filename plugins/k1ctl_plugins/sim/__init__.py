@@ -8,7 +8,7 @@ import click
 
 from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
-from k1ctl.output import emit_json, json_option, put, say
+from k1ctl.output import emit_json, json_option, put, say, table
 
 
 @hookimpl
@@ -55,8 +55,8 @@ def sim() -> None:
     "faults",
     multiple=True,
     metavar="F",
-    help="drop=N, cut=FRACTION, refuse, eof, lost-ok, no-install, offline=SECONDS, stall=SECONDS; "
-    "`:N` behind it: only the first N flashes of this start. May be given again.",
+    help="What goes wrong, as cut=0.5, lost-ok:1 or drip=20; `:N` behind it: only the first N flashes or requests. "
+    "May be given again. `k1ctl sim faults` lists them.",
 )
 @click.option("--pace", metavar="SIZE", help="Take so many bytes a second, as in 100k (default: full speed).")
 @click.option("--mac", metavar="MAC", help="MAC address it tells.")
@@ -85,6 +85,7 @@ def start(
     \b
     Example:
       k1ctl sim start --pace 100k --fault cut=0.5:1
+      k1ctl sim start --fault drip=20 --fault fps=30
       k1ctl sim start --password-env K1_OTA_PASSWORD --login sha256
     """
     from k1ctl.simulator import daemon
@@ -130,6 +131,25 @@ def stop(context: Context, name: str, dry_run: bool, as_json: bool) -> None:
         emit_json({"ok": True, "name": name, "dry_run": dry_run, "stopped": stopped})
 
 
+@sim.command()
+@json_option
+def faults(as_json: bool) -> None:
+    """List what can go wrong with a simulated device, for `sim start --fault`.
+
+    \b
+    Example:
+      k1ctl sim faults
+    """
+    from k1ctl.simulator.faults import FAULTS
+
+    told = {name: about for name, (_, about) in FAULTS.items()}
+    if as_json:
+        emit_json({"ok": True, "faults": [{"name": name, "about": about} for name, about in told.items()]})
+        return
+    rows = [about.split(": ", 1) for about in told.values()]
+    put(table(rows, ("FAULT", "WHAT GOES WRONG")))
+
+
 @sim.command(short_help="Say whether it runs (exit 0) or not (exit 1), and what it was flashed with.")
 @_name
 @json_option
@@ -142,19 +162,21 @@ def status(context: Context, name: str, as_json: bool) -> None:
       k1ctl sim status --json
     """
     from k1ctl.simulator import daemon
-    from k1ctl.simulator.device import history
+    from k1ctl.simulator.device import history, requests
 
     folder = _folder(context, name)
     state = daemon.state(folder)
-    flashes = history(folder)
+    flashes, asked = history(folder), requests(folder)
     if as_json:
         known = {"running": state is not None, "name": name, "folder": folder, **_told(state or {})}
-        emit_json({"ok": True, **known, "flashes": [_told(flash) for flash in flashes]})
+        emit_json({"ok": True, **known, "flashes": [_told(flash) for flash in flashes], "requests": asked})
     elif state is None:
         put(f"{name}: not running")
     else:
         put(f"{name}: running since {state['started_at']}, OTA {state['ota_port']}, HTTP {state['http_port']}")
         count = f"{len(flashes)} flash{'' if len(flashes) == 1 else 'es'}"
         put(count + (f", the last one {flashes[-1]['outcome']}" if flashes else ""))
+        total, limited = (sum(route.get(key, 0) for route in asked.values()) for key in ("asked", "429"))
+        put(f"{total} request{'' if total == 1 else 's'}, {limited} of them answered 429")
     if state is None:
         click.get_current_context().exit(1)
