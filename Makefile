@@ -59,8 +59,5 @@ recording: $(STAMP) tools
 	@$(BIN)/python -m pip install -qq --editable '.[docs]'
 	@$(BIN)/python docs/record.py $(ARGS)
 
-docs: $(STAMP)
-	@$(BIN)/python docs/generate.py
-
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
