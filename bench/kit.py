@@ -22,7 +22,7 @@ K1CTL = str(BIN / "k1ctl")
 PYTHON = str(BIN / "python")
 HOLD = str(PLACE / "hold")
 GATE = str(PLACE / "gate")
-_PARTS = ("pyproject.toml", "README.md", "LICENSE", "k1ctl", "plugins")
+_PARTS = ("pyproject.toml", "README.md", "LICENSE", "k1ctl", "plugins", "completions", "hooks")
 
 
 def prepare() -> None:

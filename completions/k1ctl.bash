@@ -393,7 +393,7 @@ _k1ctl_workspace() {
 
 # A ticket's file name ends in its resources: w50.0000000012.4711.9f3c2a11.device:k1=1,build:fw=2; P.NAME pauses one.
 _k1ctl_resource() {
-  local file name needs
+  local file name needs seen=' '
   _k1ctl_config || return
   for name in ${devices[@]+"${devices[@]}"}; do _k1ctl_resource_name "device:$name"; done
   for name in ${targets[@]+"${targets[@]}"}; do _k1ctl_resource_name "build:$name"; done
@@ -406,6 +406,8 @@ _k1ctl_resource() {
       [wrp][0-9]*.[0-9]*.[0-9]*.*.*) needs=${file#*.*.*.*.} ;;
       *) continue ;;
     esac
+    [[ $seen == *" $needs "* ]] && continue
+    seen="$seen$needs "
     while [[ -n $needs ]]; do
       name=${needs%%,*} needs=${needs#"$name"} needs=${needs#,}
       _k1ctl_resource_name "${name%=*}"
@@ -483,7 +485,7 @@ _k1ctl_command() {
   commands='' options='' arguments='' runs='' mixed=1
   case $1 in
     '')
-      commands='build completion config demo events hook init plugins queue sim tools upload worktree'
+      commands='build completion config demo device events hook init plugins queue sim tools upload worktree'
       options='--root=@folder --version -h/--help'
       ;;
     ' build')
@@ -533,6 +535,14 @@ _k1ctl_command() {
       ;;
     ' demo')
       options='--agents=- --keep --pace=- --json -h/--help'
+      ;;
+    ' device')
+      commands='health'
+      options='-h/--help'
+      ;;
+    ' device health')
+      options='--wait=- --max-age=- --format=text,nagios --json -h/--help'
+      arguments='@device'
       ;;
     ' events')
       commands='list tail'
@@ -621,8 +631,11 @@ _k1ctl_command() {
       arguments='@run'
       ;;
     ' sim')
-      commands='start status stop'
+      commands='faults start status stop'
       options='-h/--help'
+      ;;
+    ' sim faults')
+      options='--json -h/--help'
       ;;
     ' sim start')
       options='--name=@device --ota-port=- --http-port=- --fault+=- --pace=- --mac=- --identity=- --partition-size=- --filesystem-size=- --password-env=- --password-file=- --login=md5,sha256,sha256-md5 --reboot=- --dry-run --json -h/--help'
@@ -668,14 +681,14 @@ _k1ctl_settings='
 build.cache build.cache_size build.jobs build.timeout defaults.device defaults.target device.window devices.@.fps_min
 devices.@.heap_min devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac
 devices.@.ota_host_port devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout
-devices.@.rssi_min hooks.target hooks.wait ota.attempt_timeout ota.attempts ota.connect_timeout ota.idle_timeout
-ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay process.grace process.keep_runs
-process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@ queue.stall run_targets.@.about
-run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port run_targets.@.resources
-run_targets.@.timeout run_targets.@.wait targets.@.chip targets.@.command targets.@.command_release targets.@.device
-targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs targets.@.partition_size targets.@.path
-targets.@.release_env targets.@.release_flags targets.@.script targets.@.script_release tools.pio worktree.copy
-worktree.npm
+devices.@.rssi_min devices.@.usb_port hooks.target hooks.wait ota.attempt_timeout ota.attempts ota.connect_timeout
+ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay process.grace
+process.keep_runs process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@ queue.stall
+run_targets.@.about run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port
+run_targets.@.resources run_targets.@.timeout run_targets.@.wait targets.@.chip targets.@.command
+targets.@.command_release targets.@.device targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs
+targets.@.partition_size targets.@.path targets.@.release_env targets.@.release_flags targets.@.script
+targets.@.script_release tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub worktree.copy worktree.npm
 '
 
 complete -o nospace -F _k1ctl k1ctl

@@ -295,6 +295,7 @@ function __k1ctl_command --no-scope-shadowing
                 'completion' \
                 'config' \
                 'demo' \
+                'device' \
                 'events' \
                 'hook' \
                 'init' \
@@ -309,6 +310,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Complete commands, devices, runs and more in your shell' \
                 'Show and change what is set, and where it comes from' \
                 'See agents build and flash a simulated device, with proof' \
+                'Ask a device whether it is there, the right one, and well' \
                 'Read the record of every decision, as it comes if wanted' \
                 'Do the work of Conductor\'s setup, run and archive scripts' \
                 'Make ops/ with a commented ops/k1ctl.toml that fits this host' \
@@ -500,6 +502,30 @@ function __k1ctl_command --no-scope-shadowing
                 'Bytes a second the device takes' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+        case 'device'
+            set commands \
+                'health'
+            set command_abouts \
+                'Say whether the device is there, the one that is configured, and within its limits'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'device health'
+            set options \
+                '--wait=-' \
+                '--max-age=-' \
+                '--format=text,nagios' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Ask again until it is there, at most for D' \
+                'An answer that old will do (default: [device] window)' \
+                'nagios: one line with performance data, and exit 0, 1, 2 or 3' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
         case 'events'
             set commands \
                 'list' \
@@ -839,16 +865,25 @@ function __k1ctl_command --no-scope-shadowing
                 '@run'
         case 'sim'
             set commands \
+                'faults' \
                 'start' \
                 'status' \
                 'stop'
             set command_abouts \
+                'List what can go wrong with a simulated device, for `sim start --fault`' \
                 'Start the simulated device and wait until it answers' \
                 'Say whether it runs (exit 0) or not (exit 1), and what it was flashed with' \
                 'Stop the simulated device; nothing to do is no failure'
             set options \
                 '-h/--help'
             set option_abouts \
+                'Show this message and exit'
+        case 'sim faults'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
                 'Show this message and exit'
         case 'sim start'
             set options \
@@ -872,7 +907,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Which simulated device' \
                 'UDP port (default: a free one)' \
                 'TCP port (default: a free one)' \
-                'drop=N, cut=FRACTION, refuse, eof, lost-ok, no-install, offline=SECONDS, stall=SECONDS' \
+                'What goes wrong, as cut=0.5, lost-ok:1 or drip=20' \
                 'Take so many bytes a second, as in 100k (default: full speed)' \
                 'MAC address it tells' \
                 '`device` field it tells' \
@@ -1035,6 +1070,7 @@ set -g __k1ctl_settings \
     'devices.@.password_file' \
     'devices.@.probe_timeout' \
     'devices.@.rssi_min' \
+    'devices.@.usb_port' \
     'hooks.target' \
     'hooks.wait' \
     'ota.attempt_timeout' \
@@ -1076,7 +1112,11 @@ set -g __k1ctl_settings \
     'targets.@.release_flags' \
     'targets.@.script' \
     'targets.@.script_release' \
+    'tools.esptool' \
     'tools.pio' \
+    'usb.baud' \
+    'usb.connect_timeout' \
+    'usb.stub' \
     'worktree.copy' \
     'worktree.npm'
 

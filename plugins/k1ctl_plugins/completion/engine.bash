@@ -392,7 +392,7 @@ _k1ctl_workspace() {
 
 # A ticket's file name ends in its resources: w50.0000000012.4711.9f3c2a11.device:k1=1,build:fw=2; P.NAME pauses one.
 _k1ctl_resource() {
-  local file name needs
+  local file name needs seen=' '
   _k1ctl_config || return
   for name in ${devices[@]+"${devices[@]}"}; do _k1ctl_resource_name "device:$name"; done
   for name in ${targets[@]+"${targets[@]}"}; do _k1ctl_resource_name "build:$name"; done
@@ -405,6 +405,8 @@ _k1ctl_resource() {
       [wrp][0-9]*.[0-9]*.[0-9]*.*.*) needs=${file#*.*.*.*.} ;;
       *) continue ;;
     esac
+    [[ $seen == *" $needs "* ]] && continue
+    seen="$seen$needs "
     while [[ -n $needs ]]; do
       name=${needs%%,*} needs=${needs#"$name"} needs=${needs#,}
       _k1ctl_resource_name "${name%=*}"

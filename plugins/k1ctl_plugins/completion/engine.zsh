@@ -138,15 +138,11 @@ _k1ctl_workspace() {
 
 # A ticket's file name ends in its resources: w50.0000000012.4711.9f3c2a11.device:k1=1,build:fw=2; P.NAME pauses one.
 _k1ctl_resource() {
-  local file
-  local -a names
+  local -a files names
   _k1ctl_config || return
-  for file in $k1_queue/tickets/*(N:t); do
-    case $file in
-      (P.*) names+=("${file#P.}") ;;
-      ([wrp]<->.<->.<->.*.*) names+=("${(@)${(s:,:)${file#*.*.*.*.}}%=*}") ;;
-    esac
-  done
+  files=($k1_queue/tickets/*(N:t))
+  names=(${${(M)files:#[wrp]<->.<->.<->.*.*}#*.*.*.*.})
+  names=(${${(s:,:)${(j:,:)names}}%=*} ${${(M)files:#P.*}#P.})
   names+=($k1_queue/history/*(N:t) device:${^k1_devices} build:${^k1_targets} $k1_slots)
   _k1ctl_offer resources resource ${(M)names:#[A-Za-z0-9][A-Za-z0-9:_@+-]#}
 }

@@ -45,9 +45,6 @@ _EXACT = {
     ("hook run", "args"): ("@file",),
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),
-    ("sim start", "name"): ("@device",),
-    ("sim status", "name"): ("@device",),
-    ("sim stop", "name"): ("@device",),
     ("worktree add", "path"): ("@folder",),
 }
 NOTHING = {
@@ -72,5 +69,7 @@ def words(path: tuple[str, ...], names: tuple[str, ...], metavar: str, choices: 
         return ("@resource",)
     if metavar == "ID" and path[:1] == ("queue",):
         return ("@ticket",)
+    if "name" in names and path[:1] in (("device",), ("sim",)):
+        return ("@device",)
     plain = (name if name in _BY_NAME else name.removesuffix("s") for name in names)
     return next((_BY_NAME[name] for name in plain if name in _BY_NAME), ())

@@ -126,14 +126,3 @@ def _choices(parameter: click.Parameter) -> tuple[str, ...]:
     if isinstance(kind, click.Path):
         return ("@file",) if kind.file_okay else ("@folder",)
     return ()
-
-
-def unknown_arguments(root: click.Group) -> list[str]:
-    """The arguments of built-in commands of which `rules` does not say what may stand there."""
-    found = []
-    for command in commands(root):
-        for argument in command.arguments:
-            key = (" ".join(command.path), argument.label.replace("-", "_"))
-            if not argument.words and key not in rules.NOTHING:
-                found.append(" ".join((*command.path, argument.label.upper())))
-    return found
