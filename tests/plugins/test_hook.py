@@ -295,6 +295,11 @@ def test_queue_run_as_a_target(workspace: Project) -> None:
     workspace.configure('[run_targets.q]\ncommand = ["k1ctl", "queue", "run", "desk", "--", "sh", "-c", "exit 3"]\n')
     workspace.run("hook", "run", "q").assert_fails(3)
     assert workspace.events("queue.granted")[0]["resources"] == {"desk": 1}
+    workspace.write("sub/x", "")
+    workspace.configure(
+        '[run_targets.q]\npath = "sub"\ncommand = ["k1ctl", "queue", "run", "desk", "--", "sh", "-c", "pwd; exit 3"]\n'
+    )
+    assert workspace.run("hook", "run", "q").stdout == f"{workspace.root / 'sub'}\n"
     workspace.run("hook", "run", "--json", "q").assert_fails(2, "--result")
 
 
@@ -320,4 +325,4 @@ def test_errors_of_python_callers(workspace: Project) -> None:
     with pytest.raises(UnknownTargetError):
         targets.find("x", config, workspace.facts())
     with pytest.raises(ConfigError):
-        targets.find("test:pattern", config, workspace.facts()).check_command(config)
+        targets.find("test:pattern", config, workspace.facts()).check(config)

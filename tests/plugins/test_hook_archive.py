@@ -40,13 +40,17 @@ class Desk:
         self.oslo, self.kyoto = project.add_worktree("oslo"), project.add_worktree("kyoto")
         self.started: list[subprocess.Popen[Any]] = []
 
-    def start(self, kind: str, resource: str, tree: Path, rule: str = "stop") -> subprocess.Popen[Any]:
+    def start(
+        self, kind: str, resource: str, tree: Path, rule: str = "stop", *, state: str = "running"
+    ) -> subprocess.Popen[Any]:
+        """A run in a worktree, brought to this state."""
         argv = [sys.executable, "-c", RUN, kind, resource, rule]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        known = len(self.states())
+        reached = (tree.name, kind, state)
+        assert reached not in self.states()
         process = subprocess.Popen(argv, cwd=tree, env=self.project.environment(), **quiet)
         self.started.append(process)
-        wait_until(lambda: len(self.states()) > known)
+        wait_until(lambda: reached in self.states())
         return process
 
     def states(self) -> list[tuple[str, str, str]]:
@@ -81,7 +85,7 @@ def test_what_waits_and_what_runs(desk: Desk) -> None:
     build = desk.start("build", "build:fw", desk.oslo)
     flash = desk.start("upload", "device:k1", desk.oslo, "keep")
     desk.start("queue-run", "desk", desk.oslo)
-    waiting = desk.start("build", "device:k1", desk.oslo)
+    waiting = desk.start("build", "device:k1", desk.oslo, state="waiting")
     other = desk.start("build", "build:fw", desk.kyoto)
     before = desk.states()
     assert len(before) == 5
@@ -109,7 +113,7 @@ def test_what_waits_and_what_runs(desk: Desk) -> None:
 def test_a_parked_place_is_given_up_too(desk: Desk) -> None:
     """What a killed call of this workspace left in line does not wait for it for another quarter of an hour."""
     desk.start("queue-run", "desk", desk.kyoto)
-    waiter = desk.start("build", "desk", desk.oslo)
+    waiter = desk.start("build", "desk", desk.oslo, state="waiting")
     waiter.kill()
     wait_until(lambda: ("oslo", "build", "parked") in desk.states())
     told = desk.archive().assert_ok().stderr

@@ -77,8 +77,8 @@ def run(
         return _list(ctx, as_json)
     wanted, said_by = targets.choose(name, ctx.config, os.environ)
     target = targets.find(wanted, ctx.config, ctx.workspace)
-    target.check_command(ctx.config)
     ctx.workspace.check_inside()
+    target.check(ctx.config)
     call = _own if target.own else _foreign
     return call(ctx, target, args, said_by, dry_run=dry_run, result=result, as_json=as_json)
 
@@ -107,9 +107,9 @@ def _own(
     if result:
         raise UsageError(f"--result is for foreign commands; k1ctl {words[0]} has an answer of its own (--json)")
     if dry_run:
-        return _tell(target, ["k1ctl", *words], ctx.workspace.path, as_json)
+        return _tell(target, ["k1ctl", *words], target.folder, as_json)
     _announce(ctx, target, ["k1ctl", *words], said_by)
-    os.chdir(ctx.workspace.path)
+    os.chdir(target.folder)
     return own.run(ctx, words, as_json=as_json)
 
 
@@ -138,7 +138,7 @@ def _announce(ctx: Context, target: Target, argv: list[str], said_by: str) -> No
     from k1ctl.events import emit
 
     say(f"run target {target.name} (named by {said_by}): {clean(' '.join(argv))}")
-    emit(ctx.workspace, "hook.run", target=target.name, named_by=said_by, argv=argv)
+    emit(ctx.workspace, "hook.run", target=target.name, named_by=said_by)  # a command line may hold secrets
 
 
 def _tell(target: Target, argv: list[str], folder: str, as_json: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from k1ctl.errors import ConfigError, NotExecutableError, NotFoundError
+from k1ctl.errors import NotExecutableError, NotFoundError
 from k1ctl.process.spec import RunSpec
 from k1ctl.programs import find_tool, path_for, runnable
 from k1ctl.queue import names
@@ -24,14 +24,7 @@ class Program:
     __slots__ = ("argv", "env", "folder")
 
     def __init__(self, target: Target, args: Sequence[str], config: Config) -> None:
-        """Finds the program also when PATH is poor. Raises ConfigError, NotFoundError, NotExecutableError."""
-        if not os.path.isdir(target.folder):
-            raise ConfigError(
-                f"run target {target.name} belongs into {target.folder}, which is not there",
-                hint=f'set path under [run_targets."{target.name}"]',
-                code="no-folder",
-                target=target.name,
-            )
+        """Finds the program also when PATH is poor. Raises NotFoundError, NotExecutableError, ConfigError."""
         self.folder = target.folder
         first, *rest = target.command
         if first == "pio":

@@ -103,6 +103,8 @@ class Tether(View):
     def started(self) -> None:
         """The lease is held. Become the command, or return when the tether could not be started."""
         super().started()
+        for number in (signals.SIGINT, signals.SIGTERM):  # from here on they mean the command, and no run behind it
+            signals.signal(number, signals.SIG_DFL)
         os.close(self.hello[1])
         words = b""
         while not words.endswith(b"\0\0"):

@@ -48,13 +48,20 @@ class Target:
         """Whether it is a command of k1ctl itself."""
         return self.command[:1] == ["k1ctl"]
 
-    def check_command(self, config: Config) -> None:
-        """Raises ConfigError when nobody has said what to run."""
+    def check(self, config: Config) -> None:
+        """Raises ConfigError when nobody has said what to run, or its folder is not there."""
         if not self.command:
             raise ConfigError(
                 f"run target {self.name} has no command yet: what it runs is yours to say",
                 hint=f'set command under [run_targets."{self.name}"] in {config.path}',
                 code="no-command",
+                target=self.name,
+            )
+        if not os.path.isdir(self.folder):
+            raise ConfigError(
+                f"run target {self.name} belongs into {self.folder}, which is not there",
+                hint=f'set path under [run_targets."{self.name}"] in {config.path}',
+                code="no-folder",
                 target=self.name,
             )
 
