@@ -16,8 +16,9 @@ from k1ctl.config import Config, load
 from k1ctl.errors import ConfigError, UnknownTargetError
 from k1ctl.plugins import Plugins
 from k1ctl.queue import names
+from k1ctl.settings import SETTINGS
 from k1ctl_plugins.hook import own, targets
-from tests.kit import Project, finish, wait_until
+from tests.kit import REPOSITORY, Project, finish, wait_until
 
 BUILT_IN = {
     *("web", "web:dev", "web:build", "web:test", "web:e2e", "fw:build", "fw:upload", "fw:monitor", "fw:test"),
@@ -62,6 +63,13 @@ def test_the_targets_of_both_generations_are_there(workspace: Project) -> None:
     assert (command["value"], command["origin"]) == (["npm", "run", "dev"], "default")
     table = workspace.run("hook", "run", "--list").assert_ok().stdout
     assert all(name in table for name in BUILT_IN)
+
+
+def test_the_page_for_conductor_users_knows_them_all() -> None:
+    """docs/conductor.md names every built-in target and every key of an entry."""
+    page = (REPOSITORY / "docs" / "conductor.md").read_text()
+    keys = {place[2] for place in SETTINGS if place[0] == "run_targets"}
+    assert [word for word in sorted(BUILT_IN | keys) if f"`{word}`" not in page] == []
 
 
 def test_users_change_and_add_targets(workspace: Project) -> None:
