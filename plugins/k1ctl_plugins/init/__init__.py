@@ -34,7 +34,7 @@ def init(ctx: Context, dry_run: bool, conductor: str | None, as_json: bool) -> N
     """Make ops/ with a commented ops/k1ctl.toml that fits this host.
 
     What changes by itself under ops/ is excluded from git through .git/info/exclude. Run again, it keeps what is
-    there and adds what is missing; an existing k1ctl.toml is never touched.
+    there and adds what is missing; what stands in an existing k1ctl.toml stays.
 
     --conductor puts conductor-setup, conductor-run and conductor-archive into ops/hooks, writes
     .conductor/settings.toml or conductor.json (default: the one that is there, else the first) unless it exists, and
