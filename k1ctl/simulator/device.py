@@ -9,6 +9,7 @@ from typing import Any
 
 from k1ctl.files import append_line, read_bytes, read_json, write_atomic, write_json
 from k1ctl.jsontext import dumps, loads
+from k1ctl.simulator.console import panics
 from k1ctl.simulator.faults import Faults
 
 TYPE_CHECKING = False
@@ -54,6 +55,7 @@ class Device:
         self.requests: dict[str, dict[str, int]] = {}
         os.makedirs(folder, exist_ok=True)
         self.counted("", 0)
+        self._perhaps_panic()
 
     @property
     def answering(self) -> bool:
@@ -70,6 +72,12 @@ class Device:
             self.booted = self.silent_until = time.monotonic() + self.reboot_seconds
             self.boots += 1
             self.routes.clear()
+            self._perhaps_panic()
+
+    def _perhaps_panic(self) -> None:
+        """An app that panics as it starts answers nobody, ever again."""
+        if panics(self.image()):
+            self.silent_until = float("inf")
 
     def limited(self, route: str, window_ms: int) -> int | None:
         """None when this route answers now (and its window begins anew), else the milliseconds it says to wait.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from k1ctl.device.login import Password
     from k1ctl.simulator.login import Login
+    from k1ctl.simulator.serial import SerialPort
 
 
 class SimulatedDevice:
@@ -23,7 +24,9 @@ class SimulatedDevice:
 
     ``faults`` are written as in `k1ctl.simulator.faults`; port 0 takes a free one; ``partition_size`` in bytes;
     ``reboot_seconds`` is how long a restart takes. With a ``password`` it asks for a login, by the rule ``login`` (a
-    key of `k1ctl.simulator.login.LOGINS`). ``folder`` keeps ``image.bin``, ``filesystem.bin`` and ``flashes.jsonl``.
+    key of `k1ctl.simulator.login.LOGINS`). ``usb`` gives it a serial port: True or ``pty`` a terminal named
+    ``FOLDER/usb``, ``tcp`` a ``socket://``. ``folder`` keeps ``image.bin``, ``filesystem.bin``, ``flashes.jsonl``, and
+    with ``usb`` the whole flash as ``flash.bin``.
     """
 
     host = "127.0.0.1"
@@ -41,6 +44,7 @@ class SimulatedDevice:
         reboot_seconds: float = 0.05,
         ota_port: int = 0,
         http_port: int = 0,
+        usb: bool | str = False,
     ) -> None:
         self.device = Device(
             os.fspath(folder),
@@ -58,10 +62,10 @@ class SimulatedDevice:
         except BaseException:
             self.ota.udp.close()
             raise
+        self.usb = _serial_port(self, usb) if usb else None
         self._stop, self._stopper = os.pipe()
-        self._threads = [
-            threading.Thread(target=server.serve, args=(self._stop,), daemon=True) for server in (self.ota, self.http)
-        ]
+        servers = [self.ota.serve, self.http.serve, *([self.usb.serve] if self.usb else [])]
+        self._threads = [threading.Thread(target=serve, args=(self._stop,), daemon=True) for serve in servers]
 
     @property
     def ota_port(self) -> int:
@@ -73,6 +77,11 @@ class SimulatedDevice:
         """TCP port of the REST API."""
         return self.http.port
 
+    @property
+    def usb_port(self) -> str:
+        """What a host opens to reach it over USB; "" without one."""
+        return self.usb.link.address if self.usb else ""
+
     def start(self) -> Self:
         """Begin to serve."""
         for thread in self._threads:
@@ -80,7 +89,7 @@ class SimulatedDevice:
         return self
 
     def stop(self) -> None:
-        """End both servers and wait for them."""
+        """End all servers and wait for them."""
         os.write(self._stopper, b"x")
         self.ota.abort()
         for thread in self._threads:
@@ -99,7 +108,7 @@ class SimulatedDevice:
         return self.device.image()
 
     def filesystem(self) -> bytes | None:
-        """What its filesystem's partition was flashed with; None before the first time."""
+        """What its filesystem's partition holds, also after an update that broke off; None before the first one."""
         return self.device.image(FILESYSTEM)
 
     def flashes(self) -> list[dict[str, Any]]:
@@ -119,11 +128,21 @@ class SimulatedDevice:
             "ota_port": self.ota_port,
             "http_port": self.http_port,
             "probe_timeout": probe_timeout,
+            **({"usb_port": self.usb_port} if self.usb else {}),
         }
 
     def toml(self, name: str = "k1") -> str:
         """The section of ``ops/k1ctl.toml`` that names this device."""
         return section(name, self.settings(name))
+
+
+def _serial_port(simulated: SimulatedDevice, kind: bool | str) -> SerialPort:
+    from k1ctl.simulator.links import PtyLink, TcpLink
+    from k1ctl.simulator.serial import SerialPort
+
+    device = simulated.device
+    link = TcpLink() if kind == "tcp" else PtyLink(os.path.join(os.path.abspath(device.folder), "usb"))
+    return SerialPort(device, link, simulated.ota.abort)
 
 
 def _login(password: str | Password | None, rule: str) -> Login | None:
@@ -141,6 +160,6 @@ def section(name: str, settings: dict[str, Any]) -> str:
 
     bare = name and all(c.isascii() and (c.isalnum() or c in "-_") for c in name)
     keys = ["host", "mac", "identity", "ota_port", "http_port"]
-    keys += [key for key in ("password_env", "password_file") if settings.get(key)]
+    keys += [key for key in ("password_env", "password_file", "usb_port") if settings.get(key)]
     lines = [f"{key} = {dumps(settings[key])}" for key in keys]
     return "\n".join([f"[devices.{name if bare else dumps(name)}]", *lines, ""])

@@ -1,0 +1,125 @@
+"""The simulated chip's USB side: real esptool of both versions flashes, verifies and reads it back."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.device.esptool import Esptool, environment
+from k1ctl.device.ota import send
+from k1ctl.device.partitions import parse, selecting
+from k1ctl.simulator.memory import APP0, LAYOUT
+from k1ctl.simulator.serial import FOREIGN_MAC
+from k1ctl.testing import SimulatedDevice
+from tests.kit import wait_until
+from tests.usb import MAJORS, app, need_esptool
+
+IMAGE = app("first")
+
+
+def call(device: SimulatedDevice, major: int, *words: str, stub: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run esptool on the device as k1ctl does."""
+    tool = Esptool((need_esptool(major),), "configured", f"{major}.0")
+    argv = tool.command(device.usb_port, "esp32s3", 921600, stub, *words)
+    return subprocess.run(
+        argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
+    )
+
+
+def flash(device: SimulatedDevice, folder: Path, image: bytes, major: int = 5, stub: bool = True) -> Any:
+    """Write an app to the first slot and select that."""
+    (folder / "app.bin").write_bytes(image)
+    (folder / "otadata.bin").write_bytes(selecting(0))
+    places = [hex(APP0), str(folder / "app.bin"), "0xe000", str(folder / "otadata.bin")]
+    done = call(device, major, "write-flash", *places, stub=stub)
+    wait_until(lambda: device.usb is not None and device.usb.rom is None)  # it has seen that the port was closed
+    return done
+
+
+@pytest.mark.parametrize(
+    ("major", "kind", "stub"),
+    [(4, "pty", True), (4, "pty", False), (5, "pty", True), (5, "pty", False), (5, "tcp", True)],
+)
+def test_esptool_flashes_and_reads_back(tmp_path: Path, major: int, kind: str, stub: bool) -> None:
+    """What esptool wrote and verified is what the device runs, what it reads back, and what the history says."""
+    with SimulatedDevice(tmp_path / "device", usb=kind) as device:
+        done = flash(device, tmp_path, IMAGE, major, stub)
+        assert done.returncode == 0 and done.stdout.count("Hash of data verified") == 2, done.stdout
+        assert device.image() == IMAGE
+        if stub:
+            back = tmp_path / "back.bin"
+            assert call(device, major, "read-flash", hex(APP0), str(len(IMAGE)), str(back)).returncode == 0
+            assert back.read_bytes() == IMAGE
+    (told,) = device.flashes()
+    assert (told["transport"], told["outcome"], told["size"], told["received"]) == (
+        "usb",
+        "installed",
+        len(IMAGE),
+        len(IMAGE),
+    )
+
+
+def test_the_table_is_the_firmwares(tmp_path: Path) -> None:
+    """A new device holds the partition table of the firmware, and its MAC is the one it was started with."""
+    with SimulatedDevice(tmp_path / "device", mac="02:4B:31:00:00:42", usb=True) as device:
+        done = call(device, 5, "read-flash", "0x8000", "0xc00", str(tmp_path / "table.bin"))
+        assert "02:4b:31:00:00:42" in done.stdout
+    assert parse((tmp_path / "table.bin").read_bytes()) == list(LAYOUT)
+
+
+def test_a_stay_in_the_loader_is_a_restart(tmp_path: Path) -> None:
+    """Asking for the MAC takes the device away and brings it back with a new uptime and the app it had."""
+    with SimulatedDevice(tmp_path / "device", usb=True) as device:
+        boots = device.device.boots
+        assert call(device, 5, "read-mac").returncode == 0
+        wait_until(lambda: device.device.boots == boots + 1 and device.device.answering)
+    assert device.flashes() == []
+
+
+def test_an_update_over_the_network_starts_the_other_slot(tmp_path: Path) -> None:
+    """After an OTA the second slot runs: an app written to the first one alone does not start, and the history says
+    so; with otadata it does."""
+    with SimulatedDevice(tmp_path / "device", usb=True) as device:
+        assert flash(device, tmp_path, IMAGE).returncode == 0
+        second, third = app("second"), app("third")
+        assert send("127.0.0.1", device.ota_port, second).outcome == "installed"
+        wait_until(lambda: device.device.answering)
+        (tmp_path / "app.bin").write_bytes(third)
+        assert call(device, 5, "write-flash", hex(APP0), str(tmp_path / "app.bin")).returncode == 0
+        wait_until(lambda: len(device.flashes()) == 3)
+        assert device.image() == second and device.flashes()[-1]["why"] == "other-app"
+        flash(device, tmp_path, third)
+        assert device.image() == third and device.flashes()[-1]["outcome"] == "installed"
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_bad_cell_fails_the_verification(tmp_path: Path, major: int) -> None:
+    """A byte that did not take its value: esptool sees another MD5 and ends with 2; nothing starts from that slot."""
+    with SimulatedDevice(tmp_path / "device", "usb-cell", usb=True) as device:
+        done = flash(device, tmp_path, IMAGE, major)
+        assert done.returncode == 2 and "MD5" in done.stdout
+        assert device.image() is None and device.flashes()[-1]["outcome"] == "not-installed"
+        assert not device.device.answering
+
+
+def test_other_boards(tmp_path: Path) -> None:
+    """Another chip is told by its id, another board by its MAC."""
+    with SimulatedDevice(tmp_path / "c3", "usb-chip=5", usb=True) as device:
+        done = call(device, 5, "read-mac")
+        assert done.returncode == 2 and "ESP32-C3" in done.stdout
+    with SimulatedDevice(tmp_path / "foreign", "usb-mac", usb=True) as device:
+        assert FOREIGN_MAC.lower() in call(device, 5, "read-mac").stdout
+
+
+def test_the_flash_outlives_the_device(tmp_path: Path) -> None:
+    """A device that is started again has the flash it had, also one from which nothing starts."""
+    with SimulatedDevice(tmp_path / "device", "usb-cell:1", usb=True) as device:
+        flash(device, tmp_path, IMAGE)
+    with SimulatedDevice(tmp_path / "device", usb=True) as device:
+        assert not device.device.answering
+        flash(device, tmp_path, IMAGE)
+        wait_until(lambda: device.device.answering)
+    assert device.image() == IMAGE
