@@ -69,8 +69,8 @@ def kill_with_children(script: subprocess.Popen[str]) -> None:
             each.kill()
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_in_each_shell(workspace: Project, shell: str) -> None:
+@pytest.mark.parametrize(("shell", "resource"), [*zip(SHELLS, ("device:k1", "r", "r"), strict=False)])
+def test_in_each_shell(workspace: Project, shell: str, resource: str) -> None:
     """Held from `acquire` to `exec 9>&-`, seen by others, asked for twice without harm; then the next one has it."""
     workspace.configure(DEVICE)
     script = TAKE + (
@@ -78,11 +78,10 @@ def test_in_each_shell(workspace: Project, shell: str) -> None:
         f'{K1CTL} queue run "$r" --key k --wait 0 -- echo inner || exit 92; '
         f'exec 9>&-; {K1CTL} queue run "$r" --wait 10s -- echo next'
     )
-    for resource in ("r", "device:k1"):
-        code, out, err = done(start(workspace, script, resource, shell))
-        assert (code, err) == (0, "")
-        listed, inner, after = out.splitlines()[1:]
-        assert (listed.split()[1:5], inner, after) == (["running", resource, "repo", "mine"], "inner", "next")
+    code, out, err = done(start(workspace, script, resource, shell))
+    assert (code, err) == (0, "")
+    listed, inner, after = out.splitlines()[1:]
+    assert (listed.split()[1:5], inner, after) == (["running", resource, "repo", "mine"], "inner", "next")
     wait_until(lambda: tickets(workspace) == [])
     assert os.listdir(workspace.ops / "queue" / "offers") == []
 

@@ -1,7 +1,7 @@
 """Killed at every moment: a submitted run's supervisor, and the claim that hands a script its lease.
 
-As test_kill_moments.py does it for `queue run`; of the calls into the kernel every tenth is struck, others in each run
-of the suite, or all with ``KILL_EVERY=1``.
+As test_kill_moments.py does it for `queue run`; of the calls into the kernel every twelfth is struck, others in each
+run of the suite, or all with ``KILL_EVERY=1``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = [
     needs("gcc"),
     pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD and /proc are Linux's"),
 ]
-EVERY = int(os.environ.get("KILL_EVERY", "10"))
+EVERY = int(os.environ.get("KILL_EVERY", "12"))
 DEVICE = '[devices.k1]\nhost = "127.0.0.1"\nmac = "02:4B:31:00:00:01"\n'
 
 
@@ -77,17 +77,17 @@ def submitted(n: int, *, folder: Path, library: str, busy: bool) -> int:
     return cell.struck
 
 
-@pytest.mark.parametrize("busy", [False, True])
-def test_a_submitted_run_is_killed_at_every_call(tmp_path: Path, library: str, busy: bool) -> None:
+def test_a_submitted_run_is_killed_at_every_call(tmp_path: Path, library: str) -> None:
     """`submit` gives an id of a run that stands in line; `wait` says 0, or 76: and that nothing was started only where
     nothing was. The command is never begun twice, completes when it was begun, and the next is served.
     """
-    count = submitted(0, folder=tmp_path, library=library, busy=busy)
-    assert count == 0
-    calls = int((tmp_path / f"{busy}0" / "count").read_text())
+    trial = functools.partial(submitted, folder=tmp_path, library=library)
+    assert trial(0, busy=True) == 0
+    calls = int((tmp_path / "True0" / "count").read_text())
     assert calls > 40
-    trial = functools.partial(submitted, folder=tmp_path, library=library, busy=busy)
-    assert struck(trial, calls) > calls / EVERY * 0.7
+    assert struck(lambda n: trial(n, busy=bool(n // EVERY % 2) or EVERY == 1), calls) > calls / EVERY * 0.6
+    if EVERY == 1:
+        assert struck(functools.partial(trial, busy=False), calls) > calls * 0.6
 
 
 def script(n: int, *, folder: Path, library: str, resource: str, who: str) -> int:
@@ -123,19 +123,21 @@ def script(n: int, *, folder: Path, library: str, resource: str, who: str) -> in
     return cell.struck
 
 
-@pytest.mark.parametrize("resource", ["r", "device:k1"])
-def test_the_claim_of_a_script_is_killed_at_every_call(tmp_path: Path, library: str, resource: str) -> None:
+def test_the_claim_of_a_script_is_killed_at_every_call(tmp_path: Path, library: str) -> None:
     """In line, let in, at the hand-over, behind it, while it keeps a device's guard: the script gets its lease all the
     same, once; nobody overlaps, and the next one is served.
     """
-    assert script(0, folder=tmp_path, library=library, resource=resource, who="supervisor") == 0
-    calls = int((tmp_path / f"supervisor{resource[0]}0" / "count").read_text())
+    trial = functools.partial(script, folder=tmp_path, library=library, who="supervisor")
+    assert trial(0, resource="device:k1") == 0
+    calls = int((tmp_path / "supervisord0" / "count").read_text())
     assert calls > 30
-    trial = functools.partial(script, folder=tmp_path, library=library, resource=resource, who="supervisor")
-    assert struck(trial, calls) > calls / EVERY * 0.7
+    named = {0: "device:k1", 1: "r"}
+    assert struck(lambda n: trial(n, resource=named[n // EVERY % 2 * (EVERY > 1)]), calls) > calls / EVERY * 0.6
+    if EVERY == 1:
+        assert struck(functools.partial(trial, resource="r"), calls) > calls * 0.5
 
 
 def test_the_call_of_a_script_is_killed_at_every_call(tmp_path: Path, library: str) -> None:
     """`acquire` itself is killed: the script is told by 137, closes its descriptor, and the next one is served."""
     trial = functools.partial(script, folder=tmp_path, library=library, resource="device:k1", who="front")
-    assert struck(trial, 15 * EVERY // 3) > 2
+    assert struck(trial, max(16, 4 * EVERY)) >= 1
