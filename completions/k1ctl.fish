@@ -985,7 +985,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Which device (default: the target\'s, else [defaults] device)' \
                 'What to send (default: the newest build)' \
                 'Build the target first' \
-                'Send the image of a filesystem (LittleFS, SPIFFS, FAT)' \
+                'Send a filesystem (LittleFS, SPIFFS, FAT), not the app' \
                 'With --filesystem: also what does not look like one' \
                 'Interface or own address it connects back to' \
                 'Take up an upload that goes on without its caller' \

@@ -1,4 +1,5 @@
-"""Write docs/hooks.md and docs/commands.md from the code, and the files shown in docs/writing-plugins.md into it.
+"""Write docs/hooks.md, docs/commands.md and completions/ from the code, and the files shown in
+docs/writing-plugins.md into it.
 
 ``--check`` only says whether they have drifted; names of pages restrict both to these.
 """
@@ -9,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,6 +23,7 @@ from k1ctl.errors import EXIT_CODES
 from k1ctl.plugins import Plugins
 from k1ctl.setup import SetupStep, StepReport
 from k1ctl.workspace import Workspace
+from k1ctl_plugins.completion import script
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->"
@@ -106,7 +109,12 @@ def writing_plugins() -> str:
     return SHOWN.sub(show, (FOLDER / "writing-plugins.md").read_text(encoding="utf-8"))
 
 
-PAGES = {"hooks.md": hooks, "commands.md": commands, "writing-plugins.md": writing_plugins}
+PAGES: dict[str, Callable[[], str]] = {
+    "hooks.md": hooks,
+    "commands.md": commands,
+    "writing-plugins.md": writing_plugins,
+    **{f"../completions/{file}": partial(script.render, cli, shell) for shell, file in script.FILES.items()},
+}
 
 
 def main(argv: list[str]) -> int:

@@ -6,15 +6,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from k1ctl.cli import cli
-from k1ctl_plugins.completion import bash, rules, tree
+from k1ctl_plugins.completion import bash, rules, script, tree
 from tests.completions.shells import FILES, At, bashes, offers, press_tab
-from tests.kit import Project, needs
+from tests.kit import REPOSITORY, Project, needs
 
 ALL = [*bashes(), "zsh", "fish"]
 Ask = Callable[..., dict[str | At, set[str]]]
@@ -347,6 +348,16 @@ def test_tab_in_a_zsh_terminal(desk: Project, environment: dict[str, str]) -> No
 
     setup = f"fpath=({FILES} $fpath); autoload -Uz compinit; compinit -D -u"
     assert press_tab(shutil.which("zsh") or "", list(typed), desk.root, environment, setup) == list(typed.values())
+
+
+def test_the_files_have_not_drifted() -> None:
+    """completions/ is what `make docs` writes from the live commands."""
+    pages = [f"../completions/{file}" for file in script.FILES.values()]
+    generate = REPOSITORY / "docs" / "generate.py"
+
+    done = subprocess.run([sys.executable, generate, "--check", *pages], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_argument_has_words_or_is_known_to_have_none() -> None:

@@ -84,6 +84,18 @@ def test_a_file_of_somebody_else_stays(workspace: Project) -> None:
     assert path.read_text() == (FILES / "k1ctl.fish").read_text()
 
 
+def test_a_packaged_file_that_lies_there_already_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`pip install --user` puts the file where --install would link it: it is not made a link to itself."""
+    path = tmp_path / "zsh" / "site-functions" / "_k1ctl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes((FILES / "_k1ctl").read_bytes())
+    monkeypatch.setattr(script, "packaged", lambda shell: str(path))
+
+    done = script.install("zsh", {"XDG_DATA_HOME": str(tmp_path)})
+
+    assert done.changed is False and path.read_bytes() == (FILES / "_k1ctl").read_bytes()
+
+
 @needs("fish")
 def test_fish_finds_what_was_installed(workspace: Project) -> None:
     """Nothing is sourced: fish loads the file at the first TAB."""

@@ -89,8 +89,8 @@ def install(shell: str, environ: Mapping[str, str], text: str = "", *, dry_run: 
     there = read_bytes(path)
     if there is not None and _MARK.encode() not in there:
         raise ForeignFileError(f"{path} is not k1ctl's", hint="move it away, or source the file yourself", path=path)
-    if target:
-        same = os.path.islink(path) and os.readlink(path) == target
+    if target:  # pip install --user puts the packaged file into that very place
+        same = os.path.realpath(path) == os.path.realpath(target)
     else:
         same = there == text.encode() and not os.path.islink(path)
     if not same and not dry_run:
