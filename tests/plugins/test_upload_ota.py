@@ -15,7 +15,7 @@ import pytest
 
 from k1ctl.artifacts import list_artifacts
 from k1ctl.testing import SimulatedDevice
-from tests import desk, kit
+from tests import desk, firmware, kit
 from tests.kit import Project, wait_until
 
 IMAGE = desk.firmware("base")
@@ -209,11 +209,55 @@ def test_filesystems_that_are_not_sent(workspace: Project, tmp_path: Path, image
         assert "another partition table" in workspace.run("upload", *named, "--dry-run").assert_ok().stderr
         assert error_of(workspace, 65, "--filesystem", "--artifact", str(app))["code"] == "image-foreign"
         assert error_of(workspace, 65, "--artifact", str(image))["code"] == "image-foreign"
-        assert "buildfs" in error_of(workspace, 2, "--filesystem")["hint"]
+        assert "--filesystem --build" in error_of(workspace, 65, "--filesystem")["hint"]
         assert error_of(workspace, 2, "--force")["code"] == "usage"
         assert not (workspace.ops / "runs").exists() and device.flashes() == []
         workspace.run("upload", "--filesystem", "--artifact", app, "--force").assert_ok()
         assert device.filesystem() == app.read_bytes() and device.image() is None
+
+
+BUILDFS = """
+Import("env")
+import os
+def make(*args, **kwargs):
+    with open(env.subst("$PROJECT_DIR/data/index.html"), "rb") as f:
+        data = f.read()
+    os.makedirs(env.subst("$BUILD_DIR"), exist_ok=True)
+    name = env.subst("$BUILD_DIR/" + ("web-1.2.bin" if b"named" in data else "littlefs.bin"))
+    if b"named" in data:
+        print(f"Building FS image from 'data' directory to {os.path.relpath(name)}")
+    with open(name, "wb") as f:
+        f.write(data.ljust(4096, b"\\xff"))
+env.AddCustomTarget("buildfs", None, make)
+"""
+
+
+def test_a_filesystem_that_platformio_builds(workspace: Project, tmp_path: Path) -> None:
+    """--build runs PlatformIO's `buildfs` for the worktree; without it the newest image of this worktree is sent, with
+    a word when its sources changed; where it cannot be built, nothing is sent."""
+    firmware.need_pio()
+    files = firmware.files()
+    files["firmware/platformio.ini"] = firmware.ini() + "extra_scripts = post:buildfs.py\n"
+    for name, content in {**files, "firmware/buildfs.py": BUILDFS, "firmware/data/index.html": "<first>"}.items():
+        workspace.write(name, content)
+    workspace.commit()
+    with SimulatedDevice(tmp_path / "device") as device:
+        desk.configure(workspace, device)
+        built = workspace.run("upload", "--filesystem", "--build", "--json", timeout=110).assert_ok().json
+        assert (device.filesystem() or b"").startswith(b"<first>\xff") and device.image() is None
+        assert "warning" not in workspace.run("upload", "--filesystem", "--dry-run").assert_ok().stderr
+        workspace.write("firmware/data/index.html", "<second>")
+        plan = workspace.run("upload", "--filesystem", "--dry-run", "--json").assert_ok().json
+        assert plan["artifact"] == built["artifact"] and "uncommitted changes" in plan["warnings"][0]
+        workspace.write("firmware/data/index.html", "<named>")  # as with ESP32_FS_IMAGE_NAME: told in the output
+        workspace.run("upload", "--filesystem", "--build", timeout=110).assert_ok()
+        assert (device.filesystem() or b"").startswith(b"<named>\xff")
+        (workspace.root / "firmware/data/index.html").unlink()
+        error = error_of(workspace, 1, "--filesystem", "--build", timeout=110)
+        assert error["code"] == "build-failed" and "buildfs" in error["message"] and "log" in error["hint"]
+        assert error_of(workspace, 65, "--filesystem")["code"] == "build-failed-since"
+        assert len(device.flashes()) == 2
+    assert error_of(workspace, 65)["code"] == "no-artifact"  # no application was built by that
 
 
 def test_a_simulated_device_with_a_password(workspace: Project) -> None:

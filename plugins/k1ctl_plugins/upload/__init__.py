@@ -21,7 +21,7 @@ from k1ctl.units import format_size
 @click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")
 @click.option("--artifact", metavar="ID|PATH", default="", help="What to send (default: the newest build).")
 @click.option("--build", "build_first", is_flag=True, help="Build the target first.")
-@click.option("--filesystem", is_flag=True, help="Send the image of a filesystem (LittleFS, SPIFFS, FAT).")
+@click.option("--filesystem", is_flag=True, help="Send a filesystem (LittleFS, SPIFFS, FAT), not the app.")
 @click.option("--force", is_flag=True, help="With --filesystem: also what does not look like one.")
 @click.option("--interface", metavar="NAME|IP", default="", help="Interface or own address it connects back to.")
 @click.option("--wait", "take_up", metavar="RUN", help="Take up an upload that goes on without its caller.")
@@ -41,7 +41,7 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
     Example:
       k1ctl upload --build
       k1ctl upload fw --device k1 --artifact 9f3c2a11
-      k1ctl upload --filesystem --artifact firmware/.pio/build/esp32s3/littlefs.bin
+      k1ctl upload --filesystem --build
       k1ctl upload --wait 20260103-101500.123-9f3c
     """
     from k1ctl_plugins.upload import flow

@@ -85,13 +85,21 @@ def make_plan(
     settings = config.named("targets", name)
     device_name = device or settings["device"] or config.get("defaults", "device")
     wish = images.Wish(artifact, build=build_first, filesystem=filesystem, force=force, dry_run=dry_run)
-    wish.check(settings)
+    wish.check()
     where = _device(workspace, config, device_name, interface)
-    chosen, warnings = images.choose(workspace, name, settings, wish, lambda: _build(workspace, name, wait_limit))
+
+    def build() -> str:
+        if not filesystem:
+            return _build(workspace, name, wait_limit)
+        from k1ctl_plugins.upload import buildfs
+
+        return buildfs.build(workspace, config, name, settings, wait_limit)
+
+    chosen, warnings = images.choose(workspace, name, settings, wish, build)
     plan = Plan(name, wish.kind, where, chosen, wait=wait_limit, priority=priority)
     plan.warnings += warnings
     if not artifact and not build_first:
-        plan.warnings += stale.warnings(workspace, name, settings)
+        plan.warnings += stale.warnings(workspace, images.shelf_of(name, wish.kind), settings)
     return plan
 
 

@@ -24,18 +24,17 @@ class Wish:
         self.artifact, self.build, self.force, self.dry_run = artifact, build, force, dry_run
         self.kind = FILESYSTEM if filesystem else APP
 
-    def check(self, settings: dict[str, Any]) -> None:
-        """Refuse what cannot be asked for together; ``settings`` are the target's. Raises UsageError."""
+    def check(self) -> None:
+        """Refuse what cannot be asked for together. Raises UsageError."""
         if self.build and (self.artifact or self.dry_run):
             raise UsageError(f"--build and {'--artifact' if self.artifact else '--dry-run'} exclude each other")
         if self.force and self.kind == APP:
             raise UsageError("--force is for --filesystem: it sends an image that does not look like a filesystem")
-        if self.kind == FILESYSTEM and not self.artifact:
-            made = os.path.join(settings["path"], ".pio", "build", settings["env"] or "ENV", "littlefs.bin")
-            raise UsageError(
-                "--filesystem needs --artifact: the image to send",
-                hint=f"`pio run -t buildfs` in {settings['path']} makes {made} (or spiffs.bin, fatfs.bin)",
-            )
+
+
+def shelf_of(target: str, kind: str) -> str:
+    """Where the artifacts of a target and a kind are kept: never those of two kinds in one place."""
+    return target if kind == APP else f"{target}.{kind}"
 
 
 def choose(
@@ -54,7 +53,7 @@ def choose(
         check_image(image, settings["chip"], settings["partition_size"])
         return []
 
-    shelf = target if wish.kind == APP else f"{target}.{FILESYSTEM}"
+    shelf = shelf_of(target, wish.kind)
     if os.sep in wish.artifact or wish.artifact.endswith(".bin"):
         path = os.path.join(os.getcwd(), os.path.expanduser(wish.artifact))
         if not os.path.isfile(path):
@@ -62,11 +61,20 @@ def choose(
         check(path)  # what is wrong is not even kept
         chosen = _unkept(shelf, path) if wish.dry_run else _keep(workspace, shelf, path, wish.kind)
     else:
-        chosen = artifacts.find(workspace, shelf, build() if wish.build else wish.artifact)
+        chosen = _find(workspace, shelf, build() if wish.build else wish.artifact, wish.kind)
     kind = chosen.manifest.get("image_kind", wish.kind)
     if kind != wish.kind:
         raise WrongDataError(f"artifact {chosen.id} is the image of another kind: {kind}", code="image-foreign")
     return chosen, check(chosen.read())
+
+
+def _find(workspace: Workspace, shelf: str, reference: str, kind: str) -> Artifact:
+    try:
+        return artifacts.find(workspace, shelf, reference)
+    except WrongDataError as exc:
+        if kind == FILESYSTEM and not reference:
+            exc.hint = "k1ctl upload --filesystem --build makes one; --artifact PATH sends another"
+        raise
 
 
 def _keep(workspace: Workspace, shelf: str, path: str, kind: str) -> Artifact:

@@ -31,7 +31,7 @@ def warnings(workspace: Workspace, target: str, settings: Mapping[str, Any]) -> 
         return []
     return [
         f"the sources of {target} are not those that were built: sent is {built['id']}, built {_age(str(built['at']))} "
-        f"ago from {_words(then)}; the worktree is at {_words(now)} (k1ctl upload --build sends that)"
+        f"ago from {_words(then)}; the worktree is at {_words(now)} (--build sends that)"
     ]
 
 
