@@ -93,7 +93,7 @@ _k1ctl_unquote() {
 _k1ctl_typed() {
   local breaks='' character
   for character in : = @; do
-    [[ $COMP_WORDBREAKS == *"$character"* ]] && breaks=$breaks$character
+    [[ ${COMP_WORDBREAKS-} == *"$character"* ]] && breaks=$breaks$character
   done
   [[ -n $breaks ]] && cut=${1%"${1##*[$breaks]}"}
   _k1ctl_value "$1"

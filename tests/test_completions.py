@@ -336,7 +336,15 @@ def test_a_shell_with_unusual_settings(bash_path: str, desk: Project, environmen
 
 
 @needs("zsh")
-def test_tab_in_a_zsh_terminal(desk: Project, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "setup",
+    [
+        f"fpath=({FILES} $fpath); autoload -Uz compinit; compinit -D -u",
+        f"autoload -Uz compinit; compinit -D -u; cd {FILES}; source _k1ctl; cd -",
+    ],
+    ids=["found in fpath", "sourced"],
+)
+def test_tab_in_a_zsh_terminal(setup: str, desk: Project, environment: dict[str, str]) -> None:
     """What a real TAB writes into the line."""
     typed = {
         "k1ctl que": ["queue"],
@@ -346,7 +354,6 @@ def test_tab_in_a_zsh_terminal(desk: Project, environment: dict[str, str]) -> No
         "k1ctl queue show 20260103-101512": ["queue", "show", RUNS[12]],
     }
 
-    setup = f"fpath=({FILES} $fpath); autoload -Uz compinit; compinit -D -u"
     assert press_tab(shutil.which("zsh") or "", list(typed), desk.root, environment, setup) == list(typed.values())
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from k1ctl.discovery import BUILT_IN
 from k1ctl.errors import K1ctlError
 from k1ctl_plugins.completion import rules
 
@@ -76,7 +77,7 @@ def _children(command: click.Command, context: click.Context, foreign: bool) -> 
         return
     targets: dict[str, str] = getattr(getattr(command, "plugins", None), "targets", {})
     for name in sorted(command.list_commands(context)):
-        if not foreign and not targets.get(name, "k1ctl_plugins.").startswith("k1ctl_plugins."):
+        if not foreign and not targets.get(name, BUILT_IN).startswith(BUILT_IN):
             continue
         try:
             child = command.get_command(context, name)

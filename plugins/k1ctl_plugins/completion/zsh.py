@@ -18,7 +18,7 @@ def render(commands: Sequence[Command], settings: Iterable[str], engine: str) ->
         lines += ["", f"{_function(command.path)}() {{", *_body(command), "}"]
     lines += [
         "",
-        "if [[ $funcstack[1] == _k1ctl ]]; then",
+        "if [[ $zsh_eval_context[-1] == loadautofunc ]]; then",
         '  _k1ctl "$@"',
         "elif (( $+functions[compdef] )); then",
         "  compdef _k1ctl k1ctl",
