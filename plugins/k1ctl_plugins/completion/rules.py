@@ -47,7 +47,7 @@ _EXACT = {
     ("queue show", "wanted"): ("@ticket", "@run"),
     ("worktree add", "path"): ("@folder",),
 }
-NOTHING = {
+NOTHING = {  # what the user has to make up
     ("config set", "words"): "the value",
     ("worktree add", "name"): "a name that is not there yet",
 }

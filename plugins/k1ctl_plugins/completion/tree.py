@@ -115,7 +115,8 @@ def _label(option: click.Option) -> str:
 def _argument(path: tuple[str, ...], argument: click.Argument) -> Parameter:
     name = argument.name or ""
     words = rules.words(path, (name,), argument.metavar or "", _choices(argument))
-    return Parameter((), name.replace("_", "-"), "", words, False, argument.nargs != 1)
+    label = rules.NOTHING.get((" ".join(path), name)) or name.replace("_", "-")
+    return Parameter((), label, "", words, False, argument.nargs != 1)
 
 
 def _choices(parameter: click.Parameter) -> tuple[str, ...]:
