@@ -64,18 +64,21 @@ def ask(
             return found
         fd = open_locked(lock, blocking=False)
         if fd is None:
-            if _until_free(lock, deadline + _GRACE):
-                continue
-            raise BusyError(
-                f"somebody has been asking {device['name']} for longer than {patience:g} s",
-                hint=f"the process that holds {lock} is stopped or starved; it has the next answer",
-                code="probe-busy",
-            )
+            if not _until_free(lock, deadline + _GRACE):
+                raise _no_answer(device, patience, f"the process that holds {lock} is stopped or starved")
+            continue
         try:
             found = _fresh(path, device, max(max_age, window), begun)
+            if found is None and time.monotonic() >= deadline:  # the one who asked died, and left no time for another
+                raise _no_answer(device, patience, "the process that asked was killed; try again")
             return found or _probe_for_all(workspace, path, device, deadline)
         finally:
             os.close(fd)
+
+
+def _no_answer(device: Mapping[str, Any], patience: float, hint: str) -> BusyError:
+    text = f"no answer within {patience:g} s from the one who asks {device['name']} for all"
+    return BusyError(text, hint=hint, code="probe-busy")
 
 
 def _fresh(path: str, device: Mapping[str, Any], max_age: float, begun: float) -> Record | None:
@@ -131,7 +134,10 @@ def _until_free(lock: str, deadline: float) -> bool:
 
     woken = allocate_lock()
     woken.acquire()
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # somebody cleaned ops/ away
+        return True
 
     def wait() -> None:
         try:

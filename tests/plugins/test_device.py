@@ -67,6 +67,23 @@ def test_offline_wrong_and_garbage(workspace: Project, tmp_path: Path) -> None:
     assert "powered" in outcome.stderr
 
 
+def test_who_holds_it_is_told(workspace: Project) -> None:
+    """A device that does not answer while somebody works on it: his name stands beside the reason."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        workspace.configure(f'[devices.k1]\nhost = "127.0.0.1"\nhttp_port = {free.getsockname()[1]}\n')
+        assert workspace.run("device", "health", "--json").assert_fails(69).json["holder"] is None
+        holder = workspace.popen("queue", "run", "device:k1", "--label", "soak test", "--", "sleep", "60")
+        try:
+            wait_until(lambda: "soak test" in workspace.run("device", "health").assert_fails(69).stderr)
+            told = workspace.run("device", "health", "--json").json["holder"]
+        finally:
+            holder.terminate()
+            holder.communicate()
+            finish(holder)
+    assert (told["workspace"], told["label"]) == ("repo", "soak test") and told["run"] and told["since"]
+
+
 def test_nagios(desk: tuple[Project, SimulatedDevice]) -> None:
     """Status, text and performance data after the plugin guidelines, with their exit codes."""
     workspace, device = desk

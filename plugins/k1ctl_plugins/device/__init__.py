@@ -85,8 +85,9 @@ def health(
         emit_json(found.document())
     else:
         put(text.line(found))
-    if found.verdict.hint and not as_json:
-        say(found.verdict.hint)
+    if not as_json:
+        for hint in text.hints(found):
+            say(hint)
     return found.verdict.exit_code
 
 

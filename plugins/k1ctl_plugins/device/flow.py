@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """A device's settings, the record of the probe that answered, and the verdict on it."""
+    """A device's settings, the record of the probe that answered, the verdict on it, and, where that is not online,
+    who holds the device in the queue: it may be he who has it restart."""
 
     def __init__(self, device: dict[str, Any], record: dict[str, Any]) -> None:
         self.device, self.record = device, record
         self.verdict: Verdict = judge(record, device)
+        self.holder: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints; with an ``error`` of the usual shape unless the device is online."""
@@ -41,6 +43,7 @@ class Health:
             "age_seconds": record["age_seconds"],
             "probe_seconds": record["seconds"],
             "prober": record["prober"],
+            "holder": self.holder,
             "answers": {path: _told(record["answers"][path]) for path in (INFO, HEALTH)},
         }
         if verdict.state != ONLINE:
@@ -64,7 +67,7 @@ def health(
     device = {**config.named("devices", name), "name": name}
     window = float(config.get("device", "window"))
     patience = float(device["probe_timeout"])
-    begun = time.monotonic()
+    begun, wait = time.monotonic(), wait or None
     live, found = LiveLine(), None
     while True:
         left = patience if wait is None else min(patience, max(begun + wait - time.monotonic(), 0.001))
@@ -77,10 +80,29 @@ def health(
         passed = time.monotonic() - begun
         if found.verdict.reachable or wait is None or passed >= wait or not _passing(found.verdict):
             live.clear()
+            found.holder = None if found.verdict.state == ONLINE else _holder(workspace, config, name)
             return found
         why = f"{name}: {found.verdict.state} ({found.verdict.message})"
         live.update(f"{why}; waiting {format_duration(passed)} of {format_duration(wait)}", key=why)
         time.sleep(max(min(window - found.record["age_seconds"], wait - passed), 0.01))
+
+
+def _holder(workspace: Workspace, config: Config, name: str) -> dict[str, Any] | None:
+    """Who holds ``device:NAME``: {workspace, label, run, since}; None when nobody does."""
+    from k1ctl.process.client import queue_folder
+    from k1ctl.queue.view import entries
+
+    for entry in entries(queue_folder(workspace, config)):
+        if entry["state"] == "running" and f"device:{name}" in entry["resources"]:
+            label = entry.get("label") or entry.get("command", "")
+            since = entry.get("granted_at", "")
+            return {
+                "workspace": entry.get("workspace", ""),
+                "label": label,
+                "run": entry.get("run", ""),
+                "since": since,
+            }
+    return None
 
 
 def _passing(verdict: Verdict) -> bool:

@@ -51,6 +51,13 @@ def _age(found: Health) -> str:
     return f" (asked {format_duration(age)} ago by {by})" if age >= 0.05 else ""
 
 
+def hints(found: Health) -> list[str]:
+    """What to do, and who may be the cause."""
+    holder = found.holder
+    held = holder and f"{holder['workspace']} holds it since {holder['since']}: {holder['label']}"
+    return [clean(text) for text in (held, found.verdict.hint) if text]
+
+
 def nagios(found: Health) -> str:
     """One line after the plugin guidelines: status, text, ``|`` and 'label=value;warning;critical;min'."""
     verdict, values = found.verdict, found.verdict.values
