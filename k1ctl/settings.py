@@ -46,6 +46,9 @@ SETTINGS: dict[Place, Setting] = {
     ("devices", "*", "password_env"): Setting("str", "", "name of the environment variable with its OTA password"),
     ("devices", "*", "password_file"): Setting("str", "", "file (0600) with its OTA password in the first line"),
     ("devices", "*", "http_port"): Setting("int", 80, "TCP port of the REST API"),
+    ("devices", "*", "usb_port"): Setting(
+        "str", "", "serial port for `upload --via usb` (default: the one with its MAC)"
+    ),
     ("devices", "*", "probe_timeout"): Setting("duration", 5.0, "one deadline over the whole probe"),
     ("devices", "*", "fps_min"): Setting("int", 0, "fewer frames a second are degraded, as 120 (0: no check)"),
     ("devices", "*", "heap_min"): Setting("size", 0, "less free memory is degraded, as 40k (0: no check)"),
@@ -76,7 +79,7 @@ SETTINGS: dict[Place, Setting] = {
     ("build", "cache"): Setting(
         "choice:auto|ccache|objects|off", "auto", "objects shared by worktrees: through ccache where it is found"
     ),
-    ("build", "cache_size"): Setting("size", 2 << 30, "size of ops/builds/objects; ccache keeps its own limit"),
+    ("build", "cache_size"): Setting("size", 2 << 30, "largest size of the objects that are shared, under ops/builds"),
     ("build", "timeout"): Setting("duration", 900.0, "limit of one build"),
     ("build", "jobs"): Setting("int", 0, "compilers per build (0: cores / builds active)"),
     ("ota", "attempts"): Setting("int", 3, "attempts of an upload"),
@@ -87,9 +90,15 @@ SETTINGS: dict[Place, Setting] = {
     ("ota", "login_timeout"): Setting("duration", 10.0, "how long an answer to a device's nonce is waited for"),
     ("ota", "invitations"): Setting("int", 10, "invitations sent before a device counts as offline"),
     ("ota", "invitation_interval"): Setting("duration", 1.0, "between two invitations"),
+    ("usb", "baud"): Setting("int", 921600, "rate that esptool writes with; without meaning on the S3's own USB"),
+    ("usb", "stub"): Setting(
+        "bool", True, "let esptool run its stub on the chip; false is slower, for chips that refuse it"
+    ),
+    ("usb", "connect_timeout"): Setting("duration", 30.0, "limit of a call of esptool that has not begun to write"),
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
     ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
     ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),
+    ("tools", "esptool"): Setting("str", "", "path of Espressif's esptool, version 4 or 5 (default: found)"),
     ("hooks", "target"): Setting("str", "web:dev", "run target of `hook run` when nobody names one"),
     ("hooks", "wait"): Setting("duration", 1800.0, "how long a hook waits in line; then exit 75, the place is kept"),
     ("run_targets", "*", "command"): Setting("list", [], "words to run; the first may be `k1ctl` itself"),

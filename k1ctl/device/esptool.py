@@ -189,9 +189,9 @@ def meaning(report: Report, status: int | None, port: str) -> K1ctlError:
         )
     if "This chip is" in said or "Wrong chip argument" in said:
         return WrongDataError(f"{port}: {said}", hint="correct `chip` of the target", code="wrong-chip")
-    if status == 1 or not report.fatal:
-        return UnreachableError(
-            f"{port}: esptool ended with {status}: {said}", hint="is it plugged in?", code="usb-lost"
-        )
-    hint = "is it plugged in? hold BOOT and press RESET to put the board into its loader by hand"
+    hint = "is it plugged in? holding BOOT and pressing RESET puts a board into its loader by hand"
+    if status is None:
+        return UnreachableError(f"{port}: no answer within the limit; {said}", hint=hint, code="usb-no-answer")
+    if status == 1 or not report.fatal:  # v4 and v5 end with 2 on what they found wrong, with 1 on a lost port
+        return UnreachableError(f"{port}: esptool ended with {status}: {said}", hint=hint, code="usb-lost")
     return UnreachableError(f"{port}: {said}", hint=hint, code="usb-no-answer")

@@ -32,16 +32,21 @@ _CODES = {"ota-interrupted": "interrupted", "ota-login-refused": "refused"}
 _WORDS = {65: "wrong", 69: "unreachable", 75: "busy", 76: "unknown"}
 
 
-def main(argv: list[str]) -> int:
-    """Flash what ``argv[0]`` (a run folder) describes; returns the exit code."""
+def serve(kind: type[Flash], argv: list[str]) -> int:
+    """Be the worker of this kind for ``argv[0]`` (a run folder); returns the exit code."""
     if len(argv) != 1:
-        sys.stderr.write("usage: python -m k1ctl.device.flash RUN_DIR\n")
+        sys.stderr.write(f"usage: python -m {kind.__module__} RUN_DIR\n")
         return 2
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     stop = StopRequest()
     stop.on_signal(signal.SIGTERM, signal.SIGINT)
-    return Flash(argv[0], stop).run()
+    return kind(argv[0], stop).run()
+
+
+def main(argv: list[str]) -> int:
+    """Flash what ``argv[0]`` (a run folder) describes; returns the exit code."""
+    return serve(Flash, argv)
 
 
 class Flash:
@@ -50,6 +55,7 @@ class Flash:
     def __init__(self, folder: str, stop: StopRequest) -> None:
         self.folder, self.stop = folder, stop
         self.job: dict[str, Any] = {}
+        self.hint = ""  # what to do about an outcome that is not `installed`
         self.record: dict[str, Any] = {
             "outcome": "failed",
             "code": "",
@@ -84,7 +90,7 @@ class Flash:
         try:
             done = self._flash()
             code, text = EXIT[done.outcome], {"installed": "installed", "refused": "image-refused"}
-            self._end(done.outcome, text.get(done.outcome, "outcome-unknown"), done.message, code)
+            self._end(done.outcome, text.get(done.outcome, "outcome-unknown"), done.message, code, self.hint)
         except K1ctlError as exc:
             word = _CODES.get(exc.code) or _WORDS.get(exc.exit_code, "failed")
             code = exc.exit_code

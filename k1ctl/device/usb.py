@@ -1,0 +1,88 @@
+"""Which serial port is the device: found by vendor, product and MAC, never by its path.
+
+The ESP32-S3's built-in USB-Serial-JTAG is 303A:1001 and tells its MAC as the USB serial number (ESP32-S3 technical
+reference, "USB Serial/JTAG Controller"). What a port says of itself chooses it; the chip's own answer is checked again
+before anything is written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from k1ctl.device.probe import normal_mac
+from k1ctl.errors import ConfigError, UnreachableError, WrongDataError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+VENDOR, PRODUCT = 0x303A, 0x1001
+
+
+class Port(NamedTuple):
+    """A serial port: its path, and the MAC it tells ("" when it tells none)."""
+
+    path: str
+    mac: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.mac or 'no MAC told'})"
+
+
+def ports() -> list[Port]:
+    """The ports of this host that are an ESP32-S3's USB-Serial-JTAG."""
+    from serial.tools.list_ports import comports
+
+    found = [p for p in comports() if p.vid == VENDOR and p.pid == PRODUCT]
+    return sorted(Port(p.device, spelled(p.serial_number or "")) for p in found)
+
+
+def spelled(mac: str) -> str:
+    """A MAC as ``aa:bb:cc:dd:ee:ff``; "" for what is none."""
+    plain = normal_mac(mac)
+    if len(plain) != 12 or not set(plain) <= set("0123456789abcdef"):
+        return ""
+    return ":".join(plain[at : at + 2] for at in range(0, 12, 2))
+
+
+def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[], Sequence[Port]] = ports) -> Port:
+    """The port of ``device`` (its settings and ``name``): the configured ``usb_port``, else the one with its MAC.
+
+    A port that tells no MAC is taken when it is the only one. ``alone`` refuses wherever another board is plugged in,
+    or several could be the device. Raises ConfigError (code no-mac: without one nothing tells the right board),
+    UnreachableError (code usb-absent), WrongDataError (codes wrong-device and usb-ambiguous) naming ports and MACs.
+    """
+    name, mac = device["name"], spelled(str(device["mac"]))
+    if not mac:
+        raise ConfigError(
+            f"device {name} has no MAC configured, so nothing says which board on USB it is",
+            hint=f"set mac in [devices.{name}]; it is printed on the board's box and by /api/device/info",
+            code="no-mac",
+        )
+    if device.get("usb_port"):
+        return Port(str(device["usb_port"]), "")
+    there = list(lister())
+    own, silent = [p for p in there if p.mac == mac], [p for p in there if not p.mac]
+    foreign = [p for p in there if p.mac and p.mac != mac]
+    listed = ", ".join(map(str, there))
+    if not there:
+        raise UnreachableError(
+            f"{name} ({mac}) is not on a USB port of this host: there is no {VENDOR:04X}:{PRODUCT:04X}",
+            hint="connect it with a data cable to this host",
+            code="usb-absent",
+        )
+    candidates = own or silent
+    if not candidates or (alone and foreign):
+        raise WrongDataError(
+            f"{name} has the MAC {mac}; on USB there is {listed}",
+            hint=f"unplug the other board{', or name the way: --via usb' if candidates else ', or correct `mac`'}",
+            code="wrong-device",
+        )
+    if len(candidates) > 1 or (alone and len(there) > 1):
+        raise WrongDataError(
+            f"more than one port could be {name} ({mac}): {listed}",
+            hint=f"unplug the others, or set usb_port in [devices.{name}]",
+            code="usb-ambiguous",
+        )
+    return candidates[0]
