@@ -178,7 +178,7 @@ _k1ctl_offer() {
   case $1 in "$cur"*) ;; *) return 0 ;; esac
   case $1 in '' | *[[:cntrl:]]*) return 0 ;; esac
   if [[ -n $quote ]]; then
-    case $1 in *[\"\'\\\$\`!]*) return 0 ;; esac
+    case $quote$1 in \'*\'* | \"*[\"\\\$\`!]*) return 0 ;; esac
     text=$1
   else
     printf -v text %q "$1"

@@ -313,7 +313,9 @@ def test_tab_in_a_bash_terminal(bash_path: str, desk: Project, environment: dict
         "k1ctl upload --artifact ./a": ["upload", "--artifact", "./a file"],
         "k1ctl queue run cable -- printf ./a": ["queue", "run", "cable", "--", "printf", "./a file"],
         "k1ctl queue   run    device:k": ["queue", "run", "device:k1"],
+        'k1ctl config get \'devices."my k1".ident': ["config", "get", 'devices."my k1".identity'],
         "true; k1ctl upload --wait-l": ["upload", "--wait-limit"],
+        "k1ctl upload --dev k1\x1b[D\x1b[D\x1b[D": ["upload", "--device", "k1"],  # the cursor three to the left
     }
 
     setup = f"source {FILES / 'k1ctl.bash'}"
