@@ -127,6 +127,8 @@ class BuildResult:
 class BuildReader:
     """Reads a build's log while it is written."""
 
+    stages = True  # whether the first word of a progress names a stage, worth a line of its own in a plain log
+
     def feed(self, line: bytes | str) -> str | None:
         """Take one line; return a few words when there is progress to show. Never raises."""
         raise NotImplementedError

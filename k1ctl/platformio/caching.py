@@ -36,12 +36,20 @@ class Caching:
 
 
 def choose(
-    project: Project, env: dict[str, str], *, wanted: str, objects: str, anew: bool = False, link_flags: str = ""
+    project: Project,
+    env: dict[str, str],
+    *,
+    wanted: str,
+    folder: str,
+    size: int,
+    anew: bool = False,
+    link_flags: str = "",
 ) -> Caching:
     """The caching of one build with pio's environment ``env``.
 
-    ``wanted`` is the setting ``build.cache``; ``objects`` the folder of the shared objects; ``anew``: store, but take
-    nothing; ``link_flags`` go to the linker. Raises NotFoundError when ccache is wanted and missing.
+    ``wanted`` is the setting ``build.cache``; ``folder`` where the worktrees keep what they share, ``size`` bytes at
+    most; ``anew``: store, but take nothing; ``link_flags`` go to the linker. Raises NotFoundError when ccache is wanted
+    and missing.
     """
     notes: list[str] = []
     given: dict[str, str] = {"K1BUILD_LINK_FLAGS": link_flags} if link_flags else {}
@@ -64,9 +72,11 @@ def choose(
             "CCACHE_SLOPPINESS": "",
             "CCACHE_STATSLOG": statistics(project.path),
         }
+        if not env.get("CCACHE_DIR"):  # the user's own may be out of a sandbox's reach, and its ccache.conf unsafe
+            given |= {"CCACHE_DIR": os.path.join(folder, "ccache"), "CCACHE_MAXSIZE": f"{max(1, size >> 10)}Ki"}
         given |= {"CCACHE_RECACHE": "1"} if anew else {}
     elif name == "objects":
-        given |= {"K1BUILD_OBJECTS": objects}
+        given |= {"K1BUILD_OBJECTS": objects_folder(folder)}
         given |= {"K1BUILD_ANEW": "1"} if anew else {}
     if given:
         given["PLATFORMIO_EXTRA_SCRIPTS"] = f"pre:{SCRIPT}"
@@ -85,6 +95,11 @@ def _name(env: dict[str, str], wanted: str, notes: list[str]) -> str:
         notes.append(f"objects are not shared: {', '.join(strange)} may change what a compiler reads (ccache sees it)")
         return ""
     return "objects"
+
+
+def objects_folder(folder: str) -> str:
+    """Where objects are shared without ccache."""
+    return os.path.join(folder, "objects")
 
 
 def statistics(project: str) -> str:

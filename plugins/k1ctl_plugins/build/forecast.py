@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from k1ctl.builds import BuildCommand, BuildRequest
 
 _KEEP = 15  # builds the median is taken over
+_LATE = 1.0  # s behind the expected end from which a build is told to take longer
 _LIMIT = 8192  # bytes a file may grow to before the older half is dropped
 
 
@@ -55,7 +56,7 @@ def left(expected_seconds: float | None, elapsed: float) -> str:
     rest = expected_seconds - elapsed
     if rest > 0:
         return f", about {format_duration(max(1, round(rest)))} left".replace(".0 s", " s")
-    return f", longer than the usual {format_duration(expected_seconds)}"
+    return f", longer than the usual {format_duration(expected_seconds)}" if rest < -_LATE else ", about done"
 
 
 def _file(request: BuildRequest, command: BuildCommand) -> str:

@@ -7,7 +7,7 @@ import re
 from k1ctl.builds import BuildReader, BuildResult
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_WARNING = re.compile(r"(?:^|[\s:])warning(?: [A-Z]+\d+)?: |^npm warn |^\(!\) |^▲ \[WARNING\] ", re.IGNORECASE)
+_WARNING = re.compile(r"(?:^|[\s:])warning(?: [A-Z]+\d+)?: |^\(!\) |^▲ \[WARNING\] ", re.IGNORECASE)
 _ERROR = re.compile(
     r"(?:^|[\s:])(?:fatal )?error(?: [A-Z]+\d+)?: |^npm (?:error|ERR!)|^error during build|^ERROR in |^✘ \[ERROR\] "
     r"|^(?:\w+\.)*\w*(?:Error|Exception): |^\*\*\* |^make(?:\[\d+\])?: \*\*\* ",
@@ -20,6 +20,8 @@ _WIDTH = 500  # characters of a kept line
 
 class LineReader(BuildReader):
     """Feed it each line of the log; ask for the result at any time. ``feed`` never raises."""
+
+    stages = False
 
     def __init__(self) -> None:
         self._result = BuildResult()

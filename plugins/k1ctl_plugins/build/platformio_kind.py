@@ -7,7 +7,7 @@ import os
 from k1ctl.builds import BuildCommand, BuildKind, BuildReader, BuildRequest, BuildResult
 from k1ctl.errors import UsageError
 from k1ctl.files import read_bytes, write_atomic
-from k1ctl.platformio.caching import ccache_hits, choose, statistics, tidy
+from k1ctl.platformio.caching import ccache_hits, choose, objects_folder, statistics, tidy
 from k1ctl.platformio.environment import build_folder, check_folders, own_folder, pio_environment
 from k1ctl.platformio.locate import find_pio
 from k1ctl.platformio.output import PioReader
@@ -37,7 +37,8 @@ class PlatformioKind(BuildKind):
             project,
             env,
             wanted=str(request.config.get("build", "cache")),
-            objects=objects_folder(request),
+            folder=_shared_folder(request),
+            size=int(request.config.get("build", "cache_size")),
             anew=request.clean,
             link_flags=" ".join(flags),
         )
@@ -77,7 +78,7 @@ class PlatformioKind(BuildKind):
 
     def end(self, request: BuildRequest, command: BuildCommand) -> None:
         if command.cache == "objects":
-            tidy(objects_folder(request), int(request.config.get("build", "cache_size")))
+            tidy(objects_folder(_shared_folder(request)), int(request.config.get("build", "cache_size")))
 
     def from_nothing(self, request: BuildRequest, command: BuildCommand) -> bool:
         return request.clean or not os.path.isdir(_folder(request, command))
@@ -104,11 +105,6 @@ class PlatformioKind(BuildKind):
         return {"platformio": version, "pio": command.argv[0]}
 
 
-def objects_folder(request: BuildRequest) -> str:
-    """Where the worktrees of this repository share objects without ccache."""
-    return request.workspace.ops_path("builds", "objects")
-
-
 def release_flags(request: BuildRequest) -> list[str]:
     """The flags that make this build a release; none for any other, and where an environment is made for it.
 
@@ -126,6 +122,10 @@ def release_flags(request: BuildRequest) -> list[str]:
         named = request.settings["release_env"]
         raise UsageError(f"--env and --release exclude each other: a release of {request.target} builds {named}")
     return []
+
+
+def _shared_folder(request: BuildRequest) -> str:
+    return request.workspace.ops_path("builds")
 
 
 def _folder(request: BuildRequest, command: BuildCommand) -> str:

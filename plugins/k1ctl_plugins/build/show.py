@@ -44,7 +44,7 @@ class BuildView(View):
         for line in lines:
             progress = self._reader.feed(line)
             if progress:
-                self._show(f": {progress}", f": {progress.partition(' ')[0]}")
+                self._show(f": {progress}", f": {progress.partition(' ')[0]}" if self._reader.stages else "")
 
     def tick(self) -> None:
         """On a terminal the time that is left runs down."""
@@ -54,7 +54,7 @@ class BuildView(View):
     def _show(self, doing: str, stage: str) -> None:
         now = time.monotonic()
         self._said, self._next = (doing, stage), now + 1.0
-        rest = forecast.left(self._expected, now - self._since)
+        rest = forecast.left(self._expected, now - self._since) if self.live.terminal or not doing else ""
         self.live.update(f"building {self._name}{doing}{rest}", key=f"building {self._name}{stage}")
 
 
