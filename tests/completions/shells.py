@@ -27,7 +27,7 @@ class At(NamedTuple):
 
 
 def bashes() -> list[str]:
-    """Every bash of this host: the first on PATH, and the system's own (on macOS it is 3.2)."""
+    """Every bash of this host: the first on PATH, the system's own (on macOS it is 3.2), and $K1CTL_TEST_BASH."""
     found = [path for path in (shutil.which("bash"), "/bin/bash", os.environ.get("K1CTL_TEST_BASH")) if path]
     return list({os.path.realpath(path): path for path in found if os.path.exists(path)}.values())
 
