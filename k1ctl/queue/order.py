@@ -6,12 +6,12 @@ from k1ctl.queue import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from k1ctl.queue.names import Name
 
 
-def eligible(waiting: list[Name], running: list[Name], paused: set[str], slots: Callable[[str], int]) -> list[Name]:
+def eligible(waiting: Iterable[Name], running: list[Name], paused: set[str], slots: Callable[[str], int]) -> list[Name]:
     """Who of those ``waiting`` (in the order of service) has room, each one ahead keeping what he asks for."""
     free: dict[str, int] = {}
     found = []

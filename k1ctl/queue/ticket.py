@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from k1ctl.queue.line import Waiting
     from k1ctl.queue.names import Name
 
 NET = 60.0  # s between two looks that nothing asked for
@@ -225,7 +226,7 @@ class Ticket:
             self._wake_eligible()  # we were woken for others too, or see room that those ahead do not know of
         return False
 
-    def _age(self, mine: Name, waiting: list[Name], paused: set[str]) -> tuple[Name, list[Name]] | None:
+    def _age(self, mine: Name, waiting: Waiting, paused: set[str]) -> tuple[Name, Waiting] | None:
         """Rise by one priority for each `ageing` seconds; (our name, the line) when that moved us.
 
         Who waits does it himself: a dead or stopped one does not age, and nobody reads the time of a hundred others.
@@ -277,7 +278,7 @@ class Ticket:
         return free, list(holders.values())
 
     def _ahead(
-        self, mine: Name, waiting: list[Name], paused: set[str], free: dict[str, int]
+        self, mine: Name, waiting: Waiting, paused: set[str], free: dict[str, int]
     ) -> tuple[list[Name], dict[str, int]]:
         """The earlier tickets that claim what we need, and what they leave of it."""
         left, ahead = dict(free), []
@@ -315,17 +316,17 @@ class Ticket:
             self._stalled = (tuple(idle), now)
         return now - self._stalled[1] >= self.stall
 
-    def _let_in(self, waiting: list[Name], paused: set[str]) -> bool:
+    def _let_in(self, waiting: Waiting, paused: set[str]) -> bool:
         before, after = self.file, "r" + self.file[1:]
         os.rename(self.line.tickets + before, self.line.tickets + after)
         self.file = after
-        if any(len(n.needs) > 1 for n in waiting):
+        if waiting.several():
             self._wake_eligible()
         elif any(self.slots(r) > 1 for r in self.needs):
             self._wake_first(waiting, paused, after=before)
         return True
 
-    def _wake_first(self, waiting: list[Name], paused: set[str], after: str = "") -> None:
+    def _wake_first(self, waiting: Waiting, paused: set[str], after: str = "") -> None:
         """Wake the first living waiter (behind the name ``after``) for each of our resources."""
         first = [self.line.first_waiting(r, waiting, paused, after) for r in self.needs]
         for name in {n.seq: n for n in first if n is not None}.values():
@@ -376,7 +377,7 @@ class Ticket:
         except FileNotFoundError:
             pass
         _, waiting, _, paused = self.line.scan()
-        if any(len(n.needs) > 1 for n in waiting):
+        if waiting.several():
             self._wake_eligible()
         else:
             self._wake_first(waiting, paused)
