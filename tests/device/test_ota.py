@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k1ctl.device.login import Password
-from k1ctl.device.ota import FILESYSTEM, Limits, _Counts, send
+from k1ctl.device.ota import FILESYSTEM, FIRMWARE, Limits, _Counts, send
 from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError, UnreachableError
 from k1ctl.testing import SimulatedDevice
@@ -65,19 +65,27 @@ def test_outcomes(tmp_path: Path, fault: str, outcome: str, truth: str) -> None:
         unique=True,
     ),
     size=st.integers(1, 60_000),
+    kind=st.sampled_from([FIRMWARE, FILESYSTEM]),
+    rule=st.sampled_from(["", "md5", "sha256", "sha256-md5"]),
+    right=st.sampled_from([True, True, False]),
 )
 def test_the_client_never_contradicts_the_device(
-    tmp_path_factory: pytest.TempPathFactory, faults: list[str], size: int
+    tmp_path_factory: pytest.TempPathFactory, faults: list[str], size: int, kind: int, rule: str, right: bool
 ) -> None:
-    """Over any mixture of faults: installed, refused and `not sent` are true, and only `unknown` says nothing."""
+    """Over any mixture of faults, logins and kinds of image: installed, refused and `not sent` are true, and only
+    `unknown` says nothing."""
     image = b"\xe9" + bytes(size - 1)
-    with SimulatedDevice(tmp_path_factory.mktemp("device"), *faults, reboot_seconds=0.01) as device:
+    asks = {"password": "right", "login": rule} if rule else {}
+    given = Password(b"right" if right else b"wrong")
+    with SimulatedDevice(tmp_path_factory.mktemp("device"), *faults, reboot_seconds=0.01, **asks) as device:
         for _ in range(3):
             before = len(device.flashes())
             try:
-                outcome = send("127.0.0.1", device.ota_port, image, limits=QUICK).outcome
-            except UnreachableError as exc:
+                link = {"limits": QUICK, "password": given, "command": kind}
+                outcome = send("127.0.0.1", device.ota_port, image, **link).outcome
+            except K1ctlError as exc:
                 outcome = exc.code
+            assert (outcome == "ota-login-refused") is (bool(rule) and not right)
             truths = [f["outcome"] for f in device.flashes()[before:]]
             if outcome == "installed":
                 assert truths == ["installed"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl.errors import UnreachableError
 from k1ctl.process.record import Run
 from k1ctl_plugins.upload import outcome
 
@@ -56,3 +57,15 @@ def test_the_last_word_counts_whoever_the_record_names(
 ) -> None:
     """`installed` in any attempt's word wins; else the last word is judged, and no doubt is forgotten."""
     assert meaning(tmp_path, left, **record) == expected
+
+
+@pytest.mark.parametrize(("kind", "said"), [("filesystem", True), ("app", False)])
+def test_a_filesystem_that_was_cut_is_not_forgotten(tmp_path: Path, kind: str, said: bool) -> None:
+    """When the last attempt met nobody, the one before it that was cut has overwritten a filesystem, but no app."""
+    cut = word("interrupted", 1, exit_code=69)
+    left = {**word("unreachable", 2, cut, exit_code=69), "image_kind": kind}
+    (tmp_path / "flash-outcome.json").write_text(json.dumps(left))
+    record = {"run": "r1", "pid": 2, "attempt": 2, "attempts": [row(1, 69), row(2, 69)]}
+    with pytest.raises(UnreachableError) as caught:
+        outcome.raise_unless_installed(outcome.read(Run(str(tmp_path), record)))
+    assert ("overwritten" in caught.value.hint) is said
