@@ -126,8 +126,9 @@ def lost(run: Run) -> OutcomeUnknownError:
             code="supervisor-lost",
             run=run.id,
         )
+    when = ", in line or as its command began" if run.record.get("state") == "waiting" else ""
     return OutcomeUnknownError(
-        f"run {run.id} ended without a record: its supervisor and command were killed",
+        f"run {run.id} ended without a record: its supervisor was killed{when or ', and its command'}",
         hint=f"its log is {run.log}",
         code="run-lost",
         run=run.id,

@@ -31,8 +31,9 @@ def entries(folder: str) -> list[dict[str, Any]]:
     """Every ticket, running ones first, then waiting ones in the order of service, then parked ones.
 
     Each: ``ticket``, ``state`` (running, waiting, parked, or dead when its owner is gone and nobody has put it away
-    yet), ``priority``, ``resources``, ``position`` (waiting only; 1 = next in the lines of its resources), and what
-    the owner wrote: ``run``, ``workspace``, ``command``, ``label``, ``queued_at``, ``granted_at``. Takes no lock,
+    yet), ``priority``, ``asked_priority`` where ageing or somebody changed it, ``bumped`` when it stands before others
+    of its priority, ``resources``, ``position`` (waiting only; 1 = next in the lines of its resources), and what the
+    owner wrote: ``run``, ``workspace``, ``command``, ``label``, ``queued_at``, ``granted_at``. Takes no lock,
     changes nothing.
     """
     rows: list[dict[str, Any]] = []
@@ -51,12 +52,25 @@ def entries(folder: str) -> list[dict[str, Any]]:
             "resources": name.needs,
             "pid": name.pid,
         }
+        if state != "running":
+            row.update(_moved(name, facts))
         if state == "waiting":
             row["position"] = 1 + sum(not name.needs.keys().isdisjoint(needs) for needs in line)
             line.append(name.needs)
         wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group", "keep", "owner")
         rows.append({**row, **{k: facts[k] for k in wanted if k in facts}})
     return rows
+
+
+def _moved(name: Name, facts: dict[str, Any]) -> dict[str, Any]:
+    """How a ticket's place differs from what it asked for."""
+    found: dict[str, Any] = {}
+    asked = facts.get("asked")
+    if isinstance(asked, int) and names.class_of(asked) != names.class_of(name.priority):
+        found["asked_priority"] = names.priority_name(asked)
+    if name.priority != names.class_of(name.priority):
+        found["bumped"] = True
+    return found
 
 
 def _names(folder: str) -> list[Name]:

@@ -118,6 +118,14 @@ def test_bump(workspace: Project) -> None:
     assert (low["was"], low["priority"], low["position"]) == ("normal", "low", 3)
     rows = workspace.run("queue", "list", "--json").json["tickets"]
     assert [(t["ticket"], t["priority"]) for t in rows] == [(1, "normal"), (4, "normal"), (3, "normal"), (2, "low")]
+    assert [(t.get("bumped"), t.get("asked_priority")) for t in rows[1:]] == [
+        (True, None),
+        (None, None),
+        (None, "normal"),
+    ]
+    shown = workspace.run("queue", "list").assert_ok().stdout
+    assert "  normal, bumped  " in shown
+    assert "  low (asked normal)  " in shown
     [first, second] = workspace.events("queue.bumped")
     assert (first["ticket"], first["run"], first["reason"]) == (4, runs[3], "a demo")
     assert first["by"].endswith(" in repo")

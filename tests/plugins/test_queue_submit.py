@@ -175,7 +175,7 @@ def test_killed_at_work_the_outcome_is_unknown(workspace: Project) -> None:
 
 def test_a_reader_that_goes_away_does_not_end_the_run(workspace: Project) -> None:
     """`wait | head -1` ends with 141; the run goes on."""
-    run = submit(workspace, "r", *SH, f"echo one; echo two; {HOLD}; yes | head -20000")
+    run = submit(workspace, "r", *SH, f"echo one; echo two; {HOLD}; yes | head -200000")
     command = f"set -o pipefail; (sleep 0.1; touch go) & {sys.executable} -m k1ctl queue wait {run} | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=workspace.root, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (141, "one\n", "")

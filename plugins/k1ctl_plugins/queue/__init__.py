@@ -144,6 +144,7 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
       k1ctl queue list --json | jq '.tickets[] | select(.state == "waiting")'
     """
     from k1ctl.queue.view import entries, paused
+    from k1ctl_plugins.queue.inspect import priority_text
 
     folder = _folder(context)
     rows = [e for e in entries(folder) if resource is None or resource in e["resources"]]
@@ -163,7 +164,7 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
             " ".join(f"{r}={n}" if n > 1 else r for r, n in e["resources"].items()),
             e.get("workspace", "?"),
             e.get("label") or e.get("command", "?"),
-            e["priority"],
+            priority_text(e),
             e.get("granted_at") or e.get("queued_at", ""),
             e.get("run", ""),
         )

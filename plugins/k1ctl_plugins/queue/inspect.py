@@ -174,6 +174,12 @@ def _view(quiet: bool, stream: bool) -> View:
     return view
 
 
+def priority_text(entry: dict[str, Any]) -> str:
+    """The priority of a ticket for people, and how it came to it."""
+    asked = f" (asked {entry['asked_priority']})" if "asked_priority" in entry else ""
+    return f"{entry['priority']}{', bumped' if entry.get('bumped') else ''}{asked}"
+
+
 def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts of `inspect` for people: no braces, no clocks that only machines compare."""
     from k1ctl.process.view import describe_holder
