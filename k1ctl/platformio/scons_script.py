@@ -169,7 +169,10 @@ if os.environ.get("K1BUILD_CCACHE"):
     env["K1BUILD_CCACHE"] = os.environ["K1BUILD_CCACHE"]
     _compile_with("$( $K1BUILD_CCACHE $) ", "")
 elif os.environ.get("K1BUILD_OBJECTS"):
-    env.CacheDir(os.environ["K1BUILD_OBJECTS"].replace("$", "$$"), Objects)
-    env["SPAWN"] = _spawn
+    try:
+        env.CacheDir(os.environ["K1BUILD_OBJECTS"].replace("$", "$$"), Objects)
+        env["SPAWN"] = _spawn
+    except TypeError:
+        pass  # a SCons whose caches cannot be told which objects to share: none is
 if os.environ.get("K1BUILD_LINK_FLAGS"):
     env.Append(LINKFLAGS=os.environ["K1BUILD_LINK_FLAGS"].split())
