@@ -45,8 +45,11 @@ def render(root: click.Group, shell: str, *, foreign: bool = False) -> str:
     """The completion file of ``shell`` for the commands of ``root``, those of third parties only with ``foreign``."""
     from k1ctl_plugins.completion import bash, fish, tree, zsh
 
-    with open(os.path.join(os.path.dirname(__file__), f"engine.{shell}"), encoding="utf-8") as f:
-        engine = f"{_NOTE}\n{f.read()}"
+    parts = [_NOTE]
+    for name in (f"engine.{shell}", f"values.{shell}"):
+        data = read_bytes(os.path.join(os.path.dirname(__file__), name))
+        parts += [] if data is None else [data.decode()]
+    engine = "\n".join(parts)
     settings = sorted(".".join("@" if part == "*" else part for part in place) for place in SETTINGS)
     found = tree.commands(root, foreign=foreign)
     return {"bash": bash.render, "zsh": zsh.render, "fish": fish.render}[shell](found, settings, engine)
