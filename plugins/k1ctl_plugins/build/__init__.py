@@ -51,6 +51,11 @@ class TargetGroup(click.Group):
             return []
         return click.Command.parse_args(self, ctx, args)
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Asked for a subcommand's usage, without the targets: they do not stand before its name."""
+        params = super().get_params(ctx)
+        return params if ctx.command is self else [p for p in params if not isinstance(p, click.Argument)]
+
     def invoke(self, ctx: click.Context) -> Any:
         words = ctx.meta.get("build.words")
         if words is None:
@@ -130,8 +135,9 @@ def list_(ctx: Context, name: str | None, target: str | None, limit: int, as_jso
 @json_option
 @pass_context
 def show_(ctx: Context, run: str, as_json: bool) -> None:
-    """Show one build: how it went, what it made, and the compiler's error lines.
+    """Show one build: how it went and what it made.
 
+    The record, the manifest of the artifact, warnings and the compiler's error lines.
     RUN is the beginning of a run id; without it, the newest build of this worktree.
 
     \b
