@@ -8,7 +8,9 @@ import struct
 import threading
 import time
 
+from k1ctl.simulator import websocket
 from k1ctl.simulator.device import Device
+from k1ctl.simulator.documents import Api
 from k1ctl.simulator.routes import BODY_LIMIT, PAGE, Answer, answer
 from k1ctl.simulator.settings import Settings
 
@@ -69,10 +71,23 @@ class HttpServer:
                     link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
                 head, body = _take(link)
-                if head:
+                if _header(head, b"upgrade").lower() == "websocket" and _target(head) == ("GET", websocket.PATH):
+                    self._websocket(link, head)
+                elif head:
                     self._send(link, head, body)
             except OSError:
                 pass
+
+    def _websocket(self, link: socket.socket, head: bytes) -> None:
+        device, boots = self.device, self.device.boots
+        api = Api(device, self.settings, {}, {})
+        device.counted(f"GET {websocket.PATH}", 101)
+        websocket.serve(
+            link,
+            _header(head, b"sec-websocket-key"),
+            api,
+            lambda: not self.stopped.is_set() and device.boots == boots,
+        )
 
     def _send(self, link: socket.socket, head: bytes, body: bytes | int) -> None:
         with self.lock:
@@ -99,8 +114,7 @@ class HttpServer:
             self._deliver(link, _ENDLESS, faults.value("drip", number))
 
     def _answer(self, head: bytes, body: bytes | int) -> Answer:
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split()
-        method, target = (words[0], words[1]) if len(words) == 3 else ("", "")
+        method, target = _target(head)
         return answer(self.device, self.settings, method, target, _header(head, b"content-type"), body)
 
     def _deliver(self, link: socket.socket, data: bytes, rate: float | None) -> None:
@@ -134,6 +148,12 @@ def _take(link: socket.socket) -> tuple[bytes, bytes | int]:
             break
         body += piece
     return head, body[:length]
+
+
+def _target(head: bytes) -> tuple[str, str]:
+    """(Method, path with query) of a request; empty when it is none."""
+    words = head.split(b"\r\n", 1)[0].decode("latin-1").split()
+    return (words[0], words[1]) if len(words) == 3 else ("", "")
 
 
 def _header(head: bytes, name: bytes) -> str:
