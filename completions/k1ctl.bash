@@ -657,7 +657,7 @@ _k1ctl_command() {
       options='--json -h/--help'
       ;;
     ' upload')
-      options='--device=@device --artifact=@artifact,@file --build --filesystem --force --interface=- --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
+      options='--device=@device --artifact=@artifact,@file --build --filesystem --force --interface=- --via=auto,ota,usb --full --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
       arguments='@target'
       ;;
     ' worktree')

@@ -318,7 +318,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Stand in line for what there is only one of, or only N of' \
                 'Run a K1 without hardware, with faults on demand' \
                 'Install and inspect the build tools that k1ctl brings itself' \
-                'Flash a build over the network and tell what became of it' \
+                'Flash a build over the network or USB and tell what became of it' \
                 'Make worktrees, set them up, and list them'
             set options \
                 '--root=@folder' \
@@ -336,7 +336,7 @@ function __k1ctl_command --no-scope-shadowing
             set command_abouts \
                 'List the builds of this repository\'s workspaces, the newest first' \
                 'Print what a build\'s tools said' \
-                'Show one build: how it went, what it made, and the compiler\'s error lines'
+                'Show one build: how it went and what it made'
             set options \
                 '--env=-' \
                 '--release' \
@@ -975,6 +975,8 @@ function __k1ctl_command --no-scope-shadowing
                 '--filesystem' \
                 '--force' \
                 '--interface=-' \
+                '--via=auto,ota,usb' \
+                '--full' \
                 '--wait=@run' \
                 '--wait-limit=-' \
                 '--priority=critical,high,normal,low' \
@@ -988,6 +990,8 @@ function __k1ctl_command --no-scope-shadowing
                 'Send a filesystem (LittleFS, SPIFFS, FAT), not the app' \
                 'With --filesystem: also what does not look like one' \
                 'Interface or own address it connects back to' \
+                'Over the network, or a USB cable' \
+                'With --via usb: also bootloader and partition table' \
                 'Take up an upload that goes on without its caller' \
                 'Wait in line at most D' \
                 '' \

@@ -65,6 +65,8 @@ def words(path: tuple[str, ...], names: tuple[str, ...], metavar: str, choices: 
         return choices
     if metavar in _BY_METAVAR:
         return _BY_METAVAR[metavar]
+    if "|" in metavar and metavar == metavar.lower():  # auto|ota|usb
+        return tuple(metavar.split("|"))
     if metavar.startswith("RESOURCE"):
         return ("@resource",)
     if metavar == "ID" and path[:1] == ("queue",):
