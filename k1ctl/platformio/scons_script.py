@@ -166,7 +166,7 @@ if os.environ.get("K1BUILD_PROJECT"):
     _compile_with("", " $( $K1BUILD_MAP $)")
 if os.environ.get("K1BUILD_CCACHE"):
     env.CacheDir(None)
-    env["K1BUILD_CCACHE"] = os.environ["K1BUILD_CCACHE"]
+    env["K1BUILD_CCACHE"] = [os.environ["K1BUILD_CCACHE"]]  # one word, whatever is in it
     _compile_with("$( $K1BUILD_CCACHE $) ", "")
 elif os.environ.get("K1BUILD_OBJECTS"):
     try:

