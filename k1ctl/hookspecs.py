@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from k1ctl.builds import BuildKind
     from k1ctl.config import Config
     from k1ctl.setup import SetupStep
+    from k1ctl.transports import Transport
     from k1ctl.workspace import Workspace
 
 hookspec = pluggy.HookspecMarker("k1ctl")
@@ -56,4 +57,18 @@ def k1ctl_setup_steps(workspace: Workspace, config: Config) -> Sequence[SetupSte
         @hookimpl
         def k1ctl_setup_steps(workspace: Workspace, config: Config) -> list[SetupStep]:
             return [SetupStep("submodules", update_submodules)]
+    """
+
+
+@hookspec
+def k1ctl_transports() -> Sequence[Transport]:  # type: ignore[empty-body]
+    """Return the ways to a device this plugin adds, for ``k1ctl upload --via NAME``.
+
+    Called by ``k1ctl upload`` when ``--via`` is not ``auto``. A transport says what its worker is and what it needs;
+    line, lease, guard, record and outcome are the upload's. Two plugins that return the same name are an error that
+    names both. Example::
+
+        @hookimpl
+        def k1ctl_transports() -> list[Transport]:
+            return [JtagTransport()]
     """

@@ -57,6 +57,7 @@ class Flash:
         self.job: dict[str, Any] = {}
         self.hint = ""  # what to do about an outcome that is not `installed`
         self.record: dict[str, Any] = {
+            "transport": "ota",
             "outcome": "failed",
             "code": "",
             "message": "",
@@ -77,7 +78,7 @@ class Flash:
         self.percent = {"progress": 0, "taken": 0}
         self.before = read_json(os.path.join(folder, OUTCOME))
         if isinstance(self.before, dict):  # what earlier attempts of this run left, so that a doubt is not forgotten
-            mine = {key: self.before.get(key) for key in ("outcome", "code", "message", "attempt_at")}
+            mine = {key: self.before.get(key) for key in ("outcome", "code", "message", "attempt_at", "transport")}
             self.record["earlier"] = [*self.before.get("earlier", []), mine]
 
     def run(self) -> int:

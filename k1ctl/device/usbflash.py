@@ -42,22 +42,28 @@ class UsbFlash(Flash):
     def __init__(self, folder: str, stop: Any) -> None:
         super().__init__(folder, stop)
         self.guards: dict[str, guard.Guard] = {}
+        self.image = b""
         self.record["transport"] = "usb"
 
     def _flash(self) -> Outcome:
-        image = self._load()
-        return self._over_usb(image)
+        self._load()
+        self._guard(guard.guard_key(self.job["device"]))
+        return self._over_usb(*self._ready())
 
-    def _over_usb(self, image: bytes) -> Outcome:
-        device, settings = self.job["device"], self.job["usb"]
-        self._guard(guard.guard_key(device))
+    def _load(self) -> bytes:
+        self.image = super()._load()
+        return self.image
+
+    def _ready(self) -> tuple[str, Esptool]:
+        """The device's port and the esptool for it. Raises K1ctlError."""
+        port = usb.choose(self.job["device"], alone=self.alone)
+        return port.path, find_esptool(str(self.job["usb"].get("esptool", "")))
+
+    def _over_usb(self, port: str, tool: Esptool) -> Outcome:
         self._stage("connect")
-        port = usb.choose(device, alone=self.alone)
-        tool = find_esptool(str(settings.get("esptool", "")))
-        self.record.update(port=port.path, esptool=tool.version, stage="connect")
-        table = self._asked(tool, port.path)
-        regions = self._regions(image, table)
-        return self._written(tool, port.path, regions)
+        self.record.update(port=port, esptool=tool.version)
+        table = self._asked(tool, port)
+        return self._written(tool, port, self._regions(self.image, table))
 
     def _guard(self, key: str) -> guard.Guard:
         path = guard.guard_path(key, str(self.job.get("host_dir") or ""))

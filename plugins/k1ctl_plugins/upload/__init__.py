@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,9 +14,12 @@ from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.queue.names import PRIORITIES
 from k1ctl.units import format_size
 
+if TYPE_CHECKING:
+    from k1ctl.transports import Transport
+
 
 @purpose("Work", example="k1ctl upload --build")
-@click.command(short_help="Flash a build over the network and tell what became of it.")
+@click.command(short_help="Flash a build over the network or USB and tell what became of it.")
 @click.argument("target", required=False)
 @click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")
 @click.option("--artifact", metavar="ID|PATH", default="", help="What to send (default: the newest build).")
@@ -24,6 +27,10 @@ from k1ctl.units import format_size
 @click.option("--filesystem", is_flag=True, help="Send a filesystem (LittleFS, SPIFFS, FAT), not the app.")
 @click.option("--force", is_flag=True, help="With --filesystem: also what does not look like one.")
 @click.option("--interface", metavar="NAME|IP", default="", help="Interface or own address it connects back to.")
+@click.option(
+    "--via", metavar="auto|ota|usb", default="auto", show_default=True, help="Over the network, or a USB cable."
+)
+@click.option("--full", is_flag=True, help="With --via usb: also bootloader and partition table.")
 @click.option("--wait", "take_up", metavar="RUN", help="Take up an upload that goes on without its caller.")
 @click.option("--wait-limit", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75.")
 @click.option("--priority", type=click.Choice(tuple(PRIORITIES)), default="normal", show_default=True)
@@ -31,28 +38,30 @@ from k1ctl.units import format_size
 @json_option
 @pass_context
 def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: bool, **options: Any) -> int:
-    """Send a build to the device over the network and report installed, refused or unknown.
+    """Send a build to the device and report installed, refused or unknown.
 
-    The image is checked and fixed before the call stands in line. Once the device takes it, the upload goes on even
-    when this call is killed; --wait RUN takes it up again. Exit codes: 0 installed, 1 refused (the image or the
-    login), 65 wrong image or device, 69 unreachable, 75 still in line, 76 unknown, 78 bad configuration.
+    It goes over the network; over USB with --via usb, or where the device did not answer on the network and is the
+    only board on USB. The image is checked and fixed before the call stands in line. Once the device takes it, the
+    upload goes on even when this call is killed; --wait RUN takes it up again. Exit codes: 0 installed, 1 refused (the
+    image or the login), 65 wrong image or device, 69 unreachable, 75 still in line, 76 unknown, 78 bad configuration.
 
     \b
     Example:
       k1ctl upload --build
       k1ctl upload fw --device k1 --artifact 9f3c2a11
       k1ctl upload --filesystem --build
+      k1ctl upload --via usb --full
       k1ctl upload --wait 20260103-101500.123-9f3c
     """
     from k1ctl_plugins.upload import flow
 
     workspace, config = context.workspace, context.config
     if take_up:
-        if dry_run or any(value for name, value in options.items() if name != "priority"):
+        if dry_run or any(value for name, value in options.items() if name not in ("priority", "via")):
             raise UsageError("--wait takes up what was called before; it goes with no other option but --json")
         done = flow.take_up(workspace, config, take_up)
     else:
-        plan = flow.make_plan(workspace, config, dry_run=dry_run, **options)
+        plan = flow.make_plan(workspace, config, context.plugins, dry_run=dry_run, **options)
         for warning in plan.warnings:
             say(f"warning: {warning}")
         if dry_run:
@@ -65,10 +74,18 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         emit_json({"ok": True, **done})
         return 0
     what = "the filesystem image " if done.get("image_kind") == "filesystem" else ""
-    put(f"installed: {what}{done['artifact']} on {done['device']}, {format_size(done['bytes'])}")
+    way = " over USB" if done.get("transport") == "usb" else ""
+    put(f"installed: {what}{done['artifact']} on {done['device']}{way}, {format_size(done['bytes'])}")
     if done.get("back_seconds") is None:
         say(f"warning: {done['device']} has not been seen since it took the image")
     return 0
+
+
+@hookimpl
+def k1ctl_transports() -> list[Transport]:
+    from k1ctl_plugins.upload.transports import OtaTransport, UsbTransport
+
+    return [OtaTransport(), UsbTransport()]
 
 
 @hookimpl

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
-from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
+from k1ctl.errors import BusyError, K1ctlError, UsageError
 from k1ctl.files import read_json, write_json
 from k1ctl.process import record
 from k1ctl.process.attempt import ANY_SIGNAL
 from k1ctl.process.launch import launch
 from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
+from k1ctl.transports import Delivery
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
-from k1ctl_plugins.upload import images, outcome, stale
+from k1ctl_plugins.upload import images, outcome, stale, transports
 from k1ctl_plugins.upload.progress import FlashView
+from k1ctl_plugins.upload.transports import PYTHON
 
 if TYPE_CHECKING:
     from k1ctl.artifacts import Artifact
     from k1ctl.config import Config
+    from k1ctl.plugins import Plugins
     from k1ctl.process.attempt import Ending
     from k1ctl.process.record import Run
+    from k1ctl.transports import Transport
     from k1ctl.workspace import Workspace
 
 RETRY_ON = (outcome.UNREACHABLE, outcome.UNKNOWN, ANY_SIGNAL)
-# -P: a file in the repository that is named like a module must not be imported in its place.
-PYTHON = (sys.executable, "-P", "-m")
 _NEVER_BEGAN = ("caller-gone", "queue-timeout", "queue-cancelled", "cancelled", "device-guarded")
 _LOOK = 0.2  # s between two looks at the log of an upload that is taken up
 
 
 class Plan:
-    """What will be sent where: the ``artifact`` of ``target`` (an image of ``kind``), the ``device``'s settings, the
+    """What will be sent where and how: the ``artifact`` for a ``delivery``, the ``transport`` with its ``job``, the
     rules of the queue."""
 
-    def __init__(self, target: str, kind: str, device: dict[str, Any], artifact: Artifact, **rules: Any) -> None:
-        self.target, self.kind, self.device, self.artifact, self.rules = target, kind, device, artifact, rules
+    def __init__(self, delivery: Delivery, artifact: Artifact, transport: Transport, **rules: Any) -> None:
+        self.delivery, self.artifact, self.transport, self.rules = delivery, artifact, transport, rules
+        self.target, self.kind, self.device = delivery.target, delivery.kind, delivery.device
+        delivery.artifact = artifact
+        self.job = transport.job(delivery)
         self.warnings: list[str] = []
 
     @property
@@ -57,12 +61,15 @@ class Plan:
             "bytes": self.artifact.size,
             "sha256": self.artifact.sha256,
             "device": device,
+            "transport": self.transport.name,
+            **({"full": True} if self.delivery.full else {}),
         }
 
 
 def make_plan(
     workspace: Workspace,
     config: Config,
+    plugins: Plugins,
     *,
     target: str | None,
     device: str | None,
@@ -71,12 +78,15 @@ def make_plan(
     filesystem: bool = False,
     force: bool = False,
     interface: str = "",
+    via: str = transports.AUTO,
+    full: bool = False,
     wait_limit: float | None = None,
     priority: str = "normal",
     dry_run: bool = False,
 ) -> Plan:
-    """Settle target, device and image, and check what can be checked before standing in line: the image, that the
-    password is there and the interface known. ``dry_run`` keeps and builds nothing.
+    """Settle target, device, transport and image, and check what can be checked before standing in line: the image,
+    that the password is there and the interface known, that the device is on USB where it is to go that way.
+    ``dry_run`` keeps and builds nothing.
 
     Raises ConfigError, UsageError, WrongDataError, and what a failed build says.
     """
@@ -86,7 +96,12 @@ def make_plan(
     device_name = device or settings["device"] or config.get("defaults", "device")
     wish = images.Wish(artifact, build=build_first, filesystem=filesystem, force=force, dry_run=dry_run)
     wish.check()
+    if filesystem and full:
+        raise UsageError("--filesystem and --full exclude each other")
     where = _device(workspace, config, device_name, interface)
+    delivery = Delivery(workspace, config, name, settings, where, kind=wish.kind, full=full)
+    transport = transports.find(via, delivery, plugins)
+    transport.check(delivery)
 
     def build() -> str:
         if not filesystem:
@@ -96,7 +111,7 @@ def make_plan(
         return buildfs.build(workspace, config, name, settings, wait_limit)
 
     chosen, warnings = images.choose(workspace, name, settings, wish, build)
-    plan = Plan(name, wish.kind, where, chosen, wait=wait_limit, priority=priority)
+    plan = Plan(delivery, chosen, transport, wait=wait_limit, priority=priority)
     plan.warnings += warnings
     if not artifact and not build_first:
         plan.warnings += stale.warnings(workspace, images.shelf_of(name, wish.kind), settings)
@@ -104,22 +119,11 @@ def make_plan(
 
 
 def _device(workspace: Workspace, config: Config, name: str, interface: str) -> dict[str, Any]:
-    """The settings of a device that could be flashed from here. Raises ConfigError."""
+    """The settings of a device, with this call's ``interface``. Raises ConfigError."""
     where = {"name": name, **config.named("devices", name)}
-    if not where["host"]:
-        hint = f"set [devices.{name}] host in {config.path}"
-        raise ConfigError(f"device {name} has no host", hint=hint, code="no-host")
     where["interface"] = interface or where["interface"]
-    if where["interface"]:
-        from k1ctl.device.interface import own_address
-
-        own_address(where["interface"])
     if where["password_file"]:
         where["password_file"] = os.path.join(workspace.root, os.path.expanduser(where["password_file"]))
-    if where["password_file"] or where["password_env"]:
-        from k1ctl.device.login import configured
-
-        configured(where)  # the worker reads it anew: it stands in no job, no argument, no record
     return where
 
 
@@ -153,11 +157,11 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
     resource = f"device:{plan.device['name']}"
     spec = RunSpec(
         "upload",
-        [*PYTHON, "k1ctl.device.flash", "RUN"],
+        [*plan.transport.worker(), "RUN"],
         {names.check_resource(resource): 1},
         cwd=workspace.root,
         wait=plan.rules["wait"],
-        timeout=last_resort(ota, plan.device),
+        timeout=plan.transport.limit(plan.delivery),
         priority=plan.rules["priority"],
         attempts=max(1, ota["attempts"]),
         delay=ota["retry_delay"],
@@ -179,9 +183,10 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
             "image_kind": plan.kind,
             "sha256": plan.artifact.sha256,
             "ota": ota,
+            **plan.job,
         }
         write_json(os.path.join(run.folder, "flash.json"), job, mode=0o600)
-        spec.argv = [*PYTHON, "k1ctl.device.flash", run.folder]
+        spec.argv = [*plan.transport.worker(), run.folder]
 
     def after(run: Run, ending: Ending) -> dict[str, Any]:
         done = outcome.read(run)
@@ -198,14 +203,6 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         left = read_json(os.path.join(finished.folder, "run.json"))
         return _told(workspace, record.Run(finished.folder, left or fallback))
     raise _as_error(ending, finished.run)
-
-
-def last_resort(ota: dict[str, Any], device: dict[str, Any]) -> float:
-    """Seconds after which a worker is stopped from outside, because it keeps none of its own limits.
-
-    Its own: two guards, a probe, the attempt, then the device's restart or the evidence of one.
-    """
-    return float(3 * ota["attempt_timeout"] + 2 * device["probe_timeout"] + 60)
 
 
 def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:

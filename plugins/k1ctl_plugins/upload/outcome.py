@@ -95,10 +95,10 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
         return
     code, hint = done["exit_code"], done.get("hint", "")
     device = done.get("device") or "the device"
-    if done["outcome"] == "unknown":
+    if done["outcome"] == "unknown" and not (hint and done.get("transport") == "usb"):
         hint = "upload again: the same image once more settles it"
-    if code == UNREACHABLE:
-        usb = "on a USB cable PlatformIO can flash it without the network"
+    if code == UNREACHABLE and done.get("transport") != "usb":
+        usb = "on a USB cable to this host it can be flashed without the network"
         hint = f"{hint}; {usb}" if hint else usb
     elif done["outcome"] == "refused" and not hint:
         hint = f"{device} runs what it ran before; is the image for this board (environment and chip of the target)?"

@@ -10,6 +10,7 @@ from k1ctl.units import format_size
 
 _STAGES = {
     "guard": "waiting for the device",
+    "connect": "asking the board on USB who it is",
     "probe": "asking the device who it is",
     "invite": "inviting the device",
     "transfer": "sending",
