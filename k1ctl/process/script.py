@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl.errors import UsageError
-from k1ctl.files import flock, same_file
+from k1ctl.errors import BusyError, UsageError
+from k1ctl.files import flock, open_locked, same_file
 from k1ctl.process import guards, nested
 from k1ctl.process.attempt import Ending
 from k1ctl.process.client import Client, let_go, queue_folder
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from k1ctl.queue.offer import Offer
     from k1ctl.workspace import Workspace
 
+_ANOTHER = 2.0  # s in which a claim whose call was killed is gone
 _TAKE_OVERS = 5  # claims killed in line before we stop replacing them
 
 
@@ -46,7 +47,7 @@ def acquire(workspace: Workspace, config: Config, fd: int, wait: float | None, v
     folder = queue_folder(workspace, config)
     for _ in range(_TAKE_OVERS):
         found = offer.behind(folder, fd)
-        offer.claim(fd, found)
+        offer.lock(fd)
         spec = _spec(found, wait)
         _check_nesting(folder, spec)
         if found.held and not guards.missing(config, spec, str(found.facts().get("lease", ""))):
@@ -59,11 +60,7 @@ def acquire(workspace: Workspace, config: Config, fd: int, wait: float | None, v
         finally:
             for each in (front.status, front.control, front.mark):
                 os.close(each)
-        if ending.exit_code:
-            if not found.held:
-                flock(fd, UN, found.path)  # offered again
-            return Outcome(ending, "", ""), found
-        return Outcome(ending, "", ""), offer.behind(folder, fd)
+        return Outcome(ending, "", ""), found if ending.exit_code else offer.behind(folder, fd)
     return Outcome(Ending(76, "k1ctl", "supervisor-lost", "the claim was killed again and again"), "", ""), found
 
 
@@ -158,7 +155,7 @@ class Claim(Client):
     def main(self) -> int:
         """To the hand-over, and for a device to the end of the lease; returns the exit code of the call."""
         try:
-            ending = self._hold_again() if self.offer.held else self._stand()
+            ending = self._claim()
         except Exception as exc:
             error = known(exc)
             ending = Ending(error.exit_code, "k1ctl", error.code, error.message, hint=error.hint)
@@ -175,6 +172,32 @@ class Claim(Client):
         if kept:
             self._keep()
         return ending.exit_code
+
+    def _claim(self) -> Ending:
+        """One claim at a time: a second one would wait in line for its own script."""
+        folder = queue_folder(self.workspace, self.config)
+        path = offer.claim_lock(folder, self.fd)
+        deadline = time.monotonic() + _ANOTHER
+        while (alone := open_locked(path, blocking=False)) is None:
+            if time.monotonic() > deadline:
+                hint = "one call at a time; it may be waiting in line"
+                raise BusyError("another call acquires this ticket", hint=hint, code="ticket-taken")
+            time.sleep(0.01)
+        try:
+            self.offer = offer.behind(folder, self.fd)  # the claim before us may have been killed when it was let in
+            if not self.offer.held:
+                return self._stand()
+            if guards.missing(self.config, self.spec, str(self.offer.facts().get("lease", ""))):
+                return self._hold_again()
+            return Ending(0, "k1ctl", "granted", "granted")
+        finally:
+            if not self.handed and not self.offer.held:
+                flock(self.fd, UN, "")  # offered again
+            try:
+                os.unlink(path)
+            except FileNotFoundError:  # cleaned away
+                pass
+            os.close(alone)
 
     def _stand(self) -> Ending:
         ending = self.stand_in_line(self.facts)
@@ -211,6 +234,7 @@ class Claim(Client):
                 self.file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 if not same_file(self.fd, path):
                     raise FileNotFoundError(path)
+                offer.lock(self.fd)
                 self.facts = {**facts, **self.facts, "granted_at": rfc3339(), "started": time.time()}
                 write_facts(self.file, self.facts)
                 os.rename(path, line.tickets + ticket.file)

@@ -68,8 +68,8 @@ def create(folder: str, needs: dict[str, int], priority: int, key: str, label: s
 
 
 def _sweep(offers: str) -> None:
-    for name in _offered(offers):
-        path = os.path.join(offers, name.file)
+    for file in _listed(offers):
+        path = os.path.join(offers, file)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -83,15 +83,11 @@ def _sweep(offers: str) -> None:
             os.close(fd)
 
 
-def _offered(offers: str) -> Iterator[Name]:
+def _listed(folder: str) -> list[str]:
     try:
-        files = os.listdir(offers)
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return
-    for file in files:
-        name = names.parse("w" + file[1:]) if file[:1] == "o" else None
-        if name is not None:
-            yield names.Name(file)
+        return []
 
 
 def behind(folder: str, fd: int) -> Offer:
@@ -125,22 +121,24 @@ def held_by(folder: str, descriptors: list[int]) -> list[Offer]:
 
 def _matching(folder: str, files: set[tuple[int, int]]) -> Iterator[Offer]:
     offers, tickets = os.path.join(folder, "offers"), os.path.join(folder, "tickets")
-    known = [(offers, name) for name in _offered(offers)]
-    try:
-        known += [(tickets, n) for n in map(names.parse, os.listdir(tickets)) if n is not None and n.state == "r"]
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    for place, name in known:
-        path = os.path.join(place, name.file)
+    known = [(offers, file, names.parse("w" + file[1:])) for file in _listed(offers) if file.startswith("o")]
+    known += [(tickets, file, names.parse(file)) for file in _listed(tickets) if file.startswith("r")]
+    for place, file, valid in known:
+        path = os.path.join(place, file)
         try:
             there = os.stat(path)
         except FileNotFoundError:
             continue
-        if (there.st_dev, there.st_ino) in files:
-            yield Offer(path, name)
+        if valid is not None and (there.st_dev, there.st_ino) in files:
+            yield Offer(path, names.Name(file))
 
 
-def claim(fd: int, offer: Offer) -> None:
-    """Lock the script's descriptor: one claim at a time. Raises BusyError."""
-    if not flock(fd, EX | NB, offer.path):
-        raise BusyError("another descriptor of this ticket was claimed", hint=_HINT, code="ticket-taken")
+def lock(fd: int) -> None:
+    """Have the caller's descriptor hold the lock of its file; it may hold it already. Raises BusyError."""
+    if not flock(fd, EX | NB, ""):
+        raise BusyError("another descriptor holds this ticket", hint=_HINT, code="ticket-taken")
+
+
+def claim_lock(folder: str, fd: int) -> str:
+    """The lock file of whoever stands in line for the file behind ``fd``, offered or let in."""
+    return os.path.join(folder, "offers", f"claim.{os.fstat(fd).st_ino}")

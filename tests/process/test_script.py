@@ -159,6 +159,25 @@ def test_waiting_too_long_and_again(workspace: Project) -> None:
     assert finish(holder) == 0
 
 
+def test_one_call_at_a_time(workspace: Project) -> None:
+    """A second `acquire` of a ticket that another one stands in line for is refused, and harms the first in nothing:
+    waiting too, it would hold the very lease it waits for.
+    """
+    holder = start(workspace, TAKE + STAY)
+    holds(workspace, holder)
+    again = f"{K1CTL} queue acquire --fd 9"
+    second = f"while ! test -e second; do sleep 0.02; done; {again}; echo $?; touch go; wait"
+    waiter = start(workspace, f'exec 9<>"$({K1CTL} queue ticket r)"; {again} & {second}')
+    wait_until(lambda: len(tickets(workspace)) == 2)
+    (workspace.root / "second").touch()
+    code, out, err = done(waiter)
+    assert (code, out, err.count("another call acquires this ticket")) == (0, "75\n", 1)
+    assert finish(holder) == 0
+    workspace.run("queue", "run", "r", "--wait", "10s", "--", "true").assert_ok()
+    assert [e["ticket"] for e in workspace.events("queue.granted") if e["run"].startswith("script")] == [1, 2]
+    assert os.listdir(workspace.ops / "queue" / "offers") == []
+
+
 def test_ended_while_it_waits(workspace: Project) -> None:
     """TERM to `acquire` leaves the line; SIGKILL of it parks the place; `queue cancel` of it is told as for a run."""
     holder = start(workspace, TAKE + STAY)
