@@ -22,6 +22,7 @@ from k1ctl.discovery import BUILT_IN, entry_points
 from k1ctl.errors import EXIT_CODES
 from k1ctl.plugins import Plugins
 from k1ctl.setup import SetupStep, StepReport
+from k1ctl.transports import Delivery, Transport
 from k1ctl.workspace import Workspace
 from k1ctl_plugins.completion import script
 
@@ -30,7 +31,7 @@ NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->
 SHOWN = re.compile(r"(?s)(<!-- from (\S+) -->\n).*?(<!-- end -->)")
 TYPES = (
     *(builds.BuildKind, builds.BuildRequest, builds.BuildCommand, builds.BuildReader, builds.BuildResult),
-    *(SetupStep, StepReport, Context, Workspace, Config),
+    *(SetupStep, StepReport, Transport, Delivery, Context, Workspace, Config),
 )
 LANGUAGES = {".py": "python", ".toml": "toml"}
 

@@ -41,8 +41,12 @@ class Transport:
     """A way to a device, chosen by ``upload --via NAME``. Subclass it and return it from `k1ctl_transports`.
 
     The upload's supervisor stands in line, holds the lease and the host's guard of the device, and runs `worker`. A
-    worker reads ``flash.json`` of the run's folder, prints ``stage NAME`` and ``progress SENT TOTAL``, leaves
-    ``flash-outcome.json`` there and ends with its exit code, as `k1ctl.device.flash.Flash` does: subclass that.
+    worker reads ``flash.json`` in the run's folder: {run, workspace, device (with ``name``), image (a path),
+    image_kind, sha256, host_dir, ota, and what `job` adds}. It prints ``stage NAME`` and ``progress SENT TOTAL``
+    lines. It leaves ``flash-outcome.json`` there, replaced as a whole: {outcome, code, message, exit_code, hint, pid
+    (its own), transport}, with the outcome ``sending`` before anything on the device may change, and at the end
+    ``installed``, ``refused``, ``unknown`` or ``failed``; and it ends with that exit code: 0, 1 refused, 69 not
+    reached and nothing changed, 76 unknown. An upload is tried again on 69, on 76 and when the worker was killed.
     """
 
     name = ""

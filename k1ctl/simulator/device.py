@@ -50,7 +50,7 @@ class Device:
         now = time.monotonic()
         self.booted = now - (self.faults.value("uptime", 1) or 0.0)
         self.boots = 1
-        self.silent_until = now + (self.faults.value("offline", 1) or 0.0)
+        self.silent_until = self.offline_until = now + (self.faults.value("offline", 1) or 0.0)
         self.routes: dict[str, int] = {}
         self.requests: dict[str, dict[str, int]] = {}
         os.makedirs(folder, exist_ok=True)
@@ -69,7 +69,8 @@ class Device:
     def restart(self) -> None:
         """Go away for ``reboot_seconds`` and come back with a new uptime and fresh rate limits."""
         with self.lock:
-            self.booted = self.silent_until = time.monotonic() + self.reboot_seconds
+            self.booted = time.monotonic() + self.reboot_seconds
+            self.silent_until = max(self.booted, self.offline_until)
             self.boots += 1
             self.routes.clear()
             self._perhaps_panic()

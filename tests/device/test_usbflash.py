@@ -132,7 +132,7 @@ def test_a_pulled_cable_leaves_the_outcome_unknown(tmp_path: Path) -> None:
 
 def test_a_write_is_not_stopped(tmp_path: Path) -> None:
     """HUP, INT and TERM to all of the group end no write that has begun."""
-    with SimulatedDevice(tmp_path / "device", "usb-erase=500ms", usb=True) as device:
+    with SimulatedDevice(tmp_path / "device", "usb-erase=300ms", usb=True) as device:
         job = UsbJob(tmp_path / "run", device.settings(), IMAGE)
         process = job.start()
         assert process.stdout is not None
@@ -148,7 +148,7 @@ def test_a_write_is_not_stopped(tmp_path: Path) -> None:
 
 def test_a_killed_worker_breaks_no_write(tmp_path: Path) -> None:
     """A write outlives the worker, and holds the device until it is done; the record says that it had begun."""
-    with SimulatedDevice(tmp_path / "device", "usb-erase=500ms", usb=True) as device:
+    with SimulatedDevice(tmp_path / "device", "usb-erase=300ms", usb=True) as device:
         settings = device.settings()
         job = UsbJob(tmp_path / "run", settings, IMAGE)
         process = job.start()
