@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--password-env", default="")
     parser.add_argument("--password-file", default="")
     parser.add_argument("--login", default="sha256")
+    parser.add_argument("--usb", default="")
     parser.add_argument("--reboot-seconds", type=float, default=0.2)
     parser.add_argument("--ready-fd", type=int, default=-1)
     given = vars(parser.parse_args(argv))

@@ -47,7 +47,15 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
         limits = {"partition_size": device.device.partition_size, "reboot_seconds": device.device.reboot_seconds}
         limits["filesystem_size"] = device.device.filesystem_size
         login = device.device.login.rule if device.device.login else ""
-        told = {**itself, **device.settings(name), **limits, **sources, "login": login, "faults": list(faults)}
+        told = {
+            **itself,
+            **device.settings(name),
+            **limits,
+            **sources,
+            "login": login,
+            "faults": list(faults),
+            "usb": options.get("usb", ""),
+        }
         write_json(os.path.join(folder, STATE), told)
         if ready_fd >= 0:
             os.write(ready_fd, b"x")
@@ -88,8 +96,8 @@ def running(folder: str) -> bool:
 
 def state(folder: str) -> dict[str, Any] | None:
     """What the daemon in ``folder`` is: {name, host, ota_port, http_port, mac, identity, partition_size,
-    filesystem_size, password_env, password_file, login, reboot_seconds, faults, pid, started_at, created}; None when
-    none runs.
+    filesystem_size, usb, usb_port (when it has one), password_env, password_file, login, reboot_seconds, faults, pid,
+    started_at, created}; None when none runs.
     """
     if not running(folder):
         return None

@@ -165,3 +165,14 @@ def test_a_port_in_use_is_told(project: Project, tmp_path: Path) -> None:
     port = project.run("sim", "start", "--json").json["ota_port"]
     failed = project.run("sim", "start", "--name", "k2", "--ota-port", str(port))
     failed.assert_fails(1, "in use")
+
+
+def test_a_usb_port_is_told_and_configured(project: Project) -> None:
+    """--usb: the section names the port, which stays right over a stop; a start that asks for none is the same one."""
+    started = project.run("sim", "start", "--usb", "--json").assert_ok().json
+    port = started["usb_port"]
+    assert tomllib.loads(started["toml"])["devices"]["k1"]["usb_port"] == port and os.path.exists(port)
+    assert project.run("sim", "start", "--json").assert_ok().json["usb_port"] == port
+    project.run("sim", "stop").assert_ok()
+    assert not os.path.lexists(port)
+    assert project.run("sim", "start", "--usb", "--json").assert_ok().json["usb_port"] == port

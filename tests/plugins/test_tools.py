@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.kit import Project
+from tests.usb import need_esptool
 
 
 def test_a_dry_run_names_the_folders_and_makes_nothing(workspace: Project, tmp_path: Path) -> None:
@@ -24,3 +25,20 @@ def test_status_works_outside_a_repository(workspace: Project, tmp_path: Path) -
     """Tools belong to the host."""
     text = workspace.run("tools", "status", cwd=tmp_path, env={"K1CTL_CACHE_DIR": str(tmp_path)}).stdout
     assert "tools environment:  not installed" in text
+
+
+def test_esptool_is_installed_apart(workspace: Project, tmp_path: Path) -> None:
+    """A dry run names esptool's folder and makes nothing; the one that is there is found, and its version told."""
+    cache = tmp_path / "cache"
+    argv = ("tools", "install", "esptool", "--dry-run", "--json")
+    plan = workspace.run(*argv, env={"K1CTL_CACHE_DIR": str(cache)}).assert_ok().json
+    assert (
+        plan["would_change"] is True
+        and plan["folder"].startswith(str(cache / "tools" / "esptool"))
+        and not cache.exists()
+    )
+    path = need_esptool()
+    assert workspace.run("tools", "install", "esptool", "--json").assert_ok().json["esptool"] == path
+    workspace.configure(f'[tools]\nesptool = "{path}"\n')
+    told = workspace.run("tools", "status", "--json").json["esptool"]
+    assert (told["argv"], told["origin"]) == ([path], "configured") and told["version"].startswith("5.")

@@ -70,6 +70,7 @@ def sim() -> None:
     type=click.Choice(("md5", "sha256", "sha256-md5")),
     help="How it asks: as before core 3.3.1; as from it on (default); the same with a stored MD5.",
 )
+@click.option("--usb", is_flag=True, default=None, help="Give it a USB port that esptool can flash, with a console.")
 @click.option("--reboot", metavar="DURATION", help="How long a restart takes (default: 200ms).")
 @click.option("--dry-run", is_flag=True, help="Check the options, start nothing.")
 @json_option
@@ -87,6 +88,7 @@ def start(
       k1ctl sim start --pace 100k --fault cut=0.5:1
       k1ctl sim start --fault drip=20 --fault fps=30
       k1ctl sim start --password-env K1_OTA_PASSWORD --login sha256
+      k1ctl sim start --usb --fault usb-cut=20:1
     """
     from k1ctl.simulator import daemon
     from k1ctl.simulator.simulated import section

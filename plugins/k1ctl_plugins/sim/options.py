@@ -17,6 +17,8 @@ def checked(faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], di
     from k1ctl.simulator.faults import parse
 
     options = {key: value for key, value in given.items() if value is not None}
+    if "usb" in options:
+        options["usb"] = "pty"
     texts = [*faults, *([f"pace={options.pop('pace')}"] if "pace" in options else [])]
     for text in texts:
         parse(text)

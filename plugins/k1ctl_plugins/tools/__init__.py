@@ -1,4 +1,4 @@
-"""``k1ctl tools``: PlatformIO for hosts that have none."""
+"""``k1ctl tools``: PlatformIO and esptool for hosts that have none."""
 
 from __future__ import annotations
 
@@ -24,25 +24,32 @@ def k1ctl_command() -> click.Command:
 def tools() -> None:
     """Install and inspect the build tools that k1ctl brings itself.
 
-    They live in the user's cache (K1CTL_CACHE_DIR, default ~/.cache/k1ctl) and are used when no other pio is found.
+    They live in the user's cache (K1CTL_CACHE_DIR, default ~/.cache/k1ctl) and are used when no other ones are found.
 
     Example: k1ctl tools install
     """
 
 
-@tools.command(short_help="Install PlatformIO and the SCons it wants, from PyPI.")
+@tools.command(short_help="Install PlatformIO and the SCons it wants, or esptool, from PyPI.")
+@click.argument("tool", type=click.Choice(("platformio", "esptool")), default="platformio")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
 @json_option
-def install(dry_run: bool, as_json: bool) -> None:
-    """Install PlatformIO and the SCons it wants, from PyPI, into a virtual environment of their own.
+def install(tool: str, dry_run: bool, as_json: bool) -> None:
+    """Install PlatformIO with the SCons it wants, or esptool, from PyPI, into a virtual environment of its own.
 
-    Does nothing when they are there.
+    Does nothing when it is there. esptool is for `upload --via usb`.
 
-    Example: k1ctl tools install --json
+    \b
+    Example:
+      k1ctl tools install --json
+      k1ctl tools install esptool
     """
-    from k1ctl_plugins.tools.report import install_tools, plan
+    from k1ctl_plugins.tools import report
 
-    document = plan() if dry_run else install_tools()
+    if tool == "esptool":
+        document = report.plan_esptool() if dry_run else report.install_esptool()
+    else:
+        document = report.plan() if dry_run else report.install_tools()
     _show(document, as_json)
 
 
@@ -50,7 +57,7 @@ def install(dry_run: bool, as_json: bool) -> None:
 @json_option
 @pass_context
 def status(ctx: Context, as_json: bool) -> None:
-    """Show which pio is used and why, and the tools environment; exit 1 when there is no pio.
+    """Show which pio and esptool are used and why, and the tools environment; exit 1 when there is no pio.
 
     Example: k1ctl tools status --json
     """

@@ -11,23 +11,50 @@ from k1ctl.units import format_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from k1ctl.cli import Context
+    from k1ctl.config import Config
+
+    Progress = Callable[[str, str], None]
 
 
 def install_tools() -> dict[str, Any]:
     """Install with a live line. Raises InstallError."""
-    line = LiveLine()
-    start = time.monotonic()
-    try:
-        found, changed = install(lambda step, text: line.update(f"{step}: {text}" if text else step, key=step))
-    finally:
-        line.clear()
-    seconds = time.monotonic() - start
+    found, changed, seconds = _live(install)
     what = f"PlatformIO {found['platformio']} with SCons {found['scons']}"
     text = f"{what} installed in {format_duration(seconds)}: {found['pio']}" if changed else f"{what}: {found['pio']}"
     return {"ok": True, "changed": changed, "seconds": round(seconds, 3), **found, "text": text}
+
+
+def install_esptool() -> dict[str, Any]:
+    """Install esptool with a live line. Raises InstallError."""
+    from k1ctl.device.esptool_install import install
+
+    found, changed, seconds = _live(install)
+    said = f" installed in {format_duration(seconds)}" if changed else ""
+    text = f"esptool {found['version']}{said}: {found['esptool']}"
+    return {"ok": True, "changed": changed, "seconds": round(seconds, 3), **found, "text": text}
+
+
+def plan_esptool() -> dict[str, Any]:
+    """What `install_esptool` would do."""
+    from k1ctl.device.esptool_install import esptool_folder, installed
+
+    found, folder = installed(), esptool_folder()
+    text = f"nothing to do: {found['esptool']}" if found else f"would install esptool into {folder}"
+    return {"ok": True, "dry_run": True, "would_change": not found, "folder": folder, **(found or {}), "text": text}
+
+
+def _live(work: Callable[[Progress], tuple[dict[str, Any], bool]]) -> tuple[dict[str, Any], bool, float]:
+    line = LiveLine()
+    start = time.monotonic()
+    try:
+        found, changed = work(lambda step, text: line.update(f"{step}: {text}" if text else step, key=step))
+    finally:
+        line.clear()
+    return found, changed, time.monotonic() - start
 
 
 def plan() -> dict[str, Any]:
@@ -63,6 +90,20 @@ def tools_status(ctx: Context) -> dict[str, Any]:
     else:
         used = f"{pio.path} ({pio.origin})"
         document.update(pio=pio.path, origin=pio.origin)
+    document["esptool"], told = _esptool(config)
     own = f"PlatformIO {found['platformio']}, SCons {found['scons']}" if found else "not installed"
-    document["text"] = f"pio used:           {used}\ntools environment:  {own} ({tools_folder()})"
+    document["text"] = (
+        f"pio used:           {used}\nesptool used:       {told}\ntools environment:  {own} ({tools_folder()})"
+    )
     return document
+
+
+def _esptool(config: Config | None) -> tuple[dict[str, Any] | None, str]:
+    from k1ctl.device.esptool import find_esptool
+
+    try:
+        tool = find_esptool(str(config.get("tools", "esptool")) if config else "")
+    except K1ctlError as exc:
+        return None, f"{exc.message} ({exc.hint})"
+    told = f"{' '.join(tool.argv)} ({tool.origin}, {tool.version})"
+    return {"argv": list(tool.argv), "origin": tool.origin, "version": tool.version}, told
