@@ -56,6 +56,11 @@ _noisy: set[str] = set()
 _inputs: dict[str, Input] = {}
 
 
+def _hides(text: bytes) -> bool:
+    """Whether a file may make the compiler read what SCons does not see."""
+    return len(_DIRECTIVE.findall(text)) != len(_SEEN.findall(text)) or _HIDDEN.search(text) is not None
+
+
 class Input:
     """A file that an object is made of, as it was when it was read: ``digest`` of its contents, ``seen`` whether SCons
     sees every file that it makes the compiler read. Raises OSError."""
@@ -66,9 +71,7 @@ class Input:
             text = f.read()
         self._path, self._read = path, time.time_ns()
         self.digest = sha256(text).hexdigest()
-        program = b"\0" in text[:256]  # the compiler itself
-        hidden = len(_DIRECTIVE.findall(text)) != len(_SEEN.findall(text)) or bool(_HIDDEN.search(text))
-        self.seen = program or not hidden
+        self.seen = b"\0" in text[:256] or not _hides(text)  # the former is the compiler itself
 
     @staticmethod
     def _facts(found: os.stat_result) -> tuple[int, int, int, int]:
