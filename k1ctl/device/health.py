@@ -1,8 +1,9 @@
 """Is the device well? One prober asks for everybody, and each asker judges its answer by his own settings.
 
 ``ops/device/NAME.json`` is the last answer, ``NAME.lock`` beside it elects: who holds its flock asks the device, the
-others wait for him and read. The kernel frees the lock of one that dies, and the next one takes over. The firmware's
-rate limits are per route for all clients together, which is why a poll of one's own is no option.
+others wait for him and read. The kernel frees the lock of one that dies, and the next one takes over; in the lock file
+stands when the device was asked last, so that he does not ask again within the same window. The firmware's rate
+limits are per route for all clients together, which is why a poll of one's own is no option.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CARRY_SECONDS = 30.0  # how long an earlier document stands in for one that the 
 DOCUMENT_LIMIT = 4096  # bytes of a document that are worth keeping; the firmware's have 300
 _NOT_ASKED = {"outcome": NOT_ASKED, "code": "", "message": "", "hint": ""}
 _GRACE = 1.0  # seconds beyond its deadline in which the prober writes down what it has
+_TRAVEL = 0.25  # seconds from asking to the device's hearing it: its window begins only then
 _CLOCKS = 1.0  # seconds by which the two clocks may differ before an answer's age is not believed
 
 
@@ -65,13 +67,17 @@ def ask(
         fd = open_locked(lock, blocking=False)
         if fd is None:
             if not _until_free(lock, deadline + _GRACE):
-                raise _no_answer(device, patience, f"the process that holds {lock} is stopped or starved")
+                who = read_json(lock)
+                named = f"process {who['pid']} ({who['workspace']})" if _is_mark(who) else "the process"
+                raise _no_answer(device, patience, f"{named} that holds {lock} is stopped or starved")
             continue
         try:
             found = _fresh(path, device, max(max_age, window), begun)
-            if found is None and time.monotonic() >= deadline:  # the one who asked died, and left no time for another
+            if found is None and not _turn(
+                lock, device, window, deadline
+            ):  # the one who asked died, and left us no time
                 raise _no_answer(device, patience, "the process that asked was killed; try again")
-            return found or _probe_for_all(workspace, path, device, deadline)
+            return found or _probe_for_all(workspace, path, device, deadline, fd)
         finally:
             os.close(fd)
 
@@ -81,13 +87,48 @@ def _no_answer(device: Mapping[str, Any], patience: float, hint: str) -> BusyErr
     return BusyError(text, hint=hint, code="probe-busy")
 
 
+def _turn(lock: str, device: Mapping[str, Any], window: float, deadline: float) -> bool:
+    """Wait until the window is over in which the device was asked last; False when the deadline comes first."""
+    who, now = read_json(lock), time.monotonic()
+    if _is_mark(who) and who.get("address") == _address(device):
+        age = now - who["monotonic"]
+        believed = age >= 0 and abs(time.time() - who["wall"] - age) <= _CLOCKS
+        wait = window + _TRAVEL - age if believed and window else 0.0
+        if wait > 0:
+            time.sleep(min(wait, max(deadline - now, 0.0)))
+    return time.monotonic() < deadline
+
+
+def _address(device: Mapping[str, Any]) -> str:
+    return f"{device['host']}:{device['http_port']}"
+
+
+def _mark(fd: int, workspace: Workspace, device: Mapping[str, Any]) -> None:
+    """Write into the lock file who asks, and when; a full disk costs no more than a 429 after a kill."""
+    from k1ctl.jsontext import dumps
+
+    who = {"pid": os.getpid(), "workspace": workspace.name, "address": _address(device)}
+    text = dumps({**who, "monotonic": time.monotonic(), "wall": time.time()}) + "\n"
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, text.encode(), 0)
+    except OSError:
+        pass
+
+
+def _is_mark(who: Any) -> bool:
+    return isinstance(who, dict) and all(
+        isinstance(who.get(key), kind)
+        for key, kind in (("pid", int), ("workspace", str), ("monotonic", float), ("wall", float))
+    )
+
+
 def _fresh(path: str, device: Mapping[str, Any], max_age: float, begun: float) -> Record | None:
     """The shared record, if it is of this address and young enough, or of a probe that ended after this call began."""
     record = _stored(path, device)
     if record is None:
         return None
-    age = record["age_seconds"]
-    return record if age <= max(max_age, time.monotonic() - begun) else None
+    return record if record["monotonic"] >= begun or record["age_seconds"] <= max_age else None
 
 
 def _read(path: str, device: Mapping[str, Any]) -> Record | None:
@@ -121,7 +162,7 @@ def _stored(path: str, device: Mapping[str, Any]) -> Record | None:
         return None
     if age < 0 or abs(wall - age) > _CLOCKS:
         return None
-    return {**record, "age_seconds": round(age, 3)}
+    return {**record, "age_seconds": age}
 
 
 def _until_free(lock: str, deadline: float) -> bool:
@@ -152,8 +193,9 @@ def _until_free(lock: str, deadline: float) -> bool:
     return woken.acquire(timeout=max(deadline - time.monotonic(), 0.0))
 
 
-def _probe_for_all(workspace: Workspace, path: str, device: Mapping[str, Any], deadline: float) -> Record:
-    """Ask the device and leave what it said to everybody; called by who holds the lock."""
+def _probe_for_all(workspace: Workspace, path: str, device: Mapping[str, Any], deadline: float, fd: int) -> Record:
+    """Ask the device and leave what it said to everybody; called by who holds the lock, ``fd``."""
+    _mark(fd, workspace, device)
     before = _stored(path, device)
     started = time.monotonic()
     if before is not None:

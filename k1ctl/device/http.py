@@ -112,6 +112,12 @@ def get_json(host: str, port: int, path: str, timeout: float) -> Any:
     except OSError as exc:
         if data and not isinstance(exc, TimeoutError) and exc.errno == errno.ECONNRESET:
             raise BadAnswer(f"{host}:{port}{path}: the connection broke in the middle of the answer") from exc
+        if data and isinstance(exc, TimeoutError):
+            raise UnreachableError(
+                f"{host}:{port}{path}: only {len(data)} bytes of an answer in time",
+                hint="something is there, but too slow; is it the device? probe_timeout says how long it may take",
+                host=host,
+            ) from exc
         raise unreachable(host, port, exc) from exc
     if not data:
         raise unreachable(host, port, OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))

@@ -108,6 +108,7 @@ def test_the_deadline_covers_the_whole_call(piece: bytes) -> None:
         with pytest.raises(UnreachableError) as caught:
             get_json("127.0.0.1", port, "/", 0.3)
         assert caught.value.code == "device-offline"
+        assert ("bytes of an answer" in caught.value.message) == bool(piece)
         assert time.monotonic() - started < 10, "the device was waited for to its end"
 
 

@@ -40,7 +40,7 @@ class Health:
             "host": record["host"],
             "http_port": record["http_port"],
             "probed_at": record["probed_at"],
-            "age_seconds": record["age_seconds"],
+            "age_seconds": round(record["age_seconds"], 3),
             "probe_seconds": record["seconds"],
             "prober": record["prober"],
             "holder": self.holder,
