@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from k1ctl.device import health
+from k1ctl.device import health, http
 from k1ctl.device.health import ask, state_path
+from k1ctl.device.http import unreachable
 from k1ctl.device.verdict import HEALTH, INFO, judge
 from k1ctl.errors import BusyError
 from k1ctl.files import open_locked
@@ -139,6 +141,20 @@ def test_no_address(here: Workspace, tmp_path: Path) -> None:
         settings = {**device.settings(), "host": ""}
     verdict = judge(ask(here, settings, window=LONG), settings)
     assert verdict.state == "offline" and "host" in verdict.hint
+
+
+def test_macos_keeps_us_out(here: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EHOSTUNREACH on macOS is a state of its own, with the place where the permission is given."""
+
+    def refuse(host: str, port: int, *_: object) -> None:
+        raise unreachable(host, port, OSError(errno.EHOSTUNREACH, "No route to host"))
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(http, "get_json", refuse)
+    settings = {"name": "k1", "host": "192.0.2.1", "http_port": 80, "probe_timeout": 5, "identity": "", "mac": ""}
+    verdict = judge(ask(here, settings, window=LONG), settings)
+    assert (verdict.state, verdict.exit_code) == ("unreachable-by-permission", 69)
+    assert "Local Network" in verdict.hint
 
 
 def test_a_name_that_does_not_resolve(here: Workspace) -> None:
