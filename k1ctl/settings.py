@@ -54,7 +54,9 @@ SETTINGS: dict[Place, Setting] = {
     ("devices", "*", "heap_min"): Setting("size", 0, "less free memory is degraded, as 40k (0: no check)"),
     ("devices", "*", "rssi_min"): Setting("dbm", 0, "a weaker signal is degraded, as -80 (0: no check)"),
     ("device", "window"): Setting("duration", 1.0, "one probe in this time, whose answer all askers share"),
-    ("targets", "*", "kind"): Setting("str", "platformio", "kind of build"),
+    ("targets", "*", "kind"): Setting(
+        "str", "platformio", "kind of build: platformio, npm, command, or one of a plugin"
+    ),
     ("targets", "*", "path"): Setting("str", "firmware", "project folder in the worktree"),
     ("targets", "*", "env"): Setting("str", "", "PlatformIO environment (default: default_envs)"),
     ("targets", "*", "device"): Setting("str", "", "device that uploads of this target go to"),

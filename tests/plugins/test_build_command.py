@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from k1ctl.files import read_json
+from k1ctl.testing import add_distribution
 from tests.kit import Project, finish, wait_until
 
 TOML = """\
@@ -159,6 +161,43 @@ def test_release_runs_the_release_command(project: Project) -> None:
     project.run("build", "--env", "x").assert_fails(2, "--env")
 
 
+PLUGIN = """\
+import os
+from k1ctl.builds import BuildCommand, BuildKind, BuildReader, BuildResult
+from k1ctl.hookspecs import hookimpl
+
+class Reader(BuildReader):
+    def feed(self, line):
+        return None
+    def result(self):
+        return BuildResult()
+
+class Copy(BuildKind):
+    name = "copy"
+    def prepare(self, request):
+        return BuildCommand(["/bin/cp", "source", "copied"], request.project, dict(os.environ))
+    def reader(self, request):
+        return Reader()
+    def outputs(self, request, command):
+        return {"copied": os.path.join(request.project, "copied")}
+
+@hookimpl
+def k1ctl_build_kinds():
+    return [Copy()]
+"""
+
+
+def test_a_kind_of_a_plugin_needs_to_know_nothing_of_releases_and_caches(project: Project, tmp_path: Path) -> None:
+    """It is built, listed and forecast like any other; --release is a usage error."""
+    site = add_distribution(tmp_path / "site", "k1ctl-copy", {"copy": "k1ctl_copy"}, {"k1ctl_copy": PLUGIN})
+    env = {"PYTHONPATH": str(site)}
+    project.configure('[targets.copy]\nkind = "copy"\npath = "tool"\n')
+    done = project.run("build", "copy", "--json", env=env).assert_ok().json
+    assert Path(done["artifact"]["path"]).read_text() == "one\n" and done["cache"] is None
+    assert project.run("build", "copy", "--dry-run", "--json", env=env).assert_ok().json["expected_seconds"] is not None
+    project.run("build", "copy", "--release", env=env).assert_fails(2, "of kind copy, which has no --release")
+
+
 def several(project: Project, *names: str) -> None:
     """Further targets of the same project; each named one has a folder of its own."""
     body = TOML.partition("[targets.tool]\n")[2]
@@ -196,6 +235,18 @@ def test_a_failure_ends_all_unless_told_to_keep_going(project: Project) -> None:
     went_on = project.run("build", "tool", "b", "--keep-going", "--json").assert_fails(1)
     assert [entry["status"] for entry in went_on.json] == ["failed", "built"]
     project.run("build", "tool", "b").assert_fails(1, "not tried: b")
+
+
+def test_an_interrupted_call_tries_no_further_target(project: Project) -> None:
+    """^C ends the build under way and, also with --keep-going, those to come; the exit code says so."""
+    several(project, "b")
+    os.mkfifo(project.root / "tool" / "gate")
+    building = project.popen("build", "tool", "b", "--keep-going", "--json")
+    wait_until(lambda: "waiting" in project.run("build", "log").stdout)
+    building.send_signal(signal.SIGINT)
+    out, _ = building.communicate(timeout=60)
+    assert building.returncode == 130
+    assert [(entry["target"], entry["status"]) for entry in json.loads(out)] == [("tool", "failed"), ("b", "not-tried")]
 
 
 def test_what_is_wrong_with_a_later_target_is_told_before_the_first_is_built(project: Project) -> None:
