@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from k1ctl.device import login
 from k1ctl.device.http import unreachable
-from k1ctl.errors import BusyError, K1ctlError, UnreachableError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UnreachableError, WrongDataError
 from k1ctl.output import clean
 
 TYPE_CHECKING = False
@@ -79,6 +79,8 @@ class Invitation:
             self.__exit__()
             if host_port and exc.errno == errno.EADDRINUSE:
                 raise _port_taken(host_port) from exc
+            if host_port and exc.errno == errno.EACCES:
+                raise _port_forbidden(host_port) from exc
             raise unreachable(host, port, exc) from exc
         self.udp.setblocking(False)
         self.tcp.setblocking(False)
@@ -207,8 +209,12 @@ class Invitation:
         if nonce != self.nonce:  # the same one again is the network's echo of what was answered
             self.nonce, self.state = nonce, _ASKED
 
-    def _nonsense(self, text: str) -> K1ctlError:
-        return K1ctlError(f"{self.host} answered the invitation with {clean(text)[:80]!r}", code="ota-protocol")
+    def _nonsense(self, text: str) -> WrongDataError:
+        return WrongDataError(
+            f"{self.host}:{self.port} answered the invitation with {clean(text)[:80]!r}",
+            hint="that is not ArduinoOTA: is this the device's address and ota_port? nothing was sent",
+            code="ota-protocol",
+        )
 
     def _failure(self) -> K1ctlError:
         if self.state == _AGREED:
@@ -246,4 +252,12 @@ def _port_taken(port: int) -> BusyError:
         f"port {port} of this host, which the device is to connect to, is in use",
         hint="ota_host_port of the device's section names it; 0 takes any free one",
         code="ota-port-in-use",
+    )
+
+
+def _port_forbidden(port: int) -> ConfigError:
+    return ConfigError(
+        f"port {port} of this host, which the device is to connect to, is not open to this user",
+        hint="set ota_host_port of the device's section to one from 1024 on, or to 0 for any free one",
+        code="ota-port-forbidden",
     )

@@ -88,8 +88,8 @@ def send(
     Raises UnreachableError when the device certainly runs what it ran before (a filesystem is overwritten in place: of
     that, ota-interrupted tells in its hint): code device-offline (no answer to the
     invitations), ota-login-unanswered, ota-no-connect (never connected back), ota-interrupted (stopped or cut before
-    the last byte). Nothing was sent either when it raises ConfigError ota-password-needed, K1ctlError
-    ota-login-refused or ota-protocol (it answers something else), BusyError ota-port-in-use.
+    the last byte). Nothing was sent either when it raises ConfigError ota-password-needed or ota-port-forbidden,
+    K1ctlError ota-login-refused, WrongDataError ota-protocol (it answers something else), BusyError ota-port-in-use.
     """
     end = time.monotonic() + limits.attempt
     address = resolve(host, min(limits.attempt, 10.0))
@@ -178,8 +178,8 @@ class _Transfer:
                 self._check_limits(f"after {self.sent} of {total} bytes")
                 poll.poll(_LOOK * 1000)
             except OSError as exc:
+                self._read()  # the words of a device that hung up lie in our buffer still
                 self.closed = True
-                self._read()
                 return self._said_or_cut(exc.strerror or str(exc))
             self._read()
             if self.sent == total:

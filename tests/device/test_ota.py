@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import socket
 import sys
@@ -191,6 +192,40 @@ def test_ok_before_the_end_is_not_believed() -> None:
         assert send("127.0.0.1", port, big_image(2_000_000), limits=QUICK).outcome == "unknown"
 
 
+def test_the_words_of_a_device_that_hung_up() -> None:
+    """An error text counts also when the link is reset before the sender has read it: refused, not cut."""
+    silent, reset = threading.Event(), threading.Event()
+
+    def script(link: socket.socket, size: int) -> None:
+        take(link, 1000)
+        silent.wait(20)
+        link.sendall(b"Flash Read Failed")
+        link.close()  # with bytes unread, which makes it a reset
+        reset.set()
+
+    class Between(StopRequest):
+        """Asked before each piece; the device talks between the last look at it and the second piece."""
+
+        asked = 0
+
+        @property
+        def requested(self) -> bool:
+            self.asked += 1
+            if self.asked == 2:
+                silent.set()
+                assert reset.wait(20)
+            return False
+
+        @requested.setter
+        def requested(self, value: bool) -> None: ...
+
+    stop = Between()
+    with ota_device(script) as port:
+        done = send("127.0.0.1", port, IMAGE, limits=QUICK, stop=stop)
+    stop.close()
+    assert (done.outcome, done.message) == ("refused", "Flash Read Failed")
+
+
 def test_silence_after_the_last_byte_is_unknown() -> None:
     """A device that took all and says nothing more is given up after the idle limit."""
     released = threading.Event()
@@ -238,7 +273,8 @@ def test_other_answers_to_the_invitation(reply: bytes, code: str) -> None:
     """A wanted password and foreign answers are named, and nothing is sent."""
     with ota_device(lambda link, size: None, reply) as port, pytest.raises(K1ctlError) as caught:
         send("127.0.0.1", port, IMAGE, limits=QUICK)
-    assert caught.value.code == code
+    assert (caught.value.code, caught.value.exit_code) == (code, 78 if "password" in code else 65)
+    assert caught.value.hint
 
 
 def test_stop_in_mid_transfer_leaves_the_old_image(tmp_path: Path) -> None:
@@ -441,6 +477,20 @@ def test_where_the_device_connects_to(tmp_path: Path) -> None:
         done = send("127.0.0.1", device.ota_port, IMAGE, limits=QUICK, local="127.0.0.2", host_port=port)
         assert (done.outcome, done.host_port) == ("installed", port)
         assert device.flashes()[0]["peer"] == f"127.0.0.2:{port}"
+
+
+def test_a_port_that_only_root_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told by its number as a setting to change, not as a device that is off."""
+
+    class Refusing(socket.socket):
+        def bind(self, address: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+    with pytest.raises(K1ctlError) as caught:
+        send("127.0.0.1", 9, IMAGE, limits=QUICK, host_port=80)
+    assert (caught.value.code, caught.value.exit_code) == ("ota-port-forbidden", 78)
+    assert "port 80" in caught.value.message and "ota_host_port" in caught.value.hint
 
 
 # Filesystem images

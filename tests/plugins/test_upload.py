@@ -384,11 +384,11 @@ def test_garbage_over_http(workspace: Project, device: SimulatedDevice, answer: 
 
 
 def test_garbage_instead_of_an_invitations_answer(workspace: Project, device: SimulatedDevice) -> None:
-    """An answer that is none of ArduinoOTA's is exit 1 with the answer, made harmless, in the message."""
+    """An answer that is none of ArduinoOTA's is exit 65 with the answer, made harmless, in the message."""
     with ota_device(lambda link, size: None, reply=b"\x1b[31mNO\n") as port:
         desk.configure(workspace, device.toml().replace(str(device.ota_port), str(port)))
         desk.keep(workspace, IMAGE)
-        error = error_of(workspace, 1)
+        error = error_of(workspace, 65)
     assert (error["code"], error["attempts"]) == ("ota-protocol", 1)
     assert "NO" in error["message"] and "\x1b" not in error["message"]
 
