@@ -47,7 +47,8 @@ class UsbJob(Job):
     """A run folder with a flash over USB, and the worker that does it."""
 
     def __init__(self, folder: Path, device: dict[str, Any], image: bytes, major: int = 5, **changes: Any) -> None:
-        usb = {**USB, "esptool": need_esptool(major), **changes.pop("usb", {})}
+        given = changes.pop("usb", {})
+        usb = {**USB, **({} if "esptool" in given else {"esptool": need_esptool(major)}), **given}
         super().__init__(folder, device, image, usb=usb, **changes)
 
     def start(self, **kwargs: Any) -> subprocess.Popen[str]:

@@ -31,12 +31,13 @@ def run(
     *,
     seconds: float,
     stop: StopRequest | None = None,
+    refuse: Callable[[], bool] | None = None,
     began: Callable[[], None] | None = None,
 ) -> int | None:
     """Run ``command``, handing its output to ``report``; its exit status, or None when it was ended by us.
 
-    Until a write begins it is ended after ``seconds`` or when ``stop`` is requested, afterwards by nothing.
-    ``began()`` is called once. Raises OSError.
+    Until a write begins it is ended after ``seconds``, when ``stop`` is requested, or when ``refuse()`` says so of
+    what it has printed; afterwards by nothing. ``began()`` is called once. Raises OSError.
     """
     reading, writing = os.pipe()
     try:
@@ -47,7 +48,13 @@ def run(
             process = _start(command, writing)
         finally:
             os.close(writing)
-        return _follow(process, reading, report, time.monotonic() + seconds, stop, began)
+        deadline = time.monotonic() + seconds
+
+        def unwanted() -> bool:
+            stopped = stop is not None and stop.requested
+            return stopped or time.monotonic() >= deadline or (refuse is not None and refuse())
+
+        return _follow(process, reading, report, stop, unwanted, began)
     finally:
         os.close(reading)
 
@@ -75,8 +82,8 @@ def _follow(
     process: subprocess.Popen[bytes],
     reading: int,
     report: Report,
-    deadline: float,
     stop: StopRequest | None,
+    unwanted: Callable[[], bool],
     began: Callable[[], None] | None,
 ) -> int | None:
     told = False
@@ -91,8 +98,7 @@ def _follow(
         if over:
             report.close()
             return process.wait()
-        overdue = time.monotonic() >= deadline or (stop is not None and stop.requested)
-        if overdue and not report.began and _ended(process, reading, report):
+        if not report.began and unwanted() and _ended(process, reading, report):
             return None
 
 

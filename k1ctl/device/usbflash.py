@@ -86,7 +86,6 @@ class UsbFlash(Flash):
         status = self._run(tool, port, report, *words)
         self._check_stop()
         if report.mac:
-            self.record["device_mac"] = report.mac
             self._check_mac(report.mac, port)
         if status != 0:
             raise meaning(report, status, port)
@@ -96,12 +95,16 @@ class UsbFlash(Flash):
 
     def _check_mac(self, mac: str, port: str) -> None:
         device = self.job["device"]
-        if usb.spelled(str(device["mac"])) != mac:
+        self.record["device_mac"] = mac
+        if not self._is_it(mac):
             raise WrongDataError(
                 f"on {port} is the MAC {mac}, {device['name']} is configured as {device['mac']}",
                 hint="it is another board: unplug it, or correct `mac` (or usb_port) of the device",
                 code="wrong-device",
             )
+
+    def _is_it(self, mac: str) -> bool:
+        return usb.spelled(str(self.job["device"]["mac"])) == mac
 
     def _regions(self, image: bytes, table: bytes) -> list[Region]:
         """What is written, in this order. Raises WrongDataError where the device or the set has no place for it."""
@@ -153,6 +156,7 @@ class UsbFlash(Flash):
         self.record.update(transfer_seconds=round(seconds, 6), bytes=total)
         if not report.began:
             self._check_stop()
+            self._check_mac(report.mac or str(self.record["device_mac"]), port)
             raise meaning(report, status, port)
         done = self._verdict(report, status, len(regions), seconds, total)
         if done.outcome == "installed":
@@ -191,6 +195,7 @@ class UsbFlash(Flash):
                 report,
                 seconds=float(settings["connect_timeout"]),
                 stop=self.stop,
+                refuse=lambda: bool(report.mac) and not self._is_it(report.mac),
                 began=self._began if words[0] == "write-flash" else None,
             )
         finally:

@@ -149,7 +149,8 @@ class SerialPort:
         whole = all(w.received in (0, w.size) for w in rom.written)
         placed = runs is not None and app is not None and self.memory.read(APP0, len(runs)) == runs
         if not why and not (whole and placed):
-            why = "incomplete" if not whole else "no-app" if runs is None else "other-app"
+            other = "no-write" if app is None else "other-app"
+            why = "incomplete" if not whole else "no-app" if runs is None else other
         return {
             "flash": len(self.device.flashes()) + 1,
             "transport": "usb",

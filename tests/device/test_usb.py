@@ -152,8 +152,8 @@ def test_a_lost_port_is_told_from_a_refusal() -> None:
 def test_a_limit_holds_until_a_write_begins() -> None:
     """A program that has printed no word of a write is ended at the limit; one that has goes on beyond it."""
     silent = [sys.executable, "-c", "import time; print('Connecting', flush=True); time.sleep(60)"]
-    assert run(silent, Report(), seconds=0.5) is None
+    assert run(silent, Report(), seconds=0.2) is None
     stop, report = StopRequest(), Report()
-    writes = "import time; print('Writing at 0x0', flush=True); time.sleep(0.5); print('done'); raise SystemExit(3)"
+    writes = "import time; print('Writing at 0x0', flush=True); time.sleep(0.3); print('done'); raise SystemExit(3)"
     status = run([sys.executable, "-c", writes], report, seconds=60, stop=stop, began=stop.request)
     assert status == 3 and report.lines[-1] == "done"
