@@ -83,11 +83,11 @@ class Device:
     def limited(self, route: str, window_ms: int) -> int | None:
         """None when this route answers now (and its window begins anew), else the milliseconds it says to wait.
 
-        webserver_rate_limiter.h, to the letter: where the uptime wraps within a window it says 0.
+        webserver_rate_limiter.h: where the uptime wraps within a window it says 0.
         """
         with self.lock:
-            now, last = self.uptime_ms(), self.routes.get(route, 0)
-            if last and (now - last) % _MILLIS < window_ms:
+            now, last = self.uptime_ms(), self.routes.get(route)
+            if last is not None and (now - last) % _MILLIS < window_ms:
                 return max((last + window_ms) % _MILLIS - now, 0)
             self.routes[route] = now
             return None
