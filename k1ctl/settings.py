@@ -2,7 +2,7 @@
 
 A place is a tuple of keys; ``*`` stands for a name that the user chooses. Types: ``str``, ``int``, ``bool``,
 ``duration`` (seconds), ``size`` (bytes), ``list`` (of strings), ``mac`` (AA:BB:CC:DD:EE:FF or empty), ``slots`` (1 or
-more), ``dbm`` (-127 to 0), ``choice:a|b``.
+more), ``port`` (0 to 65535), ``dbm`` (-127 to 0), ``choice:a|b``.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ SETTINGS: dict[Place, Setting] = {
     ("devices", "*", "host"): Setting("str", "", "address or name; DHCP moves addresses, so prefer NAME.local"),
     ("devices", "*", "mac"): Setting("mac", "", "MAC; a device with another one is refused before any byte is sent"),
     ("devices", "*", "identity"): Setting("str", "K1.reinvented", "the `device` field of /api/device/info"),
-    ("devices", "*", "ota_port"): Setting("int", 3232, "UDP port of ArduinoOTA"),
-    ("devices", "*", "ota_host_port"): Setting("int", 0, "TCP port of this host it connects back to (0: any free one)"),
+    ("devices", "*", "ota_port"): Setting("port", 3232, "UDP port of ArduinoOTA"),
+    ("devices", "*", "ota_host_port"): Setting(
+        "port", 0, "TCP port of this host it connects back to (0: any free one)"
+    ),
     ("devices", "*", "interface"): Setting(
         "str", "", "interface or own IPv4 address it connects back to (default: the route decides)"
     ),
     ("devices", "*", "password_env"): Setting("str", "", "name of the environment variable with its OTA password"),
     ("devices", "*", "password_file"): Setting("str", "", "file (0600) with its OTA password in the first line"),
-    ("devices", "*", "http_port"): Setting("int", 80, "TCP port of the REST API"),
+    ("devices", "*", "http_port"): Setting("port", 80, "TCP port of the REST API"),
     ("devices", "*", "usb_port"): Setting(
         "str", "", "serial port for `upload --via usb` (default: the one with its MAC)"
     ),
@@ -186,6 +188,8 @@ def convert(setting: Setting, value: Any) -> Any:
         return value
     if kind == "dbm" and isinstance(value, int) and not isinstance(value, bool) and -127 <= value <= 0:
         return value
+    if kind == "port" and isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
+        return value
     if kind == "slots" and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
     if kind == "mac" and isinstance(value, str) and (not value or _is_mac(value)):
@@ -208,7 +212,7 @@ def _is_mac(text: str) -> bool:
 
 def from_text(setting: Setting, text: str) -> Any:
     """A value from an environment variable or the command line. Raises ValueError."""
-    if setting.kind in ("int", "slots", "dbm"):
+    if setting.kind in ("int", "slots", "port", "dbm"):
         return convert(setting, int(text) if text.strip().removeprefix("-").isdigit() else text)
     if setting.kind == "bool":
         words = {
@@ -231,6 +235,7 @@ _NAMES = {
     "str": "text",
     "int": "a whole number of 0 or more",
     "slots": "a whole number of 1 or more",
+    "port": "a port number, at most 65535",
     "dbm": "a signal strength in dBm, from -127 to 0",
     "mac": "a MAC address such as 24:0A:C4:00:00:01",
     "bool": "true or false",
