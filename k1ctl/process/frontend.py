@@ -137,6 +137,7 @@ class FrontEnd:
             self._open_logs()
             self._left_alone()  # told in the moment it was let in
         elif state == "retrying":
+            self._stream()  # what the attempt said of its end goes before
             self.view.message(
                 f"exit code {said['exit_code']}; attempt {said['attempt']} starts in {said['delay_seconds']:g} s"
             )

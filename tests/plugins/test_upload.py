@@ -301,6 +301,17 @@ def test_offline(workspace: Project, tmp_path: Path) -> None:
     assert project_is_free(workspace)
 
 
+def test_why_it_is_tried_again(workspace: Project, tmp_path: Path) -> None:
+    """Before word of a further attempt stands how the one before it ended; of the last one the error tells."""
+    with SimulatedDevice(tmp_path / "device", "drop=9", partition_size=1000) as device:
+        desk.configure(workspace, device, attempts=2, invitations=1, invitation_interval=0.05)
+        desk.keep(workspace, IMAGE)
+        lines = workspace.run("upload").assert_fails(69).stderr.splitlines()
+    again = next(n for n, line in enumerate(lines) if "attempt 2 starts" in line)
+    assert lines[again - 1].startswith("k1: unreachable: ") and lines[again - 1].endswith("no answer to 1 invitations")
+    assert sum("no answer" in line for line in lines) == 2 and lines[-2].startswith("error: k1 (")
+
+
 def test_nothing_listens(workspace: Project, device: SimulatedDevice) -> None:
     """A wrong port is as unreachable as a device without power."""
     with socket.socket() as unused:
@@ -350,6 +361,7 @@ def test_no_word_at_all_is_unknown(workspace: Project, tmp_path: Path) -> None:
         error = error_of(workspace, 76)
         assert (error["code"], error["outcome"], error["attempts"]) == ("outcome-unknown", "unknown", 2)
         assert "upload again" in error["hint"]
+        assert [e["outcome"] for e in error["earlier"]] == ["unknown"]
         (run,) = desk.runs(workspace)
         repeated = error_of(workspace, 76, "--wait", run["run"])
         assert (repeated["code"], repeated["run"]) == ("outcome-unknown", run["run"])
@@ -534,6 +546,7 @@ def test_what_is_left_behind_is_read_right(
         with pytest.raises(K1ctlError) as caught:
             outcome.raise_unless_installed(done)
         assert caught.value.exit_code == expected[1]
+        assert caught.value.hint
     else:
         outcome.raise_unless_installed(done)
 

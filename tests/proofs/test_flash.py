@@ -297,13 +297,17 @@ def started(folder: Path, stage: str, *faults: str, **ota: float) -> Iterator[tu
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_caller_that_is_told_to_end_leaves_a_flash_alone(tmp_path: Path, number: signal.Signals) -> None:
-    """^C and TERM end the call with 128+N and the way back; the flash goes on, and any number may take it up."""
+    """^C and TERM end the call, and one that took it up, with 128+N and the way back; the flash goes on, and any number
+    may take it up."""
     with started(tmp_path, "transfer") as (cell, front):
-        front.send_signal(number)
-        out, err = front.communicate(timeout=30)
         run = cell.run["run"]
-        assert front.returncode == 128 + number and f"k1ctl upload --wait {run}" in err, err
-        assert json.loads(out)["error"]["code"] == "caller-left"
+        another = cell.start("upload", "--wait", run, "--json", cwd=cell.after)
+        assert another.stderr is not None and another.stderr.readline()  # it watches
+        for call in (front, another):
+            call.send_signal(number)
+            out, err = call.communicate(timeout=30)
+            assert call.returncode == 128 + number and f"k1ctl upload --wait {run}" in err, err
+            assert (json.loads(out)["error"]["code"], json.loads(out)["error"]["run"]) == ("caller-left", run)
         takers = [cell.start("upload", "--wait", run, "--json", cwd=cell.after) for _ in range(2)]
         cell.gate.set()
         told = [cell.answer(taker) for taker in takers]

@@ -13,6 +13,7 @@ from k1ctl.process.attempt import ANY_SIGNAL
 from k1ctl.process.launch import launch
 from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
+from k1ctl.signals import signals
 from k1ctl.transports import Delivery
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
@@ -207,6 +208,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
 
 def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:
     fields = {k: done.get(k) for k in ("outcome", "code", "message", "transfer_seconds")}
+    fields |= {k: done[k] for k in ("transport",) if k in done}  # the one it was, where `auto` was asked for
     events.emit(workspace, "upload.finished", run=run.id, **{**run.record.get("details", {}), **fields})
 
 
@@ -219,19 +221,27 @@ def _as_error(ending: Ending, run: str) -> K1ctlError:
 
 
 def take_up(workspace: Workspace, config: Config, run_id: str) -> dict[str, Any]:
-    """Wait for an upload that goes on without its caller and return its outcome document. Raises as `upload` does."""
+    """Wait for an upload that goes on without its caller and return its outcome document. Raises as `upload` does,
+    also when it is this call that ^C or TERM ends (code caller-left)."""
     run = record.load(workspace, run_id)
     if run.record.get("kind") != "upload":
         raise UsageError(f"run {run_id} is not an upload", hint=f"k1ctl queue wait {run_id}")
     view = FlashView(run.record["details"]["device"]["name"])
+    told: list[int] = []
+    handlers = [(n, signals.signal(n, lambda n, _: told.append(n))) for n in (signals.SIGINT, signals.SIGTERM)]
     try:
         offset, over = 0, record.end_of(run)
-        while not over.wait(_LOOK):
+        while not over.wait(_LOOK) and not told:
             data = _grown(run.log, offset)
             offset += len(data)
             view.output(1, data)
     finally:
         view.closed()
+        for number, handler in handlers:
+            signals.signal(number, handler)
+    if told and not over.is_set():
+        why, hint = f"run {run.id} goes on without this call", f"k1ctl upload --wait {run.id} takes it up again"
+        raise outcome.error(128 + told[0], why, hint, "caller-left", run=run.id)
     record.reload(run)
     return _told(workspace, run)
 

@@ -85,7 +85,8 @@ def _without_a_word(run: Run) -> dict[str, Any]:
     job, word = (os.path.exists(os.path.join(run.folder, n)) for n in ("flash.json", "flash-outcome.json"))
     if job and not word:
         why = "the flash never began: its worker was killed or could not write its record"
-        return _word("failed", "flash-failed", why, 1)
+        hint = f"nothing was sent; upload again (the log is {run.log})"
+        return {**_word("failed", "flash-failed", why, 1), "hint": hint}
     return _word("unknown", "", f"what happened is not known: {run.folder} was cleaned away or damaged", UNKNOWN)
 
 
@@ -106,7 +107,7 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
             hint = f"the filesystem of {device} is overwritten all the same; upload the image again, or the one before"
     if done.get("image_kind") == "filesystem" and any(e["outcome"] == "interrupted" for e in done.get("earlier", [])):
         hint += f"; the filesystem of {device} may be overwritten in part"
-    facts = ("run", "outcome", "attempts", "uptime_before_ms", "uptime_after_ms", "restarted")
+    facts = ("run", "transport", "outcome", "attempts", "earlier", "uptime_before_ms", "uptime_after_ms", "restarted")
     raise error(code, _with_device(device, done), hint, done["code"], **{k: done.get(k) for k in facts})
 
 

@@ -9,7 +9,6 @@ from k1ctl.process.view import View
 from k1ctl.units import format_size
 
 _STAGES = {
-    "guard": "waiting for the device",
     "connect": "asking the board on USB who it is",
     "probe": "asking the device who it is",
     "invite": "inviting the device",
@@ -17,10 +16,11 @@ _STAGES = {
     "verify": "asking the device what became of it",
     "restart": "waiting for the device to come back",
 }
+_ENDS = ("refused:", "unknown:", "interrupted:", "unreachable:", "busy:", "wrong:", "failed:")  # of an attempt
 
 
 class FlashView(View):
-    """Shows stages and progress of a flash on one live line.
+    """Shows stages and progress of a flash on one live line, and why it is tried again.
 
     The bar is what the device said that it took: what was sent may wait in the buffers between for a while.
     """
@@ -28,6 +28,7 @@ class FlashView(View):
     def __init__(self, device: str) -> None:
         super().__init__()
         self.device, self._rest, self._since = device, b"", 0.0
+        self._ended = ""  # how the attempt ended, in its worker's words
 
     def created(self, run: str) -> None:
         """By this name the upload can be taken up again, whatever becomes of this call."""
@@ -43,13 +44,24 @@ class FlashView(View):
     def _line(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "stage":
-            self._since = time.monotonic()
-            self.live.update(f"{self.device}: {_STAGES.get(rest, rest)}")
+            self._since, self._ended = time.monotonic(), ""
+            if rest != "guard":  # nearly always free; a wait for it is told by a line of its own
+                self.live.update(f"{self.device}: {_STAGES.get(rest, rest)}")
         elif word == "taken" and len(rest.split()) == 2 and rest.replace(" ", "").isdigit():
             taken, total = map(int, rest.split())
             self._bar(taken, total)
         elif line.startswith("waiting:"):
             self.live.update(f"{self.device}: {line}")
+        elif word in _ENDS:
+            self._ended = line
+
+    def message(self, text: str) -> None:
+        """What the caller should know, behind the reason for it."""
+        self.live.clear()
+        if self._ended:
+            say(f"{self.device}: {self._ended}")
+            self._ended = ""
+        super().message(text)
 
     def _bar(self, taken: int, total: int) -> None:
         share = taken / total if total else 1.0
