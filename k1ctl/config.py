@@ -131,7 +131,9 @@ def _read(path: str, cache: str) -> dict[Place, Any]:
     values = parse_file(path)
     try:
         if os.path.isdir(os.path.dirname(cache)):
-            write_json(cache, {"stamp": stamp, "values": [[list(p), v] for p, v in values.items()]})
+            # who may not read the file may not read this either: [plugins] may hold secrets
+            mode = stat.st_mode & 0o666
+            write_json(cache, {"stamp": stamp, "values": [[list(p), v] for p, v in values.items()]}, mode=mode)
     except (OSError, TypeError, ValueError):  # [plugins] may hold dates, inf and nan
         pass
     return values
@@ -195,6 +197,21 @@ def parse_text(text: str, path: str) -> dict[Place, Any]:
     return values
 
 
+def replace_file(path: str, text: str) -> None:
+    """Put ``text`` in the place of a configuration file in one step; a link stays a link, permissions stay.
+
+    For a caller that holds the lock on the file (`k1ctl.files.Locked` of its real path). Raises OSError.
+    """
+    from k1ctl.files import write_atomic
+
+    path = os.path.realpath(path)
+    mode, mask = os.stat(path).st_mode & 0o7777, os.umask(0)
+    try:
+        write_atomic(path, text, mode=mode)
+    finally:
+        os.umask(mask)
+
+
 def _syntax_error(path: str, text: str, content: str) -> ConfigError:
     """What tomllib says, with the line it names at its end (or the last one) where all others have it."""
     said, _, place = text.partition(" (at ")
@@ -231,6 +248,14 @@ def is_named(place: Place) -> bool:
 
 
 def _unknown(place: Place) -> str:
+    size = len(place)
+    for pattern in SETTINGS:
+        if len(pattern) > size and all(a in ("*", b) for a, b in zip(pattern, place)):  # noqa: B905
+            from k1ctl.jsontext import dumps
+
+            key = ".".join(part if part.replace("_", "").isalnum() else dumps(part) for part in place)
+            name = ".NAME" if pattern[size] == "*" and len(pattern) > size + 1 else ""
+            return f"must be a table, as in [{key}{name}]"
     for pattern, why in FORBIDDEN.items():
         if len(pattern) == len(place) and all(a in ("*", b) for a, b in zip(pattern, place, strict=True)):
             return why

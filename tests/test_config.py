@@ -98,9 +98,11 @@ def test_an_unknown_device_names_those_there_are(workspace: Project) -> None:
         ('[targets.fw]\nkind = "platformio"\nchip = "z80"\n', 3, "must be one of"),
         ("[worktree]\ncopy = '.env'\n", 2, "list of texts"),
         ("[nonsense]\n", 1, "is not a setting"),
-        ("queue = 3\n", 1, "is not a setting"),
+        ("queue = 3\n", 1, "queue must be a table, as in [queue]"),
+        ("run_targets = 'x'\n", 1, "run_targets must be a table, as in [run_targets.NAME]"),
+        ("[run_targets]\n'fw:size' = 1\n", 2, 'must be a table, as in [run_targets."fw:size"]'),
         ("[queue.park]\n", 1, "duration"),
-        ("[[devices]]\nhost='x'\n", 1, "is not a setting"),
+        ("[[devices]]\nhost='x'\n", 1, "must be a table, as in [devices.NAME]"),
         ("[ota]\nattempts = 1.5\n", 2, "whole number"),
         ("[devices.k1]\nota_host_port = 65536\n", 2, "at most 65535"),
         ('[devices.k1]\nmac = "zz"\n', 2, "MAC address"),
@@ -173,6 +175,16 @@ def test_numbers_that_json_lacks_break_no_command(value: str, workspace: Project
     assert not (workspace.ops / "queue" / ".config.json").exists()
     workspace.run("queue", "list").assert_ok()
     workspace.run("config", "show", "--json").assert_ok()
+
+
+def test_the_cache_is_no_more_readable_than_the_file(workspace: Project) -> None:
+    """A file that only its owner reads may hold a plugin's secret; so may its cache."""
+    path = workspace.configure("[plugins.mine]\ntoken = 'hidden'\n")
+    path.chmod(0o600)
+    (workspace.ops / "queue").mkdir()
+    loaded(workspace)
+    (cache,) = (workspace.ops / "queue").glob(".config*")
+    assert "hidden" in cache.read_text() and cache.stat().st_mode & 0o077 == 0
 
 
 def test_the_cache_never_outlives_the_file(workspace: Project) -> None:
