@@ -79,6 +79,12 @@ def test_get_refuses_what_is_no_setting(workspace: Project) -> None:
     """Exit 78 with near matches; a device that is not configured is no value either."""
     workspace.run("config", "get", "queue.parkk").assert_fails(78, "there is no setting queue.parkk", "queue.park")
     workspace.run("config", "get", "devices.k9.host").assert_fails(78, "no device 'k9'")
+    workspace.run("config", "set", "devices.k1.hosst", "x").assert_fails(78, "did you mean devices.k1.host")
+    workspace.run("config", "set", "plugins.make", "x").assert_fails(78, "plugins.NAME.KEY")
+    odd = workspace.run("config", "get", "queue.\x1b[31m\nnext").assert_fails(
+        78, "there is no setting queue.?[31m?next"
+    )
+    assert "\x1b" not in odd.stderr
     error = workspace.run("config", "get", "nonsense", "--json").assert_fails(78).json["error"]
     assert error["code"] == "unknown-setting"
 

@@ -198,6 +198,13 @@ def test_what_takes_more_than_a_line_needs_a_word(project: Project) -> None:
     assert tomllib.loads(project.config_file.read_text()) == {"devices": {"k1": {"host": "a"}}}
 
 
+def test_rewrite_is_not_offered_where_it_would_not_do(project: Project) -> None:
+    """What stands where a table belongs is for an editor; --rewrite cannot know what to do with it either."""
+    project.configure("hooks = 3\n")
+    told = project.run("config", "set", "hooks.wait", "5m").assert_fails(78, "hooks is not a table", "config edit")
+    assert "--rewrite" not in told.stderr
+
+
 def test_rewrite_costs_nothing_where_a_line_will_do(project: Project) -> None:
     """The word is a permission, not a wish."""
     project.run("config", "set", "queue.stall", "3s", "--rewrite").assert_ok()
@@ -298,6 +305,28 @@ def test_edit_asks_on_a_terminal(project: Project) -> None:
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0 and project.config_file.read_text() == "[ota]\n" and copies(project) == []
+
+
+def test_edit_names_the_copy_whatever_ends_it(project: Project) -> None:
+    """^C at the question, a file that cannot be replaced: what was typed is there, and its path is told."""
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "k1ctl", "config", "edit"],
+        cwd=str(project.root),
+        env=project.environment(editor(project, "file.write_text('x = 1')")),
+        timeout=30,
+    )
+    terminal.expect_exact("Edit again? [Y/n]")
+    terminal.sendintr()
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    (copy,) = copies(project)
+    assert terminal.exitstatus == 130 and str(copy) in terminal.before.decode() and copy.read_text() == "x = 1"
+    copy.unlink()
+    source = f"file.write_text('[ota]')\nPath({str(project.config_file)!r}).unlink()"
+    outcome = project.run("config", "edit", env=editor(project, source))
+    (copy,) = copies(project)
+    outcome.assert_fails(78, f"your version is {copy}")
 
 
 def test_edit_loses_no_change_that_came_meanwhile(project: Project) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.config import is_named, mangle, parse_text, parse_tree
+from k1ctl.config import is_named, mangle, parse_text, parse_tree, replace_file
 from k1ctl.errors import BusyError, ConfigError, UsageError
-from k1ctl.files import Locked, write_atomic
+from k1ctl.files import Locked
+from k1ctl.output import clean
 from k1ctl.settings import OPEN, SETTINGS, find, from_text
 from k1ctl.tomllines import split_key
 from k1ctl_plugins.config import lineedit
@@ -89,7 +90,9 @@ def unset_setting(workspace: Workspace, key: str, *, rewrite: bool = False, dry_
         there = _at(held.text, place, held.path)
         if find(place) is None and place[0] not in OPEN and not is_named(place):
             if any(len(p) > len(place) and p[: len(place)] == place for p in SETTINGS) or place == OPEN:
-                raise ConfigError(f"{key} is a section", hint="unset its settings one by one, or k1ctl config edit")
+                raise ConfigError(
+                    f"{clean(key)} is a section", hint="unset its settings one by one, or k1ctl config edit"
+                )
             if there is None:
                 raise unknown(key, _known(workspace))
         try:
@@ -208,15 +211,16 @@ class _Held:
 
     def rewrite(self, key: str, why: Exception, allowed: bool, tree: Callable[[], Mapping[str, Any]]) -> None:
         """Write the file anew from its document. Raises ConfigError unless ``allowed``."""
+        try:
+            document = tree()
+        except lineedit.NoLineEdit as exc:
+            raise ConfigError(f"{key}: {exc}", hint="k1ctl config edit", key=key) from exc
         if not allowed:
             hint = "k1ctl config edit, or --rewrite: it writes the file anew, without its comments"
             raise ConfigError(f"{key} cannot be changed by one line: {why}", hint=hint, code="no-line-edit", key=key)
         import tomli_w
 
-        try:
-            self.rewritten = tomli_w.dumps(tree())
-        except lineedit.NoLineEdit as exc:
-            raise ConfigError(f"{key}: {exc}", key=key) from exc
+        self.rewritten = tomli_w.dumps(document)
         self.notes.append("the file is written anew; its comments are lost")
 
     def replace(self, place: Place, after: str) -> Change:
@@ -224,11 +228,7 @@ class _Held:
         change = Change(self.path, place, self.text, after, self.notes)
         if self.dry_run or after == self.text:
             return change
-        mode, mask = os.stat(self.path).st_mode & 0o7777, os.umask(0)
-        try:
-            write_atomic(self.path, after, mode=mode)
-        finally:
-            os.umask(mask)
+        replace_file(self.path, after)
         change.written = True
         from k1ctl.events import emit
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from k1ctl.config import parse_text
 from k1ctl.errors import ConfigError, K1ctlError, NotFoundError
+from k1ctl.output import say
 from k1ctl_plugins.config.change import Change, read_text, replace_whole
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def edit(workspace: Workspace, ask: Callable[[ConfigError], bool] | None, *, dry
     """Let the user edit a copy (0600, in the folder for temporary files), check it, and put it in the file's place.
 
     ``ask`` is called with what is wrong and says whether to edit again; None: nobody is there to ask. A copy that is
-    not taken over stays, and the error names it. Raises ConfigError, NotFoundError, BusyError, K1ctlError.
+    not taken over stays, and is named. Raises ConfigError, NotFoundError, BusyError, K1ctlError.
     """
     import shutil
     import tempfile
@@ -61,6 +62,10 @@ def edit(workspace: Workspace, ask: Callable[[ConfigError], bool] | None, *, dry
             change = replace_whole(workspace, before, after, copy)
         keep = False
         return change
+    except BaseException as exc:  # also ^C, a full disk, a file that is write-protected
+        if not _holds(copy, before) and not (isinstance(exc, K1ctlError) and copy in f"{exc.message} {exc.hint}"):
+            say(f"your version is {copy}")
+        raise
     finally:
         if not keep or _holds(copy, before):
             shutil.rmtree(folder, ignore_errors=True)

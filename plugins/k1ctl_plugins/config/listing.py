@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import ConfigError
 from k1ctl.jsontext import dumps
+from k1ctl.output import clean
 from k1ctl.settings import OPEN, SETTINGS, find
 from k1ctl.tomllines import split_key
 from k1ctl.units import format_duration, format_size
@@ -98,9 +99,21 @@ def unknown(key: str, there: list[str]) -> ConfigError:
     """The refusal of a key that is no setting, with near ones out of ``there`` and the table of settings."""
     from difflib import get_close_matches
 
-    near = get_close_matches(key, sorted({*there, *map(dotted, SETTINGS)}), 3, 0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
-    return ConfigError(f"there is no setting {key}", hint=hint, code="unknown-setting", key=key)
+    place = split_key(key)
+    if place[0] in OPEN:
+        hint = f"a plugin's own settings are {place[0]}.NAME.KEY"
+    else:
+        patterns = {dotted(_named_as(pattern, place)) for pattern in SETTINGS}
+        near = get_close_matches(key, sorted({*there, *patterns}), 3, 0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
+    return ConfigError(f"there is no setting {clean(key) or repr(key)}", hint=hint, code="unknown-setting", key=key)
+
+
+def _named_as(pattern: Place, place: Place) -> Place:
+    """A pattern of the settings' table with the names that ``place`` has where it has ``*``."""
+    if len(pattern) != len(place):
+        return pattern
+    return tuple(part if star == "*" else star for star, part in zip(pattern, place, strict=True))
 
 
 def plain(value: Any) -> str:
