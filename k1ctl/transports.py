@@ -42,15 +42,15 @@ class Transport:
 
     The upload's supervisor stands in line, holds the lease and the host's guard of the device, and runs `worker`. A
     worker reads ``flash.json`` in the run's folder: {run, workspace, device (with ``name``), image (a path),
-    image_kind, sha256, host_dir, ota, and what `job` adds}. It prints ``stage NAME`` and ``progress SENT TOTAL``
-    lines. It leaves ``flash-outcome.json`` there, replaced as a whole: {outcome, code, message, exit_code, hint, pid
-    (its own), transport}, with the outcome ``sending`` before anything on the device may change, and at the end
-    ``installed``, ``refused``, ``unknown`` or ``failed``; and it ends with that exit code: 0, 1 refused, 69 not
-    reached and nothing changed, 76 unknown. An upload is tried again on 69, on 76 and when the worker was killed.
+    image_kind, sha256, host_dir, ota, and what `job` adds}. It prints ``stage NAME`` and ``taken BYTES TOTAL`` lines
+    (what the device has). It leaves ``flash-outcome.json`` there, replaced as a whole: {outcome, code, message,
+    exit_code, hint, pid (its own), transport}, with the outcome ``sending`` before anything on the device may change,
+    and at the end ``installed``, ``refused``, ``unknown`` or ``failed``; and it ends with that exit code: 0, 1 refused,
+    69 not reached and nothing changed, 76 unknown. An upload is tried again on 69, 76 and a killed worker.
     """
 
     name = ""
-    about = ""  # one line
+    about = ""  # a few words, as in "over a USB cable"
     kinds: tuple[str, ...] = ("app",)  # the kinds of image it takes
     full = False  # whether it can write the whole set
 

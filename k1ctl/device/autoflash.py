@@ -29,15 +29,16 @@ class AutoFlash(UsbFlash):
 
     def _flash(self) -> Outcome:
         self.record["transport"] = "ota"
+        # A write over USB has no limit from outside, so what goes over the network gets its last resort here.
+        signal.alarm(int(self.last_resort()))
         try:
-            # A write over USB has no limit from outside, so what goes over the network gets its last resort here.
-            signal.alarm(int(self.last_resort()))
             return Flash._flash(self)
         except K1ctlError as exc:
-            signal.alarm(0)
             if not self._may_fall_back(exc):
                 raise
             failed = exc
+        finally:
+            signal.alarm(0)
         try:
             port, tool = self._ready()
         except K1ctlError as refused:

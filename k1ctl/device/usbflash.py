@@ -179,8 +179,8 @@ class UsbFlash(Flash):
         self._stage("transfer")
         self._try_write(outcome="sending")
 
-    def _moved(self, sent: int, total: int) -> None:
-        self._progress("progress", sent, total)
+    def _moved(self, taken: int, total: int) -> None:
+        self._progress("taken", taken, total)
 
     def _run(self, tool: Esptool, port: str, report: Report, *words: str) -> int | None:
         settings = self.job["usb"]

@@ -34,7 +34,7 @@ def test_installed(tmp_path: Path, major: int) -> None:
     assert [line for line in lines if line.startswith("stage")] == [
         f"stage {s}" for s in ("guard", "connect", "transfer", "restart")
     ]
-    assert any(line.startswith("progress") and len(set(line.split()[1:])) == 1 for line in lines)
+    assert any(line.startswith("taken") and len(set(line.split()[1:])) == 1 for line in lines)
     assert word(job, "outcome", "code", "transport", "device_mac") == (
         "installed",
         "installed",

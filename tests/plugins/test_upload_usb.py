@@ -85,7 +85,7 @@ def test_over_usb(workspace: Project, device: SimulatedDevice) -> None:
     configure(workspace, device)
     said = workspace.run("upload", "--via", "usb").assert_ok()
     assert device.image() == IMAGE and len(over_usb(device)) == 1
-    assert "over USB" in said.stdout and "k1: sending" in said.stderr and "warning" not in said.stderr
+    assert "over USB" in said.stdout and "] 100%" in said.stderr and "warning" not in said.stderr
     (run,) = desk.runs(workspace)
     done = run["result"]
     assert (done["outcome"], done["transport"], done["device_mac"]) == ("installed", "usb", "02:4b:31:00:00:01")
@@ -105,6 +105,7 @@ def test_auto_saves_a_device_that_crashes(workspace: Project, device: SimulatedD
     wait_until(lambda: device.device.answering)
     again = workspace.run("upload", "--json").assert_ok().json
     assert again["transport"] == "ota" and len(over_usb(device)) == 1
+    assert [event["transport"] for event in workspace.events("upload.finished")] == ["usb", "ota"]
 
 
 def test_auto_stays_on_the_network_once_bytes_were_sent(workspace: Project, tmp_path: Path) -> None:
@@ -161,6 +162,16 @@ def test_the_full_set(workspace: Project, device: SimulatedDevice, tmp_path: Pat
     assert error_of(workspace, 65, "--via", "usb")["code"] == "no-partition-table"
     workspace.run("upload", "--via", "usb", "--full").assert_ok()
     assert device.image() == app("full") and memory.read(0, 4096) == data["bootloader.bin"]
+
+
+def test_without_a_host_there_is_only_usb(workspace: Project, device: SimulatedDevice) -> None:
+    """A device with no address goes over USB when it is there, and is a gap in the configuration when it is not."""
+    configure(workspace, device)
+    text = (workspace.ops / "k1ctl.toml").read_text().replace('host = "127.0.0.1"', "")
+    workspace.configure(text)
+    assert workspace.run("upload", "--dry-run", "--json").assert_ok().json["transport"] == "usb"
+    workspace.configure(text.replace(f'usb_port = "{device.usb_port}"', ""))
+    assert error_of(workspace, 78)["code"] == "no-host"
 
 
 def test_what_does_not_go_together(workspace: Project, device: SimulatedDevice) -> None:

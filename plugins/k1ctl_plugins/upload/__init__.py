@@ -67,7 +67,9 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         if dry_run:
             about = {"ok": True, "dry_run": True, "workspace": workspace.name}
             facts = {**about, **plan.document(), "warnings": plan.warnings}
-            emit_json(facts) if as_json else put(f"would send {facts['image']} to {plan.device['name']}")
+            emit_json(facts) if as_json else put(
+                f"would send {facts['image']} to {plan.device['name']} {plan.transport.about}"
+            )
             return 0
         done = flow.upload(workspace, config, plan)
     if as_json:

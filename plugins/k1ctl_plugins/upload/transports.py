@@ -106,8 +106,8 @@ def find(via: str, delivery: Delivery, plugins: Plugins) -> Transport:
     if via == AUTO and delivery.full:
         raise UsageError("--full writes bootloader and partition table, which goes over USB only: add --via usb")
     if via == AUTO and delivery.kind == "app":
-        if not device["host"] and (device["mac"] or device["usb_port"]):
-            return UsbTransport()
+        if not device["host"]:
+            return UsbTransport() if _is_on_usb(device) else OtaTransport()  # which says that there is no host
         return AutoTransport() if device["mac"] else OtaTransport()
     chosen = _offered(plugins, OTA if via == AUTO else via)
     if delivery.kind not in chosen.kinds:
@@ -115,6 +115,16 @@ def find(via: str, delivery: Delivery, plugins: Plugins) -> Transport:
     if delivery.full and not chosen.full:
         raise UsageError(f"--via {via} cannot write the whole set", hint="--full goes with --via usb")
     return chosen
+
+
+def _is_on_usb(device: dict[str, Any]) -> bool:
+    from k1ctl.device.usb import choose
+
+    try:
+        choose(device, alone=True)
+    except K1ctlError:
+        return False
+    return True
 
 
 def _offered(plugins: Plugins, wanted: str) -> Transport:
