@@ -2,7 +2,8 @@
 
 Format: Espressif's application image (esp-idf, "Firmware Image Format"; esp_app_format.h): a 24-byte header, the
 segments with 8-byte headers, zero padding so that the XOR checksum is the last byte of a 16-byte block, and, when
-byte 23 is 1, the SHA-256 of all that. Images of SPIFFS, LittleFS and FAT have no header in common; they are whole
+byte 23 is 1, the SHA-256 of all that. The first segment of an application begins with its description (esp_app_desc_t),
+that of a bootloader does not. Images of SPIFFS, LittleFS and FAT have no header in common; they are whole
 sectors of flash, which is all that can be said of every one of them (LittleFS names itself at byte 8).
 """
 
@@ -19,6 +20,7 @@ _LITTLEFS = b"littlefs"  # of the superblock's first entry, which lies behind re
 CHIP_IDS = {"esp32": 0, "esp32s2": 2, "esp32c3": 5, "esp32s3": 9, "esp32c6": 13}
 MAX_SEGMENTS = 16  # ESP_IMAGE_MAX_SEGMENTS
 _HEADER, _SEGMENT_HEADER, _DIGEST = 24, 8, 32
+_DESCRIPTION = (0xABCD5432).to_bytes(4, "little")  # ESP_APP_DESC_MAGIC_WORD
 _CHECKSUM_SEED = 0xEF
 
 
@@ -129,6 +131,12 @@ def _check_format(data: bytes, chip: str) -> ImageInfo:
     end, checksum = _walk(data, count)
     has_digest = data[23] == 1
     _check_tail(data, end, checksum, has_digest)
+    if not data.startswith(_DESCRIPTION, _HEADER + _SEGMENT_HEADER):
+        raise WrongDataError(
+            "the image describes no application: it is a bootloader's, or one of the whole flash (merged, factory)",
+            code="image-foreign",
+            hint="upload the application alone, firmware.bin; in an app slot this one would not start",
+        )
     return ImageInfo(len(data), chip, count, has_digest)
 
 

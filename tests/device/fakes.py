@@ -10,14 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 from k1ctl.device.image import CHIP_IDS
 
+DESCRIPTION = (0xABCD5432).to_bytes(4, "little") + bytes(252)  # esp_app_desc_t of an application that says nothing
 
-def make_image(segments: Sequence[bytes] = (b"code" * 200,), chip: str = "esp32s3", digest: bool = True) -> bytes:
-    """A valid application image with these segments."""
+
+def make_image(
+    segments: Sequence[bytes] = (b"code" * 200,),
+    chip: str = "esp32s3",
+    digest: bool = True,
+    description: bytes = DESCRIPTION,
+) -> bytes:
+    """A valid application image with these segments, the first of them behind the application's description."""
     header = bytearray(24)
     header[0], header[1], header[23] = 0xE9, len(segments), int(digest)
     header[12:14] = CHIP_IDS[chip].to_bytes(2, "little")
     data, checksum = bytes(header), 0xEF
-    for number, segment in enumerate(segments):
+    for number, segment in enumerate([description + segments[0], *segments[1:]]):
         data += (0x3C000020 + number).to_bytes(4, "little") + len(segment).to_bytes(4, "little") + segment
         for byte in segment:
             checksum ^= byte

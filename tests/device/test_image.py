@@ -101,6 +101,13 @@ def test_segment_count_and_damage() -> None:
     assert refusal(image[:40] + b"\xff" + image[41:]) == "image-damaged"
 
 
+@given(SEGMENTS, CHIPS, st.booleans(), st.binary(max_size=2000))
+def test_a_bootloader_is_no_application(segments: list[bytes], chip: str, digest: bool, behind: bytes) -> None:
+    """A whole image without an application's description is refused, alone or with the rest of a flash behind it."""
+    image = make_image(segments, chip, digest, description=b"\x50\0\0\0")
+    assert refusal(image + behind, chip) == "image-foreign"
+
+
 def test_a_path_is_read(tmp_path: Path) -> None:
     """A file is checked like its bytes."""
     path = tmp_path / "firmware.bin"
