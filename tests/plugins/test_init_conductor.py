@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from k1ctl.config import load
+from k1ctl.files import Locked
 from k1ctl_plugins.init import imports, scripts
-from tests.kit import REPOSITORY, Project
+from tests.kit import REPOSITORY, Project, finish, wait_until
 
 # The keys of the K1 repository's first conductor.json, and those that its last one added.
 K1: dict[str, Any] = {
@@ -206,6 +207,40 @@ def test_values_that_make_no_sense_are_not_taken(workspace: Project, changes: di
     workspace.run("config", "show").assert_ok()
 
 
+@pytest.mark.parametrize("order", [("RUN_TARGET", "K1_TARGET"), ("K1_TARGET", "RUN_TARGET")])
+def test_of_two_targets_the_one_that_counts_is_taken(workspace: Project, order: tuple[str, str]) -> None:
+    """`hook run` looks at RUN_TARGET first, whatever the order in the file; the other's row says so."""
+    values = {"RUN_TARGET": "web:test", "K1_TARGET": "fw:build"}
+    workspace.write("conductor.json", json.dumps({"environment": {name: values[name] for name in order}}))
+    report = init(workspace, "--conductor")
+    assert became(report) == {"environment.RUN_TARGET": "imported", "environment.K1_TARGET": "none"}
+    assert load(workspace.facts(), {}).get("hooks", "target") == "web:test"
+
+
+def test_what_is_added_goes_through_a_link_and_keeps_permissions(workspace: Project) -> None:
+    """A k1ctl.toml that only its owner reads, and that is a link, is both afterwards."""
+    write_json(workspace)
+    target = workspace.write("elsewhere.toml", "[ota]\n")
+    target.chmod(0o600)
+    workspace.config_file.symlink_to(target)
+    init(workspace, "--conductor")
+    assert workspace.config_file.is_symlink() and target.stat().st_mode & 0o777 == 0o600
+    assert load(workspace.facts(), {}).get("hooks", "target") == "fw:build"
+
+
+def test_a_change_at_the_same_time_is_not_lost(workspace: Project) -> None:
+    """What is added waits for the lock that `config set` takes, and then sees what that wrote."""
+    write_json(workspace)
+    path = workspace.configure("[ota]\n")
+    with Locked(str(path)):
+        adding = workspace.popen("init", "--conductor")
+        wait_until(lambda: (workspace.ops / "hooks" / "conductor-archive").exists())
+        path.write_text("[ota]\nattempts = 9\n")
+    assert finish(adding) == 0
+    config = load(workspace.facts(), {})
+    assert config.get("ota", "attempts") == 9 and config.get("hooks", "target") == "fw:build"
+
+
 def test_privacy_is_carried_over(workspace: Project) -> None:
     """conductor.json counts no more beside settings.toml, so what it says about privacy goes with it."""
     write_json(workspace)
@@ -249,7 +284,10 @@ def test_a_dry_run_changes_nothing(workspace: Project) -> None:
     assert became(planned) == became(done) and planned["conductor"]["scripts"] == done["conductor"]["scripts"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1,}', "\xff"])
+ODD_NUMBERS = ['{"a": NaN}', '{"failover": {"max_retries": 1e400}}', '{"a": -Infinity}', f'{{"a": {"9" * 5000}}}']
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1,}', "\xff", "[" * 100_000, *ODD_NUMBERS])
 def test_a_broken_conductor_json_is_named(workspace: Project, content: str) -> None:
     """Exit 78 with the file, before anything was made."""
     workspace.write("conductor.json", content.encode("latin-1"))
@@ -263,7 +301,12 @@ def test_what_git_ignores_is_told(workspace: Project) -> None:
     """The K1 repository ignores everything that it does not name: without force the file would never be committed."""
     workspace.write(".gitignore", "/*\n!/webapp\n")
     notes = init(workspace, "--conductor")["conductor"]["notes"]
-    assert any("git add -f .conductor/settings.toml" in note for note in notes)
+    all_of_them = ".conductor/settings.toml ops/k1ctl.toml ops/hooks/conductor-setup ops/hooks/conductor-run"
+    assert any(f"git add -f {all_of_them} ops/hooks/conductor-archive" in note for note in notes)
+    workspace.write(".gitignore", "ops/*\n")
+    workspace.git("add", "-f", "ops/k1ctl.toml")
+    notes = init(workspace, "--conductor")["conductor"]["notes"]
+    assert any("git add -f ops/hooks/conductor-setup" in note for note in notes)
 
 
 def test_the_record_of_this_k1ctl_is_no_ones_commit(workspace: Project) -> None:

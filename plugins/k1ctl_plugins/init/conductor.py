@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.config import parse_file
+from k1ctl.config import parse_text, parse_tree, replace_file
 from k1ctl.errors import ConfigError
-from k1ctl.files import read_bytes, write_atomic
+from k1ctl.files import Locked, read_bytes
 from k1ctl_plugins.init import imports, scripts
 from k1ctl_plugins.init.prepare import write_new
 from k1ctl_plugins.init.template import header, toml_value
@@ -105,22 +106,45 @@ def _existing(path: str) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        value = json.loads(data.decode())
+        value = json.loads(data.decode(), parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}", file=path) from exc
     except json.JSONDecodeError as exc:
         raise ConfigError(f"{path}:{exc.lineno}: {exc.msg}", hint="Conductor cannot read it either", file=path) from exc
+    except (ValueError, RecursionError) as exc:  # NaN, Infinity, 1e400, a number of 5000 digits, a thousand brackets
+        text = "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+        raise ConfigError(f"{path}: {text}", hint="Conductor cannot read it either", file=path) from exc
     if not isinstance(value, dict):
         raise ConfigError(f"{path} holds no JSON object", hint="Conductor cannot read it either", file=path)
     return value
 
 
-def _add_settings(workspace: Workspace, report: Report, *, dry_run: bool) -> None:
-    """Append a table for what ops/k1ctl.toml has no table for; what belongs into one that is there is only told."""
-    import tomllib
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON (RFC 8259, 6)")
 
-    old = (read_bytes(workspace.config_file) or b"").decode()
-    tree = tomllib.loads(old)
+
+def _finite(text: str) -> float:
+    return value if abs(value := float(text)) != float("inf") else _no_number(text)
+
+
+def _add_settings(workspace: Workspace, report: Report, *, dry_run: bool) -> None:
+    """Append a table for what ops/k1ctl.toml has no table for; what belongs into one that is there is only told.
+
+    Under the file's lock, so that a `config set` at the same time is not lost; checked before it is written.
+    """
+    path = os.path.realpath(workspace.config_file)
+    with nullcontext() if dry_run else Locked(path):
+        old = (read_bytes(path) or b"").decode()
+        _sort_settings(report, parse_tree(old, path))
+        if report.added:
+            start = old if old.endswith("\n") or not old else old + "\n"
+            text = start + "\n".join(report.added) + "\n"
+            parse_text(text, path)
+            if not dry_run:
+                replace_file(path, text)
+
+
+def _sort_settings(report: Report, tree: dict[str, Any]) -> None:
     tables: dict[Place, list[str]] = {}
     for place, value in imported(report).items():
         if place[0] in tree:
@@ -129,10 +153,6 @@ def _add_settings(workspace: Workspace, report: Report, *, dry_run: bool) -> Non
             tables.setdefault(place[:-1], []).append(_line(place, value))
     for table, lines in tables.items():
         report.added += ["", "# from conductor.json", header(table), *lines]
-    if report.added and not dry_run:
-        start = old if old.endswith("\n") or not old else old + "\n"
-        write_atomic(workspace.config_file, start + "\n".join(report.added) + "\n")
-        parse_file(workspace.config_file)
 
 
 def _line(place: Place, value: Any) -> str:
@@ -154,8 +174,10 @@ def _note(workspace: Workspace, report: Report) -> None:
     legacy = os.path.join(workspace.root, scripts.FILES["json"])
     if report.form == "toml" and os.path.lexists(legacy):
         report.notes.append("Conductor passes conductor.json over, because .conductor/settings.toml is there")
-    if scripts.ignored(workspace, report.file):
-        report.notes.append(f"git ignores {name}: `git add -f {name}` takes it nevertheless")
+    wanted = [report.file, workspace.config_file, *(written.path for written in report.scripts)]
+    hidden = " ".join(os.path.relpath(path, workspace.root) for path in scripts.ignored(workspace, wanted))
+    if hidden:
+        report.notes.append(f"git ignores what is to be committed: `git add -f {hidden}` takes it nevertheless")
 
 
 def _compare(report: Report, name: str) -> None:
@@ -180,5 +202,9 @@ def _compare(report: Report, name: str) -> None:
             report.notes.append(f"{name} lacks enterprise_data_privacy = true, which conductor.json has")
     if not same:
         report.notes.append(f"{name} is kept, and does not call all of ops/hooks; --dry-run --json shows how it could")
+        if report.form == "json":
+            report.notes.append(
+                "k1ctl init --conductor toml writes .conductor/settings.toml, which Conductor reads instead of it"
+            )
     if not concurrent:
         report.notes.append(f"{name}: {imports.MODE}")

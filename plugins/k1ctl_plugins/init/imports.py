@@ -81,7 +81,12 @@ MODE = (
 
 def rows(data: dict[str, Any], config: Config, form: str) -> list[Row]:
     """A row for every key of conductor.json; ``form`` is the file that Conductor is going to read."""
-    return [_row(key, value, config, form) for key, value in _leaves(data, "")]
+    found = [_row(key, value, config, form) for key, value in _leaves(data, "")]
+    if any(row.key == "environment.RUN_TARGET" and row.place for row in found):
+        why = "RUN_TARGET comes before it, as `hook run` reads them"
+        second = "environment.K1_TARGET"
+        found = [Row(row.key, row.value, "none", why) if row.key == second else row for row in found]
+    return found
 
 
 def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,8 @@ from k1ctl.files import read_bytes, write_atomic
 from k1ctl.programs import runnable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from k1ctl.workspace import Workspace
 
 NAMES = ("conductor-setup", "conductor-run", "conductor-archive")
@@ -73,19 +75,21 @@ def own_program() -> str:
     return ""
 
 
-def ignored(workspace: Workspace, path: str) -> bool:
-    """Whether git ignores ``path``, so that it has to be added by force. False where git does not tell."""
+def ignored(workspace: Workspace, paths: Sequence[str]) -> list[str]:
+    """Those of ``paths`` that git ignores, so that they have to be added by force. Empty where git does not tell."""
     import subprocess
 
     from k1ctl.programs import which
 
     git = which("git")
     if not git or not workspace.git_dir:
-        return False
+        return []
     env = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
-    argv = [git, "-C", workspace.root, "check-ignore", "-q", "--", path]
+    argv = [git, "-C", workspace.root, "check-ignore", "-z", "--stdin"]
+    given = b"".join(os.fsencode(path) + b"\0" for path in paths)
     try:
-        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+        done = subprocess.run(argv, env=env, input=given, capture_output=True, timeout=20)
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return []
+    told = done.stdout.split(b"\0")
+    return [path for path in paths if os.fsencode(path) in told]
