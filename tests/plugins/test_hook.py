@@ -126,6 +126,9 @@ def test_the_port_that_conductor_gives(workspace: Project, monkeypatch: pytest.M
         ('command = ["k1ctl", "hook", "run", "x"]', ("k1ctl hook run x",)),
         ('command = ["k1ctl", "frobnicate"]', ("no command 'frobnicate'",)),
         ('command = ["k1ctl", "build"]\nresources = ["device:k1"]', ("run_targets.x.resources", "no effect")),
+        ('command = ["k1ctl", "build", "log"]\ntimeout = "5m"', ("run_targets.x.timeout", "build log has its own")),
+        ('command = ["true", "a\\u0000b"]', ("run_targets.x.command", "NUL")),
+        ('path = "a\\u0000b"', ("run_targets.x.path", "NUL")),
         ('command = ["k1ctl", "upload"]\ntimeout = "5m"', ("run_targets.x.timeout", "no effect")),
     ],
 )
@@ -254,13 +257,16 @@ command = ["k1ctl", "build", "fw", "--wait=5s"]
 command = ["k1ctl", "queue", "run", "r", "--", "tool", "--wait", "9"]
 [run_targets.d]
 command = ["k1ctl", "worktree", "list"]
+[run_targets.e]
+command = ["k1ctl", "build", "list"]
 """
-    words = {name: own.words_of(target(workspace, name, toml), ["--x"]) for name in "abcd"}
+    words = {name: own.words_of(target(workspace, name, toml), ["--x"]) for name in "abcde"}
     assert words == {
         "a": ["build", "--wait", "120", "--timeout", "10", "fw", "--x"],
         "b": ["build", "fw", "--wait=5s", "--x"],
         "c": ["queue", "run", "--wait", "120", "r", "--", "tool", "--wait", "9", "--x"],
         "d": ["worktree", "list", "--x"],
+        "e": ["build", "list", "--x"],
     }
 
 

@@ -175,8 +175,18 @@ def test_work_that_would_be_lost_is_told(desk: Desk) -> None:
     for text in ("lost with it: 2 changed files not committed, 1 untracked file\n", "2 commits of branch oslo, kept"):
         assert text in told, told
     (event,) = project.events("hook.archived")
-    assert sorted(event["git"]["changed"]) == ["README", "c"]
-    assert event["git"]["untracked"] == ["new/"] and event["git"]["unpushed_commit_count"] == 2
+    assert sorted(event["changed"]) == ["README", "c"] and event["untracked"] == ["new/"]
+    assert event["git"]["unpushed_commit_count"] == 2
+
+
+def test_many_long_names_cost_the_event_no_count(desk: Desk) -> None:
+    """An event is one short line: of the names it keeps what fits, of the numbers all."""
+    for number in range(30):
+        desk.project.write(f"{number:02}{'x' * 230}", "", within=desk.oslo)
+    desk.archive().assert_ok()
+    (event,) = desk.project.events("hook.archived")
+    assert event["cut"] and event["git"]["untracked_count"] == 30 and event["git"]["changed_count"] == 0
+    assert "00xxx" in event["untracked"]
 
 
 def add_remote(project: Project, *branches: str) -> None:

@@ -58,7 +58,9 @@ def archive(workspace: Workspace, config: Config, *, dry_run: bool = False) -> A
     _await_end(done)
     if not dry_run:
         facts = {k: v for k, v in done.document().items() if k not in ("ok", "dry_run", "workspace")}
-        events.emit(workspace, "hook.archived", **facts)
+        git = facts.pop("git")
+        names = {key: git.pop(key) for key in ("changed", "untracked")}  # apart: long ones are cut, and nothing else
+        events.emit(workspace, "hook.archived", **facts, git=git, **names)
     return done
 
 

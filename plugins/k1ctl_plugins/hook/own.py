@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # How these take what an entry's `wait` and `timeout` say; others stand in no line.
 _WAIT = {"build": "--wait", "upload": "--wait-limit", "queue run": "--wait"}
 _TIMEOUT = {"build": "--timeout", "queue run": "--timeout"}
+_TWO_WORDS = (["queue", "run"], ["build", "list"], ["build", "show"], ["build", "log"])
 
 
 def words_of(target: Target, args: Sequence[str]) -> list[str]:
@@ -30,7 +31,7 @@ def words_of(target: Target, args: Sequence[str]) -> list[str]:
             hint='write a command of k1ctl other than hook, as in ["k1ctl", "build", "fw"]',
             target=target.name,
         )
-    name = "queue run" if words[:2] == ["queue", "run"] else words[0]
+    name = " ".join(words[:2]) if words[:2] in _TWO_WORDS else words[0]
     if target.resources:
         raise _not_taken(target, "resources", f"k1ctl {name} asks for what it needs itself")
     if target.timeout and name not in _TIMEOUT:

@@ -36,6 +36,9 @@ class Target:
         self.timeout = float(entry["timeout"]) or None
         self.command = [*entry["command"], *_port_words(entry["port"], os.environ.get("CONDUCTOR_PORT", ""))]
         path = _fill(name, "path", entry["path"], config, workspace)
+        for key, words in (("command", self.command), ("path", [path])):
+            if any("\0" in word for word in words):
+                raise _wrong(name, key, "no word of a command and no folder can have a NUL in it", "")
         self.folder = os.path.normpath(os.path.join(workspace.path, path))
         words = [_fill(name, "resources", word, config, workspace) for word in entry["resources"]]
         try:
