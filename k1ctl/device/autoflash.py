@@ -46,6 +46,8 @@ class AutoFlash(UsbFlash):
                 failed.message = f"{failed.message}; USB was not tried: {refused.message}"
             raise failed from refused
         self.say(f"over the network: {failed.message}")
+        self.record.update(code=failed.code, message=failed.message, exit_code=failed.exit_code)
+        self._try_write(outcome="unreachable")  # from here on a kill leaves no doubt about the network
         self.record.update(transport="usb", network={"code": failed.code, "message": failed.message})
         return self._over_usb(port, tool)
 

@@ -149,6 +149,7 @@ class UsbFlash(Flash):
         words = [word for region in regions for word in (hex(region.offset), region.path)]
         self.record["regions"] = [{"what": r.what, "offset": r.offset, "bytes": r.size} for r in regions]
         self._check_stop()
+        self.record.update(code="", message="", exit_code=1)
         self._write(outcome="sending", fsync=True)  # before the first byte: whoever finds it knows
         started = time.monotonic()
         status = self._run(tool, port, report, "write-flash", *words)

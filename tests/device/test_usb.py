@@ -11,7 +11,7 @@ from k1ctl.device import partitions
 from k1ctl.device.esptool import Report, find_esptool, meaning
 from k1ctl.device.esptool_run import run
 from k1ctl.device.stop import StopRequest
-from k1ctl.device.usb import Port, choose, spelled
+from k1ctl.device.usb import Port, choose, ports, spelled
 from k1ctl.errors import K1ctlError, NotExecutableError, NotFoundError, WrongDataError
 from tests.usb import MAJORS, need_esptool
 
@@ -54,6 +54,26 @@ def test_refused(there: list[Port], alone: bool, code: str, named: list[str]) ->
         choose(device(), alone=alone, lister=lambda: there)
     assert caught.value.code == code
     assert all(text in caught.value.message for text in named)
+
+
+def test_ports_are_known_by_vendor_and_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what the system lists, only the S3's own USB counts, in the order of paths, with its serial number as MAC."""
+    from serial.tools import list_ports
+    from serial.tools.list_ports_common import ListPortInfo
+
+    listed = []
+    for path, vid, pid, number in (
+        ("/dev/ttyACM3", 0x303A, 0x1001, "02:4B:31:00:00:02"),
+        ("/dev/ttyUSB0", 0x10C4, 0xEA60, "0001"),
+        ("/dev/ttyACM1", 0x303A, 0x1001, "02:4B:31:00:00:01"),
+        ("/dev/ttyACM4", 0x303A, 0x0002, "02:4B:31:00:00:03"),
+        ("/dev/ttyS0", None, None, None),
+    ):
+        info = ListPortInfo(path)
+        info.vid, info.pid, info.serial_number = vid, pid, number
+        listed.append(info)
+    monkeypatch.setattr(list_ports, "comports", lambda: listed)
+    assert ports() == [OWN, OTHER._replace(path="/dev/ttyACM3")]
 
 
 def test_without_a_mac_nothing_is_chosen() -> None:

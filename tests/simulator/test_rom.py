@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from k1ctl.device.esptool import Esptool, environment
 from k1ctl.device.ota import send
 from k1ctl.device.partitions import selecting
-from k1ctl.simulator.memory import APP0
+from k1ctl.simulator.memory import APP0, Memory
+from k1ctl.simulator.rom import Rom
 from k1ctl.testing import SimulatedDevice
 from tests.kit import wait_until
 from tests.usb import app, need_esptool
@@ -115,3 +121,52 @@ def test_a_cable_that_is_plugged_in_again(tmp_path: Path) -> None:
             ("installed", ""),
         ]
         assert device.flashes()[0]["received"] < len(IMAGE) and device.image() == IMAGE
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
+    flash = Memory(str(tmp_path_factory.mktemp("flash")))
+    yield flash
+    flash.close()
+
+
+def frame(command: int, data: bytes) -> bytes:
+    """A request as the host sends it; its checksum counts only for commands with flash data."""
+    checksum = 0xEF
+    for byte in data[16:]:
+        checksum ^= byte
+    raw = struct.pack("<BBHI", 0, command, len(data), checksum) + data
+    return b"\xc0" + raw.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+
+
+REQUEST = st.builds(frame, st.integers(0, 255), st.binary(max_size=40))
+SOME_BYTES = st.lists(st.one_of(REQUEST, st.binary(max_size=30)), max_size=8).map(b"".join)
+
+
+@given(SOME_BYTES, st.lists(st.integers(1, 20), min_size=1, max_size=20))
+def test_any_bytes_are_answered_alike_however_they_arrive(memory: Memory, sent: bytes, cuts: list[int]) -> None:
+    """No bytes break the loader, and where they are cut on their way makes no difference to its answers."""
+    whole = Rom(memory, "02:4B:31:00:00:01").feed(sent)
+    rom, parts, at = Rom(memory, "02:4B:31:00:00:01"), b"", 0
+    for size in itertools.cycle(cuts):
+        parts += rom.feed(sent[at : at + size])
+        at += size
+        if at >= len(sent):
+            break
+    assert parts == whole
+
+
+def test_blocks_come_once_and_in_order(memory: Memory) -> None:
+    """A block that comes again is taken for what it is, a gap and a wrong checksum are refused, in every answer's
+    status."""
+
+    def block(number: int, data: bytes) -> bytes:
+        return frame(0x03, struct.pack("<IIII", len(data), number, 0, 0) + data)
+
+    rom = Rom(memory, "02:4B:31:00:00:01")
+    begin = rom.feed(frame(0x02, struct.pack("<IIII", 16, 2, 8, 0x10000)))
+    answers = [begin, *(rom.feed(block(n, d)) for n, d in ((0, b"A" * 8), (0, b"A" * 8), (2, b"C" * 8), (1, b"B" * 8)))]
+    assert [answer[-5] for answer in answers] == [0, 0, 0, 1, 0]
+    assert rom.feed(block(1, b"B" * 8).replace(b"BB", b"BA", 1))[-5] == 1
+    assert memory.read(0x10000, 20) == b"A" * 8 + b"B" * 8 + b"\xff" * 4
+    assert [tuple(w) for w in rom.written] == [(0x10000, 16, 16)]
