@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -63,16 +64,17 @@ class Plugins:
 
     def _import(self, name: str, target: str) -> Any:
         try:
-            plugin = importlib.import_module(target)
+            with _Talk():
+                plugin = importlib.import_module(target)
             self.manager.register(plugin, name)
             self.manager.check_pending()
         except (Exception, SystemExit) as exc:  # a foreign module may fail in any way
             self.manager.unregister(name=name) if self.manager.has_plugin(name) else None
-            raise PluginError(
-                f"plugin {name} ({target}) did not load: {one_line(exc)}",
-                hint="pip uninstall or update the distribution that brings it",
-                plugin=name,
-            ) from exc
+            hint = "pip uninstall or update the distribution that brings it"
+            if set(target) & set(":["):
+                hint = "its entry point has to be the name of a module, with nothing behind it"
+            text = f"plugin {name} ({target}) did not load: {one_line(exc)}"
+            raise PluginError(text, hint=hint, plugin=name) from exc
         return plugin
 
     def hooks(self, name: str) -> list[str]:
@@ -89,7 +91,8 @@ class Plugins:
         plugin, module = self.load(name), self.targets[name]
         others = [p for p in self.manager.get_plugins() if p is not plugin]
         try:
-            commands = self.manager.subset_hook_caller("k1ctl_command", others)()
+            with _Talk():
+                commands = self.manager.subset_hook_caller("k1ctl_command", others)()
         except (Exception, SystemExit) as exc:
             raise PluginError(f"plugin {name} ({module}), k1ctl_command: {one_line(exc)}", plugin=name) from exc
         if not commands:
@@ -125,12 +128,24 @@ class Plugins:
                 continue
             others = [other for _, other in loaded if other is not plugin]
             try:
-                answers = self.manager.subset_hook_caller(hook_name, others)(**kwargs)
-                yield name, [item for answer in answers for item in answer]
+                with _Talk():
+                    answers = self.manager.subset_hook_caller(hook_name, others)(**kwargs)
+                    items = [item for answer in answers for item in answer]
+                yield name, items
             except K1ctlError as exc:
                 yield name, exc
             except (Exception, SystemExit) as exc:  # a foreign plugin may fail in any way
                 yield name, PluginError(f"plugin {name}, {hook_name}: {one_line(exc)}", plugin=name)
+
+
+class _Talk:
+    """What a plugin prints while it is loaded or asked is talk: stdout is for the data of the command."""
+
+    def __enter__(self) -> None:
+        self._stdout, sys.stdout = sys.stdout, sys.stderr
+
+    def __exit__(self, *exc: object) -> None:
+        sys.stdout = self._stdout
 
 
 def one_line(exc: BaseException) -> str:

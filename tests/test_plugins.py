@@ -65,6 +65,27 @@ def test_a_broken_plugin_is_named_with_its_cause(source: str, text: str, folder:
     assert text in caught.value.message
 
 
+@pytest.mark.parametrize("entry", ["p_ok:plugin", "p_ok [extra]"])
+def test_an_entry_point_that_names_more_than_a_module_is_told(entry: str, folder: Path) -> None:
+    """Other programs take MODULE:OBJECT there; the hint says what k1ctl takes."""
+    (folder / "p_ok.py").write_text(GOOD.format(name="ok"))
+    with pytest.raises(PluginError) as caught:
+        Plugins({"ok": entry}).command("ok")
+    assert "name of a module" in caught.value.hint and entry in caught.value.message
+
+
+def test_what_a_plugin_prints_is_talk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """stdout is the command's data: a plugin that prints while it is loaded or asked breaks no JSON document."""
+    source = "print('at import')\n" + GOOD.format(name="ok").replace("return []", "print('asked'); return ['kind']")
+    (folder / "p_ok.py").write_text(source.replace("return hello", "print('its command'); return hello"))
+    plugins = Plugins({"ok": "p_ok"})
+    plugins.command("ok")
+    assert list(plugins.each("k1ctl_build_kinds")) == [("ok", ["kind"])]
+    print("data")
+    told = capsys.readouterr()
+    assert (told.out, told.err.splitlines()) == ("data\n", ["at import", "its command", "asked"])
+
+
 def test_a_broadcast_reaches_all_that_load(folder: Path) -> None:
     """load_all remembers what is broken and calls the rest."""
     (folder / "p_ok.py").write_text(GOOD.format(name="ok"))
