@@ -62,8 +62,13 @@ class UsbFlash(Flash):
     def _over_usb(self, port: str, tool: Esptool) -> Outcome:
         self._stage("connect")
         self.record.update(port=port, esptool=tool.version)
-        table = self._asked(tool, port)
-        return self._written(tool, port, self._regions(self.image, table))
+        try:
+            table = self._asked(tool, port)
+            return self._written(tool, port, self._regions(self.image, table))
+        finally:
+            from shutil import rmtree
+
+            rmtree(os.path.join(self.folder, _FOLDER), ignore_errors=True)
 
     def _guard(self, key: str) -> guard.Guard:
         path = guard.guard_path(key, str(self.job.get("host_dir") or ""))
@@ -168,6 +173,9 @@ class UsbFlash(Flash):
         return done
 
     def _verdict(self, report: Report, status: int | None, regions: int, seconds: float, total: int) -> Outcome:
+        if report.mac and not self._is_it(report.mac):
+            self.hint = f"the board {report.mac} was plugged in meanwhile: it has this image now, in whole or in part"
+            return Outcome("unknown", "the write went to another board", seconds, total, "", 0, 0)
         if status == 0 and report.verified >= regions:
             return Outcome("installed", "hash of data verified", seconds, total, "", 0, 0)
         self.hint = "the device may not start until an upload over USB succeeds: try again, with another cable"

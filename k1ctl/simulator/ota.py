@@ -249,7 +249,8 @@ class _Update:
 
     def _flash(self, outcome: str, why: str, said: str) -> dict[str, Any]:
         return {
-            "flash": self.server.flash,
+            "flash": len(self.device.flashes()) + 1,
+            "transport": "ota",
             "kind": self.kind,
             "start": self.started,
             "end": time.monotonic(),

@@ -112,7 +112,7 @@ class SimulatedDevice:
         return self.device.image(FILESYSTEM)
 
     def flashes(self) -> list[dict[str, Any]]:
-        """Every flash it saw, oldest first: {flash, start, end, outcome, why, said, size, received, sha256, ...}.
+        """Every flash it saw, oldest first: {flash, transport, start, end, outcome, why, said, size, received, ...}.
 
         ``outcome`` is the truth: installed or not-installed.
         """

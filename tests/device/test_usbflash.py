@@ -41,6 +41,7 @@ def test_installed(tmp_path: Path, major: int) -> None:
         "usb",
         "02:4b:31:00:00:01",
     )
+    assert not (job.folder / "usb").exists()
     assert job.outcome["uptime_after_ms"] is not None and job.outcome["esptool"].startswith(str(major))
 
 
@@ -160,3 +161,13 @@ def test_a_board_that_was_changed_meanwhile(tmp_path: Path) -> None:
     assert job.run()[0] == 65
     assert word(job, "outcome", "code", "device_mac") == ("wrong", "wrong-device", "02:4b:31:ff:ff:ff")
     assert not (tmp_path / "written").exists()
+
+
+def test_a_board_that_was_changed_too_late_to_be_seen(tmp_path: Path) -> None:
+    """The other board's write has begun before anything could be done: never said to be installed."""
+    said = ("MAC: 02:4b:31:ff:ff:ff", "Writing at 0x00010000 [ ] 1.0%", *["Hash of data verified."] * 2)
+    write = f"print({chr(10).join(said)!r})"
+    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/none"}
+    job = UsbJob(tmp_path / "run", device, IMAGE, usb={"esptool": faked(tmp_path, write)})
+    assert job.run()[0] == 76
+    assert "another board" in job.outcome["message"] and "02:4b:31:ff:ff:ff" in job.outcome["hint"]

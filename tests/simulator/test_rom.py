@@ -90,6 +90,8 @@ def test_an_update_over_the_network_starts_the_other_slot(tmp_path: Path) -> Non
         assert device.image() == second and device.flashes()[-1]["why"] == "other-app"
         flash(device, tmp_path, third)
         assert device.image() == third and device.flashes()[-1]["outcome"] == "installed"
+        told = [(line["flash"], line["transport"]) for line in device.flashes()]
+        assert told == [(1, "usb"), (2, "ota"), (3, "usb"), (4, "usb")]
 
 
 def test_a_bad_cell_fails_the_verification(tmp_path: Path) -> None:
