@@ -39,7 +39,6 @@ class Row(NamedTuple):
 
 
 INSTALLED, UNKNOWN, INTERRUPTED = ("installed", 0), ("unknown", 76), ("interrupted", 69)
-OFFLINE = ("unreachable", 69)
 ROWS = [
     Row("no password", INSTALLED, INSTALLED, [True]),
     Row("old rule", INSTALLED, INSTALLED, [True], device={"password": "secret", "login": "md5"}, password="secret"),
@@ -70,6 +69,15 @@ ROWS = [
     Row("closes without a word, always", UNKNOWN, UNKNOWN, [False, False], ("eof",), "outcome-unknown"),
     Row("flashed, final OK lost once", UNKNOWN, INSTALLED, [True, True], ("lost-ok:1",)),
     Row("flashed, final OK always lost", UNKNOWN, UNKNOWN, [True, True], ("lost-ok",), "outcome-unknown"),
+    Row(
+        "flashed, final OK lost, then away",
+        UNKNOWN,
+        UNKNOWN,
+        [True],
+        ("lost-ok",),
+        "outcome-unknown",
+        {"reboot_seconds": 60},
+    ),
     Row("link cut half-way, once", INTERRUPTED, INSTALLED, [False, True], ("cut=0.5:1", "pace=20000000"), image=BIG),
     Row(
         "link cut half-way, always",
@@ -108,6 +116,8 @@ def test_what_is_said_is_what_happened(tmp_path: Path, monkeypatch: pytest.Monke
     assert (words[0]["outcome"], codes[0]) == row.first
     assert (done["outcome"], done["exit_code"], done["code"]) == (*row.end, row.code or "installed")
     assert words[0]["invitations"] in (0, row.invitations)  # 0: it never came to the end of a transfer
+    if words[-1]["outcome"] != done["outcome"]:  # a doubt that a later attempt could not settle
+        assert "an earlier attempt may have been installed" in done["message"]
     if done["outcome"] == "installed":
         assert row.truth[-1] and words[-1]["invitations"] == (row.invitations if len(words) == 1 else 1)
 
