@@ -116,6 +116,20 @@ def test_the_order_of_the_places(shell: list[str], repository: Path, tmp_path: P
         place.chmod(0o644)
 
 
+def test_one_whose_python_is_gone_is_passed_over(shell: list[str], repository: Path, tmp_path: Path) -> None:
+    """After an upgrade of Python a script of the old one still lies in PATH; the next place's is called."""
+    gone = stub(tmp_path / "bin" / "k1ctl", "gone")
+    env = {"PATH": f"{tmp_path / 'bin'}:{POOR}", "HOME": str(tmp_path / "home")}
+    for first_line in ("#!/no/such/python3", "#! /no/such/python3 -I"):
+        gone.write_text(f"{first_line}\nimport sys\n")
+        done = call(shell, repository, **env)
+        assert done.exit_code == 127 and done.stderr.startswith("conductor-run: k1ctl is not in PATH"), done
+    stub(tmp_path / "home" / ".local" / "bin" / "k1ctl", "home")
+    assert call(shell, repository, **env).stdout.startswith("home|")
+    gone.write_text("echo gone\n")  # without a first line of its own it is the shell's
+    assert call(shell, repository, **env).stdout == "gone\n"
+
+
 def test_without_k1ctl_one_sentence(shell: list[str], repository: Path) -> None:
     """Exit 127 and one line that says what was looked for and what helps; a folder or a relative path is no k1ctl."""
     stub(repository / "k1ctl")
