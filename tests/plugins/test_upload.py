@@ -57,7 +57,7 @@ def test_what_was_built_is_on_the_device(project: Project, device: SimulatedDevi
     done = project.run("upload", "--json").assert_ok().json
     assert device.image() == kept.read() == IMAGE
     assert (done["outcome"], done["code"], done["exit_code"], done["attempts"]) == ("installed", "installed", 0, 1)
-    assert (done["sha256"], done["bytes"], done["device"]) == (kept.sha256, len(IMAGE), "k1")
+    assert (done["sha256"], done["bytes"], done["device"], done["earlier"]) == (kept.sha256, len(IMAGE), "k1", [])
     (run,) = desk.runs(project)
     assert (run["run"], run["state"], run["exit_code"], run["result"]) == (
         done["run"],
@@ -301,7 +301,7 @@ def test_offline(workspace: Project, tmp_path: Path) -> None:
         desk.keep(workspace, IMAGE)
         error = error_of(workspace, 69)
         assert (error["code"], error["attempts"], error["outcome"]) == ("device-offline", 2, "unreachable")
-        assert "USB" in error["hint"] and " -- " not in error["hint"]
+        assert error["hint"].endswith("(with a USB cable to this host: k1ctl upload --via usb)")
         assert error["message"].startswith("k1 (127.0.0.1:") and error["run"]
         assert [e["attempt"] for e in workspace.events("run.retry")] == [1]
         (run,) = desk.runs(workspace)

@@ -61,7 +61,8 @@ def test_the_last_word_counts_whoever_the_record_names(
 
 @pytest.mark.parametrize(("kind", "said"), [("filesystem", True), ("app", False)])
 def test_a_filesystem_that_was_cut_is_not_forgotten(tmp_path: Path, kind: str, said: bool) -> None:
-    """When the last attempt met nobody, the one before it that was cut has overwritten a filesystem, but no app."""
+    """When the last attempt met nobody, the one before it that was cut has overwritten a filesystem, but no app; USB,
+    which takes no filesystem, is not named as the way out."""
     cut = word("interrupted", 1, exit_code=69)
     left = {**word("unreachable", 2, cut, exit_code=69), "image_kind": kind}
     (tmp_path / "flash-outcome.json").write_text(json.dumps(left))
@@ -69,3 +70,5 @@ def test_a_filesystem_that_was_cut_is_not_forgotten(tmp_path: Path, kind: str, s
     with pytest.raises(UnreachableError) as caught:
         outcome.raise_unless_installed(outcome.read(Run(str(tmp_path), record)))
     assert ("overwritten" in caught.value.hint) is said
+    assert ("--via usb" in caught.value.hint) is not said
+    assert [word["outcome"] for word in caught.value.details["earlier"]] == ["interrupted"]

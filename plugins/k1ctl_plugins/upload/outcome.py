@@ -59,6 +59,7 @@ def read(run: Run) -> dict[str, Any]:
         done.update(outcome="unknown", message=text)
     if done["outcome"] == "unknown":
         done.update(code="outcome-unknown", exit_code=UNKNOWN)
+    done.setdefault("earlier", [])
     return done
 
 
@@ -98,9 +99,8 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
     device = done.get("device") or "the device"
     if done["outcome"] == "unknown" and not (hint and done.get("transport") == "usb"):
         hint = "upload again: the same image once more settles it"
-    if code == UNREACHABLE and done.get("transport") != "usb":
-        usb = "on a USB cable to this host it can be flashed without the network"
-        hint = f"{hint}; {usb}" if hint else usb
+    if code == UNREACHABLE and done.get("transport") != "usb" and done.get("image_kind") != "filesystem":
+        hint = f"{hint} (with a USB cable to this host: k1ctl upload --via usb)".lstrip()
     elif done["outcome"] == "refused" and not hint:
         hint = f"{device} runs what it ran before; is the image for this board (environment and chip of the target)?"
         if done.get("image_kind") == "filesystem":
