@@ -182,8 +182,10 @@ def meaning(report: Report, status: int | None, port: str) -> K1ctlError:
 
     text, said = "\n".join(report.lines), report.said
     if "exclusively lock" in text or "Resource temporarily unavailable" in text or "is busy" in text:
+        from k1ctl.device.usb import users
+
         return BusyError(
-            f"{port} is in use by another program",
+            f"{port} is in use by {', '.join(users(port)) or 'another program'}",
             hint="close the serial monitor that has it open (k1ctl never closes a program that is not its own)",
             code="port-busy",
         )

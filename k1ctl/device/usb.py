@@ -7,10 +7,12 @@ before anything is written.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from k1ctl.device.probe import normal_mac
 from k1ctl.errors import ConfigError, UnreachableError, WrongDataError
+from k1ctl.programs import find_tool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VENDOR, PRODUCT = 0x303A, 0x1001
+_LSOF_SECONDS = 5.0
 
 
 class Port(NamedTuple):
@@ -86,3 +89,40 @@ def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[
             code="usb-ambiguous",
         )
     return candidates[0]
+
+
+def users(path: str) -> list[str]:
+    """Who has the port open, as ``name (pid 4711)``; those of other users may be missing."""
+    import psutil
+
+    found = []
+    for pid in sorted(_pids(os.path.realpath(path))):
+        try:
+            found.append(f"{psutil.Process(pid).name()} (pid {pid})")
+        except psutil.Error:
+            continue
+    return found
+
+
+def _pids(path: str) -> set[int]:
+    if os.path.isdir("/proc/self/fd"):
+        return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _has_open(pid, path)}
+    import subprocess
+
+    lsof = find_tool("lsof")  # macOS brings it
+    if not lsof:
+        return set()
+    argv = [lsof, "-t", "--", path]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LSOF_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {int(line) for line in done.stdout.split() if line.isdigit()}
+
+
+def _has_open(pid: str, path: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        return any(os.readlink(f"{folder}/{fd}") == path for fd in os.listdir(folder))
+    except OSError:  # it ended, or is somebody else's
+        return False

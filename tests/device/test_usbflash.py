@@ -87,14 +87,14 @@ def test_an_image_too_large_for_the_devices_own_table(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
-    """A program that holds the port is busy, exit 75, and is left alone."""
+    """A port that a program has open is busy, exit 75: the program is named, and left alone."""
     import serial
 
     with SimulatedDevice(tmp_path / "device", usb=True) as device:
         with serial.Serial(device.usb_port, exclusive=True):
             job = UsbJob(tmp_path / "run", device.settings(), IMAGE)
             assert job.run()[0] == 75
-    assert word(job, "code") == ("port-busy",)
+    assert word(job, "code") == ("port-busy",) and f"(pid {os.getpid()})" in job.outcome["message"]
 
 
 def test_a_bad_cell_is_refused(tmp_path: Path) -> None:
