@@ -57,7 +57,7 @@ def parse_size(text: str | int) -> int:
         unit = word[len(number) :].strip()
         unit = unit.removesuffix("ib").removesuffix("b") if len(unit) > 1 else unit
         try:
-            size = int(float(number) * _BYTES[unit])
+            size = int((int if number.isdecimal() else float)(number) * _BYTES[unit])  # a whole number stays exact
         except (ValueError, KeyError, OverflowError):
             raise ValueError(f"{text!r} is not a size; write 512k, 4G or a number of bytes") from None
     if size < 0:

@@ -52,6 +52,7 @@ def test_every_number_with_a_unit_is_a_size(number: int, unit: str) -> None:
     """NUMBER UNIT is a size in powers of 1024."""
     power = "bkmgt".index(unit[0].lower()) if unit else 0
     assert parse_size(f"{number}{unit}") == pytest.approx(number * 1024**power)
+    assert parse_size("10000000000000001") == 10**16 + 1  # no float between
 
 
 @given(st.text(max_size=12))
