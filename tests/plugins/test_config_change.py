@@ -117,6 +117,7 @@ def test_what_is_wrong_is_refused_before_anything_is_written(
     with pytest.raises(K1ctlError) as caught:
         set_setting(project.facts(), words[0], words[1:])
     assert caught.value.exit_code == code and text in f"{caught.value.message} {caught.value.hint}"
+    assert "k1ctl.toml" not in caught.value.message  # the file is as it should be; what was typed is not
     assert project.config_file.read_text() == FILE
 
 

@@ -165,6 +165,8 @@ def test_words_status_and_result_are_passed_on(workspace: Project) -> None:
     result: Any = json.loads((workspace.root / "r.json").read_text())
     assert (result["exit_code"], result["by"]) == (9, "command")
     workspace.run("hook", "run", "--json", "say").assert_fails(2, "--result")
+    long = workspace.run("hook", "run", "say", "x" * 100_000)
+    assert "x" * 100_000 in long.stdout and len(long.stderr) < 1000  # nobody reads a line of 100 kB twice
 
 
 def test_a_hook_waits_no_longer_than_it_was_told(workspace: Project) -> None:

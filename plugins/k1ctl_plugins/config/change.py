@@ -73,7 +73,13 @@ def set_setting(
         except lineedit.NoLineEdit as exc:
             held.rewrite(key, exc, rewrite, lambda: lineedit.with_value(held.text, place, value))
             after = held.rewritten
-        parse_text(after, held.path)
+        try:
+            parse_text(after, held.path)
+        except ConfigError as exc:
+            if exc.details.get("key") != ".".join(place):
+                raise
+            where = f"{held.path}:{exc.details['line']}: "  # no line of the file as it is
+            raise ConfigError(exc.message.removeprefix(where), key=key, code="bad-value") from exc
         variable = "K1CTL_" + mangle("_".join(place))
         if setting is not None and variable in os.environ:
             held.notes.append(f"{variable} is set in this environment and hides the file's value")

@@ -15,6 +15,8 @@ from k1ctl.output import clean, emit_json, json_option, put, say, table
 if TYPE_CHECKING:
     from k1ctl_plugins.hook.targets import Target
 
+_SHOWN = 500  # characters of a command line that are worth a reader's time
+
 
 @purpose("Set up", example="k1ctl hook run fw:upload")
 @click.group()
@@ -137,7 +139,9 @@ def _foreign(
 def _announce(ctx: Context, target: Target, argv: list[str], said_by: str) -> None:
     from k1ctl.events import emit
 
-    say(f"run target {target.name} (named by {said_by}): {clean(' '.join(argv))}")
+    words = clean(" ".join(argv))
+    shown = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
+    say(f"run target {target.name} (named by {said_by}): {shown}")
     emit(ctx.workspace, "hook.run", target=target.name, named_by=said_by)  # a command line may hold secrets
 
 

@@ -8,8 +8,8 @@ import time
 from k1ctl import events, groups
 from k1ctl.files import read_json
 from k1ctl.process import record
-from k1ctl.process.supervisor import queue_folder
 from k1ctl.queue import view
+from k1ctl.queue.folder import queue_folder
 from k1ctl.signals import signals
 from k1ctl_plugins.hook import gitwork
 
