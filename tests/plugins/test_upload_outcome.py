@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from k1ctl.errors import UnreachableError
 from k1ctl.process.record import Run
 from k1ctl_plugins.upload import outcome
+
+ROOT = Path(__file__).parents[2]
 
 
 def word(outcome: str, pid: int, *earlier: dict[str, Any], exit_code: int = 1) -> dict[str, Any]:
@@ -72,3 +75,22 @@ def test_a_filesystem_that_was_cut_is_not_forgotten(tmp_path: Path, kind: str, s
     assert ("overwritten" in caught.value.hint) is said
     assert ("--via usb" in caught.value.hint) is not said
     assert [word["outcome"] for word in caught.value.details["earlier"]] == ["interrupted"]
+
+
+def test_the_page_has_every_code() -> None:
+    """What an upload can end with stands in docs/upload.md, and what stands there is a code of k1ctl's."""
+    page = (ROOT / "docs" / "upload.md").read_text()
+    told = {code for cell in re.findall(r"^\| [0-9, ]+ \| (.+)$", page, re.MULTILINE) for code in _codes(cell)}
+    told |= set(re.findall(r"\(`([a-z-]+)`", page))
+    device = ROOT / "k1ctl" / "device"
+    sources = [device / f"{name}.py" for name in ("ota", "invitation", "login", "interface", "image", "probe", "flash")]
+    sources += (ROOT / "plugins" / "k1ctl_plugins" / "upload").glob("[fiob]*.py")
+    used = {code for path in sources for code in re.findall(r'code="([a-z-]+)"', path.read_text())}
+    inner = {"installed", "outcome-unknown", "bad-job"}  # the first two are rows by their outcome
+    assert used - inner - told == set()
+    everywhere = "".join(path.read_text() for path in [*ROOT.glob("k1ctl/**/*.py"), *ROOT.glob("plugins/**/*.py")])
+    assert [code for code in told if f'"{code}"' not in everywhere] == []
+
+
+def _codes(cell: str) -> list[str]:
+    return re.findall(r"`((?:[a-z]+-)+[a-z]+)`", cell)
