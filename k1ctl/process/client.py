@@ -10,6 +10,7 @@ from k1ctl.errors import K1ctlError
 from k1ctl.jsontext import dumps
 from k1ctl.process.attempt import Ending
 from k1ctl.queue import names
+from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import Line
 from k1ctl.queue.ticket import Ticket
 from k1ctl.units import format_duration
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
     from k1ctl.process.spec import RunSpec
     from k1ctl.workspace import Workspace
-
-
-def queue_folder(workspace: Workspace, config: Config) -> str:
-    """The folder of the queue: ``[queue] dir``, else ``ops/queue``."""
-    given = config.get("queue", "dir")
-    if not given:
-        return workspace.ops_path("queue")
-    return os.path.realpath(os.path.join(workspace.root, os.path.expanduser(given)))  # one folder, one name
 
 
 class Client:

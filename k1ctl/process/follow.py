@@ -7,8 +7,8 @@ import time
 
 from k1ctl.errors import BusyError, OutcomeUnknownError
 from k1ctl.process import record
-from k1ctl.process.client import queue_folder
 from k1ctl.process.view import News, describe_standing
+from k1ctl.queue.folder import queue_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -181,7 +181,7 @@ class FrontEnd:
     def _look(self) -> None:
         """What time brings: how the ticket stands, what the log grew by."""
         if self.state == "waiting" and time.monotonic() >= self._next_look:
-            from k1ctl.process.client import queue_folder
+            from k1ctl.queue.folder import queue_folder
             from k1ctl.queue.view import standing
 
             folder = queue_folder(self.workspace, self.config)

@@ -12,8 +12,8 @@ from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.process.client import Client, let_go, open_descriptors
-from k1ctl.process.client import queue_folder as queue_folder
 from k1ctl.queue import history
+from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import EX, UN
 from k1ctl.signals import signals
 from k1ctl.units import rfc3339

@@ -74,7 +74,7 @@ class Plan:
 
     def _jobs(self) -> int:
         """Compilers for this build: cores / builds active, never below cores / slots."""
-        from k1ctl.process.supervisor import queue_folder
+        from k1ctl.queue.folder import queue_folder
         from k1ctl.queue.view import entries
 
         config = self.request.config

@@ -89,7 +89,7 @@ def health(
 
 def _holder(workspace: Workspace, config: Config, name: str) -> dict[str, Any] | None:
     """Who holds ``device:NAME``: {workspace, label, run, since}; None when nobody does."""
-    from k1ctl.process.client import queue_folder
+    from k1ctl.queue.folder import queue_folder
     from k1ctl.queue.view import entries
 
     for entry in entries(queue_folder(workspace, config)):

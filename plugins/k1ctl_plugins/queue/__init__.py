@@ -127,7 +127,7 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def _folder(context: Context) -> str:
-    from k1ctl.process.supervisor import queue_folder
+    from k1ctl.queue.folder import queue_folder
 
     return queue_folder(context.workspace, context.config)
 

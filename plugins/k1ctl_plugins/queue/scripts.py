@@ -36,8 +36,8 @@ def ticket(context: Context, words: tuple[str, ...], priority: str, key: str, la
       ./flash.sh; ./measure.sh
       exec 9>&-
     """
-    from k1ctl.process.client import queue_folder
     from k1ctl.queue import names, offer
+    from k1ctl.queue.folder import queue_folder
 
     needs = names.parse_needs(words)
     names.check_slots(needs, context.config.slots)
