@@ -144,7 +144,6 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
       k1ctl queue list --json | jq '.tickets[] | select(.state == "waiting")'
     """
     from k1ctl.queue.view import entries, paused
-    from k1ctl_plugins.queue.inspect import priority_text
 
     folder = _folder(context)
     rows = [e for e in entries(folder) if resource is None or resource in e["resources"]]
@@ -157,6 +156,8 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
     if not rows:
         say("nobody holds anything and nobody waits")
         return
+    from k1ctl_plugins.queue.inspect import priority_text
+
     cells = [
         (
             e["ticket"],
