@@ -37,6 +37,9 @@ class BadAnswer(K1ctlError):
     code = "device-garbage"
     exit_code = 65
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="is this the device's address and http_port?")
+
 
 def resolve(host: str, timeout: float = 5.0) -> str:
     """The IPv4 address of a name or address; IPv6 is not asked (a `.local` name then takes 5 s).
@@ -149,13 +152,13 @@ def _document(where: str, data: bytes) -> Any:
     head, found, body = data.partition(b"\r\n\r\n")
     words = head.split(b"\r\n", 1)[0].split(None, 2)
     if not found or len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-        raise BadAnswer(f"{where}: the answer is not HTTP", hint="is this the device's address and http_port?")
+        raise BadAnswer(f"{where}: the answer is not HTTP")
     headers, status = _headers(head), int(words[1])
     if status == 429:
         told = headers.get("x-ratelimit-nextallowedms", "")
         raise RateLimited(min(int(told), 60_000) / 1000 if told.isdecimal() and len(told) < 10 else 1.0)
     if status != 200:
-        raise BadAnswer(f"{where}: HTTP {status}", hint="is this the device's address and http_port?")
+        raise BadAnswer(f"{where}: HTTP {status}")
     length = headers.get("content-length", "")
     if len(body) > BODY_LIMIT:
         raise BadAnswer(f"{where}: the answer is longer than {BODY_LIMIT} bytes")
@@ -164,4 +167,4 @@ def _document(where: str, data: bytes) -> Any:
     try:
         return loads(body.decode())
     except (ValueError, RecursionError) as exc:
-        raise BadAnswer(f"{where}: the answer is not JSON", hint="is this the device's address and http_port?") from exc
+        raise BadAnswer(f"{where}: the answer is not JSON") from exc

@@ -78,7 +78,7 @@ def restarted(before: int, after: int, seconds_between: float) -> bool:
 
 def _probe(where: str, answer: Any, seconds: float) -> Probe:
     if not isinstance(answer, dict) or not isinstance(answer.get("device"), str):
-        raise BadAnswer(f"{where}{INFO}: the answer has no `device` field", hint="is this the device's address?")
+        raise BadAnswer(f"{where}{INFO}: the answer has no `device` field")
     uptime, mac, ip = answer.get("uptime_ms"), answer.get("mac"), answer.get("ip")
     return Probe(
         True,

@@ -377,7 +377,14 @@ def test_no_word_at_all_is_unknown(workspace: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"\xff\xfe\x00garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[1]"]
+    "answer",
+    [
+        b"",
+        b"\xff\xfe\x00garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\n\r\n[1]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+    ],
 )
 def test_garbage_over_http(workspace: Project, device: SimulatedDevice, answer: bytes) -> None:
     """What does not answer as the firmware does gets no byte: exit 65 (69 for no answer), without a traceback."""
@@ -389,7 +396,8 @@ def test_garbage_over_http(workspace: Project, device: SimulatedDevice, answer: 
     with http_server(respond) as port:
         desk.configure(workspace, device.toml().replace(str(device.http_port), str(port)), attempts=1)
         desk.keep(workspace, IMAGE)
-        assert error_of(workspace, 65 if answer else 69)["code"] == ("device-garbage" if answer else "device-offline")
+        error = error_of(workspace, 65 if answer else 69)
+    assert error["code"] == ("device-garbage" if answer else "device-offline") and error["hint"]
     assert device.flashes() == []
 
 
