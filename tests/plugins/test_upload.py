@@ -17,7 +17,8 @@ from k1ctl.device import guard
 from k1ctl.errors import K1ctlError
 from k1ctl.process.record import Run
 from k1ctl.testing import SimulatedDevice
-from k1ctl_plugins.upload import outcome
+from k1ctl.units import parse_duration
+from k1ctl_plugins.upload import flow, outcome
 from tests import desk, firmware
 from tests.device.fakes import http_server, ota_device
 from tests.kit import Project, finish, wait_until
@@ -125,6 +126,20 @@ def test_build_and_upload(workspace: Project, device: SimulatedDevice) -> None:
     error = error_of(workspace, 1, "--build", timeout=110)
     assert error["code"] == "build-failed" and "nothing was sent" in error["message"]
     assert len(device.flashes()) == 1
+
+
+def test_a_build_waits_as_long_as_the_upload(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--wait-limit arrives at the build whole, also when it is long."""
+    seen: list[list[str]] = []
+
+    def run(argv: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        seen.append(argv)
+        return subprocess.CompletedProcess(argv, 0, '{"artifact": {"id": "abc"}}')
+
+    monkeypatch.setattr(subprocess, "run", run)
+    for seconds in (0.25, 1_036_801.0):
+        assert flow._build(workspace.facts(), "fw", seconds) == "abc"
+        assert parse_duration(seen[-1][seen[-1].index("--wait") + 1]) == seconds
 
 
 COMMAND = """

@@ -133,7 +133,7 @@ def _build(workspace: Workspace, target: str, wait: float | None) -> str:
     import json
     import subprocess
 
-    limit = [] if wait is None else ["--wait", f"{wait:g}"]
+    limit = [] if wait is None else ["--wait", f"{wait:f}"]
     argv = [*PYTHON, "k1ctl", "--root", workspace.root, "build", target, *limit, "--json"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, cwd=workspace.path, check=False)
     try:
