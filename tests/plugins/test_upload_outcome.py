@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl.device.ota import FILESYSTEM_LOST
 from k1ctl.errors import UnreachableError
 from k1ctl.process.record import Run
 from k1ctl_plugins.upload import outcome
@@ -75,6 +76,17 @@ def test_a_filesystem_that_was_cut_is_not_forgotten(tmp_path: Path, kind: str, s
     assert ("overwritten" in caught.value.hint) is said
     assert ("--via usb" in caught.value.hint) is not said
     assert [word["outcome"] for word in caught.value.details["earlier"]] == ["interrupted"]
+
+
+def test_a_filesystem_that_was_cut_each_time_is_told_once(tmp_path: Path) -> None:
+    """The last attempt's own hint says it already."""
+    last = word("interrupted", 2, word("interrupted", 1, exit_code=69), exit_code=69)
+    left = {**last, "image_kind": "filesystem", "hint": FILESYSTEM_LOST}
+    (tmp_path / "flash-outcome.json").write_text(json.dumps(left))
+    record = {"run": "r1", "pid": 2, "attempt": 2, "attempts": [row(1, 69), row(2, 69)]}
+    with pytest.raises(UnreachableError) as caught:
+        outcome.raise_unless_installed(outcome.read(Run(str(tmp_path), record)))
+    assert caught.value.hint == FILESYSTEM_LOST
 
 
 def test_the_page_has_every_code() -> None:

@@ -105,7 +105,8 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
         hint = f"{device} runs what it ran before; is the image for this board (environment and chip of the target)?"
         if done.get("image_kind") == "filesystem":
             hint = f"the filesystem of {device} is overwritten all the same; upload the image again, or the one before"
-    if done.get("image_kind") == "filesystem" and any(e["outcome"] == "interrupted" for e in done.get("earlier", [])):
+    cut = any(e["outcome"] == "interrupted" for e in done.get("earlier", []))
+    if cut and done.get("image_kind") == "filesystem" and "overwritten" not in hint:
         hint += f"; the filesystem of {device} may be overwritten in part"
     facts = ("run", "transport", "outcome", "attempts", "earlier", "uptime_before_ms", "uptime_after_ms", "restarted")
     raise error(code, _with_device(device, done), hint, done["code"], **{k: done.get(k) for k in facts})
