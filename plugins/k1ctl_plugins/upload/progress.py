@@ -16,18 +16,22 @@ _STAGES = {
     "verify": "asking the device what became of it",
     "restart": "waiting for the device to come back",
 }
+_SPEED_AFTER = 1.0  # s; what is measured over less says nothing
 _ENDS = ("refused:", "unknown:", "interrupted:", "unreachable:", "busy:", "wrong:", "failed:")  # of an attempt
 
 
 class FlashView(View):
     """Shows stages and progress of a flash on one live line, and why it is tried again.
 
-    The bar is what the device said that it took: what was sent may wait in the buffers between for a while.
+    The bar is what the device said that it took: what was sent may wait in the buffers between for a while. The speed
+    is of what it took since we look: an upload that is taken up is told of in one piece up to then.
     """
 
     def __init__(self, device: str) -> None:
         super().__init__()
-        self.device, self._rest, self._since = device, b"", 0.0
+        self.device, self._rest = device, b""
+        self._taken = 0
+        self._from: tuple[float, int] | None = None  # when we began to look, and what it had then
         self._ended = ""  # how the attempt ended, in its worker's words
 
     def created(self, run: str) -> None:
@@ -40,11 +44,13 @@ class FlashView(View):
         self._rest = lines.pop()
         for line in lines:
             self._line(line.decode("utf-8", "replace"))
+        if self._taken and self._from is None:
+            self._from = time.monotonic(), self._taken
 
     def _line(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "stage":
-            self._since, self._ended = time.monotonic(), ""
+            self._taken, self._from, self._ended = 0, None, ""
             if rest != "guard":  # nearly always free; a wait for it is told by a line of its own
                 self.live.update(f"{self.device}: {_STAGES.get(rest, rest)}")
         elif word == "taken" and len(rest.split()) == 2 and rest.replace(" ", "").isdigit():
@@ -64,9 +70,13 @@ class FlashView(View):
         super().message(text)
 
     def _bar(self, taken: int, total: int) -> None:
+        self._taken = taken
         share = taken / total if total else 1.0
-        seconds = max(time.monotonic() - self._since, 1e-6)
         bar = "#" * round(share * 24)
-        speed = f"{format_size(taken / seconds)}/s"
-        text = f"{self.device}: [{bar.ljust(24)}] {share:4.0%}  {format_size(taken)} of {format_size(total)}  {speed}"
-        self.live.update(text, key=("progress", int(share * 4)))
+        text = f"{self.device}: [{bar.ljust(24)}] {share:4.0%}  {format_size(taken)} of {format_size(total)}"
+        self.live.update(text + self._speed(), key=("progress", int(share * 4)))
+
+    def _speed(self) -> str:
+        since, had = self._from or (time.monotonic(), 0)
+        seconds = time.monotonic() - since
+        return f"  {format_size((self._taken - had) / seconds)}/s" if seconds >= _SPEED_AFTER else ""
