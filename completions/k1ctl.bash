@@ -638,7 +638,7 @@ _k1ctl_command() {
       options='--json -h/--help'
       ;;
     ' sim start')
-      options='--name=@device --ota-port=- --http-port=- --fault+=- --pace=- --mac=- --identity=- --partition-size=- --filesystem-size=- --password-env=- --password-file=- --login=md5,sha256,sha256-md5 --reboot=- --dry-run --json -h/--help'
+      options='--name=@device --ota-port=- --http-port=- --fault+=- --pace=- --mac=- --identity=- --partition-size=- --filesystem-size=- --password-env=- --password-file=- --login=md5,sha256,sha256-md5 --usb --reboot=- --dry-run --json -h/--help'
       ;;
     ' sim status')
       options='--name=@device --json -h/--help'
@@ -652,6 +652,7 @@ _k1ctl_command() {
       ;;
     ' tools install')
       options='--dry-run --json -h/--help'
+      arguments='platformio,esptool'
       ;;
     ' tools status')
       options='--json -h/--help'

@@ -579,8 +579,8 @@ function __k1ctl_command --no-scope-shadowing
                 'run' \
                 'setup'
             set command_abouts \
-                'Let go of what this workspace holds before Conductor removes it, and tell what would be lost ' \
-                'Run TARGET: the argument, else RUN_TARGET, else K1_TARGET, else hooks.target of the ' \
+                'Let go of what a workspace holds, and tell what would be lost with it' \
+                'Run the target that is named, or that RUN_TARGET or K1_TARGET names' \
                 'Prepare this workspace: the work of `k1ctl worktree setup`, in this process'
             set options \
                 '-h/--help'
@@ -660,16 +660,16 @@ function __k1ctl_command --no-scope-shadowing
                 'Wait until the ticket that the calling script has open as descriptor N is let in' \
                 'Move a waiting ticket before all others of its priority, or into another priority' \
                 'Take a ticket out of the line, or stop its command (TERM, grace, KILL)' \
-                'Show the runs that are over, newest first: what they waited, how long they ran, how they ended' \
+                'Show the runs that are over, newest first' \
                 'Show who holds what and who waits, in the order of service' \
                 'Let nobody new have RESOURCE; who runs goes on, who waits keeps the place' \
                 'Undo a pause' \
                 'Run CMD when every RESOURCE has room, and exit with its status' \
                 'Show one ticket or run: where it stands, who is ahead, or how it ended' \
-                'Show what runs waited and how long they ran, by resource and by workspace: median, 95th ' \
+                'Show what runs waited and took, by resource and by workspace' \
                 'Put CMD in line and print its run id at once; `queue wait RUN` tells how it ended' \
-                'Make a ticket for a script and print its path; it stands in line only once `acquire` is called' \
-                'Wait until a run is over and exit with its status, its log passed on from the beginning'
+                'Make a ticket for a script and print its path' \
+                'Wait until a run is over and exit with its status'
             set options \
                 '-h/--help'
             set option_abouts \
@@ -899,6 +899,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--password-env=-' \
                 '--password-file=-' \
                 '--login=md5,sha256,sha256-md5' \
+                '--usb' \
                 '--reboot=-' \
                 '--dry-run' \
                 '--json' \
@@ -916,6 +917,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Ask for the OTA password in this environment variable' \
                 'Ask for the OTA password in the first line of this file (0600)' \
                 'How it asks: as before core 3.3.1' \
+                'Give it a USB port that esptool can flash, with a console' \
                 'How long a restart takes (default: 200ms)' \
                 'Check the options, start nothing' \
                 'Print one JSON document on stdout' \
@@ -945,8 +947,8 @@ function __k1ctl_command --no-scope-shadowing
                 'install' \
                 'status'
             set command_abouts \
-                'Install PlatformIO and the SCons it wants, from PyPI' \
-                'Show which pio is used and why, and the tools environment; exit 1 when there is no pio'
+                'Install PlatformIO and the SCons it wants, or esptool, from PyPI' \
+                'Show which pio and esptool are used, and why'
             set options \
                 '-h/--help'
             set option_abouts \
@@ -960,6 +962,8 @@ function __k1ctl_command --no-scope-shadowing
                 'Say what would be done and do nothing' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+            set arguments \
+                'platformio,esptool'
         case 'tools status'
             set options \
                 '--json' \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,12 @@ collect_ignore = ["example_plugin"]  # a distribution with tests of its own; tes
 _SLACK = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("k1ctl", deadline=None, suppress_health_check=_SLACK, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("k1ctl")
+
+# Run by nohup or in the background these are ignored, and that is inherited by every process a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

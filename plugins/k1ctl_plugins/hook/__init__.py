@@ -48,7 +48,10 @@ def setup(ctx: Context, dry_run: bool, as_json: bool) -> int:
     return own.run(ctx, ["worktree", "setup", *(["--dry-run"] if dry_run else [])], as_json=as_json)
 
 
-@hook.command(context_settings={"allow_interspersed_args": False})
+@hook.command(
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run the target that is named, or that RUN_TARGET or K1_TARGET names.",
+)
 @click.argument("name", metavar="[TARGET]", required=False)
 @click.argument("args", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--list", "list_them", is_flag=True, help="List the run targets that there are.")
@@ -159,7 +162,7 @@ def _tell(target: Target, argv: list[str], folder: str, as_json: bool) -> int:
     return 0
 
 
-@hook.command()
+@hook.command(short_help="Let go of what a workspace holds, and tell what would be lost with it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
 @json_option
 @pass_context

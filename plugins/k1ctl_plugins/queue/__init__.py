@@ -222,7 +222,7 @@ def cancel(context: Context, wanted: str, as_json: bool, dry_run: bool) -> None:
         say(f"{'would cancel' if dry_run else 'cancelled'} ticket {done['ticket']} ({done['state']})")
 
 
-@queue.command()
+@queue.command(short_help="Wait until a run is over and exit with its status.")
 @click.argument("run_id", metavar="RUN")
 @click.option("--timeout", type=DURATION, metavar="D", help="Wait at most D; then exit 75: call again.")
 @click.option("--quiet", is_flag=True, help="Show neither the wait nor what the command prints.")

@@ -9,7 +9,7 @@ from k1ctl.durations import DURATION
 from k1ctl.output import emit_json, emit_jsonl, json_option, put, say, table
 
 
-@click.command()
+@click.command(short_help="Show the runs that are over, newest first.")
 @click.argument("resource", required=False, default="")
 @click.option("--workspace", "of", default="", metavar="W", help="Only runs of this workspace.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most N.")
@@ -41,7 +41,7 @@ def history(context: Context, resource: str, of: str, limit: int, as_jsonl: bool
         say("no run is recorded")
 
 
-@click.command()
+@click.command(short_help="Show what runs waited and took, by resource and by workspace.")
 @click.option("--since", type=DURATION, metavar="D", help="Only runs that were queued in the last D, as in 1d.")
 @json_option
 @pass_context

@@ -10,7 +10,7 @@ from k1ctl.durations import DURATION
 from k1ctl.output import emit_json, json_option, put
 
 
-@click.command()
+@click.command(short_help="Make a ticket for a script and print its path.")
 @click.argument("words", metavar="RESOURCE[=N]...", nargs=-1, required=True)
 @click.option(
     "--priority",

@@ -53,7 +53,7 @@ def install(tool: str, dry_run: bool, as_json: bool) -> None:
     _show(document, as_json)
 
 
-@tools.command()
+@tools.command(short_help="Show which pio and esptool are used, and why.")
 @json_option
 @pass_context
 def status(ctx: Context, as_json: bool) -> None:
