@@ -56,7 +56,7 @@ class Ticket:
     ) -> None:
         self.line, self.needs, self.slots, self.priority = line, needs, slots, priority
         self.key, self.facts, self.stall, self.max_length = key, facts or {}, stall, max_length
-        self.fd, self.seq, self.file, self.resumed = -1, 0, "", False
+        self.fd, self.seq, self.pid, self.file, self.resumed = -1, 0, os.getpid(), "", False
         self.ageing, self.rank = ageing, priority  # its priority now: it ages, and others bump it
         self.since = time.monotonic()  # when it came to its priority; the host's clock, the same in each process
         self.watch: list[Name] = []
@@ -115,12 +115,12 @@ class Ticket:
             self.rank = old.priority
             if isinstance(since, int | float) and since <= self.since:  # else the host was started anew
                 self.since = since
-        self.file = names.build("w", self.rank, self.seq, os.getpid(), self.key, self.needs)
+        self.file = names.build("w", self.rank, self.seq, self.pid, self.key, self.needs)
         os.rename(self.line.tickets + old.file, self.line.tickets + self.file)
 
     def _take_number(self) -> None:
         self.seq = self.line.next_number()
-        self.file = names.build("w", self.rank, self.seq, os.getpid(), self.key, self.needs)
+        self.file = names.build("w", self.rank, self.seq, self.pid, self.key, self.needs)
         path = self.line.tickets + self.file
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         flock(self.fd, EX, path)  # blocking: a listing may be testing the new file's lock at this very moment
@@ -206,7 +206,7 @@ class Ticket:
         line, needs = self.line, self.needs
         line.survivors = set()
         running, waiting, _, paused = line.scan()
-        mine = next((n for n in waiting if n.seq == self.seq), None)
+        mine = self._find(waiting)
         if mine is None:
             return self._gone()
         if self.ageing or mine.priority != self.rank:
@@ -225,6 +225,10 @@ class Ticket:
         if len(needs) > 1 or self._stalled is not None:
             self._wake_eligible()  # we were woken for others too, or see room that those ahead do not know of
         return False
+
+    def _find(self, waiting: Waiting) -> Name | None:
+        """Our own ticket; with a folder that was cleaned away numbers begin anew, and ours may be another's by now."""
+        return next((n for n in waiting if n.seq == self.seq and n.pid == self.pid), None)
 
     def _age(self, mine: Name, waiting: Waiting, paused: set[str]) -> tuple[Name, Waiting] | None:
         """Rise by one priority for each `ageing` seconds; (our name, the line) when that moved us.
@@ -388,7 +392,7 @@ class Ticket:
         self._with_mutex(self._leave)
 
     def _leave(self) -> bool:
-        name = next((n for n in self.line.scan()[1] if n.seq == self.seq), None)
+        name = self._find(self.line.scan()[1])
         if name is not None:
             self.line.put_away(name)
         flock(self.fd, UN, "")

@@ -115,6 +115,25 @@ def test_the_folder_is_cleaned_away_under_everybody(tmp_path: Path) -> None:
     assert files(tmp_path / "queue") == []
 
 
+def test_a_number_given_again_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    """Who waited when the folder was cleaned away takes a new place, though somebody has the old number by now."""
+    with Owners(tmp_path / "queue") as owners:
+        holder, waiter = owners.enqueue({"a": 1}), owners.enqueue({"a": 1})
+        watching = psutil.Process(owners.pids[waiter])
+        owners.until(lambda: watching.num_threads() > 1, "it watches the one ahead")
+        shutil.rmtree(tmp_path / "queue")
+        new_holder, newcomer = owners.enqueue({"a": 1}), owners.enqueue({"a": 1})
+        assert owners.number[newcomer] == owners.number[waiter] == 2
+        owners.end(holder)
+        owners.until(lambda: len(files(tmp_path / "queue")) == 3, "a place for each")
+        places = [(n.state, n.seq, n.pid) for n in map(names.Name, files(tmp_path / "queue"))]
+        pids = [owners.pids[owner] for owner in (new_holder, newcomer, waiter)]
+        assert places == [("r", 1, pids[0]), ("w", 2, pids[1]), ("w", 3, pids[2])]
+        for owner, after in ((new_holder, newcomer), (newcomer, waiter)):
+            owners.end(owner)
+            owners.until(lambda after=after: owners.now("granted") == {after}, "in order")  # type: ignore[misc]
+
+
 def test_only_the_mutex_is_cleaned_away(tmp_path: Path) -> None:
     """A replaced mutex file is noticed: nobody decides under the old one."""
     with Owners(tmp_path) as owners:
