@@ -131,6 +131,32 @@ def over(folder: str, run: str, fd: int) -> None:
     os.close(fd)
 
 
+def sweep(folder: str) -> None:
+    """Remove the files of runs that hold nothing any more: their supervisors were killed, or a mark was out of date."""
+    place, tickets = os.path.join(folder, "nested"), os.path.join(folder, "tickets")
+    try:
+        left = set(os.listdir(place))  # before the leases: a run has no lease again once it had one
+        leases = [file for file in os.listdir(tickets) if file.startswith("r")] if left else []
+    except FileNotFoundError:
+        return
+    for file in leases:
+        try:
+            fd = os.open(os.path.join(tickets, file), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        left.discard(str(read_facts(fd).get("run")))
+        os.close(fd)
+    for run in left:
+        path = os.path.join(place, run)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if flock(fd, EX | NB, path):  # an inner run that outlived it keeps the lock
+                os.unlink(path)
+            os.close(fd)
+        except FileNotFoundError:
+            continue
+
+
 def _open(folder: str, run: str) -> int:
     path = os.path.join(folder, "nested", run)
     os.makedirs(os.path.dirname(path), exist_ok=True)

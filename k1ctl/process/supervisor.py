@@ -263,6 +263,7 @@ class Supervisor(Client):
         flock(self.log, UN, self.run.log)
         if int(self.run.id[-4:], 16) % _PRUNE_EVERY == 0:  # now and then, when nobody waits for us any more
             record.prune(self.workspace, self.config.get("process", "keep_runs"))
+            nested.sweep(queue_folder(self.workspace, self.config))
 
     def write_result(self, facts: dict[str, Any]) -> None:
         """The result file that the caller asked for."""

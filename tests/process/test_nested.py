@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from k1ctl.device import guard
+from k1ctl.process import nested
 from tests.kit import Project, finish, wait_until
 
 QUICK = {"K1CTL_PROCESS_GRACE": "300ms"}
@@ -42,6 +44,22 @@ def test_a_daemon_of_an_inner_run_keeps_nothing(workspace: Project) -> None:
         assert list((workspace.ops / "queue" / "nested").iterdir()) == []
     finally:
         os.kill(int((workspace.root / "pid").read_text()), signal.SIGKILL)
+
+
+def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
+    """Only the file of a run that has no lease and whose inner runs are gone is removed."""
+    lease = tmp_path / "tickets" / f"r50.0000000001.{os.getpid()}.-.r=1"
+    lease.parent.mkdir()
+    lease.write_text('{"run":"holds"}')
+    place = tmp_path / "nested"
+    place.mkdir()
+    for run in ("holds", "gone", "outlived"):
+        (place / run).touch()
+    with (place / "outlived").open() as inner:
+        fcntl.flock(inner, fcntl.LOCK_SH)
+        nested.sweep(str(tmp_path))
+    assert sorted(os.listdir(place)) == ["holds", "outlived"]
+    nested.sweep(str(tmp_path / "nowhere"))
 
 
 def test_a_mark_of_another_run_is_not_believed(workspace: Project) -> None:
