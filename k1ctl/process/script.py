@@ -49,6 +49,9 @@ def acquire(workspace: Workspace, config: Config, fd: int, wait: float | None, v
     for _ in range(_TAKE_OVERS):
         found = offer.behind(folder, fd)
         offer.lock(fd)
+        if found.held:  # another descriptor's until now, perhaps: what is put away meanwhile is no lease
+            with Line(folder):
+                found = offer.behind(folder, fd)
         spec = _spec(found, wait)
         _check_nesting(folder, spec)
         if found.held and not guards.missing(config, spec, str(found.facts().get("lease", ""))):

@@ -94,7 +94,7 @@ def behind(folder: str, fd: int) -> Offer:
     """The offer or lease of this queue that descriptor ``fd`` of the caller has open. Raises K1ctlError."""
     try:
         mine = os.fstat(fd)
-    except OSError as exc:
+    except (OSError, OverflowError) as exc:
         raise UsageError(f"descriptor {fd} is not open", hint=_HINT, code="no-descriptor") from exc
     found = next(_matching(folder, {(mine.st_dev, mine.st_ino)}), None)
     if found is not None:

@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 
-from k1ctl.queue import view
+from k1ctl.config import Config
+from k1ctl.errors import K1ctlError
+from k1ctl.process import script as scripts
+from k1ctl.process.view import View
+from k1ctl.queue import offer, view
+from k1ctl.workspace import Workspace
 from tests.kit import Project, finish, wait_until
 
 K1CTL = f"{sys.executable} -m k1ctl"
@@ -251,7 +256,9 @@ def test_a_device_held_elsewhere_is_waited_for(make_workspace: Callable[..., Pro
 def test_what_is_no_ticket(workspace: Project) -> None:
     """A closed descriptor, another file, a ticket cleaned away or claimed elsewhere: said, with what to type."""
     (workspace.ops / "queue").mkdir()
-    workspace.run("queue", "acquire", "--fd", "9").assert_fails(2, "descriptor 9 is not open", "queue ticket")
+    for number in ("9", "99999999999"):
+        told = workspace.run("queue", "acquire", "--fd", number)
+        told.assert_fails(2, f"descriptor {number} is not open", "queue ticket")
     workspace.run("queue", "acquire", "--fd", "1").assert_fails(2, "--fd")
     workspace.run("queue", "ticket", "r=2").assert_fails(2, "r has 1 slot")
     workspace.run("queue", "ticket", "a/b").assert_fails(2, "not a resource name")
@@ -264,6 +271,19 @@ def test_what_is_no_ticket(workspace: Project) -> None:
     twice += f'exec 8<>"$(ls $PWD/ops/queue/tickets/r*)"; {K1CTL} queue acquire --fd 8'
     code, _, err = done(start(workspace, twice))
     assert (code, "another descriptor" in err) == (75, True)
+
+
+def test_a_lease_put_away_in_between_is_not_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second descriptor of a lease whose script ends just now: put away before it is locked, it is no lease."""
+    lease = tmp_path / "tickets" / f"r50.0000000001.{os.getpid()}.-.r=1"
+    lease.parent.mkdir()
+    lease.write_text('{"kind":"script"}')
+    monkeypatch.setattr(scripts, "queue_folder", lambda *_: str(tmp_path))
+    locked = offer.lock
+    monkeypatch.setattr(offer, "lock", lambda fd: (lease.unlink(), locked(fd)))
+    somewhere = Workspace(str(tmp_path), str(tmp_path), "oslo")
+    with lease.open("r+") as f, pytest.raises(K1ctlError, match="cleaned away"):
+        scripts.acquire(somewhere, Config("", {}, {}), f.fileno(), None, View())
 
 
 def test_what_a_script_may_ask_for_besides(workspace: Project) -> None:
