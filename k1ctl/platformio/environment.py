@@ -85,16 +85,25 @@ def check_folders(project: str, tree: str) -> None:
     top = os.path.realpath(tree)
     if not _inside(os.path.realpath(project), top):
         raise ConfigError(f"{project} leads out of the worktree {tree}", code="outside-tree", path=project)
-    own = own_folder(project)
-    for path in (os.path.join(project, ".pio"), own, build_folder(project), build_folder(project, release=True)):
+    own, folders = own_folder(project), (build_folder(project), build_folder(project, release=True))
+    mended = [os.path.join(project, ".pio"), os.path.join(project, ".pio", "libdeps")]  # by worktree setup
+    for path in [*mended, own, *folders, *(entry for folder in folders for entry in _entries(folder))]:
         if os.path.islink(path) and not _inside(os.path.realpath(path), top):
+            remedy = "k1ctl worktree setup removes the link" if path in mended else "remove the link"
             raise ConfigError(
                 f"{path} is a link to {os.path.realpath(path)}, outside this worktree: "
                 "two trees that share it get each other's firmware",
-                hint="k1ctl worktree setup removes the link (the link only)",
+                hint=f"{remedy} (the link only)",
                 code="linked-pio",
                 path=path,
             )
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _inside(path: str, top: str) -> bool:

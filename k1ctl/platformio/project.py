@@ -65,13 +65,13 @@ def read_project(path: str) -> Project:
             import glob
 
             parser.read([p for word in patterns for p in sorted(glob.glob(os.path.join(path, word)))], "utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{file} is not there",
             hint="set path of the target to the PlatformIO project",
             code="no-project",
             file=file,
         ) from None
-    except (Error, UnicodeDecodeError, NotADirectoryError, IsADirectoryError) as exc:
+    except (Error, UnicodeDecodeError, IsADirectoryError) as exc:
         raise ConfigError(f"{file} cannot be used: {' '.join(str(exc).split())}", file=file) from exc
     return Project(path, parser)

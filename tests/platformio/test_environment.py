@@ -68,7 +68,10 @@ def test_a_linked_platform_gets_a_platforms_folder_of_the_worktree(tmp_path: Pat
     assert "PLATFORMIO_PLATFORMS_DIR" not in pio_environment(TOOLS, project(tmp_path), {})[0]
 
 
-@pytest.mark.parametrize("link", [".pio", ".pio/k1ctl", ".pio/k1ctl/build", ".pio/k1ctl/release"])
+@pytest.mark.parametrize(
+    "link",
+    [".pio", ".pio/libdeps", ".pio/k1ctl", ".pio/k1ctl/build", ".pio/k1ctl/release", ".pio/k1ctl/build/k1sim"],
+)
 def test_a_link_out_of_the_tree_is_refused(tmp_path: Path, link: str) -> None:
     """Whatever part of .pio leads to another tree, the build is refused before it starts."""
     tree, other = tmp_path / "tree", tmp_path / "other"
@@ -78,6 +81,7 @@ def test_a_link_out_of_the_tree_is_refused(tmp_path: Path, link: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_folders(str(tree), str(tree))
     assert caught.value.code == "linked-pio"
+    assert ("worktree setup" in caught.value.hint) is (link in (".pio", ".pio/libdeps"))
 
 
 def test_a_link_within_the_tree_is_fine(tmp_path: Path) -> None:

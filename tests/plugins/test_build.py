@@ -62,6 +62,17 @@ def test_equal_sources_give_equal_bytes_in_every_worktree(project: Project) -> N
     assert build(project)["artifact"]["id"] == build(project, cwd=tree)["artifact"]["id"]
 
 
+def test_an_image_that_lay_there_is_never_kept(project: Project) -> None:
+    """A script that gives the program another name leaves firmware.bin of the last build where it was."""
+    ini = project.root / "firmware" / "platformio.ini"
+    ini.write_text(ini.read_text() + "extra_scripts = pre:name.py\n")
+    script = project.write("firmware/name.py", 'Import("env")\n')
+    assert firmware.marker_of(build(project)["artifact"]["path"]) == "base"
+    script.write_text(script.read_text() + 'env.Replace(PROGNAME="k1-2.0")\n')
+    write_source(project.root, "renamed")
+    assert project.run("build", "--json").assert_fails(65).json["error"]["code"] == "no-output"
+
+
 def test_a_broken_build_exits_1_with_the_compilers_lines(project: Project) -> None:
     """The compiler's own line is on stderr and in the JSON; no artifact is made."""
     project.write("firmware/src/main.c", "int main(void) { return nothing; }\n")

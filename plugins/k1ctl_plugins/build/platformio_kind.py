@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from k1ctl.builds import BuildCommand, BuildKind, BuildReader, BuildRequest, BuildResult
-from k1ctl.errors import UsageError
+from k1ctl.errors import UsageError, WrongDataError
 from k1ctl.files import read_bytes, write_atomic
 from k1ctl.platformio.caching import ccache_hits, choose, objects_folder, statistics, tidy
 from k1ctl.platformio.environment import build_folder, check_folders, own_folder, pio_environment
@@ -59,7 +59,8 @@ class PlatformioKind(BuildKind):
         return command
 
     def begin(self, request: BuildRequest, command: BuildCommand) -> None:
-        """Objects that another pio made are not trusted: its signature database may not be the one read now."""
+        """Objects that another pio made are not trusted: its signature database may not be the one read now. Nor is an
+        image that lies there: once a script gives the program another name (PROGNAME), pio leaves it as it is."""
         check_folders(request.project, request.workspace.path)
         stamp = os.path.join(own_folder(request.project), "pio")
         pio = os.path.realpath(command.argv[0])
@@ -70,11 +71,9 @@ class PlatformioKind(BuildKind):
             write_atomic(stamp, maker)
         elif request.clean:
             _remove(_folder(request, command))
+        _unlink(os.path.join(_folder(request, command), _KEPT[0]))
         if command.cache == "ccache":  # a version that writes no statistics leaves none
-            try:
-                os.unlink(statistics(request.project))
-            except FileNotFoundError:
-                pass
+            _unlink(statistics(request.project))
 
     def end(self, request: BuildRequest, command: BuildCommand) -> None:
         if command.cache == "objects":
@@ -93,6 +92,11 @@ class PlatformioKind(BuildKind):
 
     def outputs(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
         folder = _folder(request, command)
+        if not os.path.isfile(os.path.join(folder, _KEPT[0])):
+            others = sorted(name for name in os.listdir(folder) if name.endswith((".bin", ".elf", ".hex")))
+            there = f"there are {', '.join(others)}: " if others else ""
+            hint = f"{there}where a script sets PROGNAME, k1ctl needs it to be firmware; see k1ctl build log"
+            raise WrongDataError(f"the build left no {os.path.join(folder, _KEPT[0])}", hint=hint, code="no-output")
         return {name: os.path.join(folder, name) for name in _KEPT}
 
     def tool_versions(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
@@ -130,6 +134,13 @@ def _shared_folder(request: BuildRequest) -> str:
 
 def _folder(request: BuildRequest, command: BuildCommand) -> str:
     return os.path.join(command.env["PLATFORMIO_BUILD_DIR"], command.variant)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def _remove(folder: str) -> None:

@@ -40,7 +40,7 @@ env.Replace(
     RANLIB=tool("ranlib"),
     SIZETOOL=tool("size"),
     SIZEPRINTCMD="$SIZETOOL $SOURCES",
-    PROGNAME="firmware",
+    PROGNAME=env["PROGNAME"] if env.get("PROGNAME", "program") != "program" else "firmware",  # as on the ESP32
     PROGSUFFIX=".elf",
 )
 if APPLE:
