@@ -134,7 +134,7 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
             )
         if latest.get("failed"):
             raise WrongDataError(
-                f"the last build of {target} here (run {latest['failed']['run']}) did not succeed; "
+                f"the last build of {target} here (run {latest['failed']['run']}) has not succeeded; "
                 f"artifact {found.id} is of an earlier one",
                 hint=f"k1ctl upload --build; or --artifact {found.id} sends the older one on purpose",
                 code="build-failed-since",
@@ -153,8 +153,9 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
 
 
 def note_failed(workspace: Workspace, target: str, run: str) -> None:
-    """Remember that the last build of this worktree, ``run``, gave no artifact. Without an earlier one there is
-    nothing to be mistaken for it, and nothing is written."""
+    """Remember that the last build of this worktree, ``run``, gave no artifact, or none as yet: `store` forgets it.
+
+    Without an earlier one there is nothing to be mistaken for it, and nothing is written."""
     if newest_build(workspace, target):
         with Locked(os.path.join(_target_folder(workspace, target), ".lock")):
             failed = {"run": run, "at": rfc3339()}

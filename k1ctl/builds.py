@@ -269,6 +269,20 @@ class SourceState:
         return digest.hexdigest()[:16] if self._changes else ""
 
 
+def made_of(before: SourceState, later: SourceState, run: str) -> tuple[dict[str, Any], str]:
+    """`SourceState.document` and `SourceState.fingerprint` of what the build ``run`` was made of.
+
+    ``before`` was looked at when it began and ``later`` when it was over. Where they differ, some of what was built is
+    of neither: it counts as dirty, ``source_note`` says why, and its fingerprint is that of no other state.
+    """
+    told, now = before.document(), later.document()
+    fingerprint = before.fingerprint()
+    unknown = told["dirty"] is None or now["dirty"] is None
+    if unknown or (told == now and fingerprint == later.fingerprint()):
+        return told, fingerprint
+    return {**told, "dirty": True, "source_note": "the sources changed while they were built"}, f"changing-{run}"
+
+
 def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Without the variables by which git's own hooks redirect git, and without taking the index lock."""
     strange = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")

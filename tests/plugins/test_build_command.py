@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from k1ctl.artifacts import find, newest_build
+from k1ctl.errors import WrongDataError
 from k1ctl.files import read_json
 from k1ctl.testing import add_distribution
 from tests.kit import Project, finish, wait_until
@@ -350,6 +352,45 @@ def test_a_build_that_was_killed_is_told_as_lost(project: Project) -> None:
     file = project.ops / "runs" / run / "run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "state": "running"}))
     assert build(project, "list")["builds"][0]["outcome"] == "lost"
+
+
+def test_what_was_built_before_a_killed_build_is_not_its_result(project: Project) -> None:
+    """Nobody is left to say that it failed: while a build runs, and once all of it was killed, the newest is none."""
+    first = build(project)["artifact"]["id"]
+    os.mkfifo(project.root / "tool" / "gate")
+    process = project.popen("build")
+    with (project.root / "tool" / "gate").open("w"):
+        run = build(project, "list")["builds"][0]["run"]
+        kept = read_json(str(project.ops / "runs" / run / "run.json"))
+        os.kill(kept["supervisor"], signal.SIGKILL)
+        finish(process)
+    with pytest.raises(WrongDataError) as caught:
+        find(project.facts(), "tool")
+    assert (caught.value.code, caught.value.details["failed"]["run"]) == ("build-failed-since", run)
+    assert caught.value.details["artifact"] == first
+    os.unlink(project.root / "tool" / "gate")
+    again = build(project, "--wait", "20s")["artifact"]["id"]
+    assert find(project.facts(), "tool").id == again
+
+
+def test_a_source_that_is_edited_while_it_is_built_is_no_clean_commit(project: Project) -> None:
+    """The manifest says so, and what was built is not taken for that of any later state, the old one again included."""
+    os.mkfifo(project.root / "tool" / "gate")
+    process = project.popen("build", "--json")
+    with (project.root / "tool" / "gate").open("w") as gate:
+        project.write("tool/source", "two\n")
+        gate.write("go\n")
+    out, _ = process.communicate(timeout=30)
+    done = json.loads(out)
+    assert (done["commit"], done["dirty"]) == (project.git("rev-parse", "HEAD"), True)
+    manifest = read_json(os.path.join(done["artifact"]["folder"], "manifest.json"))
+    assert "changed while" in manifest["source_note"] and manifest["dirty"] is True
+    os.unlink(project.root / "tool" / "gate")
+    again = build(project)
+    assert again["artifact"]["id"] == done["artifact"]["id"] and "source_note" not in again
+    newest = newest_build(project.facts(), "tool")
+    project.write("tool/source", "one\n")
+    assert newest["sources"] and newest["sources"] != manifest["sources"]
 
 
 def test_listing_imports_nothing_heavy(project: Project) -> None:

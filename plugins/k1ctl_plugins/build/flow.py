@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from k1ctl import artifacts, events
-from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState
+from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState, made_of
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.output import say
 from k1ctl.plugins import PluginError
@@ -39,6 +39,7 @@ class Plan:
         build = names.check_resource(f"build:{request.target}")
         self.resources = {build: 1, f"tree:{tree}": 1}
         self._state: SourceState | None = None
+        self._sources = ""
 
     def spec(self) -> RunSpec:
         """The run this plan asks for."""
@@ -67,10 +68,17 @@ class Plan:
         )
 
     def before(self, run: Run, spec: RunSpec) -> None:
-        """In the supervisor, leases held: note the sources, tidy up, and share the cores with the other builds."""
-        self._state = SourceState(self.request.workspace.path, self.request.project)
+        """In the supervisor, leases held: note the sources, tidy up, and share the cores with the other builds.
+
+        From here on what was built before is not the newest: a build killed with its supervisor can say no more.
+        """
+        self._state = self._look()
         self.kind.begin(self.request, self.command)
+        artifacts.note_failed(self.request.workspace, self.request.target, run.id)
         spec.argv = self.command.with_jobs(self._jobs())
+
+    def _look(self) -> SourceState:
+        return SourceState(self.request.workspace.path, self.request.project)
 
     def _jobs(self) -> int:
         """Compilers for this build: cores / builds active, never below cores / slots."""
@@ -89,10 +97,11 @@ class Plan:
 
     def after(self, run: Run, ending: Ending) -> dict[str, Any]:
         """In the supervisor, leases still held: read the log, keep the artifact. Raises K1ctlError, OSError."""
+        later = self._look()
         read = read_logs(self.kind, self.request, run.folder)
         attempts = run.record.get("attempts") or [{}]
         seconds = attempts[-1].get("run_seconds")
-        source = self._state.document() if self._state else {"commit": "", "dirty": None}
+        source, self._sources = made_of(self._state or later, later, run.id)
         document = {
             "target": self.request.target,
             "environment": self.command.variant,
@@ -141,7 +150,8 @@ class Plan:
             "release": request.release,
             "commit": document["commit"],
             "dirty": document["dirty"],
-            "sources": self._state.fingerprint() if self._state else "",
+            "source_note": document.get("source_note"),
+            "sources": self._sources,
             "tools": document["tools"],
             "ram_used_bytes": read.ram_used,
             "flash_used_bytes": read.flash_used,
