@@ -151,7 +151,12 @@ def _headers(head: bytes) -> dict[str, str]:
 def _document(where: str, data: bytes) -> Any:
     head, found, body = data.partition(b"\r\n\r\n")
     words = head.split(b"\r\n", 1)[0].split(None, 2)
-    if not found or len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+    if (
+        not found
+        or len(words) < 2
+        or not words[0].startswith(b"HTTP/")
+        or not (words[1].isdigit() and len(words[1]) == 3)
+    ):
         raise BadAnswer(f"{where}: the answer is not HTTP")
     headers, status = _headers(head), int(words[1])
     if status == 429:

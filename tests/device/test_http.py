@@ -53,6 +53,7 @@ def test_an_open_connection_is_not_waited_for() -> None:
         b"\x00\xff\x17 garbage",
         b"HTTP/1.1\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n{}",
+        b"HTTP/1.1 " + b"9" * 5000 + b" OK\r\n\r\n{}",
         ok(b""),
         ok(b"<html>"),
         ok(b'{"a":'),
@@ -65,7 +66,7 @@ def test_an_open_connection_is_not_waited_for() -> None:
         b"HTTP/1.1 404 Not Found\r\n\r\n{}",
         b"HTTP/1.1 500 Oops\r\n\r\n",
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_garbage_is_a_clear_error(data: bytes) -> None:
     """Whatever is not HTTP 200 with JSON is a BadAnswer, never another exception."""
