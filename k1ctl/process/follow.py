@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FASTEST, _WORKING, _WAITING = 0.01, 0.1, 1.0  # s between two looks at the log; the run's end is seen at once
 _FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
+_GUARDED = "the device is held by {}, in another repository on this host"
 
 
 class Follower:
@@ -63,12 +64,14 @@ class Follower:
             self.logs = {}
 
     def _look(self) -> bool:
-        """Show how the run stands in line; False when it waits no more."""
+        """Show how the run stands in line, or who holds its device elsewhere; False when it waits no more in line."""
         if not self.news.any(self.folder):
             return True
         stands = self.standing()
         if stands is not None:
             self.view.waiting(stands, self.run.record["resources"])
+        elif who := self._guarded_by():
+            self.view.message(f"waiting: {_GUARDED.format(who)}")
         return stands is not None
 
     def standing(self) -> Standing | None:
@@ -80,6 +83,15 @@ class Follower:
         record.reload(self.run)
         ticket = self.run.record.get("ticket")
         return standing(self.folder, ticket, self.config.slots) if isinstance(ticket, int) else None
+
+    def _guarded_by(self) -> str:
+        """Who holds the device that the run was let in for; "" for a run that works or needs none."""
+        resources = self.run.record.get("resources", {})
+        if self.run.record.get("state") != "waiting" or not any(r.startswith("device:") for r in resources):
+            return ""
+        from k1ctl.process.guards import in_the_way
+
+        return in_the_way(self.config, resources, self.run.id)
 
     def _stream(self) -> bool:
         """Pass on what the logs grew by; whether there was anything."""
@@ -112,6 +124,9 @@ class Follower:
                 holders=stands.holders,
                 paused=stands.paused,
             )
+        if who := self._guarded_by():
+            why = f"run {run.id} has its turn and waits: {_GUARDED.format(who)}"
+            return BusyError(why, hint=hint, code="device-guarded", run=run.id, ticket=run.record.get("ticket"))
         state = "about to start" if run.record.get("state") == "waiting" else run.record.get("state")
         hint = f"call again: k1ctl queue wait {run.id}"
         return BusyError(f"run {run.id} is still {state}", hint=hint, code="still-running", run=run.id)

@@ -29,7 +29,7 @@ def take(client: Client) -> Ending | None:
     """
     from k1ctl.device.guard import covered
 
-    paths = sorted(_paths(client.config, client.spec))
+    paths = sorted(_paths(client.config, client.spec.resources))
     limit, spent = client.spec.wait, client.times.get("granted", 0.0) - client.times.get("enqueued", 0.0)
     deadline = None if limit is None else time.monotonic() + max(0.0, limit - spent)
     for path in paths:
@@ -45,7 +45,7 @@ def missing(config: Config, spec: RunSpec, run: str) -> bool:
     """Whether a guard that ``spec`` needs is not held for ``run``."""
     from k1ctl.device.guard import holder
 
-    for path in _paths(config, spec):
+    for path in _paths(config, spec.resources):
         fd = open_locked(path, blocking=False)
         if fd is not None:
             os.close(fd)
@@ -54,8 +54,21 @@ def missing(config: Config, spec: RunSpec, run: str) -> bool:
     return False
 
 
-def _paths(config: Config, spec: RunSpec) -> list[str]:
-    names = [r.partition(":")[2] for r in spec.resources if r.startswith("device:")]
+def in_the_way(config: Config, resources: dict[str, int], run: str) -> str:
+    """Who holds the guard of one of these devices before ``run``, in a few words; "" when nobody does."""
+    from k1ctl.device.guard import holder, holder_text
+
+    for path in _paths(config, resources):
+        fd = open_locked(path, blocking=False)
+        if fd is not None:
+            os.close(fd)
+        elif holder(path).get("run") != run:
+            return holder_text(path)
+    return ""
+
+
+def _paths(config: Config, resources: dict[str, int]) -> list[str]:
+    names = [r.partition(":")[2] for r in resources if r.startswith("device:")]
     known = [n for n in names if n in config.names("devices")]
     if not known:
         return []

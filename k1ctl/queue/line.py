@@ -152,13 +152,17 @@ class Line:
             if name.state == "r" and survives(fd, name):
                 self.survivors.add(name.seq)
                 return True
+            closed = name.state == "r" and read_facts(fd).get("kind") == "script"
         finally:
             os.close(fd)
-        self.put_away(name)
+        self.put_away(name, closed=closed)
         return False
 
-    def put_away(self, name: Name) -> None:
-        """A dead waiter with a key is parked, any other dead ticket removed."""
+    def put_away(self, name: Name, *, closed: bool = False) -> None:
+        """A dead waiter with a key is parked, any other dead ticket removed.
+
+        ``closed``: a script's lease, which ends by closing its descriptor: that is no death.
+        """
         path = self.tickets + name.file
         try:
             if name.state == "w" and name.key:
@@ -167,7 +171,10 @@ class Line:
                 self.note("queue.parked", ticket=name.seq)
             else:
                 os.unlink(path)
-                self.note("queue.reaped", ticket=name.seq, was="running" if name.state == "r" else "waiting")
+                if closed:
+                    self.note("queue.released", ticket=name.seq, resources=name.needs)
+                else:
+                    self.note("queue.reaped", ticket=name.seq, was="running" if name.state == "r" else "waiting")
         except FileNotFoundError:
             pass
 

@@ -111,6 +111,8 @@ def test_whatever_ends_it_the_next_has_its_turn(workspace: Project, resource: st
 
     assert finish(run) == 0
     assert done(second)[0] == 7
+    ended = [e["event"] for e in workspace.events() if e.get("ticket") == 1 and e["event"] != "queue.granted"]
+    assert set(ended) == {"queue.released"}, "a descriptor that was closed is no crash"
     assert (workspace.root / "order").read_text().split() == ["run", "script"]
     kill_with_children(first)
     first.communicate()
@@ -239,7 +241,7 @@ def test_another_repository_waits_for_the_device(make_workspace: Callable[..., P
 
 
 def test_a_device_held_elsewhere_is_waited_for(make_workspace: Callable[..., Project]) -> None:
-    """`acquire` waits for the guard too, says who has it, and gives its place up when time is over."""
+    """`acquire` and a submitted run wait for the guard too and say who has it; when time is over no place is kept."""
     one, two = make_workspace("one"), make_workspace("two")
     for project in (one, two):
         project.configure(DEVICE)
@@ -249,7 +251,14 @@ def test_a_device_held_elsewhere_is_waited_for(make_workspace: Callable[..., Pro
     code, _, err = done(start(two, script, "device:k1"))
     assert (code, f"held by {one.root}" in err) == (75, True)
     assert tickets(two) == []
-    (one.root / "go").touch()
+    run = two.run("queue", "submit", "device:k1", "--", "true").assert_ok().stdout.strip()
+    told = two.run("queue", "wait", run, "--timeout", "50ms", "--json").assert_fails(75).json["error"]
+    assert (told["code"], f"held by {one.root}" in told["message"]) == ("device-guarded", True)
+    with two.popen("queue", "wait", run) as watcher:
+        assert watcher.stderr is not None
+        assert f"held by {one.root}" in watcher.stderr.readline()
+        (one.root / "go").touch()
+        assert finish(watcher) == 0
     assert finish(holder) == 0
 
 
