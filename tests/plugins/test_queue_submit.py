@@ -125,7 +125,7 @@ def test_cancelled_while_it_waits_and_while_it_runs(workspace: Project) -> None:
     running = submit(workspace, "device:k1", *SH, f"echo up; {HOLD}")
     waiting = submit(workspace, "device:k1", "--", "true")
     workspace.run("queue", "cancel", waiting).assert_ok()
-    workspace.run("queue", "wait", waiting).assert_fails(75, "was cancelled by")
+    workspace.run("queue", "wait", waiting).assert_fails(1, "was cancelled by", "exits with 1")
     wait_until(lambda: "pid" in record(workspace, running))
     workspace.run("queue", "cancel", running).assert_ok()
     workspace.run("queue", "wait", running).assert_fails(143, "cancelled")
@@ -136,7 +136,11 @@ def test_its_own_limits(workspace: Project) -> None:
     """--wait and --timeout hold for it as for `run`; --result is written when it ends."""
     holder = submit(workspace, "r", "--timeout", "60s", *SH, HOLD)
     late = submit(workspace, "r", "--wait", "100ms", "--result", "result.json", "--", "true")
-    workspace.run("queue", "wait", late).assert_fails(75, "the place is kept")
+    workspace.run("queue", "wait", late).assert_fails(1, "the place is kept")
+    told = workspace.run("queue", "wait", late, "--json").assert_fails(1).json
+    assert (told["ok"], told["exit_code"], told["code"]) == (False, 75, "queue-timeout")
+    temporary = submit(workspace, "other", *SH, "exit 75")
+    workspace.run("queue", "wait", temporary).assert_fails(1, "exit code 75", "exits with 1")
     assert json.loads((workspace.root / "result.json").read_text())["code"] == "queue-timeout"
     slow = submit(workspace, "other", "--timeout", "100ms", *SH, HOLD)
     workspace.run("queue", "wait", slow).assert_fails(124, "ran past its limit")

@@ -9,7 +9,7 @@ import click
 from k1ctl import lane
 from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.durations import DURATION
-from k1ctl.errors import UsageError
+from k1ctl.errors import BusyError, UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
 from k1ctl_plugins.queue.back import history, stats
@@ -231,7 +231,8 @@ def cancel(context: Context, wanted: str, as_json: bool, dry_run: bool) -> None:
 def wait(context: Context, run_id: str, timeout: float | None, quiet: bool, as_json: bool) -> int:
     """Wait until a run is over and exit with its status, its log passed on from the beginning.
 
-    Exit code 75 with code still-queued or still-running: not over yet. Calling again is fine, the run keeps its place.
+    Exit code 75 means only this: not over yet, call again, the run keeps its place. A run that itself ended with 75
+    (cancelled in line, its own --wait over) is told as 1.
 
     \b
     Example:
@@ -247,6 +248,9 @@ def wait(context: Context, run_id: str, timeout: float | None, quiet: bool, as_j
         emit_json({"ok": kept["exit_code"] == 0, **kept})
     elif kept["exit_code"]:
         say(f"run {run_id}: {kept['message']}")
+    if kept["exit_code"] == BusyError.exit_code:
+        say("the run is over; this call exits with 1, as 75 would mean: call again")
+        return 1
     return int(kept["exit_code"])
 
 
