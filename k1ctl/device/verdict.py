@@ -141,7 +141,9 @@ def _values(health: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any
 
 
 def _number(value: Any) -> float | int | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A number that a figure of a device can be; NaN, infinity and what no 32-bit chip counts are none."""
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+    return value if whole else None
 
 
 def _text(value: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from k1ctl.device.verdict import CODES, EXIT_CODES, HEALTH, INFO, ONLINE, judge
@@ -98,6 +98,7 @@ SAID = st.dictionaries(FIELDS, ANY) | st.sampled_from(["limited", "garbage", "no
 
 
 @given(SAID, SAID)
+@example({}, {"memory_free_kb": 1.7e305, "fps": float("nan"), "uptime_ms": float("inf")})
 def test_no_document_breaks_it(info: Any, health: Any) -> None:
     """Whatever the fields hold, there is a verdict with a known state."""
     verdict = judge(record(info, health), DEVICE)
