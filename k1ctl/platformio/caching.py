@@ -121,15 +121,12 @@ def tidy(folder: str, limit: int, every: float = _TIDY_EVERY) -> int:
     """
     stamp = os.path.join(folder, ".tidied")
     try:
-        if time.time() - os.stat(stamp).st_mtime < every:
+        if os.path.exists(stamp) and time.time() - os.stat(stamp).st_mtime < every:
             return 0
-    except FileNotFoundError:
-        pass
-    try:
         write_atomic(stamp, "")
         return _remove_beyond(folder, limit)
     except OSError:
-        return 0  # removed by hand, or read-only: no reason for a build to fail
+        return 0  # removed by hand, no folder, or read-only: no reason for a build to fail
 
 
 def _remove_beyond(folder: str, limit: int) -> int:

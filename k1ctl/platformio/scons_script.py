@@ -89,8 +89,11 @@ class Objects(CacheDir):  # type: ignore[misc]
     """A cache of the objects that may be shared; it needs no lock file, so a killed build leaves none."""
 
     def _readconfig(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
         self.config = {"prefix_len": 2}
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as exc:
+            sys.stdout.write(f"k1ctl: objects are not shared: {exc}\n")  # no reason for a build to fail
 
     def cachepath(self, node: Any) -> tuple[str | None, str | None]:
         """Folder and file of an object, (None, None) for what is not shared."""

@@ -89,6 +89,16 @@ def test_damaged_objects_are_made_good_by_clean(workspace: Project) -> None:
     assert all(len(path.read_bytes()) > 4 for path in kept)
 
 
+def test_where_nothing_can_be_kept_a_build_works_without(workspace: Project) -> None:
+    """The folder of shared objects is of use and never needed: one that cannot be made is told in the log."""
+    a, _ = prepare(workspace, "objects")
+    (workspace.ops / "builds").mkdir(exist_ok=True)
+    (workspace.ops / "builds/objects").touch()
+    done = build(workspace, a)
+    assert (done["steps"], done["cache_hits"]) == (5, 0) and done["artifact"]
+    assert "objects are not shared" in workspace.run("build", "log", cwd=a).assert_ok().stdout
+
+
 def test_scripts_in_one_line_are_left_as_they_are(workspace: Project) -> None:
     """PlatformIO cannot add a script to such a list: the project's own run, objects are not shared, a note says so."""
     a, _ = prepare(workspace, "objects")
