@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from k1ctl.errors import K1ctlError, UsageError
-from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
 from k1ctl.units import parse_duration
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.process.launch import Outcome, Submitted
+    from k1ctl.process.spec import RunSpec
     from k1ctl.workspace import Workspace
 
 # option -> (field, kind)
@@ -99,6 +99,8 @@ def build_spec(
     options: Mapping[str, Any], words: Sequence[str], command: Sequence[str], workspace: Workspace
 ) -> RunSpec:
     """The run that these options ask for. Raises UsageError for a wrong resource."""
+    from k1ctl.process.spec import RunSpec
+
     needs = names.parse_needs(words)
     wanted = [f"{r}={n}" for r, n in sorted(needs.items())]
     result = options["result"]

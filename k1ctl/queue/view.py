@@ -7,7 +7,7 @@ import time
 
 from k1ctl.errors import K1ctlError
 from k1ctl.files import flock
-from k1ctl.queue import history, names
+from k1ctl.queue import names
 from k1ctl.queue.line import NB, SH, Line, read_facts, survives, write_facts
 
 TYPE_CHECKING = False
@@ -150,6 +150,8 @@ def _expected(
     folder: str, resource: str, slots: int, holders: list[dict[str, Any]], running: list[Name], ahead: list[Name]
 ) -> float | None:
     """Seconds until ``resource`` has room for one behind those ahead: the median of past holds, served in order."""
+    from k1ctl.queue import history
+
     typical = history.typical(folder, resource)
     if typical is None:
         return None
