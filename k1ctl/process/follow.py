@@ -31,9 +31,11 @@ class Follower:
         self.folder = queue_folder(workspace, config)
         self.news = News(view.live.terminal)
         self.logs: dict[int, int] = {}  # our descriptor -> the log's
+        self._saved = 0  # when the record we know was saved
 
     def watch(self, seconds: float | None) -> bool:
-        """Show the wait and pass the log on until the run is over; False after ``seconds``.
+        """Show the wait and pass the log on until the run is over, or lingers (its status is known); False after
+        ``seconds``.
 
         The log comes from its beginning. Afterwards the record is that of the end. Raises BrokenPipeError when nobody
         reads our output.
@@ -53,6 +55,13 @@ class Follower:
                     self._stream()
                     record.reload(self.run)
                     return True
+                if self._lingers():
+                    self._stream()
+                    left = len(self.run.record.get("processes", []))
+                    self.view.message(
+                        f"the command ended but left {left} process(es) in its group; they keep the lease"
+                    )
+                    return True
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
                     record.reload(self.run)
@@ -62,6 +71,17 @@ class Follower:
             for log in self.logs.values():
                 os.close(log)
             self.logs = {}
+
+    def _lingers(self) -> bool:
+        """Whether the command is over and only what it left in its group goes on."""
+        try:
+            saved = os.stat(os.path.join(self.run.folder, "run.json")).st_mtime_ns
+        except FileNotFoundError:  # cleaned away
+            return False
+        if saved != self._saved:
+            self._saved = saved
+            record.reload(self.run)
+        return self.run.record.get("state") == "lingering"
 
     def _look(self) -> bool:
         """Show how the run stands in line, or who holds its device elsewhere; False when it waits no more in line."""

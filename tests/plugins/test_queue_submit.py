@@ -132,6 +132,19 @@ def test_cancelled_while_it_waits_and_while_it_runs(workspace: Project) -> None:
     assert view.entries(str(workspace.ops / "queue")) == []
 
 
+def test_a_command_that_leaves_something_behind(workspace: Project) -> None:
+    """`wait` exits with the command's status, as `run` does, while what it left in its group keeps the lease."""
+    run = submit(workspace, "r", *SH, "sleep 60 >&- 2>&- & echo up; exit 3")
+    told = workspace.run("queue", "wait", run)
+    told.assert_fails(3, "left 1 process(es); they keep the lease")
+    assert told.stdout == "up\n"
+    [lease] = view.entries(str(workspace.ops / "queue"))
+    assert (lease["state"], lease["run"]) == ("running", run)
+    workspace.run("queue", "cancel", run).assert_ok()
+    wait_until(lambda: record(workspace, run)["state"] == "ended")
+    assert workspace.run("queue", "wait", run, "--json").assert_fails(3).json["exit_code"] == 3
+
+
 def test_its_own_limits(workspace: Project) -> None:
     """--wait and --timeout hold for it as for `run`; --result is written when it ends."""
     holder = submit(workspace, "r", "--timeout", "60s", *SH, HOLD)
