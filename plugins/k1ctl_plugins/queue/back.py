@@ -70,4 +70,8 @@ def stats(context: Context, since: float | None, as_json: bool) -> None:
         if group:
             put(table(*totals_table(title, group)))
             put()
-    say(f"{len(rows)} runs recorded in ops/runs, where the last {kept} are kept" if rows else "no run is recorded")
+    say(
+        f"{len(rows)} run{'s' * (len(rows) != 1)} recorded in ops/runs, where the last {kept} are kept"
+        if rows
+        else "no run is recorded"
+    )
