@@ -136,7 +136,7 @@ def test_a_command_that_leaves_something_behind(workspace: Project) -> None:
     """`wait` exits with the command's status, as `run` does, while what it left in its group keeps the lease."""
     run = submit(workspace, "r", *SH, "sleep 60 >&- 2>&- & echo up; exit 3")
     told = workspace.run("queue", "wait", run)
-    told.assert_fails(3, "left 1 process(es); they keep the lease")
+    told.assert_fails(3, "left 1 process(es) in its group; they keep the lease")
     assert told.stdout == "up\n"
     [lease] = view.entries(str(workspace.ops / "queue"))
     assert (lease["state"], lease["run"]) == ("running", run)
