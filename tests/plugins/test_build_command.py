@@ -131,6 +131,11 @@ def test_outputs_that_lead_out_of_the_project_are_refused(project: Project, tmp_
     assert error["code"] == "output-leaves-project"
     (out / "stolen.txt").rename(out / "site" / "stolen")
     assert project.run("build", "--json").assert_fails(65).json["error"]["code"] == "output-leaves-project"
+    (out / "site" / "stolen").unlink()
+    (out / "app.bin").unlink(missing_ok=True)
+    (out / "app.bin").symlink_to(tmp_path / "secret")
+    assert project.run("build", "--json").assert_fails(65).json["error"]["code"] == "output-leaves-project"
+    assert (tmp_path / "secret").read_text() == "x", "a build wrote through the link"
     assert not (project.ops / "artifacts" / "tool" / "latest").exists()
 
 

@@ -42,6 +42,7 @@ class CommandKind(BuildKind):
         outputs.check_project(request)
         if request.clean:
             outputs.remove(request, outputs.check_patterns(request))
+        outputs.check_places(request, outputs.check_patterns(request))
 
     def reader(self, request: BuildRequest) -> BuildReader:
         return LineReader()

@@ -48,6 +48,7 @@ class NpmKind(BuildKind):
         check_modules(request)
         if request.clean:
             outputs.remove(request, outputs.check_patterns(request, DIST))
+        outputs.check_places(request, outputs.check_patterns(request, DIST))
 
     def reader(self, request: BuildRequest) -> BuildReader:
         return LineReader()

@@ -46,6 +46,18 @@ def matches(project: str, patterns: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def check_places(request: BuildRequest, patterns: list[str]) -> list[str]:
+    """The matches that are there; a build would write through one that leads out. Raises WrongDataError for it."""
+    project = request.project
+    found = matches(project, patterns)
+    for path in found:
+        if not inside(os.path.join(project, path), project):
+            real = os.path.realpath(os.path.join(project, path))
+            hint = "remove the link (the link only)"
+            raise WrongDataError(f"{path} leads out of the project, to {real}", hint=hint, code="output-leaves-project")
+    return found
+
+
 def collect(request: BuildRequest, patterns: list[str]) -> dict[str, str]:
     """{name in the artifact: path}: a file keeps its name, a folder becomes ``<name>.tar``; paths name what would
     have the same name.
@@ -59,11 +71,7 @@ def collect(request: BuildRequest, patterns: list[str]) -> dict[str, str]:
             hint=f"outputs of [targets.{request.target}] says what it leaves; see k1ctl build log",
             code="no-output",
         )
-    found = matches(project, patterns)
-    for path in found:
-        if not inside(os.path.join(project, path), project):
-            real = os.path.realpath(os.path.join(project, path))
-            raise WrongDataError(f"{path} leads out of the project, to {real}", code="output-leaves-project")
+    found = check_places(request, patterns)
     names = [_name(project, path, os.path.basename(path)) for path in found]
     if len(set(names)) < len(names):
         names = [_name(project, path, path.replace(os.sep, "__")) for path in found]
