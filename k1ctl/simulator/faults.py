@@ -84,7 +84,7 @@ class Fault(NamedTuple):
 
 
 def parse(text: str) -> Fault:
-    """A fault as it is written. Raises UsageError naming the faults there are."""
+    """A fault as it is written. Raises UsageError telling its form, or the names there are."""
     word, colon, count = text.partition(":")
     name, equals, value = word.partition("=")
     try:
@@ -93,10 +93,9 @@ def parse(text: str) -> Fault:
             raise ValueError("wrong form")
         return Fault(name, convert(value) if convert else 0.0, int(count) if colon else None)
     except (KeyError, ValueError) as exc:
-        known = "; ".join(about for _, about in FAULTS.values())
-        raise UsageError(
-            f"{text!r} is not a fault", hint=f"{known}; `:N` limits one to the first N flashes or requests"
-        ) from exc
+        about = FAULTS[name][1] if name in FAULTS else f"there are: {', '.join(FAULTS)}"
+        hint = f"{about}; `:N` limits one to the first N flashes or requests; k1ctl sim faults lists them"
+        raise UsageError(f"{text!r} is not a fault", hint=hint) from exc
 
 
 class Faults:

@@ -145,7 +145,7 @@ def test_times_are_told_as_text(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--fault", "nonsense"], ["--pace", "fast"], ["--reboot", "soon"], ["--name", "../x"], ["--ota-port", "x"]],
+    [["--fault", "nonsense"], ["--pace", "fast"], ["--reboot", "soon"], ["--name", "../x"], ["--mac", "zz"]],
 )
 def test_wrong_options(workspace: Project, options: list[str]) -> None:
     """A wrong option is a usage error, and nothing is started."""

@@ -13,7 +13,7 @@ import pytest
 from k1ctl.device.http import get_json
 from k1ctl.device.ota import send
 from k1ctl.errors import UnreachableError, UsageError
-from k1ctl.simulator.faults import Fault, Faults, parse
+from k1ctl.simulator.faults import FAULTS, Fault, Faults, parse
 from k1ctl.testing import SimulatedDevice
 from tests.kit import wait_until
 
@@ -122,7 +122,9 @@ def test_faults_are_written_and_limited() -> None:
     "text", ["", "nothing", "cut", "cut=2", "cut=x", "lost-ok=1", "drop=1:x", "drop=1:", "pace=fast"]
 )
 def test_wrong_faults_are_refused(text: str) -> None:
-    """What is no fault is a usage error that lists the faults."""
+    """What is no fault is a usage error that tells the form of the one that is meant, else the names of all."""
     with pytest.raises(UsageError) as caught:
         parse(text)
-    assert "lost-ok" in caught.value.hint
+    name = text.partition(":")[0].partition("=")[0]
+    assert (name if name in FAULTS else "there are: drop, cut,") in caught.value.hint
+    assert "k1ctl sim faults" in caught.value.hint and len(caught.value.hint) < 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import UsageError
@@ -10,6 +11,8 @@ from k1ctl.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
 
 
 def checked(faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -22,6 +25,8 @@ def checked(faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], di
     texts = [*faults, *([f"pace={options.pop('pace')}"] if "pace" in options else [])]
     for text in texts:
         parse(text)
+    if "mac" in options and not _MAC.fullmatch(options["mac"]):
+        raise UsageError(f"{options['mac']!r} is not a MAC", hint="six times two hex digits, as in 02:4B:31:00:00:01")
     secret: dict[str, Any] = {key: options[key] for key in ("password_env", "password_file") if key in options}
     if secret:
         from k1ctl.device.login import configured
