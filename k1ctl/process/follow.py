@@ -102,7 +102,9 @@ class Follower:
             return None
         record.reload(self.run)
         ticket = self.run.record.get("ticket")
-        return standing(self.folder, ticket, self.config.slots) if isinstance(ticket, int) else None
+        if not isinstance(ticket, int):
+            return None
+        return standing(self.folder, ticket, self.config.slots, pid=self.run.record.get("supervisor", 0))
 
     def _guarded_by(self) -> str:
         """Who holds the device that the run was let in for; "" for a run that works or needs none."""

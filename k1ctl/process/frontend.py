@@ -188,7 +188,7 @@ class FrontEnd:
             news = self.news.any(folder)
             self._pause = self.view.interval if news else min(self._pause * 1.5, _SLOWEST)
             self._next_look = time.monotonic() + self._pause
-            found = standing(folder, self.ticket, self.config.slots) if news else None
+            found = standing(folder, self.ticket, self.config.slots, pid=self.supervisor) if news else None
             if found is not None:
                 self.view.waiting(found, self.spec.resources)
         elif self.state == "running":

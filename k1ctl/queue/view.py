@@ -125,10 +125,13 @@ class Standing:
         self.position, self.holders, self.expected_seconds, self.paused = position, holders, expected_seconds, paused
 
 
-def standing(folder: str, seq: int, slots: Callable[[str], int]) -> Standing | None:
-    """How ticket ``seq`` stands, or None when it does not wait any more."""
+def standing(folder: str, seq: int, slots: Callable[[str], int], *, pid: int = 0) -> Standing | None:
+    """How ticket ``seq`` stands, or None when it does not wait any more.
+
+    With ``pid`` that process's ticket: it has another number when the folder was cleaned away meanwhile.
+    """
     found = _names(folder)
-    mine = next((n for n in found if n.seq == seq and n.state == "w"), None)
+    mine = next((n for n in found if n.state == "w" and (n.pid == pid if pid else n.seq == seq)), None)
     if mine is None:
         return None
     rivals = [n for n in found if n.state == "w" and not mine.needs.keys().isdisjoint(n.needs)]

@@ -129,6 +129,9 @@ def test_a_number_given_again_is_not_taken_for_ones_own(tmp_path: Path) -> None:
         places = [(n.state, n.seq, n.pid) for n in map(names.Name, files(tmp_path / "queue"))]
         pids = [owners.pids[owner] for owner in (new_holder, newcomer, waiter)]
         assert places == [("r", 1, pids[0]), ("w", 2, pids[1]), ("w", 3, pids[2])]
+        stands = view.standing(str(tmp_path / "queue"), 2, lambda _: 1, pid=pids[2])
+        assert stands is not None
+        assert stands.position == 2
         for owner, after in ((new_holder, newcomer), (newcomer, waiter)):
             owners.end(owner)
             owners.until(lambda after=after: owners.now("granted") == {after}, "in order")  # type: ignore[misc]
