@@ -49,16 +49,17 @@ class BuildCommand:
 
     ``variant`` is the one that was chosen; ``jobs_option`` takes the number of compilers ("" when there is none), or is
     ``{jobs}``, which stands for that number in the words; ``cache`` names what answers for compilers ("" for none);
-    ``notes`` tell the user what was left out or replaced.
+    ``notes`` tell the user what was left out or replaced; `BuildKind.outputs` may add some. ``began_ns`` is when the
+    command was about to start (Unix time; 0: not yet).
     """
 
-    __slots__ = ("argv", "cache", "cwd", "env", "jobs_option", "notes", "variant")
+    __slots__ = ("argv", "began_ns", "cache", "cwd", "env", "jobs_option", "notes", "variant")
 
     def __init__(
         self, argv: list[str], cwd: str, env: dict[str, str], *, variant: str = "", jobs_option: str = ""
     ) -> None:
         self.argv, self.cwd, self.env, self.variant, self.jobs_option = argv, cwd, env, variant, jobs_option
-        self.cache = ""
+        self.cache, self.began_ns = "", 0
         self.notes: list[str] = []
 
     def with_jobs(self, jobs: int) -> list[str]:

@@ -139,6 +139,15 @@ def test_outputs_that_lead_out_of_the_project_are_refused(project: Project, tmp_
     assert not (project.ops / "artifacts" / "tool" / "latest").exists()
 
 
+def test_outputs_that_lay_there_are_told(project: Project) -> None:
+    """Exit code 0 without a write: all was up to date, or the tool writes elsewhere by now; a note says so."""
+    assert build(project)["notes"] == []
+    project.write("tool/make.sh", "#!/bin/sh\nmkdir -p elsewhere\ncat source > elsewhere/app.bin\n").chmod(0o755)
+    (note,) = build(project)["notes"]
+    assert "wrote none of its outputs" in note
+    assert f"note: {note}" in project.run("build").assert_ok().stderr
+
+
 def test_a_command_that_leaves_nothing_fails(project: Project) -> None:
     """Exit code 0 without the first output is no artifact."""
     project.configure(TOML.replace("out/app.bin", "out/other.bin"))

@@ -48,7 +48,9 @@ class CommandKind(BuildKind):
         return LineReader()
 
     def outputs(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
-        return outputs.collect(request, outputs.check_patterns(request))
+        files = outputs.collect(request, outputs.check_patterns(request))
+        outputs.note_unwritten(command, files)
+        return files
 
 
 def _program(word: str, request: BuildRequest) -> str:

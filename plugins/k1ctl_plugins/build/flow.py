@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from k1ctl import artifacts, events
 from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState, made_of
@@ -76,6 +77,7 @@ class Plan:
         self.kind.begin(self.request, self.command)
         artifacts.note_failed(self.request.workspace, self.request.target, run.id)
         spec.argv = self.command.with_jobs(self._jobs())
+        self.command.began_ns = time.time_ns()
 
     def _look(self) -> SourceState:
         return SourceState(self.request.workspace.path, self.request.project)
@@ -113,6 +115,7 @@ class Plan:
             "cache_hits": self.kind.cache_hits(self.request, self.command, read),
             **source,
             "tools": {**self.kind.tool_versions(self.request, self.command), **read.tools},
+            "notes": self.command.notes,
             "artifact": None,
         }
         if ending.exit_code == 0:
@@ -123,7 +126,9 @@ class Plan:
         else:
             artifacts.note_failed(self.request.workspace, self.request.target, run.id)
             self._name_failure(ending)
-        facts = {k: v for k, v in document.items() if k not in ("artifact", "warnings", "error_lines", "tools")}
+        facts = {
+            k: v for k, v in document.items() if k not in ("artifact", "warnings", "error_lines", "tools", "notes")
+        }
         kept = document["artifact"]["id"] if document["artifact"] else None
         events.emit(
             self.request.workspace,

@@ -54,7 +54,9 @@ class NpmKind(BuildKind):
         return LineReader()
 
     def outputs(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
-        return outputs.collect(request, outputs.check_patterns(request, DIST))
+        files = outputs.collect(request, outputs.check_patterns(request, DIST))
+        outputs.note_unwritten(command, files)
+        return files
 
     def tool_versions(self, request: BuildRequest, command: BuildCommand) -> dict[str, str]:
         """npm's version, read from its installation: asking npm itself takes 100 ms."""

@@ -8,7 +8,9 @@ from k1ctl.errors import ConfigError, NotFoundError, WrongDataError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from k1ctl.builds import BuildRequest
+    from k1ctl.builds import BuildCommand, BuildRequest
+
+_TICK_NS = 50_000_000  # a filesystem's clock runs 4 to 10 ms behind
 
 
 def check_project(request: BuildRequest) -> None:
@@ -76,6 +78,18 @@ def collect(request: BuildRequest, patterns: list[str]) -> dict[str, str]:
     if len(set(names)) < len(names):
         names = [_name(project, path, path.replace(os.sep, "__")) for path in found]
     return {name: os.path.join(project, path) for name, path in zip(names, found, strict=True)}
+
+
+def note_unwritten(command: BuildCommand, files: dict[str, str]) -> None:
+    """A note in ``command`` when nothing of ``files`` was written since it began: the tool found all up to date, or it
+    writes elsewhere and these are of another build. By ctime, which a copy that keeps times sets, too."""
+    if not any(_written(path, command.began_ns - _TICK_NS) for path in files.values()):
+        command.notes.append("this build wrote none of its outputs: what is kept lay there before it")
+
+
+def _written(path: str, since_ns: int) -> bool:
+    below = (os.path.join(base, name) for base, folders, names in os.walk(path) for name in (*folders, *names))
+    return any(os.lstat(each).st_ctime_ns >= since_ns for each in (path, *below))
 
 
 def _name(project: str, path: str, name: str) -> str:

@@ -97,7 +97,7 @@ def built(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     if outcome.ending.exit_code:
         raise _failure(plan, outcome)
     about = {"ok": True, "run": outcome.run, "workspace": plan.request.workspace.name}
-    return {**about, **(outcome.ending.result or {}), "notes": plan.command.notes}
+    return {**about, "notes": plan.command.notes, **(outcome.ending.result or {})}
 
 
 def print_built(document: dict[str, Any]) -> None:
