@@ -77,17 +77,19 @@ def pio_environment(
     return env, sorted(set(ignored) - set(FIXED))
 
 
-def check_folders(project: str, tree: str) -> None:
+def check_folders(project: str, tree: str, *, clean: bool = False) -> None:
     """Refuse a project or a ``.pio`` that leads out of the worktree ``tree``.
 
-    One ``.pio`` for several trees gives one of them the other's firmware with exit 0. Raises ConfigError.
+    One ``.pio`` for several trees gives one of them the other's firmware with exit 0. ``clean``: what is in the build
+    folders is about to be removed, of a link the link. Raises ConfigError.
     """
     top = os.path.realpath(tree)
     if not _inside(os.path.realpath(project), top):
         raise ConfigError(f"{project} leads out of the worktree {tree}", code="outside-tree", path=project)
     own, folders = own_folder(project), (build_folder(project), build_folder(project, release=True))
     mended = [os.path.join(project, ".pio"), os.path.join(project, ".pio", "libdeps")]  # by worktree setup
-    for path in [*mended, own, *folders, *(entry for folder in folders for entry in _entries(folder))]:
+    built = [] if clean else [entry for folder in folders for entry in _entries(folder)]
+    for path in [*mended, own, *folders, *built]:
         if os.path.islink(path) and not _inside(os.path.realpath(path), top):
             remedy = "k1ctl worktree setup removes the link" if path in mended else "remove the link"
             raise ConfigError(

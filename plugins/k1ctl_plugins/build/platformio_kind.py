@@ -24,7 +24,7 @@ class PlatformioKind(BuildKind):
     releases = True
 
     def prepare(self, request: BuildRequest) -> BuildCommand:
-        check_folders(request.project, request.workspace.path)
+        check_folders(request.project, request.workspace.path, clean=request.clean)
         project = read_project(request.project)
         flags = release_flags(request)
         wanted = request.variant or str(request.settings["env"])
@@ -61,7 +61,7 @@ class PlatformioKind(BuildKind):
     def begin(self, request: BuildRequest, command: BuildCommand) -> None:
         """Objects that another pio made are not trusted: its signature database may not be the one read now. Nor is an
         image that lies there: once a script gives the program another name (PROGNAME), pio leaves it as it is."""
-        check_folders(request.project, request.workspace.path)
+        check_folders(request.project, request.workspace.path, clean=request.clean)
         stamp = os.path.join(own_folder(request.project), "pio")
         pio = os.path.realpath(command.argv[0])
         maker = f"{pio}\n{os.path.realpath(os.path.join(os.path.dirname(pio), 'python'))}\n"
