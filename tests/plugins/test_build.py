@@ -93,7 +93,7 @@ def test_warnings_are_counted_and_shown(project: Project) -> None:
 
 
 def test_clean_builds_everything_anew_and_never_follows_a_link(project: Project, tmp_path: Path) -> None:
-    """--clean removes this environment's files; a link in their place, with which others are refused, is unlinked, its target untouched."""
+    """--clean removes this environment's files; of a link in their place, which else is refused, the link alone."""
     build(project)
     assert build(project)["steps"] == 0
     assert build(project, "--clean")["steps"] == 2
