@@ -45,11 +45,13 @@ def pss_mb(pids: list[int]) -> float:
 
 
 def main() -> int:
-    report = Report(__doc__ or "")
+    report = Report(__doc__ or "", tool={"default": "", "help": "measure this one only"})
     kit.prepare()
     waiters, seconds = (30, 11.0) if report.quick else (WAITERS, 20.0)
     tools: list[Tool] = [k1ctl(), flock(), tsp(), nq(), filelock(), sem()]
     for tool in tools:
+        if report.options.tool not in ("", tool.name):
+            continue
         if not tool.there or (report.quick and tool.name == "sem"):
             continue
         with Arena(tool) as arena:
