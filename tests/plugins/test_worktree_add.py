@@ -139,6 +139,13 @@ def test_a_killed_add_is_cleared_up_by_the_next(make_workspace: Callable[..., Pr
     assert not any(w["locked"] or w["prunable"] for w in listed)
 
 
+def test_a_plan_that_was_never_whole_is_put_away(project: Project) -> None:
+    """SIGKILL while the plan itself is written: what lies there is no plan, and the next add removes it."""
+    torn = project.write(".git/k1ctl/add/.kyoto.json.1.ab.tmp", "{")
+    project.run("worktree", "add", "kyoto", "--no-setup").assert_ok()
+    assert os.listdir(torn.parent) == []
+
+
 def test_a_half_made_worktree_is_made_anew(project: Project, tmp_path: Path) -> None:
     """SIGKILL of k1ctl and git while files are written: the next add takes the half away and makes the whole."""
     gate = tmp_path / "gate"

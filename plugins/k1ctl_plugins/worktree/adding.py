@@ -128,7 +128,10 @@ def _recover(workspace: Workspace, plan: Plan, lock: int) -> bool:
     folder = os.path.join(workspace.git_dir, "k1ctl", "add")
     resumed = False
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        if not name.endswith(".json") or name.startswith("."):
+        if name.startswith("."):  # killed while it wrote its plan, so it has made nothing; all write under this lock
+            os.unlink(os.path.join(folder, name))
+            continue
+        if not name.endswith(".json"):
             continue
         old = _plan_of(read_json(os.path.join(folder, name)))
         if old is not None and not finished(workspace, old):
