@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -42,6 +43,7 @@ class Client:
         self.guards: dict[str, int] = {}  # lock file of a device: descriptor
         self.configured = _stamp(config.path)
         os.set_blocking(self.status, False)  # a stopped front end must not stop us
+        gc.freeze()  # else a collection walks all that was imported: 1.6 ms, now and then with the queue's mutex held
 
     def tell(self, state: str, **facts: Any) -> None:
         """Send one line to the front end; one that is gone or does not read is no reason to stop."""
