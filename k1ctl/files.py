@@ -94,6 +94,20 @@ def append_line(path: str, line: str) -> None:
         os.close(fd)
 
 
+def append_recent(path: str, line: str, limit: int) -> None:
+    """Append a line to a file of past figures, whose older half goes when it passes ``limit`` bytes.
+
+    A file that cannot be written is no error: only an estimate is lost. Two at once may lose lines when it is halved.
+    """
+    try:
+        append_line(path, line)
+        if os.stat(path).st_size > limit:
+            lines = (read_bytes(path) or b"").splitlines(keepends=True)
+            write_atomic(path, b"".join(lines[len(lines) // 2 :]))
+    except OSError:
+        pass
+
+
 def flock(fd: int, operation: int, path: str) -> bool:
     """``fcntl.flock``; False when another holder is there (only with LOCK_NB).
 

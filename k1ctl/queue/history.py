@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from k1ctl.errors import BusyError
-from k1ctl.files import append_line, read_bytes, write_atomic
+from k1ctl.files import append_recent, read_bytes
 
 _KEEP = 20  # holds the median is taken over
 _LIMIT = 16384  # bytes a file may grow to before the older half is dropped
@@ -13,14 +13,7 @@ _LIMIT = 16384  # bytes a file may grow to before the older half is dropped
 
 def add(folder: str, resource: str, seconds: float) -> None:
     """Remember that ``resource`` was held for ``seconds``. A full disk loses only the estimate."""
-    path = os.path.join(folder, "history", resource)
-    try:
-        append_line(path, f"{seconds:.3f}")
-        if os.stat(path).st_size > _LIMIT:
-            text = (read_bytes(path) or b"").splitlines(keepends=True)
-            write_atomic(path, b"".join(text[len(text) // 2 :]))
-    except OSError:
-        pass
+    append_recent(os.path.join(folder, "history", resource), f"{seconds:.3f}", _LIMIT)
 
 
 def typical(folder: str, resource: str) -> float | None:

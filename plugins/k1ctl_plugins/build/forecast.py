@@ -7,10 +7,8 @@ for it. A line is ``<from nothing: 1 or 0> <seconds>``.
 
 from __future__ import annotations
 
-import os
-
 from k1ctl.artifacts import file_name
-from k1ctl.files import append_line, read_bytes, write_atomic
+from k1ctl.files import append_recent, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +35,7 @@ def expected(request: BuildRequest, command: BuildCommand, from_nothing: bool) -
 
 def add(request: BuildRequest, command: BuildCommand, from_nothing: bool, seconds: float) -> None:
     """Remember a build that succeeded. A full disk loses only the estimate."""
-    path = _file(request, command)
-    try:
-        append_line(path, f"{from_nothing:d} {seconds:.3f}")
-        if os.stat(path).st_size > _LIMIT:
-            lines = (read_bytes(path) or b"").splitlines(keepends=True)
-            write_atomic(path, b"".join(lines[len(lines) // 2 :]))
-    except OSError:
-        pass
+    append_recent(_file(request, command), f"{from_nothing:d} {seconds:.3f}", _LIMIT)
 
 
 def left(expected_seconds: float | None, elapsed: float) -> str:
