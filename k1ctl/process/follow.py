@@ -7,7 +7,7 @@ import time
 
 from k1ctl.errors import BusyError, OutcomeUnknownError
 from k1ctl.process import record
-from k1ctl.process.view import News, describe_standing
+from k1ctl.process.view import FIRST_LOOK, News, describe_standing
 from k1ctl.queue.folder import queue_folder
 
 TYPE_CHECKING = False
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _FASTEST, _WORKING, _WAITING = 0.01, 0.1, 1.0  # s between two looks at the log; the run's end is seen at once
-_FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
 _GUARDED = "the device is held by {}, in another repository on this host"
 
 
@@ -43,7 +42,7 @@ class Follower:
         over = record.end_of(self.run)
         now = time.monotonic()
         deadline = None if seconds is None else now + seconds
-        tick, look_at, waits = _FASTEST, now + _FIRST_LOOK, True
+        tick, look_at, waits = _FASTEST, now + FIRST_LOOK, True
         try:
             while True:
                 if self._stream():

@@ -11,7 +11,7 @@ from k1ctl.files import read_json, write_json
 from k1ctl.jsontext import loads
 from k1ctl.process import record
 from k1ctl.process.attempt import Ending
-from k1ctl.process.view import News
+from k1ctl.process.view import FIRST_LOOK, News
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from k1ctl.process.view import View
     from k1ctl.workspace import Workspace
 
-_FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
 _REAP_TRIES = 30  # milliseconds
 _TICK = 0.1  # s between two looks at a quiet log
 _SLOWEST = 30.0  # s between two looks at a line in which nothing happens
@@ -62,7 +61,7 @@ class FrontEnd:
         self.over = False  # the supervisor has said its last word
         self.told = 0  # the last signal that asked this call to end
         self._rest = b""
-        self._next_look = time.monotonic() + _FIRST_LOOK
+        self._next_look = time.monotonic() + FIRST_LOOK
         self._pause = view.interval
         self.news = News(view.live.terminal)
         self._tick = 0.01

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from k1ctl.queue.view import Standing
 
+FIRST_LOOK = 0.7  # s a wait lasts before it is talked about
+
 
 class View:
     """The plain view: the wait on a live line, the command's output passed through, talk on stderr.
