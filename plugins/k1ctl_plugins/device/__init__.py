@@ -1,18 +1,37 @@
-"""`k1ctl device`: what is on the desk, and whether it is well."""
+"""`k1ctl device`: what is on the desk, whether it is well, and what it says."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from k1ctl.cli import Context, pass_context, purpose
-from k1ctl.durations import DURATION
-from k1ctl.errors import K1ctlError, UsageError
+from k1ctl.cli import purpose
 from k1ctl.hookspecs import hookimpl
-from k1ctl.output import emit_json, json_option, put, say
+
+# subcommand: the package beside this module that has it, under its own name
+COMMANDS = {
+    "health": "health",
+}
+
+
+class Subcommands(click.Group):
+    """Imports only the subcommand that was asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        package = import_module(f"k1ctl_plugins.device.{COMMANDS[cmd_name]}")
+        command = getattr(package, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
 
 @purpose("Look", example="k1ctl device health --wait 60s")
-@click.group(short_help="Ask a device whether it is there, the right one, and well.")
+@click.group(cls=Subcommands, short_help="Ask a device whether it is there, the right one, and well.")
 def device() -> None:
     """Ask a device whether it is there, the right one, and well.
 
@@ -20,75 +39,6 @@ def device() -> None:
     Example:
       k1ctl device health k1
     """
-
-
-class NagiosCommand(click.Command):
-    """With ``--format nagios`` a wrong call is 3 (UNKNOWN) and one line, too: 2 would be CRITICAL."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        nagios = "nagios" in args or "--format=nagios" in args
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as exc:
-            if not nagios:
-                raise
-            put(f"K1 UNKNOWN - {exc.format_message()}")
-            ctx.exit(3)
-
-
-@device.command(cls=NagiosCommand)
-@click.argument("name", required=False)
-@click.option("--wait", type=DURATION, metavar="D", help="Ask again until it is there, at most for D.")
-@click.option("--max-age", type=DURATION, metavar="D", help="An answer that old will do (default: [device] window).")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("text", "nagios")),
-    default="text",
-    show_default=True,
-    help="nagios: one line with performance data, and exit 0, 1, 2 or 3.",
-)
-@json_option
-@pass_context
-def health(
-    context: Context, name: str | None, wait: float | None, max_age: float | None, form: str, as_json: bool
-) -> int:
-    """Say whether the device is there, the one that is configured, and within its limits.
-
-    One caller asks the device in each [device] window (1s), all others get its answer; so this may be called by as
-    many as like. Exit codes: 0 online; 1 degraded: below fps_min, heap_min or rssi_min of its section; 65 another
-    device, or no K1; 69 offline, or macOS keeps this program from it; 75 no answer from the one who asks. --wait ends
-    as soon as the right device answers, degraded or not.
-
-    \b
-    Example:
-      k1ctl device health k1
-      k1ctl device health --wait 60s && ./run-on-device.sh
-      k1ctl device health --max-age 30s --json | jq -r .state
-      k1ctl device health --format nagios
-    """
-    from k1ctl_plugins.device import flow, text
-
-    try:
-        if as_json and form == "nagios":
-            raise UsageError("--json and --format nagios exclude each other")
-        found = flow.health(context.workspace, context.config, name, wait=wait, max_age=max_age)
-    except (K1ctlError, OSError) as exc:
-        if form != "nagios":
-            raise
-        put(text.nagios_unknown(exc))
-        return 3
-    if form == "nagios":
-        put(text.nagios(found))
-        return text.NAGIOS[found.verdict.state]
-    if as_json:
-        emit_json(found.document())
-    else:
-        put(text.line(found))
-    if not as_json:
-        for hint in text.hints(found):
-            say(hint)
-    return found.verdict.exit_code
 
 
 @hookimpl

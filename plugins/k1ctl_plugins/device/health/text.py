@@ -9,7 +9,7 @@ from k1ctl.output import clean, style
 from k1ctl.units import format_duration
 
 if TYPE_CHECKING:
-    from k1ctl_plugins.device.flow import Health
+    from k1ctl_plugins.device.health.flow import Health
 
 NAGIOS = {ONLINE: 0, DEGRADED: 1, OFFLINE: 2, FORBIDDEN: 2, WRONG: 2, BROKEN: 2}
 _WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
