@@ -114,3 +114,26 @@ class Faults:
     def ending(self, flash: int) -> str:
         """How this flash ends badly: a name of `ENDINGS`, or ""."""
         return next((name for name in ENDINGS if self.value(name, flash) is not None), "")
+
+
+class Chance(Faults):
+    """Faults that each hit a ``share`` (0 to 1) of the flashes or requests, the same ones for the same ``seed``.
+
+    What is asked several times about one flash has one answer; a stay in the USB loader is drawn anew each time, as
+    one that wrote nothing counts as no flash.
+    """
+
+    def __init__(self, texts: Iterable[str], share: float, seed: int) -> None:
+        super().__init__(texts)
+        self.share, self.seed = share, seed
+        self.stays: dict[str, int] = {}
+
+    def value(self, name: str, flash: int) -> float | None:
+        from random import Random
+
+        found = super().value(name, flash)
+        if found is None:
+            return None
+        if name.startswith("usb-"):
+            flash = self.stays[name] = self.stays.get(name, 0) + 1
+        return found if Random(f"{self.seed} {name} {flash}").random() < self.share else None

@@ -13,7 +13,7 @@ import pytest
 from k1ctl.device.http import get_json
 from k1ctl.device.ota import send
 from k1ctl.errors import UnreachableError, UsageError
-from k1ctl.simulator.faults import FAULTS, Fault, Faults, parse
+from k1ctl.simulator.faults import FAULTS, Chance, Fault, Faults, parse
 from k1ctl.testing import SimulatedDevice
 from tests.kit import wait_until
 
@@ -128,3 +128,14 @@ def test_wrong_faults_are_refused(text: str) -> None:
     name = text.partition(":")[0].partition("=")[0]
     assert (name if name in FAULTS else "there are: drop, cut,") in caught.value.hint
     assert "k1ctl sim faults" in caught.value.hint and len(caught.value.hint) < 400
+
+
+def test_faults_by_chance_are_the_same_ones_again() -> None:
+    """About the share that was asked for, the same for one seed; one answer a flash, one a stay in the USB loader."""
+    faults, again = (Chance(["eof", "drop=2", "usb-silent"], 0.1, 7) for _ in range(2))
+    hit = [n for n in range(1, 1001) if faults.ending(n)]
+    assert 60 < len(hit) < 140 and [n for n in range(1, 1001) if again.ending(n)] == hit
+    assert {faults.value("drop", n) for n in range(1, 1001)} == {None, 2.0}
+    assert len({faults.value("drop", hit[0]) for _ in range(50)}) == 1
+    assert len({faults.value("usb-silent", 1) for _ in range(200)}) == 2
+    assert Chance(["eof"], 0.1, 8).value("stall", 1) is None
