@@ -11,6 +11,7 @@ from k1ctl.files import append_line, read_bytes, read_json, write_atomic, write_
 from k1ctl.jsontext import dumps, loads
 from k1ctl.simulator.console import panics
 from k1ctl.simulator.faults import Faults
+from k1ctl.simulator.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +47,13 @@ class Device:
         self.partition_size, self.reboot_seconds = partition_size, reboot_seconds
         self.filesystem_size, self.login = filesystem_size, login
         self.faults = Faults(faults)
+        self.settings = Settings()  # the REST API and the keys of the console share it
         self.lock = threading.Lock()
         now = time.monotonic()
         self.booted = now - (self.faults.value("uptime", 1) or 0.0)
         self.boots = 1
         self.silent_until = self.offline_until = now + (self.faults.value("offline", 1) or 0.0)
+        self.selections = 0
         self.routes: dict[str, int] = {}
         self.requests: dict[str, dict[str, int]] = {}
         os.makedirs(folder, exist_ok=True)
@@ -73,7 +76,17 @@ class Device:
             self.silent_until = max(self.booted, self.offline_until)
             self.boots += 1
             self.routes.clear()
+            self.settings.rebooted()
             self._perhaps_panic()
+
+    def selected(self) -> None:
+        """A client selected a pattern; with the fault ``reset`` that one crashes the app after a while."""
+        self.selections += 1
+        seconds = self.faults.value("reset", self.selections)
+        if seconds is not None and seconds < threading.TIMEOUT_MAX:
+            timer = threading.Timer(seconds, self.restart)
+            timer.daemon = True
+            timer.start()
 
     def _perhaps_panic(self) -> None:
         """An app that panics as it starts answers nobody, ever again."""

@@ -6,7 +6,7 @@ import time
 from typing import Any, NamedTuple
 
 from k1ctl.jsontext import dumps
-from k1ctl.simulator.settings import HIDDEN, LEDS, PALETTES, PATTERNS, SAVED, Settings
+from k1ctl.simulator.settings import HIDDEN, PALETTES, PATTERNS, SAVED, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from k1ctl.simulator.device import Device
 
-_SSID, _IP, _CHANNELS = "simulated", "127.0.0.1", ("ch1", "ch2")
+CPU_PERCENT = 41.5
+_SSID, _IP = "simulated", "127.0.0.1"
 _TIMES_US = {"render": 1210.0, "quantize": 420.0, "rmt_wait": 180.0, "rmt_tx": 4847.0}
-_TOTAL_US = sum(_TIMES_US.values())
-_TX_PERIOD_US = 6667  # between two transmissions to the LEDs at 150 frames a second
 _HEAP_TOTAL_KB, _HEAP_FREE_KB, _FPS, _RSSI = 320, 165, 150.2, -48
+_FRAMES = 64  # frame_metrics.h: the newest ones are kept
+# Each pattern of the table costs a little more than the one before it, so that figures tell which one is shown.
+_FPS_STEP, _RENDER_STEP_US = 0.7, 130.0
 
 
 class Refused(Exception):
@@ -52,8 +54,19 @@ class Api(NamedTuple):
         return int(digits or 0) % (1 << 32) if name in self.query else otherwise
 
     @property
+    def shown(self) -> int:
+        """The pattern that is shown."""
+        self.settings.settle()
+        return self.settings.pattern
+
+    @property
     def fps(self) -> float:
-        return self.fault("fps", _FPS)
+        return self.fault("fps", round(_FPS - _FPS_STEP * self.shown, 1))
+
+    @property
+    def times_us(self) -> dict[str, float]:
+        """What a frame's stages take, in microseconds."""
+        return {**_TIMES_US, "render": self.fault("render", _TIMES_US["render"] + _RENDER_STEP_US * self.shown)}
 
     @property
     def heap(self) -> int:
@@ -71,7 +84,7 @@ def health(api: Api) -> dict[str, Any]:
         "status": "ok",
         "uptime_ms": api.device.uptime_ms(),
         "fps": api.fps,
-        "cpu_percent": 41.5,
+        "cpu_percent": CPU_PERCENT,
         "memory_free_kb": api.heap // 1024,
         "memory_total_kb": _HEAP_TOTAL_KB,
         "connected": True,
@@ -91,11 +104,12 @@ def info(api: Api) -> dict[str, Any]:
 
 
 def performance(api: Api) -> dict[str, Any]:
+    times = api.times_us
     return {
         "fps": api.fps,
-        "frame_time_us": _TOTAL_US,
-        **{f"{name}_avg_us": value for name, value in _TIMES_US.items()},
-        "cpu_percent": 41.5,
+        "frame_time_us": sum(times.values()),
+        **{f"{name}_avg_us": value for name, value in times.items()},
+        "cpu_percent": CPU_PERCENT,
         "memory_percent": round(100 * (1 - api.heap / 1024 / _HEAP_TOTAL_KB), 1),
         "memory_free_kb": api.heap // 1024,
         "memory_total_kb": _HEAP_TOTAL_KB,
@@ -107,10 +121,10 @@ def performance(api: Api) -> dict[str, Any]:
 
 
 def frame_metrics(api: Api) -> dict[str, Any]:
-    times = {f"{name}_us": int(value) for name, value in _TIMES_US.items()}
-    frame = {**times, "total_us": int(_TOTAL_US), "heap_free": api.heap, "fps": api.fps}
-    averages = {f"avg_{name}_us": value for name, value in {**_TIMES_US, "total": _TOTAL_US}.items()}
-    return {"frame_count": 64, "buffer_size": 64, **averages, "frames": [frame] * 64}
+    times = {**api.times_us, "total": sum(api.times_us.values())}
+    frame = {**{f"{name}_us": int(value) for name, value in times.items()}, "heap_free": api.heap, "fps": api.fps}
+    averages = {f"avg_{name}_us": value for name, value in times.items()}
+    return {"frame_count": _FRAMES, "buffer_size": _FRAMES, **averages, "frames": [frame] * _FRAMES}
 
 
 def connection(api: Api) -> dict[str, Any]:
@@ -120,8 +134,8 @@ def connection(api: Api) -> dict[str, Any]:
 def metrics(api: Api) -> str:
     values = {
         "fps": f"{api.fps:.2f}",
-        "frame_time_us": f"{_TOTAL_US:.2f}",
-        "cpu_percent": "41.50",
+        "frame_time_us": f"{sum(api.times_us.values()):.2f}",
+        "cpu_percent": f"{CPU_PERCENT:.2f}",
         "memory_free_kb": str(api.heap // 1024),
         "beat_events_count": "0",
         "tempo_confidence": "0.00",
@@ -129,22 +143,14 @@ def metrics(api: Api) -> str:
     return "".join(f"k1_{name} {value}\n" for name, value in values.items())
 
 
-def audio_metrics(api: Api) -> dict[str, Any]:
-    known = {"fps": api.fps, "frame_time_us": _TOTAL_US, "cpu_percent": 41.5, "memory_free_kb": api.heap // 1024}
-    audio = {"audio_update_counter": 0, "audio_timestamp_us": 0}
-    return {**known, "beat_events_count": 0, "tempo_confidence": 0.0, **audio}
-
-
 def patterns(api: Api) -> dict[str, Any]:
-    api.settings.settle()
     keys = ("name", "id", "description", "audio_reactive")
     found = [{"index": i, **dict(zip(keys, pattern, strict=True))} for i, pattern in enumerate(PATTERNS)]
-    return {"patterns": found, "current_pattern": api.settings.pattern}
+    return {"patterns": found, "current_pattern": api.shown}
 
 
 def pattern_current(api: Api) -> dict[str, Any]:
-    api.settings.settle()
-    name, word, _, reactive = PATTERNS[api.settings.pattern]
+    name, word, _, reactive = PATTERNS[api.shown]
     return {"index": api.settings.pattern, "id": word, "name": name, "is_audio_reactive": reactive}
 
 
@@ -176,128 +182,6 @@ def palettes(api: Api) -> dict[str, Any]:
     }
 
 
-def led_frame(api: Api) -> dict[str, Any]:
-    asked = api.number("n")
-    limit = asked if 0 < asked < LEDS else LEDS
-    form = api.query.get("fmt", "hex")
-    form = form if form in ("hex", "rgb") else "hex"
-    data: list[Any] = ["000000"] * limit if form == "hex" else [[0, 0, 0]] * limit
-    return {"count": LEDS, "limit": limit, "format": form, "data": data}
-
-
-def tempo(api: Api) -> dict[str, Any]:
-    empty = {"idx": 0, "bpm": 48.0, "magnitude": 0.0, "phase": 0.0, "beat": 0.0}
-    return {
-        "tempo_confidence": 0.0,
-        "tempi_power_sum": 0.0,
-        "silence_detected": True,
-        "silence_level": 1.0,
-        "max_tempo_range": 1.0,
-        "snapshot_valid": True,
-        "confidence_metrics": dict.fromkeys(("peak_ratio", "entropy", "temporal_stability", "combined"), 0.0),
-        "tempo_lock_state": "UNLOCKED",
-        "time_in_state_ms": api.device.uptime_ms(),
-        "locked_tempo_bpm": 0.0,
-        "top_bins": [empty] * 5,
-    }
-
-
-def snapshot(api: Api) -> dict[str, Any]:
-    levels = dict.fromkeys(("vu_level", "vu_level_raw", "tempo_confidence"), 0.0)
-    return {**levels, "update_counter": 0, "timestamp_us": 0, "is_valid": True}
-
-
-def arrays(api: Api) -> dict[str, Any]:
-    bins, tempi = 64, 192
-    count = min(max(api.number("count", 16), 4), 64)
-    offset = min(api.number("offset"), bins - 1)
-    stride = min(api.number("stride") or bins // count or 1, bins)
-    wanted = {name: api.query.get(name) in ("1", "true", "True") for name in ("include_chromagram", "include_novelty")}
-    history = api.query.get("history") in ("1", "true", "True")
-    slots = [0.0] * len(range(offset, bins, stride)[:count])
-    answer: dict[str, Any] = {"spectrogram_history": [slots] * 4, "frames": 4} if history else {"spectrogram": slots}
-    answer["tempi"] = [0.0] * len(range(offset, tempi, stride)[:count])
-    if wanted["include_chromagram"]:
-        answer["chromagram"] = [0.0] * 12
-    if wanted["include_novelty"]:
-        many = min(max(api.number("novelty_count") or 64, 16), 256)
-        order = "oldest" if api.query.get("order") in ("oldest", "asc") else "newest"
-        answer |= {"novelty_curve": [0.0] * many, "novelty_count": many, "novelty_total": 1024, "order": order}
-    source = {"source_bins": bins, "source_tempi": tempi, "history": history}
-    return {**answer, "count": count, "offset": offset, "stride": stride, **source, **wanted}
-
-
-def audio_config(api: Api) -> dict[str, Any]:
-    return api.settings.audio
-
-
-def beats_info(api: Api) -> dict[str, Any]:
-    return {"count": 0, "capacity": 128}
-
-
-def beats(api: Api) -> dict[str, Any]:
-    return {"count": 0, "capacity": 128, "events": []}
-
-
-def _sent(api: Api) -> list[int]:
-    """When the LEDs were written, newest first, in microseconds of the device's 32-bit clock."""
-    now = api.device.uptime_ms() * 1000
-    return [(now - i * _TX_PERIOD_US) % (1 << 32) for i in range(256) if now >= i * _TX_PERIOD_US]
-
-
-def led_tx_info(api: Api) -> dict[str, Any]:
-    return {"count": len(_sent(api)), "capacity": 256}
-
-
-def led_tx(api: Api, limit: int = 256) -> dict[str, Any]:
-    since, until = api.number("since_us"), api.number("until_us")
-    around, delta = api.number("around_us"), api.number("max_delta_us")
-    chosen = [
-        t
-        for t in _sent(api)
-        if (not since or t > since) and (not until or t < until) and not (around and delta and abs(t - around) > delta)
-    ][:limit]
-    oldest = api.query.get("order") in ("oldest", "asc")
-    asked = {"since_us": since, "until_us": until}
-    if around and delta:
-        asked |= {"around_us": around, "max_delta_us": delta}
-    told = {name: value for name, value in asked.items() if value}
-    events = [{"timestamp_us": t} for t in (reversed(chosen) if oldest else chosen)]
-    return {**led_tx_info(api), **told, "order": "oldest" if oldest else "newest", "events": events}
-
-
-def led_tx_recent(api: Api) -> dict[str, Any]:
-    return led_tx(api, min(api.number("limit") or 16, 64))
-
-
-def latency_probe(api: Api) -> dict[str, Any]:
-    return {"active": False, "last_latency_ms": 0.0, "timestamp_us": 0, "last_led_tx_us": (_sent(api) or [0])[0]}
-
-
-def latency_align(api: Api) -> dict[str, Any]:
-    if "t_us" not in api.query:
-        raise Refused(400, "invalid_param", "missing t_us (uint32)")
-    wanted, most = api.number("t_us"), api.number("max_delta_us")
-    side = {"older": "older", "before": "older", "newer": "newer", "after": "newer"}.get(api.query.get("strategy", ""))
-    sent = [t for t in _sent(api) if t == wanted or side not in ({"newer"} if t < wanted else {"older"})]
-    best = min(sent, key=lambda t: abs(t - wanted), default=None)
-    delta = 0 if best is None else abs(best - wanted)
-    return {
-        **led_tx_info(api),
-        "t_us": wanted,
-        **({"max_delta_us": most} if most else {}),
-        **({"strategy": side} if side else {}),
-        "nearest_timestamp_us": best or 0,
-        "delta_us": delta,
-        "found": best is not None and (not most or delta <= most),
-    }
-
-
-def rmt(api: Api) -> dict[str, Any]:
-    counters = {"empty": 0, "maxgap_us": 0, "trans_done": 0, "last_empty_us": 0}
-    return {"wait_timeouts": 0, **dict.fromkeys(_CHANNELS, counters)}
-
-
 def diag(api: Api) -> dict[str, Any]:
     return {**api.settings.diag, "probe_logging": api.settings.diag["enabled"]}
 
@@ -314,7 +198,7 @@ def backup(api: Api) -> dict[str, Any]:
         "timestamp": uptime,
         "uptime_seconds": uptime // 1000,
         "parameters": {name: api.settings.parameters[name] for name in SAVED},
-        "current_pattern": api.settings.pattern,
+        "current_pattern": api.shown,
         "device_info": {"ip": _IP, "mac": api.mac, "firmware": "v4.4.7"},
     }
 

@@ -68,7 +68,9 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "usb-erase": (parse_duration, "usb-erase=DURATION: over USB, an erase takes so long"),
     "usb-chip": (int, "usb-chip=ID: the loader says it is another chip, as 5 for an ESP32-C3"),
     "usb-mac": (None, "usb-mac: the loader tells another MAC than the device was started with"),
+    "reset": (_seconds, "reset=SECONDS: it restarts so long after a pattern was selected (:N the first N times)"),
     "fps": (_finite, "fps=N: frames a second it tells"),
+    "render": (_finite, "render=MICROSECONDS: drawing a frame takes so long, it tells"),
     "heap": (parse_size, "heap=SIZE: free memory it tells"),
     "rssi": (int, "rssi=DBM: signal strength it tells, as in -85"),
 }

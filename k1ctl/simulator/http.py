@@ -12,7 +12,6 @@ from k1ctl.simulator import websocket
 from k1ctl.simulator.device import Device
 from k1ctl.simulator.documents import Api
 from k1ctl.simulator.routes import BODY_LIMIT, PAGE, Answer, answer
-from k1ctl.simulator.settings import Settings
 
 _HEAD_LIMIT = 8192
 _TAKE_SECONDS = 2.0  # a client that is silent for so long is dropped
@@ -34,8 +33,7 @@ class HttpServer:
     """Answers on loopback, each request in a thread of its own, closing after each answer."""
 
     def __init__(self, device: Device, port: int = 0) -> None:
-        self.device, self.settings = device, Settings()
-        self.boots = device.boots
+        self.device = device
         self.number = 0
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -80,7 +78,7 @@ class HttpServer:
 
     def _websocket(self, link: socket.socket, head: bytes) -> None:
         device, boots = self.device, self.device.boots
-        api = Api(device, self.settings, {}, {})
+        api = Api(device, device.settings, {}, {})
         device.counted(f"GET {websocket.PATH}", 101)
         websocket.serve(
             link,
@@ -93,9 +91,6 @@ class HttpServer:
         with self.lock:
             self.number += 1
             number = self.number
-            if self.boots != self.device.boots:
-                self.boots = self.device.boots
-                self.settings.rebooted()
             found = self._answer(head, body)
         faults = self.device.faults
         if faults.value("hang", number) is not None:
@@ -115,7 +110,7 @@ class HttpServer:
 
     def _answer(self, head: bytes, body: bytes | int) -> Answer:
         method, target = _target(head)
-        return answer(self.device, self.settings, method, target, _header(head, b"content-type"), body)
+        return answer(self.device, self.device.settings, method, target, _header(head, b"content-type"), body)
 
     def _deliver(self, link: socket.socket, data: bytes, rate: float | None) -> None:
         """Send it all, at ``rate`` bytes a second when one is given."""

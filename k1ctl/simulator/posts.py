@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from k1ctl.simulator.documents import Api, Refused, diag, params, realtime, rmt
+from k1ctl.simulator.documents import Api, Refused, diag, params, realtime
+from k1ctl.simulator.lights import rmt
 from k1ctl.simulator.settings import EASINGS, PARAMETERS, PATTERNS, SAVED, TRANSITIONS
 
 _STRESS_MS, _USUAL_MS = 150, 250  # webserver.cpp, realtime presets
@@ -29,8 +30,10 @@ def select(api: Api) -> dict[str, Any]:
         raise Refused(400, "missing_field", "Missing index or id")
     if not 0 <= index < len(PATTERNS):
         raise Refused(404, "pattern_not_found", "Pattern not found")
-    api.settings.select(index, transition=api.body.get("transition") is True)
-    name, word = PATTERNS[api.settings.pattern][:2]
+    if not api.settings.select(index, transition=api.body.get("transition") is True):
+        raise Refused(404, "pattern_not_found", "Invalid pattern index or ID")
+    api.device.selected()
+    name, word = PATTERNS[api.shown][:2]
     return {"current_pattern": api.settings.pattern, "id": word, "name": name}
 
 

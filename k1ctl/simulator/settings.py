@@ -121,13 +121,20 @@ class Settings:
             self.parameters[name] = kept
         return right
 
-    def select(self, index: int, *, transition: bool) -> None:
-        """Show another pattern, at once or with a transition."""
+    def select(self, index: int, *, transition: bool) -> bool:
+        """Show another pattern, at once or with a transition; False where the firmware begins none.
+
+        transition_adapter.cpp: while one is under way, or to the pattern that is shown, another one is not begun; one
+        under way goes on whatever is selected at once meanwhile, and its pattern is the last word.
+        """
         self.settle()
+        if transition and (self.under_way or index == self.pattern):
+            return False
         if transition and self.transitions["enabled"]:
             self.under_way = (self.pattern, index, time.monotonic())
         else:
-            self.pattern, self.under_way = index, None
+            self.pattern = index
+        return True
 
     def settle(self) -> None:
         """End a transition whose time is over."""

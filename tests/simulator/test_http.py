@@ -13,6 +13,7 @@ import pytest
 
 from k1ctl.simulator.device import requests
 from k1ctl.simulator.routes import ROUTES, find
+from k1ctl.simulator.settings import Settings
 from k1ctl.testing import SimulatedDevice
 from tests.kit import REPOSITORY, wait_until
 
@@ -296,6 +297,27 @@ def test_a_transition_takes_its_time(device: SimulatedDevice) -> None:
     if status["active"]:
         assert (status["from_pattern_id"], status["to_pattern_id"]) == ("departure", "twilight")
     wait_until(lambda: ask(device, "GET", "/api/pattern/current").body.startswith(b'{"index":2'), interval=0.21)
+
+
+def test_a_transition_has_the_last_word() -> None:
+    """While one is under way no other begins, and what is selected at once is gone when it ends."""
+    settings = Settings()
+    settings.transitions["default_duration_ms"] = 3_600_000
+    assert settings.select(2, transition=True) and not settings.select(3, transition=True)
+    assert settings.select(1, transition=False) and settings.pattern == 1
+    settings.transitions["default_duration_ms"] = 1e-9
+    settings.settle()
+    assert settings.pattern == 2 and not settings.select(2, transition=True)
+
+
+def test_each_pattern_has_figures_of_its_own(device: SimulatedDevice) -> None:
+    """Frames a second and drawing times are those of the pattern that is shown; a restart forgets the choice."""
+    first = ask(device, "GET", "/api/device/performance").json
+    assert ask(device, "POST", "/api/select", {"id": "bloom"}).json["id"] == "bloom"
+    frame = ask(device, "GET", "/api/frame-metrics").json["frames"][0]
+    assert frame["render_us"] > first["render_avg_us"] and frame["fps"] < first["fps"]
+    device.device.restart()
+    assert device.device.settings.pattern == 0
 
 
 def test_queries(device: SimulatedDevice) -> None:
