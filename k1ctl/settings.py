@@ -52,6 +52,13 @@ SETTINGS: dict[Place, Setting] = {
         "str", "", "serial port for `upload --via usb` (default: the one with its MAC)"
     ),
     ("devices", "*", "probe_timeout"): Setting("duration", 5.0, "one deadline over the whole probe"),
+    ("devices", "*", "boot_timeout"): Setting("duration", 30.0, "a device that took an image is back within it"),
+    ("devices", "*", "soak"): Setting(
+        "duration", 0.0, "after an upload it is watched for so long: no restart, no fps below fps_min (0: not)"
+    ),
+    ("devices", "*", "build_id"): Setting(
+        "str", "", 'where it tells which build it runs, as "/api/device/info:build.id" (default: it does not)'
+    ),
     ("devices", "*", "fps_min"): Setting("int", 0, "fewer frames a second are degraded, as 120 (0: no check)"),
     ("devices", "*", "heap_min"): Setting("size", 0, "less free memory is degraded, as 40k (0: no check)"),
     ("devices", "*", "rssi_min"): Setting("dbm", 0, "a weaker signal is degraded, as -80 (0: no check)"),
@@ -66,6 +73,9 @@ SETTINGS: dict[Place, Setting] = {
         "choice:esp32|esp32s2|esp32s3|esp32c3|esp32c6|none", "esp32s3", "chip the image must be for; none: no check"
     ),
     ("targets", "*", "partition_size"): Setting("size", 0, "largest image the app partition takes (0: no check)"),
+    ("targets", "*", "build_id"): Setting(
+        "choice:sha256|version|commit", "sha256", "what the device's build id is compared with"
+    ),
     ("targets", "*", "filesystem_size"): Setting("size", 0, "size of the filesystem's partition (0: no check)"),
     ("targets", "*", "release_env"): Setting("str", "", "PlatformIO environment of `build --release`"),
     ("targets", "*", "release_flags"): Setting(
@@ -99,6 +109,7 @@ SETTINGS: dict[Place, Setting] = {
         "bool", True, "let esptool run its stub on the chip; false is slower, for chips that refuse it"
     ),
     ("usb", "connect_timeout"): Setting("duration", 30.0, "limit of a call of esptool that has not begun to write"),
+    ("usb", "yield_timeout"): Setting("duration", 10.0, "how long a console of k1ctl may take to close the port"),
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
     ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
     ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),

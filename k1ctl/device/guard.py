@@ -33,8 +33,12 @@ def guard_key(device: Mapping[str, Any], mac: str = "") -> str:
 
 def guard_path(key: str, folder: str = "") -> str:
     """The lock file of a key, below ``folder`` (default: the host's state folder)."""
-    safe = "".join(c if c.isalnum() or c in "-." else f"%{ord(c):02x}" for c in key).lstrip(".")
-    return os.path.join(folder or host_dir(), "device", f"{safe}.lock")
+    return os.path.join(folder or host_dir(), "device", f"{file_name(key)}.lock")
+
+
+def file_name(key: str) -> str:
+    """The key as a file's name."""
+    return "".join(c if c.isalnum() or c in "-." else f"%{ord(c):02x}" for c in key).lstrip(".")
 
 
 def covered(path: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.device import guard, partitions, usb
 from k1ctl.device.esptool import Esptool, Report, find_esptool, meaning
@@ -18,8 +18,12 @@ from k1ctl.device.esptool_run import run
 from k1ctl.device.flash import Flash, serve
 from k1ctl.device.ota import Outcome
 from k1ctl.device.partitions import TABLE_OFFSET, TABLE_SIZE
+from k1ctl.device.port import borrowed, key_of
 from k1ctl.errors import WrongDataError
 from k1ctl.files import read_bytes, write_atomic
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 BOOTLOADER_OFFSETS = {"esp32": 0x1000, "esp32s2": 0x1000}  # of other chips 0x0
 _FOLDER = "usb"  # in the run's folder: what esptool reads and writes
@@ -63,12 +67,24 @@ class UsbFlash(Flash):
         self._stage("connect")
         self.record.update(port=port, esptool=tool.version)
         try:
-            table = self._asked(tool, port)
-            return self._written(tool, port, self._regions(self.image, table))
+            with self._port(port):
+                table = self._asked(tool, port)
+                return self._written(tool, port, self._regions(self.image, table))
         finally:
             from shutil import rmtree
 
             rmtree(os.path.join(self.folder, _FOLDER), ignore_errors=True)
+
+    def _port(self, path: str) -> AbstractContextManager[None]:
+        """Our console, if one has the port open, closes it for as long as this lasts. Raises BusyError (port-busy)."""
+        return borrowed(
+            key_of(self.job["device"], path),
+            float(self.job["usb"].get("yield_timeout", 10.0)),
+            self.say,
+            workspace=str(self.job.get("workspace", "")),
+            folder=str(self.job.get("host_dir") or ""),
+            check=self._check_stop,
+        )
 
     def _guard(self, key: str) -> guard.Guard:
         path = guard.guard_path(key, str(self.job.get("host_dir") or ""))
