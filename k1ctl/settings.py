@@ -110,6 +110,22 @@ SETTINGS: dict[Place, Setting] = {
     ),
     ("usb", "connect_timeout"): Setting("duration", 30.0, "limit of a call of esptool that has not begun to write"),
     ("usb", "yield_timeout"): Setting("duration", 10.0, "how long a console of k1ctl may take to close the port"),
+    ("escalation", "failures_agent"): Setting(
+        "int", 1, "failed uploads and tests of a workspace until its agent gets a prompt (0: never)"
+    ),
+    ("escalation", "failures_human"): Setting(
+        "int", 2, "failed uploads of a workspace, none installed between, until a person is told (0: never)"
+    ),
+    ("escalation", "retrying"): Setting("duration", 900.0, "failing for so long, a person is told (0: never)"),
+    ("escalation", "offline_human"): Setting(
+        "duration", 180.0, "a person is told of a device without an answer (0: never)"
+    ),
+    ("escalation", "offline_incident"): Setting("duration", 600.0, "its queue is paused until it answers (0: never)"),
+    ("escalation", "forget"): Setting("duration", 86400.0, "a failure that nothing followed is forgotten (0: never)"),
+    ("notify", "command"): Setting("list", [], "program and words that get a notification as JSON on standard input"),
+    ("notify", "timeout"): Setting("duration", 10.0, "limit of one channel"),
+    ("notify", "apprise_file"): Setting("str", "", "file (0600) with one URL of apprise a line; they hold secrets"),
+    ("notify", "apprise_env"): Setting("str", "", "name of the environment variable with URLs of apprise"),
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
     ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
     ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),

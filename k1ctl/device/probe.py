@@ -41,6 +41,20 @@ def probe(device: Mapping[str, Any], timeout: float | None = None) -> Probe:
     All of it ends within ``timeout`` seconds (default: the device's ``probe_timeout``). A 429 is waited out as long
     as there is time. Raises UnreachableError (code device-offline), BadAnswer.
     """
+    started = time.monotonic()
+    limit = float(device["probe_timeout"]) if timeout is None else timeout
+    try:
+        answer = document(device, INFO, limit)
+    except RateLimited:
+        return Probe(True, "", "", None, "", True, time.monotonic() - started)
+    return read(f"{device['host']}:{device['http_port']}", answer, time.monotonic() - started)
+
+
+def document(device: Mapping[str, Any], path: str, timeout: float) -> Any:
+    """What a route of the device answers within ``timeout`` seconds; a 429 is waited out as long as there is time.
+
+    Raises RateLimited where there is none, UnreachableError (code device-offline), BadAnswer.
+    """
     host, port = str(device["host"]), int(device["http_port"])
     if not host:
         raise UnreachableError(
@@ -48,20 +62,15 @@ def probe(device: Mapping[str, Any], timeout: float | None = None) -> Probe:
             hint="set `host` in its section of ops/k1ctl.toml",
             code="device-offline",
         )
-    started = time.monotonic()
-    limit = float(device["probe_timeout"]) if timeout is None else timeout
+    end = time.monotonic() + timeout
     while True:
-        left = limit - (time.monotonic() - started)
         try:
-            answer = get_json(host, port, INFO, max(left, 0.001))
+            return get_json(host, port, path, max(end - time.monotonic(), 0.001))
         except RateLimited as busy:
-            left = limit - (time.monotonic() - started)
             wait = max(busy.wait_seconds, _AGAIN)  # where its clock wraps within the window, the firmware says 0
-            if wait >= left:
-                return Probe(True, "", "", None, "", True, time.monotonic() - started)
+            if wait >= end - time.monotonic():
+                raise
             time.sleep(wait)
-            continue
-        return _probe(f"{host}:{port}", answer, time.monotonic() - started)
 
 
 def restarted(before: int, after: int, seconds_between: float) -> bool:
@@ -76,7 +85,8 @@ def restarted(before: int, after: int, seconds_between: float) -> bool:
     return (after - before - least) % MILLIS > most - least
 
 
-def _probe(where: str, answer: Any, seconds: float) -> Probe:
+def read(where: str, answer: Any, seconds: float) -> Probe:
+    """An answer of `INFO` as a probe; ``where`` it came from. Raises BadAnswer."""
     if not isinstance(answer, dict) or not isinstance(answer.get("device"), str):
         raise BadAnswer(f"{where}{INFO}: the answer has no `device` field")
     uptime, mac, ip = answer.get("uptime_ms"), answer.get("mac"), answer.get("ip")
