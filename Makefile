@@ -15,7 +15,7 @@ help:
 	@echo "make demo    set up everything and run k1ctl demo (ARGS='--agents 4')"
 	@echo "make lint    ruff and mypy only"
 	@echo "make check   the suite only (ARGS='tests/plugins -k init')"
-	@echo "make soak    the long kill storms"
+	@echo "make soak    the long kill storms, the long rounds of simultaneous builds"
 	@echo "make bench   the measurements against peers"
 	@echo "make docs    write the hook and command references and the completions anew"
 	@echo "make recording  record the demo for the README"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl.testing import add_distribution
 from tests import firmware
 from tests.kit import Project, finish, needs, wait_until
 
@@ -42,7 +43,7 @@ def write_source(tree: Path, marker: str) -> None:
 
 
 def test_a_build_gives_sizes_and_an_artifact_with_its_manifest(project: Project) -> None:
-    """Image, figures, commit and tools are those of this worktree's sources."""
+    """Image, figures, commit and tools are those of this worktree's sources; the image passes for an ESP32-S3's."""
     done = build(project)
     artifact = done["artifact"]
     assert firmware.marker_of(artifact["path"]) == "base"
@@ -52,14 +53,18 @@ def test_a_build_gives_sizes_and_an_artifact_with_its_manifest(project: Project)
     assert done["tools"]["platformio"][0].isdigit() and (done["ok"], done["workspace"]) == (True, "repo")
     assert sorted(artifact) == ["files", "folder", "id", "image", "path", "sha256", "target"]
     assert done["environment"] == firmware.ENV and "firmware.elf" in artifact["files"]
+    image = Path(artifact["path"]).read_bytes()
+    assert image[0] == 0xE9 and int.from_bytes(image[12:14], "little") == 9, "magic byte and chip id of an ESP32-S3"
     event = project.events("build.finished")[0]
     assert (event["artifact"], event["run"], event["exit_code"]) == (artifact["id"], done["run"], 0)
 
 
-def test_equal_sources_give_equal_bytes_in_every_worktree(project: Project) -> None:
-    """The artifact is kept once, whoever builds it."""
-    tree = project.add_worktree("a")
-    assert build(project)["artifact"]["id"] == build(project, cwd=tree)["artifact"]["id"]
+def test_equal_sources_give_equal_bytes_wherever(make_workspace: Callable[..., Project], project: Project) -> None:
+    """The artifact is kept once, whichever worktree builds it; folders with spaces change nothing in it."""
+    trees = [(project, project.root), (project, project.add_worktree("a"))]
+    spaced = prepare(make_workspace("a repo, spaced"))
+    assert len({build(one, cwd=tree)["artifact"]["id"] for one, tree in [*trees, (spaced, spaced.root)]}) == 1
+    assert len(list((project.ops / "artifacts" / "fw").glob("*/firmware.bin"))) == 1
 
 
 def test_an_image_that_lay_there_is_never_kept(project: Project) -> None:
@@ -136,18 +141,17 @@ def test_a_pio_folder_that_is_a_link_to_another_tree_is_refused(project: Project
     assert done.json["error"]["code"] == "linked-pio"
 
 
-@pytest.mark.parametrize("body", ["raise RuntimeError('odd\\nline')", "return [7]", "import no_such_module"])
-def test_a_broken_plugin_breaks_no_build(project: Project, tmp_path: Path, body: str) -> None:
-    """It is named on one line and left out; the target is built."""
-    info = tmp_path / "site" / "k1ctl_extra-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: k1ctl-extra\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[k1ctl.plugins]\nextra = k1ctl_extra\n")
+def test_broken_plugins_break_no_build(project: Project, tmp_path: Path) -> None:
+    """Each is named on one line and left out; the target is built."""
+    bodies = ("raise RuntimeError('odd\\nline')", "return [7]", "import no_such_module")
     head = "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_build_kinds():\n    "
-    (tmp_path / "site" / "k1ctl_extra.py").write_text(head + body)
+    for number, body in enumerate(bodies):
+        name = f"broken{number}"
+        add_distribution(tmp_path / "site", f"k1ctl-{name}", {name: f"k1ctl_{name}"}, {f"k1ctl_{name}": head + body})
     done = project.run("build", env={"PYTHONPATH": str(tmp_path / "site")}).assert_ok()
-    told = [line for line in done.stderr.splitlines() if "extra" in line]
-    assert len(told) == 1 and told[0].startswith("plugin extra is left out: "), done
+    for number in range(len(bodies)):
+        told = [line for line in done.stderr.splitlines() if f"broken{number}" in line]
+        assert len(told) == 1 and told[0].startswith(f"plugin broken{number} is left out: "), done
 
 
 def test_a_dry_run_changes_nothing(project: Project) -> None:
@@ -181,7 +185,7 @@ def test_a_shared_object_cache_never_gives_stale_firmware(
     project = prepare(workspace, **options)
     project.configure(f'{CONFIG}[build]\ncache = "{cache}"\n')
     a, b = project.add_worktree("a"), project.add_worktree("b")
-    for tree, marker in ((b, "Z"), (a, "Y"), (b, "Y"), (a, "Z"), (b, "Z")):
+    for tree, marker in ((b, "Z"), (a, "Y"), (b, "Y")):
         write_source(tree, marker)
         done = build(project, cwd=tree, **env)
         assert firmware.marker_of(done["artifact"]["path"]) == marker
@@ -197,7 +201,7 @@ def test_a_bare_pio_in_the_same_tree_disturbs_nothing(project: Project) -> None:
     pio = find_pio()
     env, _ = pio_environment(pio, read_project(str(folder)))
     del env["PLATFORMIO_BUILD_DIR"]
-    for i in range(5):
+    for i in range(3):
         write_source(project.root, f"m{i}")
         by_hand = subprocess.Popen([pio.path, "run", "-s"], cwd=folder, env=env)
         assert firmware.marker_of(build(project)["artifact"]["path"]) == f"m{i}"
@@ -214,12 +218,15 @@ def test_what_another_pio_built_is_built_anew(project: Project) -> None:
 
 
 @pytest.mark.parametrize("cache", CACHES)
-def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project, cache: str) -> None:
-    """20 rounds of two simultaneous builds that share some objects and not others: 40 of 40 own markers."""
+@pytest.mark.parametrize("rounds", [7, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project, cache: str, rounds: int) -> None:
+    """Rounds of two simultaneous builds that share some objects and not others give own markers only, here 14 of 14 in
+    each way, in the soak 40 of 40. (One `build_cache_dir` for all gave one wrong in five.)
+    """
     project.configure(f'{CONFIG}[build]\ncache = "{cache}"\n')
     trees = [project.add_worktree("a"), project.add_worktree("b")]
     found = []
-    for i in range(20):
+    for i in range(rounds):
         for tree in trees:
             write_source(tree, f"{tree.name}{i}")
             text = f'const char round[] = "ROUND-{i};";\nconst char *common(void) {{ return round; }}\n'
@@ -233,7 +240,7 @@ def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project, c
             common = tree / "firmware/.pio/k1ctl/build" / firmware.ENV / "src/common.o"
             assert f"ROUND-{i};".encode() in common.read_bytes()
             found.append(firmware.marker_of(find(project.facts(tree), "fw").image) == f"{tree.name}{i}")
-    assert found == [True] * 40
+    assert found == [True] * 2 * rounds
 
 
 def test_builds_of_one_worktree_take_turns(project: Project) -> None:
@@ -277,12 +284,6 @@ def test_an_interrupted_build_is_no_broken_one(project: Project) -> None:
     assert project.events("build.finished")[0]["code"] == "interrupted"
 
 
-def test_the_image_passes_for_a_real_one(project: Project) -> None:
-    """What the host platform builds has the magic byte and the chip id of an ESP32-S3 image."""
-    data = Path(build(project)["artifact"]["path"]).read_bytes()
-    assert data[0] == 0xE9 and int.from_bytes(data[12:14], "little") == 9
-
-
 @pytest.mark.parametrize("module", ["k1ctl_plugins.build", "k1ctl_plugins.tools"])
 def test_loading_the_plugin_imports_nothing_heavy(workspace: Project, module: str) -> None:
     """The command's cost is paid when it works, not when it is listed."""
@@ -293,9 +294,3 @@ def test_loading_the_plugin_imports_nothing_heavy(workspace: Project, module: st
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_folders_with_spaces_build_the_same_bytes(make_workspace: Callable[..., Project], project: Project) -> None:
-    """Where a worktree lies changes nothing in its image."""
-    spaced = prepare(make_workspace("a repo, spaced"))
-    assert build(spaced)["artifact"]["id"] == build(project)["artifact"]["id"]
