@@ -1,0 +1,172 @@
+"""A device's serial port, opened without resetting the device: read, write, reset on demand, and lost at any moment.
+
+How the lines are set is what Espressif's own monitor does (esp-idf-monitor, ``serial_reader.py`` and ``reset.py``):
+both asserted as the port is opened, then RTS released and DTR after it; a reset asserts RTS for a moment, as esptool's
+``HardReset`` does. On the ESP32-S3's USB-Serial-JTAG RTS without DTR resets the chip, both or none do nothing, and none
+clears "enter the loader at the next reset" (ESP32-S3 Technical Reference Manual, "USB Serial/JTAG Controller").
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import time
+from typing import Any
+
+from k1ctl.device import usb
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, NotExecutableError, UnreachableError, WrongDataError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+BAUD = 115200  # without meaning on the S3's own USB
+PIECE = 65536
+_WRITE_SECONDS = 1.0
+_RESET_SECONDS = 0.1  # how long esptool holds RTS
+_NO_LINES = (errno.ENOTTY, errno.EINVAL)  # a terminal without DTR and RTS
+_SLICE = 0.02  # s of one read of a port that select() cannot watch
+
+
+class CableLost(Exception):
+    """The device, or what was between it and us, is gone."""
+
+
+def find(device: Mapping[str, Any], lister: Callable[[], Sequence[usb.Port]] = usb.ports) -> usb.Port:
+    """The port of a device (its settings and ``name``), for talking to it.
+
+    As `k1ctl.device.usb.choose`, but where no MAC is configured the only ESP32-S3 on USB is taken: nothing is written
+    to it. Raises UnreachableError (code usb-absent), WrongDataError, ConfigError (code no-mac).
+    """
+    if device.get("usb_port"):
+        path = str(device["usb_port"])
+        told = [] if "://" in path else [port for port in lister() if port.path == path]
+        return told[0] if told else usb.Port(path, "")
+    if device.get("mac"):
+        return usb.choose(device, lister=lister)
+    there = list(lister())
+    if not there:
+        raise UnreachableError(
+            f"{device['name']} is not on a USB port of this host: there is no {usb.VENDOR:04X}:{usb.PRODUCT:04X}",
+            hint="connect it with a data cable to this host",
+            code="usb-absent",
+        )
+    if len(there) > 1:
+        raise ConfigError(
+            f"device {device['name']} has no MAC configured, and on USB there is {', '.join(map(str, there))}",
+            hint=f"set mac, or usb_port, in [devices.{device['name']}]",
+            code="no-mac",
+        )
+    return there[0]
+
+
+class Cable:
+    """An open port. Raises what `opening` says of why it cannot be opened."""
+
+    def __init__(self, path: str, baud: int = BAUD) -> None:
+        import serial
+
+        self.path = path
+        self.port = serial.serial_for_url(
+            path, do_not_open=True, baudrate=baud, timeout=0, write_timeout=_WRITE_SECONDS
+        )
+        url = "://" in path
+        if not url:
+            self.port.exclusive = True
+        self.port.dtr = self.port.rts = True
+        try:
+            self.port.open()
+        except (OSError, ValueError) as exc:
+            raise _why(path, exc) from exc
+        try:
+            self.fd: int = self.port.fileno()
+        except (AttributeError, OSError):  # rfc2217 has none: a thread of its reads the socket
+            self.fd = -1
+            self.port.timeout = _SLICE
+        self.lines = self._set(rts=False) and self._set(dtr=False)
+
+    def _set(self, **lines: bool) -> bool:
+        """Set DTR or RTS; False on a port that has none."""
+        try:
+            for name, value in lines.items():
+                setattr(self.port, name, value)
+        except (OSError, ValueError) as exc:
+            if getattr(exc, "errno", None) in _NO_LINES:
+                return False
+            raise CableLost(str(exc)) from exc
+        return not self.path.startswith("socket://")  # which takes them and drops them
+
+    def reset(self) -> None:
+        """Reset the device into its app. Raises UnreachableError (code no-reset-lines), CableLost."""
+        if not self.lines:
+            raise UnreachableError(
+                f"{self.path} has no DTR and RTS, so the device cannot be reset through it",
+                hint="press RESET on the board; a simulated one: k1ctl sim reset, or sim start --usb-link rfc2217",
+                code="no-reset-lines",
+            )
+        self._set(dtr=False)
+        self._set(rts=True)
+        time.sleep(_RESET_SECONDS)
+        self._set(rts=False)
+
+    def receive(self, seconds: float) -> bytes:
+        """What the device sent, waiting at most ``seconds`` for it; b"" when it sent nothing. Raises CableLost."""
+        try:
+            if self.fd >= 0:
+                if not select.select([self.fd], [], [], seconds)[0]:
+                    return b""
+                return bytes(self.port.read(PIECE))
+            end = time.monotonic() + seconds
+            while True:
+                data = bytes(self.port.read(max(self.port.in_waiting, 1)))
+                if data or time.monotonic() >= end:
+                    return data
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+        ) as exc:  # TypeError: pyserial closed it meanwhile
+            raise CableLost(str(exc)) from exc
+
+    def send(self, data: bytes) -> bool:
+        """Hand ``data`` to the device; False when it does not take it. Raises CableLost."""
+        import serial
+
+        try:
+            self.port.write(data)
+            return True
+        except serial.SerialTimeoutException:
+            return False
+        except (OSError, ValueError) as exc:
+            raise CableLost(str(exc)) from exc
+
+    def close(self) -> None:
+        """Let go of the port; what the device did not take is dropped."""
+        try:
+            if self.fd >= 0 and "://" not in self.path:
+                self.port.reset_output_buffer()  # else a close waits for it
+        except (OSError, ValueError):
+            pass
+        try:
+            self.port.close()
+        except (OSError, ValueError):
+            pass
+
+
+def _why(path: str, exc: Exception) -> K1ctlError:
+    number, text = getattr(exc, "errno", None), str(exc)
+    if number in (errno.EAGAIN, errno.EBUSY) or "exclusively lock" in text:
+        return BusyError(
+            f"{path} is in use by {', '.join(usb.users(path)) or 'another program'}",
+            hint="close the serial monitor that has it open (k1ctl never closes a program that is not its own)",
+            code="port-busy",
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return NotExecutableError(
+            f"{path} may not be opened by you",
+            hint="on Linux: add yourself to the group that owns it (dialout, or uucp), and log in again",
+            code="port-forbidden",
+        )
+    if isinstance(exc, ValueError):
+        return WrongDataError(f"{path} is no serial port: {text}", hint="correct usb_port", code="bad-port")
+    return UnreachableError(f"{path} cannot be opened: {text}", hint="is it plugged in?", code="usb-absent")
