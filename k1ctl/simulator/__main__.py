@@ -7,7 +7,7 @@ import sys
 
 from k1ctl.errors import K1ctlError
 from k1ctl.simulator.daemon import serve
-from k1ctl.simulator.device import FILESYSTEM_SIZE, IDENTITY, MAC, PARTITION
+from k1ctl.simulator.device import FILESYSTEM_SIZE, IDENTITY, PARTITION
 
 
 def main(argv: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--ota-port", type=int, default=0)
     parser.add_argument("--http-port", type=int, default=0)
     parser.add_argument("--fault", action="append", default=[])
-    parser.add_argument("--mac", default=MAC)
+    parser.add_argument("--mac", default="")
     parser.add_argument("--identity", default=IDENTITY)
     parser.add_argument("--partition-size", type=int, default=PARTITION)
     parser.add_argument("--filesystem-size", type=int, default=FILESYSTEM_SIZE)
@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--password-file", default="")
     parser.add_argument("--login", default="sha256")
     parser.add_argument("--usb", default="")
+    parser.add_argument("--mdns", default="")
     parser.add_argument("--reboot-seconds", type=float, default=0.2)
     parser.add_argument("--ready-fd", type=int, default=-1)
     given = vars(parser.parse_args(argv))

@@ -30,7 +30,7 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
     """Be the daemon until TERM; writes a byte to ``ready_fd`` once it answers. Returns the exit code."""
     from k1ctl.device.login import configured as password
     from k1ctl.device.stop import StopRequest
-    from k1ctl.simulator.simulated import SimulatedDevice
+    from k1ctl.simulator.simulated import SimulatedDevice, mac_of
 
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, LOCK)
@@ -42,6 +42,7 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sources = {key: options.pop(key, "") for key in ("password_env", "password_file")}
     secret = password({"name": name, **sources})
+    options["mac"] = options.get("mac") or mac_of(name)
     with SimulatedDevice(folder, *faults, password=secret, **options) as device:
         itself = {"pid": os.getpid(), "created": _created(os.getpid()), "started_at": rfc3339()}
         limits = {"partition_size": device.device.partition_size, "reboot_seconds": device.device.reboot_seconds}
@@ -55,6 +56,7 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
             "login": login,
             "faults": list(faults),
             "usb": options.get("usb", ""),
+            "mdns": options.get("mdns", ""),
         }
         write_json(os.path.join(folder, STATE), told)
         if ready_fd >= 0:
@@ -96,8 +98,8 @@ def running(folder: str) -> bool:
 
 def state(folder: str) -> dict[str, Any] | None:
     """What the daemon in ``folder`` is: {name, host, ota_port, http_port, mac, identity, partition_size,
-    filesystem_size, usb, usb_port (when it has one), password_env, password_file, login, reboot_seconds, faults, pid,
-    started_at, created}; None when none runs.
+    filesystem_size, usb, usb_port (when it has one), mdns (its host name, else ""), password_env, password_file, login,
+    reboot_seconds, faults, pid, started_at, created}; None when none runs.
     """
     if not running(folder):
         return None

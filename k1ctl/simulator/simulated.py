@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from k1ctl.device.login import Password
     from k1ctl.simulator.login import Login
+    from k1ctl.simulator.mdns import Announcement
     from k1ctl.simulator.serial import SerialPort
 
 
@@ -25,8 +26,9 @@ class SimulatedDevice:
     ``faults`` are written as in `k1ctl.simulator.faults`; port 0 takes a free one; ``partition_size`` in bytes;
     ``reboot_seconds`` is how long a restart takes. With a ``password`` it asks for a login, by the rule ``login`` (a
     key of `k1ctl.simulator.login.LOGINS`). ``usb`` gives it a serial port: True or ``pty`` a terminal named
-    ``FOLDER/usb``, ``tcp`` a ``socket://``. ``folder`` keeps ``image.bin``, ``filesystem.bin``, ``flashes.jsonl``, and
-    with ``usb`` the whole flash as ``flash.bin``.
+    ``FOLDER/usb``, ``tcp`` a ``socket://``. ``mdns`` is the host name, without ``.local``, that it announces on
+    loopback (NotFoundError, code mdns-missing, without the package zeroconf). ``folder`` keeps ``image.bin``,
+    ``filesystem.bin``, ``flashes.jsonl``, and with ``usb`` the whole flash as ``flash.bin``.
     """
 
     host = "127.0.0.1"
@@ -45,7 +47,12 @@ class SimulatedDevice:
         ota_port: int = 0,
         http_port: int = 0,
         usb: bool | str = False,
+        mdns: str = "",
     ) -> None:
+        if mdns:
+            from k1ctl.device.mdns import check_available
+
+            check_available()
         self.device = Device(
             os.fspath(folder),
             faults=faults,
@@ -63,6 +70,7 @@ class SimulatedDevice:
             self.ota.udp.close()
             raise
         self.usb = _serial_port(self, usb) if usb else None
+        self.mdns = _announcement(self, mdns) if mdns else None
         self._stop, self._stopper = os.pipe()
         servers = [self.ota.serve, self.http.serve, *([self.usb.serve] if self.usb else [])]
         self._threads = [threading.Thread(target=serve, args=(self._stop,), daemon=True) for serve in servers]
@@ -86,10 +94,18 @@ class SimulatedDevice:
         """Begin to serve."""
         for thread in self._threads:
             thread.start()
+        if self.mdns:
+            try:
+                self.mdns.start()
+            except BaseException:
+                self.stop()
+                raise
         return self
 
     def stop(self) -> None:
-        """End all servers and wait for them."""
+        """Take back what was announced, end all servers and wait for them."""
+        if self.mdns:
+            self.mdns.stop()
         os.write(self._stopper, b"x")
         self.ota.abort()
         for thread in self._threads:
@@ -143,6 +159,24 @@ def _serial_port(simulated: SimulatedDevice, kind: bool | str) -> SerialPort:
     device = simulated.device
     link = TcpLink() if kind == "tcp" else PtyLink(os.path.join(os.path.abspath(device.folder), "usb"))
     return SerialPort(device, link, simulated.ota.abort)
+
+
+def _announcement(simulated: SimulatedDevice, host: str) -> Announcement:
+    from k1ctl.simulator.mdns import Announcement
+
+    device = simulated.device
+    return Announcement(
+        host, simulated.ota_port, simulated.http_port, identity=device.identity, login=device.login is not None
+    )
+
+
+def mac_of(name: str) -> str:
+    """The MAC of the simulated device ``name``: each has its own, and always the same."""
+    if name == "k1":
+        return MAC
+    from hashlib import sha256
+
+    return ":".join([MAC[:8], *(f"{byte:02X}" for byte in sha256(name.encode()).digest()[:3])])
 
 
 def _login(password: str | Password | None, rule: str) -> Login | None:

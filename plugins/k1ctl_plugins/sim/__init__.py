@@ -71,6 +71,7 @@ def sim() -> None:
     help="How it asks: as before core 3.3.1; as from it on (default); the same with a stored MD5.",
 )
 @click.option("--usb", is_flag=True, default=None, help="Give it a USB port that esptool can flash, with a console.")
+@click.option("--mdns", is_flag=True, default=None, help="Announce it by mDNS, on loopback only.")
 @click.option("--reboot", metavar="DURATION", help="How long a restart takes (default: 200ms).")
 @click.option("--dry-run", is_flag=True, help="Check the options, start nothing.")
 @json_option
@@ -89,13 +90,14 @@ def start(
       k1ctl sim start --fault drip=20 --fault fps=30
       k1ctl sim start --password-env K1_OTA_PASSWORD --login sha256
       k1ctl sim start --usb --fault usb-cut=20:1
+      k1ctl sim start --name k2 --mdns
     """
     from k1ctl.simulator import daemon
     from k1ctl.simulator.simulated import section
     from k1ctl_plugins.sim.options import checked
 
     folder = _folder(context, name)
-    texts, options = checked(faults, given)
+    texts, options = checked(name, faults, given)
     if dry_run:
         say(f"would start the simulated device {name} in {folder}")
         if as_json:

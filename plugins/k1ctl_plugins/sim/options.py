@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}")
 
 
-def checked(faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """(The faults, with ``pace`` among them; the daemon's options that were given). Raises UsageError, ConfigError."""
+def checked(name: str, faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """(The faults, with ``pace`` among them; the daemon's options that were given). Raises UsageError, ConfigError,
+    NotFoundError (code mdns-missing)."""
     from k1ctl.simulator.faults import parse
 
     options = {key: value for key, value in given.items() if value is not None}
     if "usb" in options:
         options["usb"] = "pty"
+    if options.pop("mdns", None):
+        options["mdns"] = _host(name)
     texts = [*faults, *([f"pace={options.pop('pace')}"] if "pace" in options else [])]
     for text in texts:
         parse(text)
@@ -46,3 +49,11 @@ def checked(faults: Sequence[str], given: dict[str, Any]) -> tuple[list[str], di
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
     return texts, options
+
+
+def _host(name: str) -> str:
+    from k1ctl.device.mdns import check_available
+    from k1ctl.simulator.mdns import host_of
+
+    check_available()
+    return host_of(name)
