@@ -1,4 +1,4 @@
-"""One JSON GET with one deadline over all of it, on a bare socket.
+"""One request with one deadline over all of it, on a bare socket.
 
 The standard library's timeouts are per read: a device that drips one byte at a time holds such a caller for ever.
 """
@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from k1ctl.errors import K1ctlError, UnreachableError
-from k1ctl.jsontext import loads
+from k1ctl.jsontext import dumps, loads
 
 BODY_LIMIT = 64 * 1024  # bytes; the largest document of the firmware is far below
 _HEAD_LIMIT = 8 * 1024
@@ -37,8 +37,10 @@ class BadAnswer(K1ctlError):
     code = "device-garbage"
     exit_code = 65
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
+        """``status``: the HTTP status other than 200 that it answered; 0 where it was none."""
         super().__init__(message, hint="is this the device's address and http_port?")
+        self.status = status
 
 
 def resolve(host: str, timeout: float = 5.0) -> str:
@@ -96,6 +98,25 @@ def get_json(host: str, port: int, path: str, timeout: float) -> Any:
     Raises UnreachableError (no connection, no complete answer in time), RateLimited (429), BadAnswer (anything that
     is not HTTP 200 with at most `BODY_LIMIT` bytes of JSON).
     """
+    return _document(f"{host}:{port}{path}", _exchange(host, port, "GET", path, None, timeout))
+
+
+def get_text(host: str, port: int, path: str, timeout: float) -> str:
+    """The text at ``http://host:port/path``, as `get_json` has it; bytes that are no UTF-8 are replaced."""
+    return _body(f"{host}:{port}{path}", _exchange(host, port, "GET", path, None, timeout)).decode("utf-8", "replace")
+
+
+def post_json(host: str, port: int, path: str, value: Any, timeout: float) -> Any:
+    """Send ``value`` as JSON and return the document that is answered, as `get_json` has it.
+
+    It is not sent again: after UnreachableError or BadAnswer the device may have acted on it. The firmware's server
+    hands no form and no empty body to its routes (501), so an object without members is the least to send.
+    """
+    return _document(f"{host}:{port}{path}", _exchange(host, port, "POST", path, dumps(value).encode(), timeout))
+
+
+def _exchange(host: str, port: int, method: str, path: str, body: bytes | None, timeout: float) -> bytes:
+    """All that is answered, head and body. Raises as `get_json`."""
     deadline = time.monotonic() + timeout
     address = resolve(host, timeout)
     data = b""
@@ -105,7 +126,10 @@ def get_json(host: str, port: int, path: str, timeout: float) -> Any:
             sock.connect((address, port))
             sock.settimeout(_left(deadline))
             # HTTP/1.0, so that no server may answer in chunks.
-            sock.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            head = f"{method} {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n"
+            if body is not None:
+                head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            sock.sendall(head.encode() + b"\r\n" + (body or b""))
             while not _complete(data):
                 sock.settimeout(_left(deadline))
                 piece = sock.recv(65536)
@@ -124,7 +148,7 @@ def get_json(host: str, port: int, path: str, timeout: float) -> Any:
         raise unreachable(host, port, exc) from exc
     if not data:
         raise unreachable(host, port, OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
-    return _document(f"{host}:{port}{path}", data)
+    return data
 
 
 def _left(deadline: float) -> float:
@@ -149,6 +173,14 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 def _document(where: str, data: bytes) -> Any:
+    body = _body(where, data)
+    try:
+        return loads(body.decode())
+    except (ValueError, RecursionError) as exc:
+        raise BadAnswer(f"{where}: the answer is not JSON") from exc
+
+
+def _body(where: str, data: bytes) -> bytes:
     head, found, body = data.partition(b"\r\n\r\n")
     words = head.split(b"\r\n", 1)[0].split(None, 2)
     if (
@@ -163,13 +195,10 @@ def _document(where: str, data: bytes) -> Any:
         told = headers.get("x-ratelimit-nextallowedms", "")
         raise RateLimited(min(int(told), 60_000) / 1000 if told.isdecimal() and len(told) < 10 else 1.0)
     if status != 200:
-        raise BadAnswer(f"{where}: HTTP {status}")
+        raise BadAnswer(f"{where}: HTTP {status}", status)
     length = headers.get("content-length", "")
     if len(body) > BODY_LIMIT:
         raise BadAnswer(f"{where}: the answer is longer than {BODY_LIMIT} bytes")
     if length.isdecimal() and len(body) < int(length):
         raise BadAnswer(f"{where}: the answer ends after {len(body)} of {length} bytes")
-    try:
-        return loads(body.decode())
-    except (ValueError, RecursionError) as exc:
-        raise BadAnswer(f"{where}: the answer is not JSON") from exc
+    return body
