@@ -11,6 +11,7 @@ from k1ctl.files import append_line, read_bytes, read_json, write_atomic, write_
 from k1ctl.jsontext import dumps, loads
 from k1ctl.simulator.console import panics
 from k1ctl.simulator.faults import Faults
+from k1ctl.simulator.lives import STAYS, after_update
 from k1ctl.simulator.settings import Settings
 
 TYPE_CHECKING = False
@@ -51,7 +52,8 @@ class Device:
         self.lock = threading.Lock()
         now = time.monotonic()
         self.booted = now - (self.faults.value("uptime", 1) or 0.0)
-        self.boots = 1
+        self.starts = 1
+        self.updated, self.lives = 0, STAYS  # the update that it runs since its start over the network; 0: none
         self.silent_until = self.offline_until = now + (self.faults.value("offline", 1) or 0.0)
         self.selections = 0
         self.routes: dict[str, int] = {}
@@ -63,18 +65,31 @@ class Device:
     @property
     def answering(self) -> bool:
         """Whether it answers at all: not while it restarts or is off."""
-        return time.monotonic() >= self.silent_until
+        now = time.monotonic()
+        return now >= self.silent_until and self.lives.at(now - self.booted)[2]
+
+    @property
+    def boots(self) -> int:
+        """How often it has started."""
+        return self.starts + self.lives.at(time.monotonic() - self.booted)[0]
 
     def uptime_ms(self) -> int:
         """Milliseconds since its last start, as the firmware counts them: after 49.7 days from 0 again."""
-        return max(int((time.monotonic() - self.booted) * 1000), 0) % _MILLIS
+        return max(int(self.lives.at(time.monotonic() - self.booted)[1] * 1000), 0) % _MILLIS
 
-    def restart(self) -> None:
-        """Go away for ``reboot_seconds`` and come back with a new uptime and fresh rate limits."""
+    def after_update(self, fault: str) -> float | None:
+        """The value of a fault that hits what it runs since its last update over the network, else None."""
+        return self.faults.value(fault, self.updated) if self.updated else None
+
+    def restart(self, update: int = 0) -> None:
+        """Go away for ``reboot_seconds`` and come back with a new uptime and fresh rate limits; ``update``: the number
+        of the one that is why."""
         with self.lock:
+            self.starts = self.boots
+            self.updated, self.lives = update, after_update(self.faults, update, self.reboot_seconds)
             self.booted = time.monotonic() + self.reboot_seconds
             self.silent_until = max(self.booted, self.offline_until)
-            self.boots += 1
+            self.starts += 1
             self.routes.clear()
             self.settings.rebooted()
             self._perhaps_panic()
@@ -90,7 +105,7 @@ class Device:
 
     def _perhaps_panic(self) -> None:
         """An app that panics as it starts answers nobody, ever again."""
-        if panics(self.image()):
+        if panics(self.image()) or self.after_update("no-return") is not None:
             self.silent_until = float("inf")
 
     def limited(self, route: str, window_ms: int) -> int | None:

@@ -6,6 +6,7 @@ import time
 from typing import Any, NamedTuple
 
 from k1ctl.jsontext import dumps
+from k1ctl.simulator.console import build_id
 from k1ctl.simulator.settings import HIDDEN, PALETTES, PATTERNS, SAVED, Settings
 
 TYPE_CHECKING = False
@@ -61,7 +62,8 @@ class Api(NamedTuple):
 
     @property
     def fps(self) -> float:
-        return self.fault("fps", round(_FPS - _FPS_STEP * self.shown, 1))
+        after = self.device.after_update("fps-after")
+        return self.fault("fps", round(_FPS - _FPS_STEP * self.shown, 1)) if after is None else after
 
     @property
     def times_us(self) -> dict[str, float]:
@@ -72,9 +74,13 @@ class Api(NamedTuple):
     def heap(self) -> int:
         return int(self.fault("heap", _HEAP_FREE_KB * 1024))
 
+    def build_id(self) -> dict[str, str]:
+        """What a firmware that tells its build adds to `build`; the K1's own does not."""
+        return {} if self.device.faults.value("build-id", 1) is None else {"id": build_id(self.device.image())}
+
     @property
     def mac(self) -> str:
-        if self.device.faults.value("wrong-mac", 1) is None:
+        if self.device.faults.value("wrong-mac", 1) is None and self.device.after_update("swapped") is None:
             return self.device.mac
         return self.device.mac[:-2] + ("FE" if self.device.mac[-2:].upper() == "FF" else "FF")
 
@@ -99,7 +105,7 @@ def info(api: Api) -> dict[str, Any]:
         "uptime_ms": api.device.uptime_ms(),
         "ip": _IP,
         "mac": api.mac,
-        "build": {**build, "framework": "arduino@3.20017.241212"},
+        "build": {**build, "framework": "arduino@3.20017.241212", **api.build_id()},
     }
 
 

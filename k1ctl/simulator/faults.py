@@ -24,6 +24,13 @@ def _seconds(text: str) -> float:
     return float("inf") if text == "inf" else parse_duration(text)
 
 
+def _life(text: str) -> float:
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError("no life at all is `no-return`")
+    return seconds
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -51,6 +58,12 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "eof": (None, "eof: the connection is closed without a word; not installed"),
     "lost-ok": (None, "lost-ok: installed, but the final OK is lost"),
     "no-install": (None, "no-install: the OK is lost and the device restarts with the old image"),
+    "rolled-back": (None, "rolled-back: it says OK, and its bootloader starts the old image again"),
+    "no-return": (None, "no-return: installed, and it does not come back; its console says nothing of a crash"),
+    "boot-loop": (_life, "boot-loop=SECONDS: installed, and it starts over and over, up for so long each time"),
+    "restart-after": (_life, "restart-after=SECONDS: installed, and it restarts once more after so long"),
+    "fps-after": (_finite, "fps-after=N: frames a second it tells from an update over the network on"),
+    "swapped": (None, "swapped: after an update another device answers at its address: another MAC"),
     "offline": (_seconds, "offline=SECONDS: nothing is answered for so long after the start (inf: never)"),
     "stall": (_seconds, "stall=SECONDS: the device stops reading half-way for so long"),
     "pace": (parse_size, "pace=BYTES: the device takes so many bytes a second"),
@@ -61,6 +74,7 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "http": (_status, "http=STATUS: every HTTP answer has this status"),
     "busy": (None, "busy: every rate limit is used up by others, so 429"),
     "wrong-mac": (None, "wrong-mac: the REST API tells another MAC than the device was started with"),
+    "build-id": (None, "build-id: /api/device/info tells build.id, the first 16 hex digits of the image's SHA-256"),
     "uptime": (parse_duration, "uptime=DURATION: up for so long at the start; the counter wraps after 49.7 days"),
     "usb-silent": (None, "usb-silent: the loader answers nothing"),
     "usb-cell": (None, "usb-cell: over USB, a byte of each region does not take its value"),
@@ -74,7 +88,7 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "heap": (parse_size, "heap=SIZE: free memory it tells"),
     "rssi": (int, "rssi=DBM: signal strength it tells, as in -85"),
 }
-ENDINGS = ("refuse", "eof", "lost-ok", "no-install")
+ENDINGS = ("refuse", "eof", "lost-ok", "no-install", "rolled-back")
 
 
 class Fault(NamedTuple):

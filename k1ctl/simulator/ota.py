@@ -174,6 +174,9 @@ class _Update:
         elif ending == "no-install":
             self.restarts = True
             self._finish("not-installed", "no-install", "")
+        elif ending == "rolled-back":
+            self.restarts = True
+            self._finish("not-installed", "rolled-back", "OK")
         else:
             self.restarts = True
             if self.kind == APP:
@@ -229,7 +232,7 @@ class _Update:
     def _finish(self, outcome: str, why: str, said: str) -> None:
         self.device.remember(**self._flash(outcome, why, said))
         if self.restarts:
-            self.device.restart()  # before the last word, so that no probe after it meets the old uptime
+            self.device.restart(self.number)  # before the last word, so that no probe after it meets the old uptime
         if why == "cut":
             return  # the close that follows is a reset
         try:
