@@ -14,10 +14,11 @@ import sys
 import time
 from typing import Any
 
-from k1ctl.device import guard, login, ota
-from k1ctl.device.http import get_json, resolve
-from k1ctl.device.probe import Probe, check_identity, probe, restarted
+from k1ctl.device import buildid, guard, login, ota
+from k1ctl.device.http import resolve
+from k1ctl.device.probe import Probe, check_identity, probe
 from k1ctl.device.stop import StopRequest
+from k1ctl.device.verify import Verification, skipped
 from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.output import clean
@@ -26,8 +27,6 @@ from k1ctl.units import rfc3339
 JOB, OUTCOME = "flash.json", "flash-outcome.json"
 EXIT = {"installed": 0, "refused": 1, "unknown": 76}
 EVIDENCE_SECONDS = 5.0  # how long a device whose final word was lost is asked for its uptime
-RESTART_SECONDS = 30.0  # how long the lease is held for a device to come back after it took an image
-RESTART_NAP = 0.1
 _CODES = {"ota-interrupted": "interrupted", "ota-login-refused": "refused"}
 _WORDS = {65: "wrong", 69: "unreachable", 75: "busy", 76: "unknown"}
 
@@ -73,8 +72,9 @@ class Flash:
             "restarted": None,
             "device_identity": "",
             "device_mac": "",
+            "probed_monotonic": None,  # when it had told its uptime, on the host's clock
         }
-        self.probed = 0.0  # when the device had told its uptime, on our monotonic clock
+        self.there: dict[str, Any] = {}  # the device's settings, with the address that was flashed
         self.percent = {"progress": 0, "taken": 0}
         self.before = read_json(os.path.join(folder, OUTCOME))
         if isinstance(self.before, dict):  # what earlier attempts of this run left, so that a doubt is not forgotten
@@ -86,10 +86,16 @@ class Flash:
         if isinstance(self.before, dict) and self.before["outcome"] == "installed":
             # The attempt before was killed after the device's final OK: nothing is left to send, or to doubt.
             self.record = {**self.before, "earlier": self.record["earlier"], "pid": os.getpid()}
+            self.job = read_json(os.path.join(self.folder, JOB)) or {}
+            self._verified()
             self._end("installed", "installed", self.before["message"], 0)
             return 0
         try:
             done = self._flash()
+            if done.outcome == "installed":
+                self.record.update(code="installed", message=done.message, exit_code=0)
+                self._try_write(outcome="installed", fsync=True)
+                self._verified()
             code, text = EXIT[done.outcome], {"installed": "installed", "refused": "image-refused"}
             self._end(done.outcome, text.get(done.outcome, "outcome-unknown"), done.message, code, self.hint)
         except K1ctlError as exc:
@@ -99,8 +105,8 @@ class Flash:
         except Exception as exc:
             from k1ctl.failure import known_error
 
-            stage = self.record["stage"]  # in `restart` the device has said OK, whatever went wrong after that
-            word = {"transfer": "unknown", "verify": "unknown", "restart": "installed"}.get(stage, "failed")
+            stage = self.record["stage"]
+            word = {"transfer": "unknown", "verify": "unknown"}.get(stage, "failed")
             known = known_error(exc, [])
             code = EXIT.get(word, known.exit_code)
             self._end(word, known.code, known.message, code, known.hint)
@@ -124,11 +130,7 @@ class Flash:
         self.record.update(bytes=done.bytes, md5=done.md5, host_port=done.host_port)
         if done.outcome == "unknown":
             self._stage("verify")
-            self._evidence(there)
-        elif done.outcome == "installed":
-            self.record.update(code="installed", message=done.message, exit_code=0)
-            self._try_write(outcome="installed", fsync=True)
-            self._restarted(there)
+            done = self._evidence(there, done)
         return done
 
     def _load(self) -> bytes:
@@ -175,12 +177,13 @@ class Flash:
         """The device's settings with its address for its name."""
         self._stage("probe")
         host = str(device["host"])
-        return {**device, "host": resolve(host, float(device["probe_timeout"])) if host else host}
+        self.there = {**device, "host": resolve(host, float(device["probe_timeout"])) if host else host}
+        return self.there
 
     def _probe(self, device: dict[str, Any], there: dict[str, Any]) -> Probe:
         found = probe(there)
-        self.probed = time.monotonic()
-        self.record.update(uptime_before_ms=found.uptime_ms, device_identity=found.identity, device_mac=found.mac)
+        self.record.update(uptime_before_ms=found.uptime_ms, probed_monotonic=time.monotonic())
+        self.record.update(device_identity=found.identity, device_mac=found.mac)
         check_identity(found, device)
         self._check_stop()
         return found
@@ -232,46 +235,46 @@ class Flash:
             self.percent[word] = percent - percent % 5
             self.say(f"{word} {count} {total}")
 
-    def _evidence(self, device: dict[str, Any]) -> None:
-        """Note the uptime of a device that gave no final word: it shows whether it restarted, and no more."""
+    def _evidence(self, device: dict[str, Any], done: ota.Outcome) -> ota.Outcome:
+        """Look what became of a device that gave no final word: whether it restarted, which is no proof, and where it
+        tells its build whether that is the one that was sent, which is."""
         end = time.monotonic() + float(self.job.get("evidence_seconds", EVIDENCE_SECONDS))
+        check = self._check(device)
         while time.monotonic() < end and not self.stop.requested:
             asked = time.monotonic()
             try:
                 found = probe(device, min(end - time.monotonic(), float(device["probe_timeout"])))
+                again = check.another_start(found.uptime_ms, asked)
+                if found.uptime_ms is not None:
+                    self.record.update(uptime_after_ms=found.uptime_ms, restarted=again)
+                if again:
+                    return self._settled(check, done)
             except K1ctlError:
-                time.sleep(0.1)
-                continue
-            again = self._another_start(found.uptime_ms, asked)
-            self.record.update(uptime_after_ms=found.uptime_ms, restarted=again)
-            if again:
-                return
+                pass
             time.sleep(0.1)
+        return done
 
-    def _restarted(self, device: dict[str, Any]) -> None:
-        """Hold the lease until the device answers again, so that the next one does not find it restarting."""
-        self._stage("restart")
-        start = time.monotonic()
-        limit = float(self.job.get("restart_seconds", RESTART_SECONDS))
-        while (left := start + limit - time.monotonic()) > 0 and not self.stop.requested:
-            time.sleep(RESTART_NAP)
-            seconds, asked = min(left, float(device["probe_timeout"])), time.monotonic()
-            try:
-                health = get_json(str(device["host"]), int(device["http_port"]), "/api/health", seconds)
-            except K1ctlError:
-                continue
-            after = health.get("uptime_ms") if isinstance(health, dict) else None
-            again = self._another_start(after, asked)
-            if again is not False:
-                seconds = round(time.monotonic() - start, 3)
-                self.record.update(uptime_after_ms=after, restarted=again, back_seconds=seconds)
-                return
+    def _settled(self, check: Verification, done: ota.Outcome) -> ota.Outcome:
+        build = self.job.get("build") or {}
+        word = check.build_id() if build.get("ids") else ""
+        if not (word and buildid.matches(word, build["ids"], build["rule"])):
+            return done
+        return done._replace(outcome="installed", message=f"its last word was lost; it restarted and runs build {word}")
 
-    def _another_start(self, uptime_ms: Any, asked: float) -> bool | None:
-        """Whether the uptime told to a question at ``asked`` is of another start than the probe's; None: not known."""
-        before = self.record["uptime_before_ms"]
-        known = isinstance(uptime_ms, int) and before is not None
-        return restarted(before, uptime_ms, asked - self.probed) if known else None
+    def _check(self, device: dict[str, Any]) -> Verification:
+        return Verification({**self.job, "device": device}, self.record, self.folder, self.stop, self.say)
+
+    def _verified(self) -> None:
+        """Look what the device does now, holding the lease. What goes wrong with that changes nothing about the image:
+        it is installed."""
+        if self.record.get("verification"):
+            return
+        try:
+            device = self.there or self.job["device"]
+            self.record["verification"] = self._check(device).run()
+        except Exception as exc:
+            self.record["verification"] = skipped(f"the verification itself failed: {type(exc).__name__}: {exc}")
+            self._trace(exc)
 
     def _stage(self, name: str) -> None:
         self.record["stage"] = name

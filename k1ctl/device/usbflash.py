@@ -180,13 +180,7 @@ class UsbFlash(Flash):
             self._check_stop()
             self._check_mac(report.mac or str(self.record["device_mac"]), port)
             raise meaning(report, status, port)
-        done = self._verdict(report, status, len(regions), seconds, total)
-        if done.outcome == "installed":
-            self.record.update(code="installed", message=done.message, exit_code=0)
-            self._try_write(outcome="installed", fsync=True)
-            if self.job["device"].get("host"):
-                self._restarted(self.job["device"])
-        return done
+        return self._verdict(report, status, len(regions), seconds, total)
 
     def _verdict(self, report: Report, status: int | None, regions: int, seconds: float, total: int) -> Outcome:
         if report.mac and not self._is_it(report.mac):
