@@ -81,6 +81,27 @@ def ask_all(services: Sequence[Service], seconds: float = ASK_SECONDS) -> Answer
     return {place: found.get(place, "no answer in time") for place in places}
 
 
+def plugged() -> tuple[list[Port], str]:
+    """(The ports of this host that are an ESP32-S3's own USB, why they could not be listed)."""
+    from k1ctl.device.usb import ports
+
+    try:
+        return ports(), ""
+    except (ImportError, OSError) as exc:  # pyserial knows no way on this system, or it is shut
+        return [], str(exc)
+
+
+def port_of(device: Mapping[str, Any], ports: Sequence[Port]) -> Port | None:
+    """The port that tells the device's MAC, else its configured ``usb_port`` where that is there; None for neither."""
+    import os
+
+    mac, given = spelled(str(device["mac"])), str(device.get("usb_port") or "")
+    own = [port for port in ports if mac and port.mac == mac]
+    if given and os.path.exists(given):
+        return next((port for port in own if port.path == given), Port(given, ""))
+    return own[0] if own else None
+
+
 def join(
     services: Sequence[Service], answers: Answers, ports: Sequence[Port], devices: Iterable[Mapping[str, Any]]
 ) -> list[Board]:
@@ -112,6 +133,7 @@ def join(
             board.remarks.append(f"{port.path} tells the same MAC")
             continue
         board.port = port
+        board.remarks += _not_ours(port)
     _recognise(boards, list(devices))
     _namesakes(boards)
     return sorted(boards, key=lambda b: (not b.device, b.device, b.mac, b.hosts))
@@ -125,6 +147,7 @@ def _recognise(boards: list[Board], devices: list[Mapping[str, Any]]) -> None:
         device = next(iter(own or bare), None)
         if device is not None:
             board.device = str(device["name"])
+            board.port = board.port or port_of(device, ())
             board.remarks += _remarks(board, device, by_mac=bool(own))
         for other in near:
             if other is device:
@@ -136,6 +159,14 @@ def _recognise(boards: list[Board], devices: list[Mapping[str, Any]]) -> None:
                 f"{other['host']} is configured as {other['name']} with the MAC {spelled(str(other['mac']))}: "
                 "what is meant for it would be refused as wrong-device"
             )
+
+
+def _not_ours(port: Port) -> list[str]:
+    import os
+
+    if not os.path.exists(port.path) or os.access(port.path, os.R_OK | os.W_OK):
+        return []
+    return [f"{port.path} may not be opened by this user (on Linux: the group dialout or uucp)"]
 
 
 def _named_by(board: Board, device: Mapping[str, Any]) -> bool:

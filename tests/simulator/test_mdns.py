@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,25 +27,31 @@ def of(hosts: set[str]) -> Callable[[list[Service]], list[Service]]:
 
 
 def test_two_devices_are_found_and_one_takes_its_leave(tmp_path: Path) -> None:
-    """Each is found under its own name with its ports and the firmware's TXT records; after its stop only the other."""
+    """Each is found under its own name with its ports and the firmware's TXT records; as one stops, who listens
+    forgets it, and the other stays."""
     one, two = unique("one"), unique("two")
     mine = of({one, two})
-    with SimulatedDevice(tmp_path / "1", mdns=one) as first:
-        with SimulatedDevice(tmp_path / "2", mdns=two, password="secret", identity="K1.other") as second:
-            found = mine(mdns.browse(SECONDS, LOOPBACK, lambda services: len(mine(services)) == 2))
-            ports = [(s.host, s.instance, s.address, s.ota_port, s.http_port) for s in found]
-            assert ports == [
-                (f"{one}.local", one, LOOPBACK, first.ota_port, first.http_port),
-                (f"{two}.local", two, LOOPBACK, second.ota_port, second.http_port),
-            ]
-            assert [s.txt for s in found] == [
-                {"device": "K1.reinvented", "version": "2.0", "api": "/api"},
-                {"device": "K1.other", "version": "2.0", "api": "/api"},
-            ]
-            assert mdns.addresses(f"{two}.local", SECONDS, LOOPBACK) == [LOOPBACK]
-        left = mdns.browse(SECONDS, LOOPBACK, lambda services: bool(mine(services)))
-        assert [s.host for s in mine(left)] == [f"{one}.local"]
-        assert mdns.addresses(f"{two}.local", 0.3, LOOPBACK) == []
+    both: list[Service] = []
+    with SimulatedDevice(tmp_path / "1", mdns=one) as first, ExitStack() as stack:
+        simulated = SimulatedDevice(tmp_path / "2", mdns=two, password="secret", identity="K1.other")
+        second = stack.enter_context(simulated)
+
+        def left(services: list[Service]) -> bool:
+            if len(mine(services)) == 2 and not both:
+                both.extend(mine(services))
+                stack.close()
+            return bool(both) and len(mine(services)) == 1
+
+        found = mine(mdns.browse(SECONDS, LOOPBACK, left))
+    assert [(s.host, s.instance, s.address, s.ota_port, s.http_port) for s in both] == [
+        (f"{one}.local", one, LOOPBACK, first.ota_port, first.http_port),
+        (f"{two}.local", two, LOOPBACK, second.ota_port, second.http_port),
+    ]
+    assert [s.txt for s in both] == [
+        {"device": "K1.reinvented", "version": "2.0", "api": "/api"},
+        {"device": "K1.other", "version": "2.0", "api": "/api"},
+    ]
+    assert found == both[:1]
 
 
 def test_each_name_is_a_board_of_its_own() -> None:

@@ -11,6 +11,7 @@ from k1ctl.hookspecs import hookimpl
 
 # subcommand: the package beside this module that has it, under its own name
 COMMANDS = {
+    "discover": "discover",
     "health": "health",
 }
 

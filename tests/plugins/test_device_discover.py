@@ -1,0 +1,78 @@
+"""`k1ctl device discover` on loopback: both views, the sections of new boards, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from k1ctl.testing import SimulatedDevice
+from tests.kit import Project, wait_until
+
+LOOPBACK = ("--interface", "127.0.0.1")
+
+
+def test_known_and_new(workspace: Project, tmp_path: Path) -> None:
+    """Two boards in the network: the configured one by its name, with its port; the other with a section that makes it
+    a configured device, too, which the next look recognises."""
+    known, new = f"k1-known-{os.getpid()}", f"k1-new-{os.getpid()}"
+    mac = "02:4B:31:0A:0B:0C"
+    with (
+        SimulatedDevice(tmp_path / "1", mdns=known, usb=True, mac="02:4B:31:0A:0B:0D") as first,
+        SimulatedDevice(tmp_path / "2", mdns=new, mac=mac) as second,
+    ):
+        workspace.configure(first.toml("desk"))
+
+        def look() -> list[dict[str, object]] | None:
+            told = workspace.run("device", "discover", *LOOPBACK, "--timeout", "1.2s", "--json").assert_ok().json
+            own = [b for b in told["boards"] if {known, new} & {m["instance"] for m in b["mdns"]}]
+            return own if len(own) == 2 else None
+
+        boards = wait_until(look)
+        assert [(b["device"], b["mac"]) for b in boards] == [("desk", "02:4b:31:0a:0b:0d"), ("", mac.lower())]
+        assert (boards[0]["usb_port"], boards[0]["toml"]) == (first.usb_port, "")
+        section = tomllib.loads(str(boards[1]["toml"]))["devices"][new]
+        assert section == {
+            "host": f"{new}.local",
+            "mac": mac,
+            "ota_port": second.ota_port,
+            "http_port": second.http_port,
+        }
+
+
+def test_usb_only(workspace: Project) -> None:
+    """It neither needs nor imports what listens to the network."""
+    workspace.configure("[devices.k1]\n")
+    assert tomllib.loads(workspace.run("device", "discover", "--usb-only", "--toml").assert_ok().stdout) is not None
+    told = workspace.run("device", "discover", "--usb-only", "--json").assert_ok().json
+    assert told["ok"] and told["missing"] == {} and isinstance(told["boards"], list)
+
+
+def test_without_the_package(workspace: Project, tmp_path: Path) -> None:
+    """Without zeroconf USB is looked at all the same, with a hint; the network alone is 127."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'zeroconf' else find(name, *a)\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    outcome = workspace.run("device", "discover", env=env).assert_ok()
+    assert "pip install 'k1ctl[mdns]'" in outcome.stderr
+    told = workspace.run("device", "discover", "--mdns-only", "--json", env=env).assert_fails(127).json
+    assert told["error"]["code"] == "mdns-missing" and "pip install" in told["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--usb-only", "--mdns-only"), 2),
+        (("--toml", "--json"), 2),
+        (("--timeout", "soon"), 2),
+        (("--interface", "en99"), 78),
+        (("k1",), 2),
+    ],
+)
+def test_wrong_calls(workspace: Project, words: tuple[str, ...], code: int) -> None:
+    """Each is refused before anything is sent."""
+    workspace.run("device", "discover", *words).assert_fails(code)
