@@ -36,15 +36,21 @@ if TYPE_CHECKING:
     from k1ctl.queue.offer import Offer
     from k1ctl.workspace import Workspace
 
+    Holder = tuple[int, str]  # process id, and what others are told it is
+
 _ANOTHER = 2.0  # s in which a claim whose call was killed is gone
 _TAKE_OVERS = 5  # claims killed in line before we stop replacing them
 
 
-def acquire(workspace: Workspace, config: Config, fd: int, wait: float | None, view: View) -> tuple[Outcome, Offer]:
+def acquire(
+    workspace: Workspace, config: Config, fd: int, wait: float | None, view: View, *, holder: Holder | None = None
+) -> tuple[Outcome, Offer]:
     """Stand in line for the ticket behind the caller's descriptor ``fd``; return once it is a lease, or not let in.
 
-    A second call for the same lease is no error; one whose guard was lost gets it back. Raises K1ctlError, OSError.
+    ``holder``: the process that has the descriptor, and what it is (default: the script that called us). A second call
+    for the same lease is no error; one whose guard was lost gets it back. Raises K1ctlError, OSError.
     """
+    holder = holder or (os.getppid(), "script")
     folder = queue_folder(workspace, config)
     for _ in range(_TAKE_OVERS):
         found = offer.behind(folder, fd)
@@ -56,7 +62,7 @@ def acquire(workspace: Workspace, config: Config, fd: int, wait: float | None, v
         _check_nesting(folder, spec)
         if found.held and not guards.missing(config, spec, str(found.facts().get("lease", ""))):
             return Outcome(Ending(0, "k1ctl", "granted", "granted"), "", ""), found
-        front = _start(workspace, config, spec, fd, found, view)
+        front = _start(workspace, config, spec, fd, found, view, holder)
         try:
             ending = front.watch()
         except SupervisorLostError:
@@ -82,7 +88,8 @@ def _check_nesting(folder: str, spec: RunSpec) -> None:
     have, held = nested.join(folder, os.environ[nested.LEASES])
     for each in held:
         os.close(each)
-    if nested.still_needed(spec.resources, have) != spec.resources:
+    wanted = nested.settled(spec.resources, have)
+    if nested.still_needed(wanted, have) != wanted:
         raise UsageError(
             f"the run around this script holds {' '.join(sorted(have))} already",
             hint="use it without a ticket",
@@ -91,28 +98,36 @@ def _check_nesting(folder: str, spec: RunSpec) -> None:
 
 
 class _Front(FrontEnd):
-    """The front end of a claim, which may stay when all is said."""
+    """The front end of a claim, which stays when all is said where it keeps the guard of a device."""
 
     def _reap(self) -> None:
-        pass
+        if not any(resource.startswith("device:") for resource in self.spec.resources):
+            super()._reap()
 
 
-def _start(workspace: Workspace, config: Config, spec: RunSpec, fd: int, found: Offer, view: View) -> FrontEnd:
+def _start(
+    workspace: Workspace, config: Config, spec: RunSpec, fd: int, found: Offer, view: View, holder: Holder
+) -> FrontEnd:
     status_read, status_write = os.pipe()
     control_read, control_write = os.pipe()
     mark_read, mark_write = os.pipe()
-    script = os.getppid()
     pid = os.fork()
     if pid == 0:
         os.close(control_write)
-        _claim(workspace, config, spec, (status_write, control_read, mark_write), fd, found, script)
+        _claim(workspace, config, spec, (status_write, control_read, mark_write), fd, found, holder)
     for each in (status_write, control_read, mark_write):
         os.close(each)
     return _Front(workspace, config, spec, view, status_read, control_write, mark_read, pid)
 
 
 def _claim(
-    workspace: Workspace, config: Config, spec: RunSpec, pipes: tuple[int, int, int], fd: int, found: Offer, script: int
+    workspace: Workspace,
+    config: Config,
+    spec: RunSpec,
+    pipes: tuple[int, int, int],
+    fd: int,
+    found: Offer,
+    holder: Holder,
 ) -> None:
     """Be the claim, in a freshly forked process; never returns."""
     code = 70
@@ -121,7 +136,7 @@ def _claim(
         for number in (signals.SIGHUP, signals.SIGINT):
             signals.signal(number, signals.SIG_IGN)
         let_go({*pipes, fd}, streams=(0, 1, 2))
-        code = Claim(workspace, config, spec, pipes, fd, found, script).main()
+        code = Claim(workspace, config, spec, pipes, fd, found, holder).main()
     except BaseException as exc:
         code = fail(exc, pipes[0])
     finally:
@@ -129,7 +144,7 @@ def _claim(
 
 
 class Claim(Client):
-    """One claim for the descriptor ``fd``, whose file is ``found``; ``script`` is the process that holds it."""
+    """One claim for the descriptor ``fd``, whose file is ``found``; ``holder`` is the process that holds it."""
 
     def __init__(
         self,
@@ -139,7 +154,7 @@ class Claim(Client):
         pipes: tuple[int, int, int],
         fd: int,
         found: Offer,
-        script: int,
+        holder: Holder,
     ) -> None:
         super().__init__(workspace, config, spec, pipes)
         self.fd, self.offer = fd, found
@@ -148,9 +163,9 @@ class Claim(Client):
             "kind": "script",
             "lease": self.run_id,
             "workspace": workspace.name,
-            "command": f"script (pid {script})",
+            "command": f"{holder[1]} (pid {holder[0]})",
             "label": spec.label,
-            "owner": script,
+            "owner": holder[0],
             "queued_at": rfc3339(),
         }
         self.file = -1  # the script's file, opened by us: its lock is the script's, not ours
@@ -217,6 +232,11 @@ class Claim(Client):
         assert self.ticket is not None
         self.note("queue.granted", ticket=self.ticket.seq, resources=self.spec.resources, wait_seconds=waited)
         return Ending(0, "k1ctl", "granted", "granted")
+
+    def chosen(self) -> None:
+        """Who looks at the lease, or acquires it again, finds the device in it."""
+        self.facts["device"] = self.spec.device
+        super().chosen()
 
     def _guard(self) -> Ending | None:
         ending = guards.take(self)
