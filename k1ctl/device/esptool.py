@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PROGRAMS = ("esptool", "esptool.py")
+OLDEST = 4  # major version; PlatformIO's espressif32 6 brings 4.9
 _VERSION_SECONDS = 30.0
 _STRANGERS = ("PYTHONPATH", "PYTHONHOME", "ESPTOOL_PORT", "ESPTOOL_BAUD", "ESPTOOL_CHIP", "ESPTOOL_CFGFILE")
 _BEGAN = re.compile(r"(Writing|Flash will be erased|Erasing|Compressed)\b")
 _WROTE = re.compile(r"Wrote (\d+) bytes")
 _PERCENT = re.compile(r"Writing at 0x[0-9a-f]+.*?(\d+(?:\.\d+)?) ?%")
 _MAC = re.compile(r"MAC:\s*((?:[0-9a-f]{2}:){5}[0-9a-f]{2})", re.IGNORECASE)
-_FATAL = re.compile(r"(?:ERROR: )?A fatal error occurred: (.+)")
+_FATAL = re.compile(r"(?:ERROR: )?A (?:fatal|serial exception) error occurred: (.+)")
 _VERIFIED = "Hash of data verified"
 
 
@@ -52,7 +53,8 @@ def find_esptool(configured: str = "", environ: Mapping[str, str] | None = None)
     """The esptool to use: the setting ``tools.esptool``, PATH and the usual places, PlatformIO's own, last the one
     that ``k1ctl tools install esptool`` made.
 
-    Raises NotFoundError (127) when there is none or the configured one is missing, NotExecutableError (126).
+    Raises NotFoundError (127) when there is none or the configured one is missing, NotExecutableError (126) when it
+    cannot be run or is older than `OLDEST`.
     """
     env = os.environ if environ is None else environ
     if configured:
@@ -113,6 +115,12 @@ def _asked(argv: tuple[str, ...], origin: str) -> Esptool:
         said = clean((done.stdout + done.stderr).strip()[-200:])
         raise NotExecutableError(
             f"{argv[-1]} did not tell its version: {said or 'it said nothing'}",
+            hint="k1ctl tools install esptool, and set tools.esptool",
+            tool="esptool",
+        )
+    if int(found[1].split(".")[0]) < OLDEST:
+        raise NotExecutableError(
+            f"{argv[-1]} is esptool {found[1]}, which is too old: {OLDEST} or newer is needed",
             hint="k1ctl tools install esptool, and set tools.esptool",
             tool="esptool",
         )

@@ -29,9 +29,9 @@ def test_no_outcome_is_a_lie(tmp_path: Path) -> None:
     or not to be that is, and no two flashes overlap."""
     outcomes = load("outcomes")
     faults = ("drop=1", "refuse", "lost-ok", "no-install")
-    desks = [outcomes.Desk("net", "ota", faults, 7)]
-    project = Project(tmp_path / "repo", worktrees=[f"agent{number}" for number in range(14)])
-    trees = [project.worktree(f"agent{number}") for number in range(14)]
+    desks = [outcomes.Desk("net", "ota", faults, 5)]
+    project = Project(tmp_path / "repo", worktrees=[f"agent{number}" for number in range(10)])
+    trees = [project.worktree(f"agent{number}") for number in range(10)]
     storm = outcomes.Storm(
         tmp_path / "devices",
         project.ops,
@@ -43,7 +43,7 @@ def test_no_outcome_is_a_lie(tmp_path: Path) -> None:
     )
     with contextlib.ExitStack() as stack:
         storm.start(desks, stack)
-        storm.rage(desks, 21)
+        storm.rage(desks, 16)
         rows = storm.rows()
         assert [row for row in rows if not row.right] == []
         assert {row.upload.outcome for row in rows} <= set(outcomes.CLAIMS)
@@ -51,4 +51,4 @@ def test_no_outcome_is_a_lie(tmp_path: Path) -> None:
         assert storm.overlaps() == 0 and storm.last_images()
     seen = {flash["why"] for device in storm.devices.values() for flash in device.flashes()}
     assert seen >= {"", "lost-ok", "no-install", "refuse"}
-    assert {row.upload.outcome for row in rows} >= {"installed", "refused"} and len(rows) == 21
+    assert {row.upload.outcome for row in rows} >= {"installed", "refused"} and len(rows) == 16
