@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _CACHE_VERSION = 2
 _NOT_SETTINGS = ("K1CTL_ROOT", "K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_PLUGINS", "K1CTL_TRACE_PLUGINS")
-_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")  # what a run hands to its command
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")  # what a run hands to its command
 
 
 class Config:
@@ -189,12 +189,35 @@ def parse_text(text: str, path: str) -> dict[Place, Any]:
             line = line_of(text, place)
             where = f"{path}:{line}" if line else path
             raise ConfigError(f"{where}: {'.'.join(place)} {exc}", file=path, line=line, key=".".join(place)) from exc
+    _check_groups(values, text, path)
     for name in OPEN:
         if name in tree:
             if not isinstance(tree[name], dict):
                 raise ConfigError(f"{path}: {name} must be a table, as in [{name}.NAME]", file=path, key=name)
             values[(name,)] = tree[name]
     return values
+
+
+def _check_groups(values: dict[Place, Any], text: str, path: str) -> None:
+    """A word behind ``device:`` means one thing: a device, a group of them, or any. Raises ConfigError."""
+    devices = _below(("devices",), list(values))
+    for place, groups in values.items():
+        if place[0] != "devices":
+            continue
+        try:
+            if place[1] == "any":
+                raise ValueError("any is the group of all devices, not a device's name")
+            for group in groups if place[2:] == ("groups",) else ():
+                if group == "any" or group in devices:
+                    raise ValueError(f"{group} is {'the group of all devices' if group == 'any' else 'a device'}")
+                _check_resource(f"device:{group}")
+        except ValueError as exc:
+            from k1ctl.tomllines import line_of
+
+            line = line_of(text, place)
+            where = f"{path}:{line}" if line else path
+            key = ".".join(place)
+            raise ConfigError(f"{where}: {key}: {exc}", file=path, line=line, key=key) from exc
 
 
 def replace_file(path: str, text: str) -> None:
@@ -228,7 +251,7 @@ def _check_resource(name: str) -> None:
     try:
         check_resource(name)
     except UsageError as exc:
-        raise ValueError(f"is no slot of a resource: {exc.message} ({exc.hint})") from exc
+        raise ValueError(f"is no resource: {exc.message} ({exc.hint})") from exc
 
 
 def _leaves(tree: dict[str, Any], prefix: Place) -> Iterator[tuple[Place, Any]]:

@@ -62,6 +62,7 @@ SETTINGS: dict[Place, Setting] = {
     ("devices", "*", "fps_min"): Setting("int", 0, "fewer frames a second are degraded, as 120 (0: no check)"),
     ("devices", "*", "heap_min"): Setting("size", 0, "less free memory is degraded, as 40k (0: no check)"),
     ("devices", "*", "rssi_min"): Setting("dbm", 0, "a weaker signal is degraded, as -80 (0: no check)"),
+    ("devices", "*", "groups"): Setting("list", [], "groups it is in; device:GROUP is the first free one of a group"),
     ("device", "window"): Setting("duration", 1.0, "one probe in this time, whose answer all askers share"),
     ("targets", "*", "kind"): Setting(
         "str", "platformio", "kind of build: platformio, npm, command, or one of a plugin"
@@ -104,6 +105,15 @@ SETTINGS: dict[Place, Setting] = {
     ("ota", "login_timeout"): Setting("duration", 10.0, "how long an answer to a device's nonce is waited for"),
     ("ota", "invitations"): Setting("int", 10, "invitations sent before a device counts as offline"),
     ("ota", "invitation_interval"): Setting("duration", 1.0, "between two invitations"),
+    ("test", "patterns"): Setting(
+        "list", [], "patterns of `device test` when none is named (default: those with a baseline, else the one shown)"
+    ),
+    ("test", "duration"): Setting("duration", 10.0, "how long each pattern is sampled"),
+    ("test", "settle"): Setting("duration", 2.0, "from a pattern's appearance to its first sample"),
+    ("test", "regression"): Setting("int", 10, "percent by which a figure may be worse than its baseline"),
+    ("test", "attempts"): Setting("int", 3, "a device that does not answer is tried so often before it is skipped"),
+    ("test", "delay"): Setting("duration", 10.0, "between two of these attempts"),
+    ("test", "lost"): Setting("duration", 30.0, "a device that is silent for so long in a test has vanished"),
     ("usb", "baud"): Setting("int", 921600, "rate that esptool writes with; without meaning on the S3's own USB"),
     ("usb", "stub"): Setting(
         "bool", True, "let esptool run its stub on the chip; false is slower, for chips that refuse it"
@@ -126,10 +136,14 @@ SETTINGS: dict[Place, Setting] = {
     ("notify", "timeout"): Setting("duration", 10.0, "limit of one channel"),
     ("notify", "apprise_file"): Setting("str", "", "file (0600) with one URL of apprise a line; they hold secrets"),
     ("notify", "apprise_env"): Setting("str", "", "name of the environment variable with URLs of apprise"),
+    ("console", "baud"): Setting("int", 115200, "rate of the console; without meaning on the S3's own USB"),
+    ("console", "keep"): Setting("int", 50, "logs kept of each device; older ones are removed"),
+    ("console", "limit"): Setting("size", 8 << 20, "largest log; what comes after it goes into another one"),
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
     ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
     ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),
     ("tools", "esptool"): Setting("str", "", "path of Espressif's esptool, version 4 or 5 (default: found)"),
+    ("tools", "addr2line"): Setting("str", "", "path of the toolchain's addr2line, which decodes backtraces"),
     ("hooks", "target"): Setting("str", "web:dev", "run target of `hook run` when nobody names one"),
     ("hooks", "wait"): Setting("duration", 1800.0, "how long a hook waits in line; then exit 75, the place is kept"),
     ("run_targets", "*", "command"): Setting("list", [], "words to run; the first may be `k1ctl` itself"),
@@ -173,7 +187,11 @@ def _presets() -> dict[Place, Any]:
             "resources": ["build:fw", tree, device],
             "about": "pio test; it holds the device, which it flashes unless the tests are native",
         },
-        "test:pattern": {"resources": [device], "about": "your pattern test on the device"},
+        "test:pattern": {
+            "resources": [device],
+            "command": ["k1ctl", "device", "test"],
+            "about": "compare what patterns cost on the device with their baselines",
+        },
         "test:integration": {"resources": [device], "about": "your integration test on the device"},
     }
     return {("run_targets", name, key): value for name, entry in entries.items() for key, value in entry.items()}

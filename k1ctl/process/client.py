@@ -81,7 +81,14 @@ class Client:
             if how != "granted":
                 return self._left_line(how, ticket)
         self.times["granted"] = time.monotonic()
+        if ticket.chosen:
+            spec.resources, spec.device = ticket.needs, ticket.chosen.partition(":")[2]
+            self.chosen()
         return None
+
+    def chosen(self) -> None:
+        """It is settled which device ours is: ``spec.device``."""
+        self.tell("chosen", device=self.spec.device)
 
     def in_line(self, ticket: Ticket, granted: bool) -> None:
         """The ticket has its place; ``granted``: it was let in at once."""

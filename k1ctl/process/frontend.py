@@ -129,6 +129,8 @@ class FrontEnd:
             self.state, self.ticket = "waiting", said["ticket"]
             if said["resumed"]:
                 self.view.message(f"took the kept place {self.ticket} over")
+        elif state == "chosen":
+            self.view.chosen(said["device"])
         elif state == "running":
             self.state = "running"
             self._tick = 0.01

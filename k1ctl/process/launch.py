@@ -49,6 +49,7 @@ def launch(
     Call it before any thread exists: it forks. Raises OSError.
     """
     view = view or View()
+    _settle(spec, config)
     for _ in range(_TAKE_OVERS):
         front = _start(workspace, config, spec, before, after, view)
         try:
@@ -60,6 +61,14 @@ def launch(
                 os.close(fd)
         return Outcome(ending, front.run_id, front.folder)
     return Outcome(Ending(76, "k1ctl", "supervisor-lost", "the supervisor was killed again and again"), "", "")
+
+
+def _settle(spec: RunSpec, config: Config) -> None:
+    """Which devices a group stands for is asked once, here: all that follows is in the ticket's name."""
+    if any(r.startswith("device:") for r in spec.resources):
+        from k1ctl.queue.choice import settled
+
+        spec.resources = settled(spec.resources, config)
 
 
 class Submitted:
@@ -80,6 +89,7 @@ def submit(workspace: Workspace, config: Config, spec: RunSpec) -> Submitted:
 
     Raises what keeps it from standing there (K1ctlError with the run's exit code), OSError.
     """
+    _settle(spec, config)
     for _ in range(_TAKE_OVERS):
         read, write = os.pipe()
         _flush()

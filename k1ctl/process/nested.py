@@ -83,6 +83,15 @@ def adopt(folder: str, descriptors: list[int]) -> dict[str, int]:
     return have
 
 
+def settled(resources: dict[str, int], have: dict[str, int]) -> dict[str, int]:
+    """``resources`` with what is held around us in the place of a choice that it is one of."""
+    found = {}
+    for resource, count in resources.items():
+        held = [r for r in names.alternatives(resource) if have.get(r, 0) >= count]
+        found[held[0] if held else resource] = count
+    return found
+
+
 def still_needed(
     resources: dict[str, int], have: dict[str, int], outer: str = "k1ctl queue run {} -- ..."
 ) -> dict[str, int]:
@@ -95,8 +104,9 @@ def still_needed(
     for resource, count in resources.items():
         if count <= have.get(resource, 0):
             continue
-        if have and resource <= max(have):
+        if have and min(names.alternatives(resource)) <= max(have):
             held = " ".join(f"{r}={n}" if n > 1 else r for r, n in sorted(have.items()))
+            resource = " or ".join(names.alternatives(resource))
             raise UsageError(
                 f"{resource} is asked for by a command that holds {held}: two such runs could wait for each other",
                 hint=f"name all in the outer call: {outer.format(f'{resource} {held}')}",

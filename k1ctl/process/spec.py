@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+DEVICE = "K1CTL_DEVICE"  # environment of a command: the device of a group that it was let in for
+
+
 class RunSpec:
     """One run: the command, what it needs, and the rules it runs by.
 
@@ -15,7 +18,8 @@ class RunSpec:
     by name; ``attempts`` in all, ``delay`` seconds before the second, doubled each time when ``backoff`` is
     ``exponential``; ``retry_on`` exit codes worth another attempt (None: any but 0); ``key`` keeps the place for a
     later call; ``on_caller_exit`` ``stop`` or ``keep``; ``result`` a file for the JSON result; ``detached``: nobody's
-    call, it waits and works on its own; ``details`` what the record keeps beside.
+    call, it waits and works on its own; ``details`` what the record keeps beside. ``device`` is the one it was let in
+    for, by name, where ``resources`` left that open; the command has it as `DEVICE`.
     """
 
     __slots__ = (
@@ -26,6 +30,7 @@ class RunSpec:
         "delay",
         "detached",
         "details",
+        "device",
         "env",
         "key",
         "kind",
@@ -67,6 +72,7 @@ class RunSpec:
         self.key, self.label, self.on_caller_exit, self.result = key, label, on_caller_exit, result
         self.detached = detached
         self.details = details or {}
+        self.device = ""
 
     def same(self) -> dict[str, Any]:
         """Every field by name, for comparing and for records."""

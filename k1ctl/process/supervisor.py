@@ -12,6 +12,7 @@ from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.process.client import Client, let_go, open_descriptors
+from k1ctl.process.spec import DEVICE
 from k1ctl.queue import history
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import EX, UN
@@ -125,7 +126,11 @@ class Supervisor(Client):
             have = {**around, **{r: max(n, around.get(r, 0)) for r, n in have.items()}}
         if have:
             outer = ("k1ctl queue ticket {}",) if self.lent else ()
-            spec.resources = nested.still_needed(spec.resources, have, *outer)
+            settled = nested.settled(spec.resources, have)
+            spec.device = next((r.partition(":")[2] for r in settled if r not in spec.resources), "")
+            spec.resources = nested.still_needed(settled, have, *outer)
+            if spec.device:
+                self.chosen()
         if not spec.resources:
             return None
         facts = {
@@ -146,6 +151,11 @@ class Supervisor(Client):
         if self.spec.detached:
             self.tell("queued", ticket=ticket.seq, resumed=ticket.resumed)
         super().in_line(ticket, granted)
+
+    def chosen(self) -> None:
+        """The record names the device before anything is done to it."""
+        self.run.save(resources=self.spec.resources, device=self.spec.device)
+        super().chosen()
 
     def _work(self) -> Ending:
         if any(r.startswith("device:") for r in self.spec.resources):
@@ -193,6 +203,8 @@ class Supervisor(Client):
         given = self.spec.env
         env = dict(self.inherited) if given is None else {os.fsencode(k): os.fsencode(v) for k, v in given.items()}
         env[b"K1CTL_RUN"] = os.fsencode(self.run.id)
+        if self.spec.device:
+            env[DEVICE.encode()] = os.fsencode(self.spec.device)
         if self.ticket is not None:
             name = os.fsencode(nested.LEASES)
             mine = os.fsencode(nested.mark(self.ticket.seq, self.run.id, self.ticket.line.folder))

@@ -6,6 +6,7 @@ import os
 import time
 
 from k1ctl.output import LiveLine, say
+from k1ctl.queue.names import OUT_OF_SERVICE, alternatives
 from k1ctl.units import format_duration
 
 TYPE_CHECKING = False
@@ -44,6 +45,10 @@ class View:
 
     def created(self, run: str) -> None:
         """The run has its id."""
+
+    def chosen(self, device: str) -> None:
+        """Of the devices it may have, the run got this one."""
+        self.message(f"the device is {device}")
 
     def started(self) -> None:
         """The command runs."""
@@ -93,20 +98,29 @@ class News:
 
 
 def readable(resource: str) -> str:
-    """A resource as people know it: the lock of a build folder has a hash for a name."""
-    return "this worktree's build folder" if resource.startswith("tree:") else resource
+    """A resource as people know it: the lock of a build folder has a hash for a name, a choice several."""
+    if resource.startswith("tree:"):
+        return "this worktree's build folder"
+    return " or ".join(alternatives(resource))
 
 
 def describe_standing(standing: Standing) -> str:
     """Where a ticket stands, when its start is expected, and who is in the way."""
     if standing.paused:
-        return "; ".join(f"{r} is paused{': ' + why if why else ''}" for r, why in standing.paused.items())
+        return "; ".join(describe_pause(r, why) for r, why in standing.paused.items())
     who = "; ".join(describe_holder(h) for h in standing.holders[:2]) or "nobody yet"
     more = f" and {len(standing.holders) - 2} more" if len(standing.holders) > 2 else ""
     expected = standing.expected_seconds
     when = "" if expected is None else f", expected start in {format_duration(expected)}"
     when = ", expected start any moment" if expected == 0 else when
     return f"position {standing.position}{when}, held by {who}{more}"
+
+
+def describe_pause(resource: str, why: str) -> str:
+    """That nobody gets a resource, for the reason that `k1ctl.queue.view.paused` gives."""
+    if why.startswith(OUT_OF_SERVICE):
+        return f"{resource} is {why}"
+    return f"{resource} is paused{': ' + why if why else ''}"
 
 
 def describe_holder(holder: dict[str, Any]) -> str:

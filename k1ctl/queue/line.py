@@ -10,11 +10,12 @@ from k1ctl.errors import ConfigError
 from k1ctl.files import flock, same_file
 from k1ctl.jsontext import dumps, loads
 from k1ctl.queue import names
+from k1ctl.queue.order import Room, eligible
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Any
 
     from k1ctl.queue.names import Name
@@ -39,19 +40,29 @@ class Waiting:
 
     def behind(self, place: str) -> Iterator[Name]:
         """Those whose names come behind the name ``place``."""
+        return self._named(file for file in self._files if file > place)
+
+    def _named(self, files: Iterable[str]) -> Iterator[Name]:
         known = self._known
-        for file in self._files:
-            if file <= place:
-                continue
+        for file in files:
             if file not in known:
                 known[file] = names.parse(file)
             name = known[file]
             if name is not None:
                 yield name
 
-    def several(self) -> bool:
-        """Whether one of them wants several resources."""
-        return any("," in file for file in self._files)
+    def ahead_of(self, place: str) -> Iterator[Name]:
+        """Those whose names come before the name ``place``."""
+        return self._named(file for file in self._files if file < place)
+
+    def entangled(self) -> bool:
+        """Whether one of them wants several resources or has a choice: then not only the first in a line has room."""
+        text = "".join(self._files)
+        return "," in text or names.CHOICE in text
+
+    def choices(self) -> Iterator[Name]:
+        """Those that have a choice."""
+        return self._named(file for file in self._files if names.CHOICE in file)
 
 
 class Line:
@@ -116,7 +127,7 @@ class Line:
         for file in files:
             if file[0] == "w":
                 waiting.append(file)
-            elif file.startswith("P."):
+            elif file[1:2] == "." and file[0] in "PD":
                 paused.add(file[2:])
             else:
                 if file not in known:
@@ -210,12 +221,34 @@ class Line:
             os.close(fd)
         return None
 
-    def first_waiting(self, resource: str, waiting: Waiting, paused: set[str], after: str = "") -> Name | None:
-        """The first living waiter for ``resource`` (behind the name ``after``) that no pause holds back."""
+    def wake_first(self, resources: Collection[str], waiting: Waiting, paused: set[str], after: str = "") -> None:
+        """Wake the first living waiter (behind the name ``after``) for each of the resources."""
+        first = [self._first_waiting(r, waiting, paused, after) for r in resources]
+        for name in {n.seq: n for n in first if n is not None}.values():
+            self.look_again(name)
+
+    def _first_waiting(self, resource: str, waiting: Waiting, paused: set[str], after: str) -> Name | None:
         for name in waiting.behind(after):
-            if resource in name.needs and paused.isdisjoint(name.needs) and self.alive(name):
+            if resource in name.lines and not name.held_back(paused) and self.alive(name):
                 return name
         return None
+
+    def wake_eligible(self, slots: Callable[[str], int], seq: int) -> None:
+        """Wake everyone but ``seq`` who has room now. Where some want several resources, it need not be the first."""
+        running, waiting, _, paused = self.scan()
+        for name, _ in eligible(waiting, self.room(running, slots), paused, self.alive):
+            if name.seq != seq:
+                self.look_again(name)
+
+    def wake_all(self) -> None:
+        """Wake every living waiter."""
+        for name in self.scan()[1]:
+            if self.alive(name):
+                self.look_again(name)
+
+    def room(self, running: list[Name], slots: Callable[[str], int]) -> Room:
+        """What the living ones of the leases ``running`` leave free."""
+        return Room(lambda r: slots(r) - sum(n.needs[r] for n in running if r in n.needs and self.alive(n)))
 
     def look_again(self, name: Name) -> None:
         """Wake a living waiter. Its lock was seen held, so its pid is its own; every wake-up is allowed to fail."""

@@ -1,7 +1,10 @@
 """A ticket's file name says all that a decision needs: state, priority, number, owner, key and resources.
 
 ``w50.0000000012.4711.9f3c2a11.device:k1=1`` is a waiting ticket; ``r`` runs (a lease), ``p`` is parked (its waiter
-died and may come back). Names sort in the order of service. ``P.device:k1`` pauses a resource.
+died and may come back). Names sort in the order of service. ``P.device:k1`` pauses a resource; ``D.device:k1`` says
+that the device is out of service.
+
+A ticket may leave one thing open: ``device:k1~k2=1`` takes either device. Let in, it is renamed to the one it got.
 
 A priority has room in front of it: 31 to 49 are normal too, bumped to the front of those with 50.
 """
@@ -12,19 +15,26 @@ from k1ctl.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 PRIORITIES = {"critical": 10, "high": 30, "normal": 50, "low": 70}
 _PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
 AGED = PRIORITIES["high"]  # where ageing ends: critical is for people only
+CHOICE = "~"  # between the alternatives of a choice; stands in no resource's name
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_@+-")
+OUT_OF_SERVICE = "out of service"  # how the reason of a pause begins that `k1ctl device disable` made
 NAME_LIMIT = 240  # bytes of a file name, below every local filesystem's 255
 
 
 class Name:
-    """A parsed ticket name. ``needs`` is {resource: slots}; ``key`` is "" when the place cannot be parked."""
+    """A parsed ticket name.
 
-    __slots__ = ("file", "key", "needs", "pid", "priority", "seq", "state")
+    ``needs`` is {resource: slots}, a choice among them under its own name; ``choice`` its alternatives, () without one;
+    ``lines`` the resources in whose lines the ticket stands; ``key`` is "" when the place cannot be parked.
+    """
+
+    __slots__ = ("choice", "file", "key", "lines", "needs", "pid", "priority", "seq", "state")
 
     def __init__(self, file: str) -> None:
         head, seq, pid, key, needs = file.split(".", 4)
@@ -34,6 +44,15 @@ class Name:
         self.needs = {r: int(n) for r, _, n in (part.rpartition("=") for part in needs.split(","))}
         if self.pid < 2 or min(self.needs.values()) < 1:  # a foreign file must not free slots or have groups signalled
             raise ValueError(file)
+        self.choice: tuple[str, ...] = ()
+        self.lines: Collection[str] = self.needs
+        if CHOICE in needs:
+            self.lines = lines(self.needs)
+            (self.choice,) = [alternatives(r) for r in self.needs if CHOICE in r]  # one at most
+
+    def held_back(self, paused: AbstractSet[str]) -> bool:
+        """Whether a pause keeps this ticket from being let in; of a choice, the pause of all that it may take."""
+        return not paused.isdisjoint(self.needs) or (bool(self.choice) and all(r in paused for r in self.choice))
 
     def with_state(self, state: str) -> str:
         return state + self.file[1:]
@@ -59,6 +78,17 @@ def parse(file: str) -> Name | None:
         return Name(file)
     except (ValueError, IndexError):
         return None
+
+
+def alternatives(resource: str) -> tuple[str, ...]:
+    """What may be taken for ``resource``: device:k1 and device:k2 for the choice device:k1~k2, else itself."""
+    kind, _, rest = resource.partition(":")
+    return tuple(f"{kind}:{name}" for name in rest.split(CHOICE)) if CHOICE in resource else (resource,)
+
+
+def lines(needs: Iterable[str]) -> list[str]:
+    """The resources in whose lines a ticket with these needs stands."""
+    return [each for resource in needs for each in alternatives(resource)]
 
 
 def class_of(rank: int) -> int:
@@ -116,7 +146,7 @@ def parse_needs(words: Sequence[str]) -> dict[str, int]:
 def check_slots(needs: Mapping[str, int], slots: Callable[[str], int]) -> None:
     """Raises UsageError when more slots of a resource are asked for than there are."""
     for resource, need in needs.items():
-        there = slots(resource)
+        there = max(map(slots, alternatives(resource)))
         if need > there:
             raise UsageError(
                 f"{resource} has {there} slot{'s' * (there != 1)}, {need} were asked for",

@@ -1,4 +1,4 @@
-"""The rules of the line by themselves: who has room, and what waiting gains."""
+"""The rules of the line by themselves: who has room and for what, and what waiting gains."""
 
 from __future__ import annotations
 
@@ -6,29 +6,81 @@ from k1ctl.queue import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from k1ctl.queue.names import Name
 
 
-def eligible(waiting: Iterable[Name], running: list[Name], paused: set[str], slots: Callable[[str], int]) -> list[Name]:
-    """Who of those ``waiting`` (in the order of service) has room, each one ahead keeping what he asks for."""
-    free: dict[str, int] = {}
+class Room(dict[str, int]):
+    """Free slots by resource; ``count`` is asked for those of a resource when somebody first wants it."""
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        super().__init__()
+        self.count = count
+
+    def __missing__(self, resource: str) -> int:
+        self[resource] = free = self.count(resource)
+        return free
+
+
+def claims(needs: Mapping[str, int], left: Room, paused: AbstractSet[str]) -> dict[str, int] | None:
+    """What a ticket with these needs claims of what is ``left``; None when a pause holds it back.
+
+    Of a choice that is the first alternative that has room, else the one that has most, so that it is the same for
+    all who look.
+    """
+    wants: dict[str, int] = {}
+    for resource, need in needs.items():
+        taken = resource
+        if names.CHOICE in resource:
+            open_ones = [r for r in names.alternatives(resource) if r not in paused]
+            if not open_ones:
+                return None
+            taken = next((r for r in open_ones if left[r] >= need), "") or max(open_ones, key=left.__getitem__)
+        elif resource in paused:
+            return None
+        wants[taken] = wants.get(taken, 0) + need
+    return wants
+
+
+def eligible(
+    waiting: Iterable[Name],
+    left: Room,
+    paused: AbstractSet[str],
+    alive: Callable[[Name], bool],
+    passed: Collection[int] = (),
+) -> list[tuple[Name, dict[str, int]]]:
+    """Who of those ``waiting`` (in the order of service) has room, and what each gets.
+
+    Those ahead keep what they claim; only one whose claim takes something is asked whether it is ``alive``. The
+    numbers in ``passed`` claim nothing. ``left`` is used up.
+    """
     found = []
     for name in waiting:
-        if not paused.isdisjoint(name.needs):
+        wants = claims(name.needs, left, paused)
+        if wants is None or name.seq in passed:
             continue
-        for resource in name.needs:
-            if resource not in free:
-                free[resource] = slots(resource) - sum(n.needs.get(resource, 0) for n in running)
-        if fits(name.needs, free):
-            found.append(name)
-        for resource, need in name.needs.items():
-            free[resource] -= need
+        if any(left[r] > 0 for r in wants) and not alive(name):
+            continue
+        if fits(wants, left):
+            found.append((name, wants))
+        for resource, need in wants.items():
+            left[resource] -= need
     return found
 
 
-def fits(needs: dict[str, int], left: dict[str, int]) -> bool:
+def related(mine: Name, ahead: Iterable[Name]) -> list[Name]:
+    """Those ``ahead`` on whom it depends what is left for ``mine``: a choice ties the lines of its alternatives."""
+    there, found = list(ahead), set(mine.lines)
+    while True:
+        tied = [n.choice for n in there if not found.isdisjoint(n.choice) and not found.issuperset(n.choice)]
+        if not tied:
+            return [n for n in there if not found.isdisjoint(n.lines)]
+        found.update(*tied)
+
+
+def fits(needs: Mapping[str, int], left: Mapping[str, int]) -> bool:
     """Whether what is left covers the needs."""
     return all(left[r] >= n for r, n in needs.items())
 

@@ -1,41 +1,37 @@
 """One client's ticket: stand in line, be let in, give the lease back.
 
 The algorithm, its reasons and its measurements are in docs/queue.md. In short: a ticket is alive while its file is
-flocked; nobody grants, who is woken looks for himself under the mutex; waiting is a helper thread blocked in
-flock(SHARED) on the ticket ahead, so a release, a crash or a kill -9 wakes exactly the right one.
+flocked; nobody grants, who is woken looks for himself under the mutex; waiting is watching the ticket ahead, so a
+release, a crash or a kill -9 wakes exactly the right one.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import time
-from _thread import start_new_thread
 
 from k1ctl.errors import BusyError
 from k1ctl.files import flock
-from k1ctl.queue import names
-from k1ctl.queue.line import EX, SH, UN, Line, read_facts, write_facts
-from k1ctl.queue.order import eligible, fits, risen
-from k1ctl.signals import signals
+from k1ctl.queue import names, watch
+from k1ctl.queue.line import EX, UN, Line, read_facts, write_facts
+from k1ctl.queue.order import Room, claims, eligible, fits, related, risen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
     from k1ctl.queue.line import Waiting
     from k1ctl.queue.names import Name
 
-NET = 60.0  # s between two looks that nothing asked for
 AFTER_YOU = 0.002  # s in which who is let in starts its command undisturbed by what we have still to write down
-NEAR_NET = 1.0  # s, for those near the head, who must notice a stopped one before them
 _CLEANING = 10.0  # s in which a step is begun anew because the folder is cleaned away
 
 
 class Ticket:
-    """A place in the line for ``needs`` {resource: slots}.
+    """A place in the line for ``needs`` {resource: slots}, one of which may be a choice (device:k1~k2).
 
+    Let in, ``needs`` names what it got, and ``chosen`` which one of a choice that is ("" without one).
     ``slots(resource)`` tells how many a resource has; ``facts`` is what others see about the owner; ``key`` lets a
     later client take the place over when this one dies; ``ageing``: after so many seconds in line it rises by one
     priority, and again (0: never). Use: `enqueue`, `wait`, then `release` (or `leave`, or `hand_to`).
@@ -59,16 +55,11 @@ class Ticket:
         self.fd, self.seq, self.pid, self.file, self.resumed = -1, 0, os.getpid(), "", False
         self.ageing, self.rank = ageing, priority  # its priority now: it ages, and others bump it
         self.since = time.monotonic()  # when it came to its priority; the host's clock, the same in each process
-        self.watch: list[Name] = []
-        self.net = NET
+        self.lines: Collection[str] = names.lines(needs)
+        self.chosen = ""
         self._stalled: tuple[tuple[int, ...], float] | None = None
-        self._watched: set[int] = set()
-        self.wake_read, self.wake_write = os.pipe()
-        os.set_blocking(self.wake_read, False)
-        os.set_blocking(self.wake_write, False)
-        for number in (signals.SIGUSR1, signals.SIGCHLD):
-            signals.signal(number, lambda *_: None)
-        signals.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        self._watch = watch.Watch(line.tickets)
+        self.wake_read, self.wake_write = self._watch.wake_read, self._watch.wake_write
 
     def enqueue(self) -> bool:
         """Take a number, or take over the place of this key's dead waiter; True when let in at once.
@@ -103,7 +94,9 @@ class Ticket:
         if self._look():
             return True
         _, waiting, _, paused = self.line.scan()
-        self._wake_first(waiting, paused, after=self.file)  # those we came in ahead of have to watch us now
+        self.line.wake_first(
+            self.lines, waiting, paused, after=self.file
+        )  # those we came in ahead of have to watch us now
         return False
 
     def _resume(self, old: Name, fd: int) -> None:
@@ -128,81 +121,36 @@ class Ticket:
     def _check_length(self) -> None:
         waiting = self.line.scan()[1]
         for resource in self.needs:
-            mine = [n for n in waiting if resource in n.needs]
+            ours = set(names.alternatives(resource))
+            mine = [n for n in waiting if not ours.isdisjoint(n.lines)]
             if len(mine) < self.max_length:
                 continue
             mine = [n for n in mine if self.line.alive(n)]  # the dead are put away only when somebody looks
             if len(mine) >= self.max_length:
                 from k1ctl.queue.history import line_full
 
-                claimed = sum(n.needs[resource] for n in mine)
-                raise line_full(self.line.folder, resource, len(mine), claimed, self.slots(resource))
+                claimed = sum(n.needs.get(resource, 1) for n in mine)
+                raise line_full(self.line.folder, resource, len(mine), claimed, sum(map(self.slots, ours)))
 
     def wait(self, seconds: float | None, interrupt: int = -1) -> str:
         """Wait to be let in: ``granted``, ``timeout`` after ``seconds``, or ``interrupted`` when the descriptor
         ``interrupt`` has something to read. Raises BusyError when somebody cancels the ticket.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
-        poll = select.poll()
-        poll.register(self.wake_read, select.POLLIN)
-        if interrupt >= 0:
-            poll.register(interrupt, select.POLLIN | select.POLLHUP)
+        self._watch.listen(interrupt)
         while True:
-            if self._watch_ahead():
-                now = time.monotonic()
-                left = self.net if deadline is None else min(self.net, deadline - now)
-                if self.ageing and self.rank > names.AGED:
-                    left = min(left, self.since + self.ageing - now)
-                events = poll.poll(max(left, 0) * 1000)
-                if any(fd == interrupt for fd, _ in events):
-                    return "interrupted"
-                try:
-                    os.read(self.wake_read, 512)
-                except BlockingIOError:
-                    pass
+            ages = self.since + self.ageing if self.ageing and self.rank > names.AGED else None
+            if self._watch.pause(min((t for t in (deadline, ages) if t is not None), default=None), interrupt):
+                return "interrupted"
             if self._with_mutex(self._look):
                 return "granted"
             if deadline is not None and time.monotonic() >= deadline:
                 return "timeout"
 
-    def _watch_ahead(self) -> bool:
-        """A thread for each ticket to watch; False when one of them is gone already, so look again at once."""
-        complete = True
-        for name in self.watch:
-            if name.seq in self._watched:
-                continue
-            for file in (name.file, name.with_state("r")):  # it may have been let in since
-                try:
-                    fd = os.open(self.line.tickets + file, os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    continue
-                self._watched.add(name.seq)
-                try:
-                    start_new_thread(self._until_given_up, (name.seq, fd))
-                except RuntimeError:  # no more threads on this host: look now and then instead
-                    self._watched.discard(name.seq)
-                    os.close(fd)
-                    self.net = NEAR_NET
-                break
-            else:
-                complete = False
-        return complete
-
-    def _until_given_up(self, seq: int, fd: int) -> None:
-        try:
-            flock(fd, SH, "")
-        finally:
-            os.close(fd)
-            self._watched.discard(seq)
-            try:
-                os.write(self.wake_write, b"d")
-            except OSError:
-                pass
-
     # with the mutex held
 
     def _look(self) -> bool:
-        """May this ticket run now? If not, ``watch`` and ``net`` say what to wait for."""
+        """May this ticket run now? If not, what to wait for is set."""
         line, needs = self.line, self.needs
         line.survivors = set()
         running, waiting, _, paused = line.scan()
@@ -214,17 +162,49 @@ class Ticket:
             if risen is not None:
                 mine, waiting = risen
         self.file = mine.file
-        self.watch, self.net = [], NET
-        if not paused.isdisjoint(needs):
+        self._watch.nothing()
+        if mine.held_back(paused):
             return False
+        if any(not set(n.choice).isdisjoint(mine.lines) for n in waiting.choices()):
+            return self._look_ahead(mine, running, waiting, paused)
         free, holders = self._free(running)
         ahead, left = self._ahead(mine, waiting, paused, free)
         if fits(needs, left) or self._passed_over(ahead, free, running):
             return self._let_in(waiting, paused)
-        self._set_watch(ahead, holders)
+        self._set_watch(needs, ahead, holders)
         if len(needs) > 1 or self._stalled is not None:
-            self._wake_eligible()  # we were woken for others too, or see room that those ahead do not know of
+            self.line.wake_eligible(
+                self.slots, self.seq
+            )  # we were woken for others too, or see room that those ahead do not know of
         return False
+
+    def _look_ahead(self, mine: Name, running: list[Name], waiting: Waiting, paused: set[str]) -> bool:
+        """`_look` where somebody in line has a choice: what each gets depends on what all those ahead take."""
+        line = self.line
+        free = line.room(running, self.slots)
+        found = eligible(waiting, Room(free.__getitem__), paused, line.alive)
+        wants = next((w for n, w in found if n.file == mine.file), None)
+        ahead = related(mine, (n for n in waiting.ahead_of(mine.file) if not n.held_back(paused)))
+        if wants is None:
+            wants = self._left_over(mine, ahead, free, paused)
+        if wants is not None:
+            return self._let_in(waiting, paused, wants)
+        lines = [r for r in mine.lines if r not in paused]
+        self._set_watch(lines, ahead, [n for n in running if not n.needs.keys().isdisjoint(lines) and line.alive(n)])
+        for name, _ in found:  # we were woken for others too
+            line.look_again(name)
+        return False
+
+    def _left_over(self, mine: Name, ahead: list[Name], free: Room, paused: set[str]) -> dict[str, int] | None:
+        """What is ours where those ahead leave room unused, as in `_passed_over`."""
+        idle = []
+        for name in ahead:
+            wants = claims(name.needs, free, paused)
+            if wants is not None and fits(wants, free) and self.line.alive(name):
+                idle.append(name.seq)
+        found = eligible([*ahead, mine], Room(free.__getitem__), paused, self.line.alive, passed=idle) if idle else []
+        wants = next((w for n, w in found if n.file == mine.file), None)
+        return wants if self._ignored(idle, wants is not None) else None
 
     def _find(self, waiting: Waiting) -> Name | None:
         """Our own ticket; with a folder that was cleaned away numbers begin anew, and ours may be another's by now."""
@@ -248,26 +228,27 @@ class Ticket:
         self.line.note("queue.aged", ticket=self.seq, priority=names.priority_name(self.rank))
         waiting = self.line.scan()[1]
         for place in (after, mine.file):  # who is behind our new place has to watch us now, who was behind us another
-            self._wake_first(waiting, paused, after=place)
+            self.line.wake_first(self.lines, waiting, paused, after=place)
         return next(n for n in waiting if n.seq == self.seq), waiting
 
-    def _set_watch(self, ahead: list[Name], holders: list[Name]) -> None:
-        """For each resource the last living ticket ahead of us, or who holds it when we are the first in its line.
+    def _set_watch(self, lines: Collection[str], ahead: list[Name], holders: list[Name]) -> None:
+        """For each of our lines the last living ticket ahead of us, or who holds it when we are the first in its line.
 
         So whoever goes, somebody in each of his lines notices.
         """
-        watch: dict[int, Name] = {}
-        for resource in self.needs:
-            line = [n for n in ahead if resource in n.needs]
+        near: dict[int, Name] = {}
+        for resource in lines:
+            line = [n for n in ahead if resource in n.lines]
             while line and not self.line.alive(line[-1]):
                 line.pop()
             for name in line[-1:] or [h for h in holders if resource in h.needs]:
-                watch[name.seq] = name
-        self.watch = [n for n in watch.values() if n.seq not in self.line.survivors]
-        behind = max(1, len(ahead) - max(self.slots(r) for r in self.needs) + 1)
-        self.net = min(NET, NEAR_NET * behind**2) if ahead else NET  # several stopped ones ahead delay us by seconds
-        if self._stalled is not None or len(self.watch) < len(watch):
-            self.net = NEAR_NET  # the kernel does not tell when a group that holds no lock ends
+                near[name.seq] = name
+        watching, net = self._watch, watch.NET
+        watching.tickets = [n for n in near.values() if n.seq not in self.line.survivors]
+        behind = max(1, len(ahead) - max(map(self.slots, lines)) + 1)
+        watching.net = min(net, watch.NEAR_NET * behind**2) if ahead else net  # stopped ones ahead delay us by seconds
+        if self._stalled is not None or len(watching.tickets) < len(near):
+            watching.net = watch.NEAR_NET  # the kernel does not tell when a group that holds no lock ends
 
     def _free(self, running: list[Name]) -> tuple[dict[str, int], list[Name]]:
         """({resource: free slots}, the leases on them). Only where room is short is liveness tested."""
@@ -312,7 +293,11 @@ class Ticket:
             for resource in name.needs:
                 if resource in left:
                     left[resource] -= name.needs[resource]
-        if not fits(self.needs, left):
+        return self._ignored(idle, fits(self.needs, left))
+
+    def _ignored(self, idle: Sequence[int], room: bool) -> bool:
+        """Whether the tickets ``idle`` have left room for us unused for long enough."""
+        if not room:
             self._stalled = None
             return False
         now = time.monotonic()
@@ -320,29 +305,21 @@ class Ticket:
             self._stalled = (tuple(idle), now)
         return now - self._stalled[1] >= self.stall
 
-    def _let_in(self, waiting: Waiting, paused: set[str]) -> bool:
-        before, after = self.file, "r" + self.file[1:]
+    def _let_in(self, waiting: Waiting, paused: set[str], wants: dict[str, int] | None = None) -> bool:
+        """``wants``: what we get, where there was a choice in line, ours or another's."""
+        before, lines, after = self.file, self.lines, "r" + self.file[1:]
+        if wants is not None and wants.keys() != self.needs.keys():
+            after = names.build("r", int(before[1:3]), self.seq, self.pid, self.key, wants)
         os.rename(self.line.tickets + before, self.line.tickets + after)
         self.file = after
-        if waiting.several():
-            self._wake_eligible()
-        elif any(self.slots(r) > 1 for r in self.needs):
-            self._wake_first(waiting, paused, after=before)
+        if wants is not None and wants.keys() != self.needs.keys():
+            self.chosen = next(iter(wants.keys() - self.needs.keys()))
+            self.needs = self.lines = wants
+        if waiting.entangled():
+            self.line.wake_eligible(self.slots, self.seq)
+        if self.chosen or any(self.slots(r) > 1 for r in self.needs):
+            self.line.wake_first(lines, waiting, paused, after=before)  # who watched us has to watch another one now
         return True
-
-    def _wake_first(self, waiting: Waiting, paused: set[str], after: str = "") -> None:
-        """Wake the first living waiter (behind the name ``after``) for each of our resources."""
-        first = [self.line.first_waiting(r, waiting, paused, after) for r in self.needs]
-        for name in {n.seq: n for n in first if n is not None}.values():
-            self.line.look_again(name)
-
-    def _wake_eligible(self) -> None:
-        """Wake everyone else who has room now. Where some want several resources, it need not be the first."""
-        running, waiting, _, paused = self.line.scan()
-        living = [n for n in running if self.line.alive(n)]
-        for name in eligible(waiting, living, paused, self.slots):
-            if name.seq != self.seq and self.line.alive(name):
-                self.line.look_again(name)
 
     def _gone(self) -> bool:
         facts = read_facts(self.fd)
@@ -351,7 +328,7 @@ class Ticket:
         if self.fd >= 0:  # the folder was cleaned away: take a new place; numbers begin anew
             os.close(self.fd)
             self.fd = -1
-        self._watched = set()
+        self._watch.anew()
         self._take_number()
         self.facts["ticket"] = self.seq
         write_facts(self.fd, self.facts)
@@ -381,11 +358,11 @@ class Ticket:
         except FileNotFoundError:
             pass
         _, waiting, _, paused = self.line.scan()
-        if waiting.several():
-            self._wake_eligible()
+        if waiting.entangled():
+            self.line.wake_eligible(self.slots, self.seq)
         else:
-            self._wake_first(waiting, paused)
-        return any(not self.needs.keys().isdisjoint(n.needs) for n in waiting)
+            self.line.wake_first(self.needs, waiting, paused)
+        return any(not self.needs.keys().isdisjoint(n.lines) for n in waiting)
 
     def leave(self) -> None:
         """Stop waiting: with a key the place stays parked, else it is given up."""

@@ -9,6 +9,7 @@ from k1ctl.errors import K1ctlError
 from k1ctl.files import flock
 from k1ctl.queue import names
 from k1ctl.queue.line import NB, SH, Line, read_facts, survives, write_facts
+from k1ctl.queue.service import out_of_service, told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def entries(folder: str) -> list[dict[str, Any]]:
     changes nothing.
     """
     rows: list[dict[str, Any]] = []
-    line: list[dict[str, int]] = []  # what the living waiters so far ask for
+    line: list[Name] = []  # the living waiters so far
     for name in _names(folder):
         facts, held = _facts(folder, name)
         state = _STATES[name.state]
@@ -55,8 +56,8 @@ def entries(folder: str) -> list[dict[str, Any]]:
         if state != "running":
             row.update(_moved(name, facts))
         if state == "waiting":
-            row["position"] = 1 + sum(not name.needs.keys().isdisjoint(needs) for needs in line)
-            line.append(name.needs)
+            row["position"] = 1 + sum(_share(name, each) for each in line)
+            line.append(name)
         wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group", "keep", "owner")
         rows.append({**row, **{k: facts[k] for k in wanted if k in facts}})
     return rows
@@ -97,7 +98,12 @@ def _facts(folder: str, name: Name) -> tuple[dict[str, Any], bool]:
 
 
 def paused(folder: str) -> dict[str, str]:
-    """{paused resource: reason}."""
+    """{resource that nobody new gets: reason}; for a device out of service that begins with `names.OUT_OF_SERVICE`."""
+    return pauses(folder) | {f"device:{device}": told(facts) for device, facts in out_of_service(folder).items()}
+
+
+def pauses(folder: str) -> dict[str, str]:
+    """{resource that `pause` stopped: reason}."""
     found = {}
     tickets = os.path.join(folder, "tickets")
     try:
@@ -134,37 +140,68 @@ def standing(folder: str, seq: int, slots: Callable[[str], int], *, pid: int = 0
     mine = next((n for n in found if n.state == "w" and (n.pid == pid if pid else n.seq == seq)), None)
     if mine is None:
         return None
-    rivals = [n for n in found if n.state == "w" and not mine.needs.keys().isdisjoint(n.needs)]
-    ahead = [n for n in rivals if n.file < mine.file and _facts(folder, n)[1]]
-    running = [n for n in found if n.state == "r" and not mine.needs.keys().isdisjoint(n.needs)]
+    ahead = [n for n in found if n.state == "w" and n.file < mine.file and _share(mine, n) and _facts(folder, n)[1]]
+    running = [n for n in found if n.state == "r" and _share(mine, n)]
     now = time.time()
     holders = []
     for name in running:
         facts, _ = _facts(folder, name)
         holders.append({**facts, "ticket": name.seq, "held_seconds": max(0.0, now - facts.get("started", now))})
-    times = [_expected(folder, r, slots(r), holders, running, ahead) for r in mine.needs]
-    known = [t for t in times if t is not None]
-    expected = round(max(known), 3) if known and len(known) == len(times) else None
-    stopped = {r: why for r, why in paused(folder).items() if r in mine.needs}
+    reasons = paused(folder)
+    stopped = {r: reasons[r] for r in mine.lines if r in reasons} if mine.held_back(reasons.keys()) else {}
+    lines = [r for r in mine.lines if r not in reasons]
+    held = {h["ticket"]: h["held_seconds"] for h in holders}
+    frees = {r: _frees(folder, r, slots(r), [held[n.seq] for n in running if r in n.needs]) for r in lines}
+    expected = None if stopped else _expected(mine, ahead, frees)
     return Standing(len(ahead) + 1, holders, expected, stopped)
 
 
-def _expected(
-    folder: str, resource: str, slots: int, holders: list[dict[str, Any]], running: list[Name], ahead: list[Name]
-) -> float | None:
-    """Seconds until ``resource`` has room for one behind those ahead: the median of past holds, served in order."""
+def _share(one: Name, other: Name) -> bool:
+    """Whether two tickets stand in one line."""
+    return not set(one.lines).isdisjoint(other.lines)
+
+
+class _Frees:
+    """When the slots of a resource become free, in seconds from now, if each hold is as long as the ``typical`` one."""
+
+    def __init__(self, typical: float, times: list[float]) -> None:
+        self.typical, self.times = typical, times
+
+    def take(self) -> None:
+        """One more is served there, as soon as it can be."""
+        self.times[0] += self.typical
+        self.times.sort()
+
+
+def _frees(folder: str, resource: str, slots: int, held: list[float]) -> _Frees | None:
+    """None without a record of holds."""
     from k1ctl.queue import history
 
     typical = history.typical(folder, resource)
     if typical is None:
         return None
-    held = {h["ticket"]: h["held_seconds"] for h in holders}
-    frees: list[float] = sorted(max(0.0, typical - held[n.seq]) for n in running if resource in n.needs)
-    frees = [0.0] * max(0, max(1, slots) - len(frees)) + frees
-    for _ in range(sum(resource in n.needs for n in ahead)):
-        frees[0] += typical
-        frees.sort()
-    return frees[0]
+    times = sorted(max(0.0, typical - seconds) for seconds in held)
+    return _Frees(typical, [0.0] * max(0, max(1, slots) - len(times)) + times)
+
+
+def _expected(mine: Name, ahead: list[Name], frees: dict[str, _Frees | None]) -> float | None:
+    """Seconds until all that ``mine`` needs has room for one behind those ahead, served in order; None: not known."""
+    for name in ahead:
+        for each in _served_by(name, frees):
+            if each is not None:
+                each.take()
+    found = _served_by(mine, frees)
+    known = [each.times[0] for each in found if each is not None]
+    return round(max(known), 3) if known and len(known) == len(mine.needs) else None
+
+
+def _served_by(name: Name, frees: dict[str, _Frees | None]) -> list[_Frees | None]:
+    """What a ticket will be served by: of a choice, what is free first."""
+    found: list[_Frees | None] = []
+    for resource in name.needs:
+        each = [f for f in (frees.get(r) for r in names.alternatives(resource)) if f is not None]
+        found.append(min(each, key=lambda f: f.times[0]) if each else None)
+    return found
 
 
 def find(folder: str, wanted: str) -> dict[str, Any]:
@@ -215,7 +252,7 @@ def bump(folder: str, ticket: int, priority: str = "", *, dry_run: bool = False)
         name = next((n for n in waiting if n.seq == ticket), None)
         if name is None or not line.alive(name):
             return None
-        rivals = [n for n in waiting if n.seq != ticket and not name.needs.keys().isdisjoint(n.needs)]
+        rivals = [n for n in waiting if n.seq != ticket and _share(name, n)]
         rank = names.front_of(name.priority, [n.priority for n in rivals if n.file < name.file])
         after = names.Name(name.with_priority(names.PRIORITIES[priority] if priority else rank))
         if not dry_run and after.file != name.file:
@@ -230,7 +267,7 @@ def bump(folder: str, ticket: int, priority: str = "", *, dry_run: bool = False)
 def position(folder: str, name: Name) -> int:
     """Where a waiting ticket of this name stands in the lines of its resources; 1 = next."""
     rivals = [n for n in _names(folder) if n.state == "w" and n.seq != name.seq and n.file < name.file]
-    return 1 + sum(not name.needs.keys().isdisjoint(n.needs) and _facts(folder, n)[1] for n in rivals)
+    return 1 + sum(_share(name, n) and _facts(folder, n)[1] for n in rivals)
 
 
 def pause(folder: str, resource: str, reason: str) -> bool:
@@ -241,7 +278,7 @@ def pause(folder: str, resource: str, reason: str) -> bool:
         new = not os.path.exists(path)
         with open(path, "w", encoding="utf-8") as f:
             f.write(reason + "\n")
-        _wake_all(line)  # a ticket that names a paused resource claims nothing else any more
+        line.wake_all()  # a ticket that names a paused resource claims nothing else any more
     line.close()
     return new
 
@@ -254,15 +291,9 @@ def resume(folder: str, resource: str) -> bool:
         except FileNotFoundError:
             return False
         finally:
-            _wake_all(line)
+            line.wake_all()
     line.close()
     return True
-
-
-def _wake_all(line: Line) -> None:
-    for name in line.scan()[1]:
-        if line.alive(name):
-            line.look_again(name)
 
 
 def describe(entry: dict[str, Any]) -> str:

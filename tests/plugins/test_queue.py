@@ -60,7 +60,12 @@ def waiting(workspace: Project, *words: str, **options: Any) -> Iterator[subproc
 
 def test_an_empty_queue(workspace: Project) -> None:
     """A list is a list, also when nobody was ever there; looking makes no folder."""
-    assert workspace.run("queue", "list", "--json").assert_ok().json == {"ok": True, "tickets": [], "paused": {}}
+    assert workspace.run("queue", "list", "--json").assert_ok().json == {
+        "ok": True,
+        "tickets": [],
+        "paused": {},
+        "out_of_service": {},
+    }
     assert "nobody" in workspace.run("queue", "list").assert_ok().stderr
     assert list(workspace.ops.iterdir()) == []
 

@@ -58,12 +58,12 @@ def own(request: dict[str, Any], folder: str, control: int) -> None:
 
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
-    from k1ctl.queue import ticket  # imported once, for all owners
+    from k1ctl.queue import ticket, watch  # noqa: F401  # imported once, for all owners
 
     if "--no-net" in sys.argv:
-        ticket.NET = ticket.NEAR_NET = 1000.0
+        watch.NET = watch.NEAR_NET = 1000.0
     if "--quick-net" in sys.argv:
-        ticket.NET, ticket.NEAR_NET = 3.0, 0.1
+        watch.NET, watch.NEAR_NET = 3.0, 0.1
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody stays a zombie
     controls: dict[int, int] = {}
     for text in sys.stdin:

@@ -11,8 +11,15 @@ from k1ctl.hookspecs import hookimpl
 
 # subcommand: the package beside this module that has it, under its own name
 COMMANDS = {
+    "disable": "disable",
     "discover": "discover",
+    "enable": "enable",
+    "escalation": "escalation",
     "health": "health",
+    "info": "info",
+    "list": "list",
+    "metrics": "metrics",
+    "test": "test",
 }
 
 

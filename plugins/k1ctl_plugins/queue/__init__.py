@@ -143,16 +143,20 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
     Example:
       k1ctl queue list --json | jq '.tickets[] | select(.state == "waiting")'
     """
+    from k1ctl.process.view import describe_pause
+    from k1ctl.queue import choice, names
+    from k1ctl.queue.service import out_of_service
     from k1ctl.queue.view import entries, paused
 
     folder = _folder(context)
-    rows = [e for e in entries(folder) if resource is None or resource in e["resources"]]
+    wanted = names.lines(choice.settled({resource: 1}, context.config)) if resource else []
+    rows = [e for e in entries(folder) if not wanted or not set(wanted).isdisjoint(names.lines(e["resources"]))]
     stopped = paused(folder)
     if as_json:
-        emit_json({"ok": True, "tickets": rows, "paused": stopped})
+        emit_json({"ok": True, "tickets": rows, "paused": stopped, "out_of_service": out_of_service(folder)})
         return
     for name, reason in stopped.items():
-        say(f"{name} is paused: {reason}" if reason else f"{name} is paused")
+        say(describe_pause(name, reason))
     if not rows:
         say("nobody holds anything and nobody waits")
         return
@@ -298,7 +302,7 @@ def pause(context: Context, resource: str, reason: str, dry_run: bool, as_json: 
     from k1ctl.queue import names, view
 
     names.check_resource(resource)
-    new = resource not in view.paused(_folder(context)) if dry_run else view.pause(_folder(context), resource, reason)
+    new = resource not in view.pauses(_folder(context)) if dry_run else view.pause(_folder(context), resource, reason)
     if new and not dry_run:
         events.emit(context.workspace, "queue.paused", resource=resource, reason=reason)
     _said(as_json, {"resource": resource, "paused": True, "changed": new, "dry_run": dry_run})
@@ -320,10 +324,14 @@ def resume(context: Context, resource: str, dry_run: bool, as_json: bool) -> Non
     from k1ctl.queue import names, view
 
     names.check_resource(resource)
-    was = resource in view.paused(_folder(context)) if dry_run else view.resume(_folder(context), resource)
+    folder = _folder(context)
+    was = resource in view.pauses(folder) if dry_run else view.resume(folder, resource)
     if was and not dry_run:
         events.emit(context.workspace, "queue.resumed", resource=resource)
+    left = view.paused(folder).get(resource, "")
     _said(as_json, {"resource": resource, "paused": False, "changed": was, "dry_run": dry_run})
+    if left.startswith(names.OUT_OF_SERVICE):
+        say(f"{resource} is {left}; k1ctl device enable {resource.partition(':')[2]} ends that")
 
 
 def _said(as_json: bool, facts: dict[str, Any]) -> None:

@@ -182,7 +182,7 @@ def priority_text(entry: dict[str, Any]) -> str:
 
 def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts of `inspect` for people: no braces, no clocks that only machines compare."""
-    from k1ctl.process.view import describe_holder
+    from k1ctl.process.view import describe_holder, describe_pause
     from k1ctl.units import format_duration
 
     shown = {k: v for k, v in facts.items() if k not in ("monotonic", "error")}
@@ -191,7 +191,7 @@ def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:
     if shown.get("holders"):
         shown["holders"] = "; ".join(map(describe_holder, shown["holders"]))
     if isinstance(shown.get("paused"), dict):
-        shown["paused"] = "; ".join(f"{r}: {why}" if why else r for r, why in shown["paused"].items())
+        shown["paused"] = "; ".join(describe_pause(r, why) for r, why in shown["paused"].items())
     if shown.get("expected_start_seconds") is not None:
         shown["expected_start"] = "in " + format_duration(shown.pop("expected_start_seconds"))
     if isinstance(shown.get("argv"), list):

@@ -36,16 +36,17 @@ def ticket(context: Context, words: tuple[str, ...], priority: str, key: str, la
       ./flash.sh; ./measure.sh
       exec 9>&-
     """
-    from k1ctl.queue import names, offer
+    from k1ctl.queue import choice, names, offer
     from k1ctl.queue.folder import queue_folder
 
     needs = names.parse_needs(words)
-    names.check_slots(needs, context.config.slots)
+    settled = choice.settled(needs, context.config)
+    names.check_slots(settled, context.config.slots)
     workspace, folder = context.workspace, queue_folder(context.workspace, context.config)
     kept = names.stable_key(workspace.path, *(f"{r}={n}" for r, n in sorted(needs.items())), key) if key else ""
-    path = offer.create(folder, needs, names.PRIORITIES[priority], kept, label)
+    path = offer.create(folder, settled, names.PRIORITIES[priority], kept, label)
     if as_json:
-        emit_json({"ok": True, "path": path, "resources": needs, "priority": priority})
+        emit_json({"ok": True, "path": path, "resources": settled, "priority": priority})
     else:
         put(path)
 
@@ -59,7 +60,7 @@ def acquire(context: Context, fd: int, wait: float | None, as_json: bool) -> int
     """Wait until the ticket that the calling script has open as descriptor N is let in.
 
     With exit code 0 the script holds the lease, until that descriptor is closed everywhere. With any other it must
-    close the descriptor or call again.
+    close the descriptor or call again. Where the ticket is for any device of a group, the one it got is printed.
 
     \b
     Example:
@@ -71,6 +72,10 @@ def acquire(context: Context, fd: int, wait: float | None, as_json: bool) -> int
     outcome, found = script.acquire(context.workspace, context.config, fd, wait, View())
     if outcome.ending.exit_code:
         raise outcome.ending.as_error()
+    device = str(found.facts().get("device", ""))
     if as_json:
-        emit_json({"ok": True, "ticket": found.name.seq, "resources": found.name.needs, "path": found.path})
+        about = {"device": device} if device else {}
+        emit_json({"ok": True, "ticket": found.name.seq, "resources": found.name.needs, **about, "path": found.path})
+    elif device:
+        put(device)
     return 0

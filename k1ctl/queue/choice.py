@@ -1,0 +1,63 @@
+"""Groups of devices: ``device:GROUP`` among a ticket's needs stands for any one device of the group."""
+
+from __future__ import annotations
+
+from k1ctl.errors import ConfigError, UsageError
+from k1ctl.queue import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from k1ctl.config import Config
+
+ANY = "any"  # the group of all configured devices
+_KIND = "device:"
+
+
+def members(config: Config, name: str) -> list[str]:
+    """The devices that ``name`` may stand for, in the order of the configuration: a device for itself, ``any`` for
+    all, a group for its own; [] for what is neither.
+    """
+    devices = config.names("devices")
+    if name in devices:
+        return [name]
+    return [d for d in devices if name == ANY or name in config.get("devices", d, "groups")]
+
+
+def one_of(devices: Sequence[str]) -> str:
+    """The resource that stands for any one of these devices."""
+    return _KIND + names.CHOICE.join(devices)
+
+
+def settled(needs: Mapping[str, int], config: Config) -> dict[str, int]:
+    """``needs`` with each ``device:GROUP`` as the choice of its devices: those that have slots enough and are not
+    named beside it. A name that is neither device nor group stays a resource as any other.
+
+    Raises ConfigError for `ANY` without a device, UsageError for more than one choice or none left.
+    """
+    found: dict[str, int] = {}
+    open_ones = 0
+    for resource, count in needs.items():
+        group = resource.removeprefix(_KIND)
+        devices = [] if group == resource or names.CHOICE in group else members(config, group)
+        if not devices and group == ANY and group != resource:
+            hint = f"add a [devices.NAME] section to {config.path}"
+            raise ConfigError(f"{resource}: no device is configured", hint=hint, code="unknown-device")
+        if devices and devices != [group]:
+            others = [d for d in devices if _KIND + d not in needs]
+            if not others:
+                raise UsageError(f"{resource}: every device of the group is named beside it")
+            resource = one_of([d for d in others if config.slots(_KIND + d) >= count] or others)
+            open_ones += 1
+        found[resource] = count
+    if open_ones > 1:
+        raise UsageError(
+            "one ticket may leave one device open, not several", hint="name all but one, as in device:k1 device:any"
+        )
+    return found
+
+
+def device_of(resource: str) -> str:
+    """The name of the device that a resource is."""
+    return resource.removeprefix(_KIND)
