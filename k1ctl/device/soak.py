@@ -1,7 +1,7 @@
 """A soak: watch a device for a while and see that its uptime grows, that it never restarts, and that it is fast enough.
 
 ``/api/health`` is asked, which answers once in 200 ms for all clients together; a soak asks once a second, and one of
-less than 20 s up to four times. A 429 says that the device lives, and no more.
+less than 20 s up to four times a second. A 429 says that the device lives, and no more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from k1ctl.device.http import RateLimited, get_json
 from k1ctl.device.probe import restarted
 from k1ctl.device.verdict import HEALTH
-from k1ctl.errors import K1ctlError
+from k1ctl.errors import K1ctlError, UnreachableError
 from k1ctl.units import format_duration
 
 if TYPE_CHECKING:
@@ -60,10 +60,12 @@ class Soak:
 
     def run(self, pause: Callable[[float], None], progress: Callable[[float, str], None]) -> None:
         """Watch to the end. ``pause(seconds)`` waits and may raise; ``progress(seconds passed, fps)`` tells. Raises
-        Broken."""
+        Broken, UnreachableError (it lives, and told nothing)."""
         begun = heard = time.monotonic()
-        interval = min(_SLOWEST, max(_FASTEST, self.seconds / _SAMPLES))
+        often = min(_SLOWEST, max(_FASTEST, self.seconds / _SAMPLES))
+        interval = max(self.seconds / max(round(self.seconds / often), 1), _FASTEST)
         while True:
+            pause(interval)  # first, too: it has just been asked whether it is back
             asked = time.monotonic()
             alive = self._sample(asked)
             now = time.monotonic()
@@ -79,7 +81,8 @@ class Soak:
                 progress(now - begun, "" if self.told == 0 else f"{self.sum / self.told:.0f}")
                 if now - begun >= self.seconds:
                     break
-            pause(min(max(asked + interval - now, 0.05), max(begun + self.seconds - now, 0.05)))
+        if not self.figures["samples"]:
+            raise UnreachableError("it answered 429 all the time", hint="others poll it too often: look who does")
         if self.figures["restarts"]:
             raise Broken("it restarted during the soak", "did the image crash? its console says (k1ctl device console)")
         if self.failed:

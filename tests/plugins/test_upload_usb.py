@@ -124,9 +124,9 @@ def test_a_doubt_about_the_network_keeps_usb_away(tmp_path: Path, transport: str
     """Where an attempt before may still be writing over the network, a silent device is not flashed over USB; where it
     was over USB, it is."""
     with SimulatedDevice(tmp_path / "device", "offline=inf", usb=True) as device:
-        job = Job(
-            tmp_path / "run", device.settings(), IMAGE, usb={**USB, "esptool": need_esptool()}, restart_seconds=0.1
-        )
+        settings = {**device.settings(), "boot_timeout": 0.1}
+        usb = {**USB, "esptool": need_esptool()}
+        job = Job(tmp_path / "run", settings, IMAGE, usb=usb, listen_seconds=0.1)
         before = {"outcome": "unknown", "code": "", "message": "", "pid": 1, "transport": transport}
         (job.folder / "flash-outcome.json").write_text(json.dumps(before))
         argv = [sys.executable, "-m", "k1ctl.device.autoflash", str(job.folder)]
@@ -211,13 +211,17 @@ def log_of(run: dict[str, Any]) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def test_a_third_party_adds_a_way(workspace: Project, tmp_path: Path) -> None:
-    """A transport from another distribution is chosen by its name and works under the same lease and record."""
+def test_a_third_party_adds_a_way(workspace: Project, tmp_path: Path, device: SimulatedDevice) -> None:
+    """A transport from another distribution is chosen by its name, works under the same lease and record, and what
+    the device does afterwards is verified although its worker knows nothing of that."""
     site = add_distribution(
         tmp_path / "site", "k1ctl-copy", {"copy": "p_copy"}, {"p_copy": COPY, "p_copy_worker": WORKER}
     )
-    desk.configure(workspace, '[devices.k1]\nhost = "127.0.0.1"\n')
-    desk.keep(workspace, IMAGE)
-    done = workspace.run("upload", "--via", "copy", "--json", env={"PYTHONPATH": str(site)}).assert_ok().json
+    configure(workspace, device)
+    said = workspace.run("upload", "--via", "copy", "--soak", "0.5s", "--json", env={"PYTHONPATH": str(site)})
+    done = said.assert_ok().json
     assert (workspace.ops / "copied.bin").read_bytes() == IMAGE
     assert (done["outcome"], done["transport"], done["message"]) == ("installed", "copy", "copied")
+    seen = done["verification"]
+    assert (seen["state"], seen["restarted"], seen["soak"]["restarts"]) == ("ok", None, 0)
+    assert seen["soak"]["samples"] >= 1 and seen["soak"]["fps_min"] > 100

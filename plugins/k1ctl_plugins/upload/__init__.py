@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     "--via", metavar="auto|ota|usb", default="auto", show_default=True, help="Over the network, or a USB cable."
 )
 @click.option("--full", is_flag=True, help="With --via usb: also bootloader and partition table.")
+@click.option("--soak", type=DURATION, metavar="D", help="Watch it for D afterwards (default: the device's soak).")
 @click.option("--wait", "take_up", metavar="RUN", help="Take up an upload that goes on without its caller.")
 @click.option("--wait-limit", type=DURATION, metavar="D", help="Wait in line at most D; then exit 75.")
 @click.option("--priority", type=click.Choice(tuple(PRIORITIES)), default="normal", show_default=True)
@@ -38,22 +39,26 @@ if TYPE_CHECKING:
 @json_option
 @pass_context
 def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: bool, **options: Any) -> int:
-    """Send a build to the device and report installed, refused or unknown.
+    """Send a build to the device, report installed, refused or unknown, and see that the device is well with it.
 
     It goes over the network; over USB with --via usb, or where the device did not answer on the network and is the
     only board on USB. The image is checked and fixed before the call stands in line. Once the device takes it, the
-    upload goes on even when this call is killed; --wait RUN takes it up again. Exit codes: 0 installed, 1 refused (the
-    image or the login), 65 wrong image or device, 69 unreachable, 75 still in line, 76 unknown, 78 bad configuration.
+    upload goes on even when this call is killed; --wait RUN takes it up again. Afterwards the device has to be back
+    within its boot_timeout, as the same one; with --soak it is watched: no restart, no fps below its fps_min. Exit
+    codes: 0 installed and well, 1 refused (the image or the login), or installed and not well, 65 wrong image or
+    device, 69 unreachable or not back, 75 still in line, 76 unknown, 77 the soak did not take place, 78 bad
+    configuration.
 
     \b
     Example:
       k1ctl upload --build
       k1ctl upload fw --device k1 --artifact 9f3c2a11
+      k1ctl upload --soak 20s
       k1ctl upload --filesystem --build
       k1ctl upload --via usb --full
       k1ctl upload --wait 20260103-101500.123-9f3c
     """
-    from k1ctl_plugins.upload import flow
+    from k1ctl_plugins.upload import flow, verification
 
     workspace, config = context.workspace, context.config
     if take_up:
@@ -77,9 +82,11 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         return 0
     what = "the filesystem image " if done.get("image_kind") == "filesystem" else ""
     way = " over USB" if done.get("transport") == "usb" else ""
-    put(f"installed: {what}{done['artifact']} on {done['device']}{way}, {format_size(done['bytes'])}")
-    if done.get("back_seconds") is None:
-        say(f"warning: {done['device']} has not been seen since it took the image")
+    seen = verification.text(done)
+    told = f"installed: {what}{done['artifact']} on {done['device']}{way}, {format_size(done['bytes'])}"
+    put(f"{told}; {seen}" if seen else told)
+    if not seen and (found := done.get("verification")):
+        say(f"warning: {done['device']} took the image and was not verified: {found['message']}")
     return 0
 
 

@@ -17,7 +17,7 @@ from k1ctl.signals import signals
 from k1ctl.transports import Delivery
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
-from k1ctl_plugins.upload import images, outcome, stale, transports
+from k1ctl_plugins.upload import images, ledger, outcome, stale, transports, verification
 from k1ctl_plugins.upload.progress import FlashView
 from k1ctl_plugins.upload.transports import PYTHON
 
@@ -43,7 +43,8 @@ class Plan:
         self.delivery, self.artifact, self.transport, self.rules = delivery, artifact, transport, rules
         self.target, self.kind, self.device = delivery.target, delivery.kind, delivery.device
         delivery.artifact = artifact
-        self.job = transport.job(delivery)
+        self.checks = verification.job(delivery, rules.get("soak"))
+        self.job = {**transport.job(delivery), **self.checks}
         self.warnings: list[str] = []
 
     @property
@@ -64,6 +65,7 @@ class Plan:
             "device": device,
             "transport": self.transport.name,
             **({"full": True} if self.delivery.full else {}),
+            "soak_seconds": self.checks["soak"],
         }
 
 
@@ -81,13 +83,15 @@ def make_plan(
     interface: str = "",
     via: str = transports.AUTO,
     full: bool = False,
+    soak: float | None = None,
     wait_limit: float | None = None,
     priority: str = "normal",
     dry_run: bool = False,
 ) -> Plan:
     """Settle target, device, transport and image, and check what can be checked before standing in line: the image,
     that the password is there and the interface known, that the device is on USB where it is to go that way.
-    ``dry_run`` keeps and builds nothing.
+    ``soak``: seconds for which the device is watched afterwards (None: its own setting). ``dry_run`` keeps and builds
+    nothing.
 
     Raises ConfigError, UsageError, WrongDataError, and what a failed build says.
     """
@@ -112,7 +116,7 @@ def make_plan(
         return buildfs.build(workspace, config, name, settings, wait_limit)
 
     chosen, warnings = images.choose(workspace, name, settings, wish, build)
-    plan = Plan(delivery, chosen, transport, wait=wait_limit, priority=priority)
+    plan = Plan(delivery, chosen, transport, wait=wait_limit, priority=priority, soak=soak)
     plan.warnings += warnings
     if not artifact and not build_first:
         plan.warnings += stale.warnings(workspace, images.shelf_of(name, wish.kind), settings)
@@ -162,7 +166,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         {names.check_resource(resource): 1},
         cwd=workspace.root,
         wait=plan.rules["wait"],
-        timeout=plan.transport.limit(plan.delivery),
+        timeout=verification.limit(plan.transport.limit(plan.delivery), plan.delivery, plan.checks["soak"]),
         priority=plan.rules["priority"],
         attempts=max(1, ota["attempts"]),
         delay=ota["retry_delay"],
@@ -188,11 +192,15 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         }
         write_json(os.path.join(run.folder, "flash.json"), job, mode=0o600)
         spec.argv = [*plan.transport.worker(), run.folder]
+        ledger.begin(workspace, run)
 
     def after(run: Run, ending: Ending) -> dict[str, Any]:
         done = outcome.read(run)
+        if done["outcome"] == "installed" and not done.get("verification"):
+            done["verification"] = verification.catch_up(run, ending)
+        ledger.settle(workspace, run, done)
         _note(workspace, run, done)
-        outcome.raise_unless_installed(done)
+        outcome.raise_unless_well(done)
         return done
 
     finished = launch(workspace, config, spec, before=before, after=after, view=FlashView(plan.device["name"]))
@@ -209,6 +217,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
 def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:
     fields = {k: done.get(k) for k in ("outcome", "code", "message", "transfer_seconds")}
     fields |= {k: done[k] for k in ("transport",) if k in done}  # the one it was, where `auto` was asked for
+    fields["verification"] = (done.get("verification") or {}).get("state", "")
     events.emit(workspace, "upload.finished", run=run.id, **{**run.record.get("details", {}), **fields})
 
 
@@ -275,13 +284,16 @@ def _told(workspace: Workspace, run: Run) -> dict[str, Any]:
             run=run.id,
         )
     done = outcome.read(run)
+    if done["outcome"] == "installed" and not done.get("verification"):
+        done["verification"] = verification.lost()
     _note(workspace, run, done)
     failure: K1ctlError | None = None
     try:
-        outcome.raise_unless_installed(done)
+        outcome.raise_unless_well(done)
     except K1ctlError as exc:
         failure = exc
-    facts = {"exit_code": done["exit_code"], "by": "k1ctl", "code": done["code"], "message": done["message"]}
+    by = failure.document()["error"] if failure else done
+    facts = {"by": "k1ctl", **{key: by[key] for key in ("exit_code", "code", "message")}}
     told = {"result": None if failure else done, "error": failure and failure.document()["error"]}
     try:
         run.save(state="ended", ended_at=rfc3339(), **told, **facts)

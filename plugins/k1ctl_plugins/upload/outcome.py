@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, OutcomeUnknownError, UnreachableError, WrongDataError
 from k1ctl.files import read_json
+from k1ctl_plugins.upload import verification
 
 if TYPE_CHECKING:
     from k1ctl.process.record import Run
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 UNKNOWN, UNREACHABLE = OutcomeUnknownError.exit_code, UnreachableError.exit_code
 _ERRORS = {e.exit_code: e for e in (WrongDataError, UnreachableError, BusyError, OutcomeUnknownError, ConfigError)}
 _DOUBTFUL = ("sending", "unknown")
+_FACTS = ("run", "transport", "outcome", "attempts", "earlier", "uptime_before_ms", "uptime_after_ms", "restarted")
 
 
 def _word(outcome: str, code: str, message: str, exit_code: int) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def read(run: Run) -> dict[str, Any]:
     about = {
         "workspace": run.record.get("workspace"),
         "device": sent.get("device", {}).get("name"),
-        **{k: sent.get(k) for k in ("image_kind", "artifact", "sha256", "bytes")},
+        **{k: sent.get(k) for k in ("target", "image_kind", "artifact", "sha256", "bytes", "soak_seconds")},
     }
     done = {**about, **last, "run": run.id, "folder": run.folder, "attempts": max(len(rows), len(earlier) + 1)}
     doubtful = any(e["outcome"] in _DOUBTFUL for e in earlier) or any(r["exit_code"] == UNKNOWN for r in before)
@@ -91,6 +93,17 @@ def _without_a_word(run: Run) -> dict[str, Any]:
     return _word("unknown", "", f"what happened is not known: {run.folder} was cleaned away or damaged", UNKNOWN)
 
 
+def raise_unless_well(done: dict[str, Any]) -> None:
+    """Raise the K1ctlError that fits an outcome document, unless the device took the image and is well with it."""
+    raise_unless_installed(done)
+    failed = verification.failure(done)
+    if failed is not None:
+        exit_code, code = failed
+        message = verification.sentence(done.get("device") or "the device", done)
+        facts = {k: done.get(k) for k in (*_FACTS, "artifact", "verification")}
+        raise error(exit_code, message, done["verification"]["hint"], code, **facts)
+
+
 def raise_unless_installed(done: dict[str, Any]) -> None:
     """Raise the K1ctlError that fits an outcome document, unless the device took the image."""
     if done["outcome"] == "installed":
@@ -108,8 +121,7 @@ def raise_unless_installed(done: dict[str, Any]) -> None:
     cut = any(e["outcome"] == "interrupted" for e in done.get("earlier", []))
     if cut and done.get("image_kind") == "filesystem" and "overwritten" not in hint:
         hint += f"; the filesystem of {device} may be overwritten in part"
-    facts = ("run", "transport", "outcome", "attempts", "earlier", "uptime_before_ms", "uptime_after_ms", "restarted")
-    raise error(code, _with_device(device, done), hint, done["code"], **{k: done.get(k) for k in facts})
+    raise error(code, _with_device(device, done), hint, done["code"], **{k: done.get(k) for k in _FACTS})
 
 
 def _with_device(device: str, done: dict[str, Any]) -> str:

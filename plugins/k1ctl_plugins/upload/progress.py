@@ -6,7 +6,7 @@ import time
 
 from k1ctl.output import say
 from k1ctl.process.view import View
-from k1ctl.units import format_size
+from k1ctl.units import format_duration, format_size
 
 _STAGES = {
     "connect": "asking the board on USB who it is",
@@ -15,6 +15,8 @@ _STAGES = {
     "transfer": "sending",
     "verify": "asking the device what became of it",
     "restart": "waiting for the device to come back",
+    "soak": "watching how it runs",
+    "console": "listening to its console",
 }
 _SPEED_AFTER = 1.0  # s; what is measured over less says nothing
 _ENDS = ("refused:", "unknown:", "interrupted:", "unreachable:", "busy:", "wrong:", "failed:")  # of an attempt
@@ -56,10 +58,21 @@ class FlashView(View):
         elif word == "taken" and len(rest.split()) == 2 and rest.replace(" ", "").isdigit():
             taken, total = map(int, rest.split())
             self._bar(taken, total)
+        elif word == "soak" and rest.split():
+            self._soak(*rest.split())
         elif line.startswith("waiting:"):
             self.live.update(f"{self.device}: {line}")
         elif word in _ENDS:
             self._ended = line
+
+    def _soak(self, passed: str, total: str, fps: str = "") -> None:
+        try:
+            now, end = float(passed), float(total)
+        except ValueError:
+            return
+        frames = f", {fps} fps" if fps else ""
+        text = f"{self.device}: soak {format_duration(min(now, end))} of {format_duration(end)}{frames}"
+        self.live.update(text, key=("soak", int(4 * now / end) if end else 4))
 
     def message(self, text: str) -> None:
         """What the caller should know, behind the reason for it."""

@@ -1,0 +1,114 @@
+"""What a device runs by our own record, and what has passed a soak on it: ``ops/device/NAME.images.json``.
+
+Written under the device's lease only: ``pending`` before a flash begins, and the rest once its outcome is known. Whose
+supervisor was killed in between leaves ``pending`` behind; what became of it stands in its run's folder, and is looked
+up there by whoever reads. {device, current, pending, soaked}: each entry is {artifact, target, sha256, run, workspace,
+at, transport, outcome, verification}; ``soaked``, the last one first, has ``soak_seconds`` and ``fps_min``, too.
+"""
+
+from __future__ import annotations
+
+import os
+
+from k1ctl.device.health import state_path
+from k1ctl.files import read_json, write_json
+from k1ctl.units import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from k1ctl.workspace import Workspace
+
+KEPT = 10  # images that passed a soak
+_UNSETTLED = ("sending", "unknown")  # outcomes of a flash after which the device may run either
+_FAILED = ("not-back", "wrong-build", "needs-usb", "soak-failed")  # verifications of an image that did not do
+
+
+def path_of(workspace: Workspace, device: str) -> str:
+    """The ledger's file."""
+    return state_path(workspace, device).removesuffix(".json") + ".images.json"
+
+
+def read(workspace: Workspace, device: str) -> dict[str, Any]:
+    """The ledger as it is now: a flash whose end nobody recorded is looked up in its run."""
+    return _folded(workspace, _kept(workspace, device))
+
+
+def _kept(workspace: Workspace, device: str) -> dict[str, Any]:
+    found = read_json(path_of(workspace, device))
+    ledger: dict[str, Any] = {"device": device, "current": None, "pending": None, "soaked": []}
+    if isinstance(found, dict) and isinstance(found.get("soaked"), list):
+        ledger.update({key: found.get(key) for key in ("current", "pending", "soaked")})
+    return ledger
+
+
+def _folded(workspace: Workspace, ledger: dict[str, Any]) -> dict[str, Any]:
+    """``ledger`` with what became of its pending flash."""
+    pending, ledger["pending"] = ledger["pending"], None
+    if pending is not None:
+        left = read_json(os.path.join(workspace.ops_path("runs", str(pending["run"])), "flash-outcome.json"))
+        _book(ledger, pending, left if isinstance(left, dict) else {})
+    return ledger
+
+
+def begin(workspace: Workspace, device: str, entry: Mapping[str, Any]) -> None:
+    """A flash of ``entry`` is about to begin. A full disk is no reason not to flash."""
+    ledger = read(workspace, device)
+    ledger["pending"] = {**entry, "at": rfc3339()}
+    _write(workspace, device, ledger)
+
+
+def settle(workspace: Workspace, device: str, entry: Mapping[str, Any], done: Mapping[str, Any]) -> None:
+    """The flash of ``entry`` ended with the outcome document ``done``."""
+    ledger = _kept(workspace, device)
+    pending = ledger["pending"]
+    if pending is None or pending["run"] != entry["run"]:
+        _folded(workspace, ledger)
+    ledger["pending"] = None
+    _book(ledger, {**entry, "at": rfc3339()}, done)
+    _write(workspace, device, ledger)
+
+
+def _book(ledger: dict[str, Any], entry: Mapping[str, Any], done: Mapping[str, Any]) -> None:
+    """Note an outcome: what was refused, or never sent, changes nothing."""
+    outcome = str(done.get("outcome", ""))
+    if outcome != "installed" and outcome not in _UNSETTLED:
+        return
+    verification = done.get("verification") or {}
+    state = str(verification.get("state", ""))
+    word = outcome if outcome == "installed" else "unknown"
+    booked = {**entry, "transport": done.get("transport", ""), "outcome": word, "verification": state}
+    ledger["current"] = booked
+    soak = verification.get("soak") or {}
+    if outcome == "installed" and state == "ok" and soak.get("seconds"):
+        passed = {**booked, "soak_seconds": soak["seconds"], "fps_min": soak.get("fps_min")}
+        others = [e for e in ledger["soaked"] if e.get("sha256") != booked["sha256"]]
+        ledger["soaked"] = [passed, *others][:KEPT]
+
+
+def _write(workspace: Workspace, device: str, ledger: Mapping[str, Any]) -> None:
+    try:
+        write_json(path_of(workspace, device), ledger, fsync=True)
+    except OSError:
+        pass  # a full disk costs the record; the flash, or its outcome, matters more
+
+
+def failed(entry: Mapping[str, Any] | None) -> bool:
+    """Whether an image was installed and then found not to do."""
+    return entry is not None and entry.get("outcome") == "installed" and entry.get("verification") in _FAILED
+
+
+def good(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The image to go back to: the last one that passed its soak, but not one that has since been found not to do."""
+    current = ledger["current"]
+    bad = current["sha256"] if failed(current) else ""
+    return next((entry for entry in ledger["soaked"] if entry["sha256"] != bad), None)
+
+
+def runs(ledger: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether the device runs the image of ``entry``, as far as the ledger knows."""
+    current = ledger["current"]
+    same = current is not None and current["outcome"] == "installed" and current["sha256"] == entry["sha256"]
+    return same and not failed(current)
