@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from k1ctl_plugins.hook.targets import Target
 
 # How these take what an entry's `wait` and `timeout` say; others stand in no line.
-_WAIT = {"build": "--wait", "upload": "--wait-limit", "queue run": "--wait"}
+_WAIT = {"build": "--wait", "upload": "--wait-limit", "queue run": "--wait", "device test": "--wait"}
 _TIMEOUT = {"build": "--timeout", "queue run": "--timeout"}
-_TWO_WORDS = (["queue", "run"], ["build", "list"], ["build", "show"], ["build", "log"])
+_ASKS_FOR = {"device test": "device:"}  # what a preset names all the same, for a command of somebody else in its place
+_TWO_WORDS = (["queue", "run"], ["build", "list"], ["build", "show"], ["build", "log"], ["device", "test"])
 
 
 def words_of(target: Target, args: Sequence[str]) -> list[str]:
@@ -32,7 +33,7 @@ def words_of(target: Target, args: Sequence[str]) -> list[str]:
             target=target.name,
         )
     name = " ".join(words[:2]) if words[:2] in _TWO_WORDS else words[0]
-    if target.resources:
+    if not all(resource.startswith(_ASKS_FOR.get(name, "\n")) for resource in target.resources):
         raise _not_taken(target, "resources", f"k1ctl {name} asks for what it needs itself")
     if target.timeout and name not in _TIMEOUT:
         raise _not_taken(target, "timeout", f"k1ctl {name} has its own limits")

@@ -1,0 +1,320 @@
+"""The worker of a pattern test: ``python -m k1ctl.device.patterntest RUN_DIR``.
+
+It is started by a supervisor that holds the device's lease, in a process group of its own. It reads
+``RUN_DIR/test.json``, prints plain lines, and leaves ``RUN_DIR/test-outcome.json``, written anew with each result.
+Before the first change it writes the mark (`k1ctl.device.patterns.Mark`), and it puts back what it changed however it
+ends; after a kill the supervisor does, and after a kill of both the next test.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from k1ctl.device import baseline, guard, patterns
+from k1ctl.device.probe import check_identity, probe
+from k1ctl.device.sampling import RestartedError, Sample
+from k1ctl.errors import K1ctlError, UnreachableError, UsageError, WrongDataError
+from k1ctl.files import read_json, write_json
+from k1ctl.output import clean
+from k1ctl.units import format_duration, rfc3339
+
+JOB, OUTCOME = "test.json", "test-outcome.json"
+PASSED, FAILED, VOID, SKIPPED = STATES = ("passed", "failed", "void", "skipped")
+EXIT_SKIPPED = 77
+CURRENT = ""  # instead of a pattern's id: the one that is shown
+_UNDO_SECONDS = 20.0
+
+
+class Stopped(BaseException):
+    """^C or TERM arrived."""
+
+
+class PatternTest:
+    """One test: its job, its outcome file and what it prints."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.job: dict[str, Any] = read_json(os.path.join(folder, JOB)) or {}
+        self.signal = 0
+        self.armed = False
+        self.mark: patterns.Mark | None = None
+        self.rest: patterns.Rest | None = None
+        self.record: dict[str, Any] = {
+            "state": "running",
+            "pid": os.getpid(),
+            "code": "",
+            "message": "",
+            "hint": "",
+            "exit_code": 1,
+            "attempts": 0,
+            "device_identity": "",
+            "device_mac": "",
+            "results": [],
+            "restored": None,
+        }
+
+    def told_to_end(self, number: int, _frame: object) -> None:
+        """Signal handler: breaks off what is under way, once; what is put back is not broken off."""
+        self.signal = self.signal or number
+        if self.armed:
+            self.armed = False
+            raise Stopped
+
+    def run(self) -> int:
+        """Do it and record how it ended; returns the exit code."""
+        failure: Exception | None = None
+        try:
+            self.armed = True
+            try:
+                self._test()
+            except Exception as exc:
+                failure = exc
+            self.armed = False
+        except Stopped:
+            pass
+        self._put_back()
+        self._end(failure)
+        return int(self.record["exit_code"])
+
+    # what is done
+
+    def _test(self) -> None:
+        device = self.job["device"]
+        self._guard(guard.guard_key(device))
+        self._reach(device)
+        rest = self.rest = patterns.Rest(device)
+        self._undo_an_earlier_one(rest)
+        known = patterns.listed(rest)
+        shown = patterns.settled(rest)
+        wanted = self._wanted(known, shown)
+        before = {word: baseline.read(self.job["baselines"], word) for word in wanted}
+        mark = {"run": self.job["run"], "pattern": shown, "parameters": patterns.parameters(rest), "selected": []}
+        self.mark = patterns.Mark(self.job["mark"], {**mark, "restarted": False})
+        self.record["results"] = [self._row(word, known[word]) for word in wanted]
+        for row in self.record["results"]:
+            self._one(rest, row, before[row["pattern"]])
+            self._write()
+            if row["code"] in ("pattern-changed", "parameters-changed"):
+                return  # a person uses the device: the rest is left out
+
+    def _guard(self, key: str) -> None:
+        path = guard.guard_path(key, str(self.job.get("host_dir") or ""))
+        if not guard.covered(path):
+            workspace, run = str(self.job.get("workspace", "")), str(self.job.get("run", ""))
+            guard.acquire(path, float(self.job["guard_timeout"]), workspace=workspace, run=run)
+
+    def _reach(self, device: dict[str, Any]) -> None:
+        """Make sure that the right device is there, in so many attempts. Raises what the last one said."""
+        rules = self.job["test"]
+        for number in range(1, max(1, rules["attempts"]) + 1):
+            self.record["attempts"] = number
+            try:
+                found = probe(device)
+                check_identity(found, device)
+                break
+            except UnreachableError as exc:
+                self.say(f"attempt {number} of {rules['attempts']}: {exc.message}")
+                if number >= rules["attempts"]:
+                    exc.details["skip"] = True
+                    raise
+                time.sleep(rules["delay"])
+        self.record.update(device_identity=found.identity, device_mac=found.mac)
+        if found.mac and guard.guard_key(device, found.mac) != guard.guard_key(device):
+            self._guard(guard.guard_key(device, found.mac))  # another repository may know it by its MAC
+
+    def _undo_an_earlier_one(self, rest: patterns.Rest) -> None:
+        left = patterns.left_mark(self.job["mark"])
+        if left is None:
+            return
+        done = patterns.put_back(rest, left)
+        left.remove()
+        self.say(f"the test of run {left.run} was killed before it put the pattern back: {done['message']}")
+
+    def _wanted(self, known: dict[str, str], shown: str) -> list[str]:
+        if self.job["all"]:
+            return list(known)
+        wanted = list(dict.fromkeys(shown if word == CURRENT else word for word in self.job["patterns"]))
+        for word in wanted:
+            if word not in known:
+                close = patterns.near(word, known)
+                meant = f"; did you mean {' or '.join(close)}?" if close else ""
+                raise UsageError(
+                    f"{self.job['device']['name']} has no pattern {word!r}{meant}",
+                    hint=f"it has: {', '.join(list(known)[:60])}",
+                    code="unknown-pattern",
+                    near=close,
+                )
+        return wanted
+
+    def _row(self, word: str, name: str) -> dict[str, Any]:
+        row = {"pattern": word, "name": name, "state": SKIPPED, "code": "not-reached", "message": "it was not begun"}
+        return {**row, "seconds": 0.0, "figures": {}, "details": {}, "baseline": None, "findings": [], "warnings": []}
+
+    def _one(self, rest: patterns.Rest, row: dict[str, Any], before: dict[str, Any] | None) -> None:
+        """Show one pattern, sample it and judge it. Raises UnreachableError once the device is lost."""
+        assert self.mark is not None
+        word, rules, begun = row["pattern"], self.job["test"], time.monotonic()
+        sample = Sample(rest, word, rules["lost"])
+        row.update(baseline=before and before["baseline"], state=VOID, code="sample-void", message="it was broken off")
+        try:
+            self._mark(word)
+            self.say(f"{word}: sampling for {format_duration(rules['duration'])}")
+            self._show(rest, sample)
+            time.sleep(rules["settle"])
+            sample.take(rules["duration"])
+            self._parameters_are_the_same(rest)
+            self._judge(row, sample, before)
+        except RestartedError as exc:
+            row.update(state=FAILED, code=exc.code, message=exc.message)
+            self.mark.restarted = True
+            self.mark.save()
+        except UnreachableError as exc:
+            row.update(code=exc.code, message=exc.message)
+            raise
+        except K1ctlError as exc:
+            row.update(code=exc.code, message=exc.message)
+        finally:
+            row.update(seconds=round(time.monotonic() - begun, 3), details=sample.details())
+            row["figures"] = row["figures"] or sample.figures()
+            self.say(f"{word}: {row['state']}{': ' if row['message'] else ''}{row['message']}")
+
+    def _mark(self, word: str) -> None:
+        assert self.mark is not None
+        if word not in self.mark.selected:
+            self.mark.selected.append(word)
+        self.mark.save()
+
+    @staticmethod
+    def _show(rest: patterns.Rest, sample: Sample) -> None:
+        """Show the sample's pattern, once more where an answer got lost; from then on a restart is noticed."""
+        sample.watch()
+        try:
+            patterns.show(rest, sample.pattern)
+        except UnreachableError as exc:
+            sample.until_back(exc)
+            patterns.show(rest, sample.pattern)
+
+    def _parameters_are_the_same(self, rest: patterns.Rest) -> None:
+        assert self.mark is not None
+        now, before = patterns.parameters(rest), self.mark.parameters
+        changed = sorted(name for name in now if now[name] != before.get(name, now[name]))
+        if changed and not self.mark.restarted:
+            names = ", ".join(changed[:5])
+            raise K1ctlError(f"somebody else changed parameters meanwhile: {names}", code="parameters-changed")
+
+    def _judge(self, row: dict[str, Any], sample: Sample, before: dict[str, Any] | None) -> None:
+        figures = row["figures"] = sample.figures()
+        found = baseline.compare(figures, before, self.job["test"]["regression"])
+        if self.job["record"]:  # it replaces the baseline; limits that a person set still hold
+            found = [finding for finding in found if finding["kind"] == "threshold"]
+        row["findings"] = found
+        row["warnings"] = [f"the device gave {baseline.figure_text(n, None)}" for n, v in figures.items() if v is None]
+        if found:
+            code = "pattern-regression" if found[0]["kind"] == "regression" else "pattern-limit"
+            row.update(state=FAILED, code=code, message="; ".join(baseline.finding_text(f) for f in found))
+            return
+        if self.job["record"]:
+            row["baseline"] = baseline.record(self.job["baselines"], row["pattern"], figures, before)["baseline"]
+            row["recorded"] = True
+        elif before is None:
+            self._without_a_baseline(row)
+            return
+        row.update(state=PASSED, code="passed", message="")
+
+    def _without_a_baseline(self, row: dict[str, Any]) -> None:
+        text = "there is no baseline to compare with"
+        row["warnings"].append(f"{text}: --record makes one")
+        strict = self.job["strict"]
+        row.update(state=FAILED if strict else PASSED, code="no-baseline" if strict else "passed")
+        row["message"] = text if strict else ""
+
+    # how it ends
+
+    def _put_back(self) -> None:
+        """Undo what was changed; the mark stays where that fails, for the next test."""
+        if self.mark is None or not self.mark.selected or self.rest is None:
+            return
+        signal.signal(signal.SIGALRM, self._no_time)
+        signal.setitimer(signal.ITIMER_REAL, self.job["undo_seconds"] if self.signal else _UNDO_SECONDS)
+        try:
+            self.record["restored"] = patterns.put_back(self.rest, self.mark)
+            self.mark.remove()
+        except (K1ctlError, OSError, TimeoutError) as exc:
+            why = getattr(exc, "message", str(exc))
+            message = f"{self.mark.pattern} could not be put back: {why}; the next k1ctl device test tries it again"
+            self.record["restored"] = {"pattern": self.mark.pattern, "state": "failed", "message": message}
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.say(self.record["restored"]["message"])
+
+    @staticmethod
+    def _no_time(*_: object) -> NoReturn:
+        raise TimeoutError("no time was left")
+
+    def _end(self, failure: Exception | None) -> None:
+        rows = self.record["results"]
+        states = {row["state"] for row in rows}
+        told: dict[str, Any] = {"code": "passed", "message": "", "hint": "", "exit_code": 0}
+        if self.signal:
+            told = {"code": "interrupted", "message": "the test was stopped", "exit_code": 128 + self.signal}
+        elif failure is not None:
+            told = self._failed(failure)
+        elif states & {FAILED, VOID}:
+            bad = [row["pattern"] for row in rows if row["state"] in (FAILED, VOID)]
+            told = {"code": "pattern-failed", "message": f"not passed: {', '.join(bad)}", "exit_code": 1}
+        self.record.update(told, state="ended", ended_at=rfc3339())
+        try:
+            self._write()
+        except OSError as exc:
+            self.say(f"{OUTCOME} could not be written: {exc.strerror}")
+
+    def _failed(self, failure: Exception) -> dict[str, Any]:
+        from k1ctl.failure import known_error
+
+        error = known_error(failure, [])
+        if error.code == "bug":
+            self._trace(failure)
+        told = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        if error.details.get("skip"):
+            told.update(exit_code=EXIT_SKIPPED)
+        return {**told, **{k: v for k, v in error.details.items() if k == "near"}}
+
+    def _trace(self, exc: Exception) -> None:
+        import traceback
+
+        for line in traceback.format_exception(exc):
+            self.say(line.rstrip())
+
+    def _write(self) -> None:
+        write_json(os.path.join(self.folder, OUTCOME), self.record)
+
+    @staticmethod
+    def say(text: str) -> None:
+        """Print a line; a reader that went away or a full disk ends no test."""
+        try:
+            os.write(1, ("\n".join(clean(line) for line in text.split("\n")) + "\n").encode())
+        except OSError:
+            pass
+
+
+def main(argv: list[str]) -> int:
+    """Test what ``argv[0]`` (a run folder) describes; returns the exit code."""
+    if len(argv) != 1:
+        sys.stderr.write("usage: python -m k1ctl.device.patterntest RUN_DIR\n")
+        return 2
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    test = PatternTest(argv[0])
+    if not test.job:
+        raise WrongDataError(f"{argv[0]}/{JOB} cannot be read", code="bad-job")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, test.told_to_end)
+    return test.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
