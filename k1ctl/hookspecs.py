@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from k1ctl.builds import BuildKind
     from k1ctl.config import Config
+    from k1ctl.notify import Channel
     from k1ctl.setup import SetupStep
     from k1ctl.transports import Transport
     from k1ctl.workspace import Workspace
@@ -71,4 +72,18 @@ def k1ctl_transports() -> Sequence[Transport]:  # type: ignore[empty-body]
         @hookimpl
         def k1ctl_transports() -> list[Transport]:
             return [JtagTransport()]
+    """
+
+
+@hookspec
+def k1ctl_notify(workspace: Workspace, config: Config) -> Sequence[Channel]:  # type: ignore[empty-body]
+    """Return the channels over which this plugin tells people, those that are configured; none is an empty list.
+
+    Called when a device's trouble reaches a person, becomes an incident or is over (docs/escalation.md), and by
+    ``k1ctl notify``. Each channel is used under a limit of its own; one that fails or hangs is told and hides no other.
+    Example::
+
+        @hookimpl
+        def k1ctl_notify(workspace: Workspace, config: Config) -> list[Channel]:
+            return [DeskLamp()] if "desklamp" in config.plugins else []
     """

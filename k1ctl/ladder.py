@@ -49,7 +49,7 @@ class Moment:
 
         A clock that was set, a host that slept or started anew only make it less: then it is not known, and counts 0.
         """
-        return max(0.0, min(self.wall - then["wall"], self.monotonic - then["monotonic"]))
+        return max(0.0, min(self.wall - float(then["wall"]), self.monotonic - float(then["monotonic"])))
 
 
 class Rules:
@@ -116,6 +116,24 @@ def fresh() -> State:
     return {"rung": "", "episode": 0, "since": "", "failures": {}, "offline": None, "steps": []}
 
 
+def sound(found: Any) -> bool:
+    """Whether ``found`` is a state as `advance` makes it; anything else in its file counts as no state."""
+    if not isinstance(found, dict) or any(type(found.get(key)) is not type(value) for key, value in _SHAPE.items()):
+        return False
+    offline, failures, steps = found.get("offline"), found["failures"].values(), found["steps"]
+    return (
+        (offline is None or (isinstance(offline, dict) and offline.keys() >= _OFFLINE))
+        and all(isinstance(failure, dict) and failure.keys() >= _FAILURE for failure in failures)
+        and all(isinstance(step, dict) and step.keys() >= _STEP for step in steps)
+    )
+
+
+_SHAPE: State = {"rung": "", "episode": 0, "since": "", "failures": {}, "steps": []}
+_OFFLINE = {"since", "seconds", "wall", "monotonic", "message"}
+_FAILURE = {"uploads", "tests", "first", "last", "run", "code", "exit_code", "message"}
+_STEP = {"rung", "episode", "at", "reason", "workspace", "run", "code", "notify", "acted", "told", "tries"}
+
+
 def advance(state: State, seen: Seen, rules: Rules, now: Moment) -> tuple[State, list[Step]]:
     """The state after an observation, and the steps that it led to, in order. ``state`` itself stays as it is.
 
@@ -161,14 +179,13 @@ def outlook(state: State, rules: Rules) -> list[dict[str, Any]]:
                 again = "one more failed upload" if left == 1 else f"{left} more failed uploads"
                 coming.append({"rung": HUMAN, "when": f"with {again} of {name}", "seconds": None})
             if rules.retrying:
-                limit = format_duration(rules.retrying)
-                coming.append({"rung": HUMAN, "when": f"when {name} still fails after {limit}", "seconds": None})
+                when = f"when {name} still fails after {format_duration(rules.retrying)}"
+                coming.append({"rung": HUMAN, "when": when, "seconds": None})
     for rung, limit in ((HUMAN, rules.offline_human), (INCIDENT, rules.offline_incident)):
         if offline and limit and rank < _rank(rung):
-            left = max(0.0, limit - offline["seconds"])
-            coming.append(
-                {"rung": rung, "when": f"after {format_duration(left)} more without an answer", "seconds": left}
-            )
+            more = max(0.0, limit - offline["seconds"])
+            when = f"after {format_duration(more)} more without an answer"
+            coming.append({"rung": rung, "when": when, "seconds": round(more, 3)})
     return coming
 
 
@@ -255,7 +272,7 @@ def _due(state: State, seen: Seen, rules: Rules, now: Moment, new_failure: bool)
     offline = state["offline"]
     if offline is None or seen.held:
         return
-    absent = f"no answer for {format_duration(offline['seconds'])}, first at {rfc3339(offline['since'])}"
+    absent = f"offline since {rfc3339(offline['since'])} (seen for {format_duration(offline['seconds'])})"
     incident = rules.offline_incident and offline["seconds"] >= rules.offline_incident
     if incident or (rules.offline_human and offline["seconds"] >= rules.offline_human):
         yield HUMAN, f"{absent}: {offline['message']}"

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from k1ctl.device.verdict import ALIVE, ANSWERED, GARBAGE, HEALTH, INFO, LIMITED, NO_ANSWER, NOT_ASKED, judge
+from k1ctl.device.verdict import ALIVE, ANSWERED, GARBAGE, HEALTH, INFO, LIMITED, NO_ANSWER, NOT_ASKED, OFFLINE, judge
 from k1ctl.errors import BusyError, K1ctlError, UnreachableError
 from k1ctl.files import open_locked, read_json, write_json
 
@@ -318,3 +318,7 @@ def _tell(workspace: Workspace, device: Mapping[str, Any], before: Record | None
         emit(workspace, "device.state", device=device["name"], state=now.state, was=was, message=now.message)
     if record["restarted"]:
         emit(workspace, "device.restarted", device=device["name"], uptime_ms=now.values["uptime_ms"])
+    if device["host"] and (now.state == OFFLINE or now.reachable):
+        from k1ctl.escalation import observe
+
+        observe(workspace, None, device["name"], "offline" if now.state == OFFLINE else "online", message=now.message)

@@ -1,0 +1,294 @@
+"""Who is to know of a device's trouble: the ladder of `k1ctl.ladder`, kept in ``ops/device/NAME.escalation.json``.
+
+Whoever sees something tells `observe`. Under a lock of the file's own it asks the machine, writes what is, and does
+what the steps ask for: an event, the prompt of the failed run, the pause of the device's queue and its end. A step is
+recorded before its effect and marked behind it, and each effect may be had twice, so that a kill at any moment loses
+none: the next one who sees anything goes on with it. People are told by a process of its own (`k1ctl.telling`), so that
+nobody waits for a slow channel.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl import ladder
+from k1ctl.events import emit
+from k1ctl.files import open_locked, read_json, write_json
+from k1ctl.ladder import AGENT, CLOSED, INCIDENT, Moment, Rules, Seen, owed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from k1ctl.config import Config
+    from k1ctl.ladder import State, Step
+    from k1ctl.workspace import Workspace
+
+    Change = Callable[[State, Moment], tuple[State, list[Step]]]
+
+TRIES = 3  # how often people are told of a step before it is given up
+TRY_AGAIN = 30.0  # s between two of them
+_PATIENCE = 2.0  # s that somebody who holds the file is waited for
+
+
+def state_path(workspace: Workspace, device: str) -> str:
+    """``ops/device/NAME.escalation.json``."""
+    from k1ctl.device.health import state_path as record_path
+
+    return record_path(workspace, device).removesuffix(".json") + ".escalation.json"
+
+
+def load(workspace: Workspace, device: str) -> State:
+    """The state of a device as it is recorded; a fresh one where there is none, or none that can be read."""
+    return _read(state_path(workspace, device))
+
+
+def _read(path: str) -> State:
+    found = read_json(path)
+    return found if ladder.sound(found) else ladder.fresh()
+
+
+def rules(config: Config) -> Rules:
+    """``[escalation]`` of the configuration."""
+    return Rules(**config.section("escalation"))
+
+
+def observe(
+    workspace: Workspace, config: Config | None, device: str, what: str, *, apart: bool = True, **facts: Any
+) -> str:
+    """Tell what became of a run, or how the device was found; returns the path of the run's prompt ("" for none).
+
+    ``what`` is upload-failed, upload-installed, test-failed, test-passed, test-skipped, offline, online or check.
+    ``facts``: ``run``, ``code``, ``exit_code``, ``message``, ``hint``, ``attempts`` and ``seconds`` (how long it was
+    tried), as far as known. Never raises and waits for nobody: what goes wrong is an event, ``escalation.failed``. A
+    device without trouble costs one look at a small file. ``config`` None: read when it is needed. ``apart`` False:
+    the caller tells people himself (`k1ctl.telling.tell`).
+    """
+    try:
+        if what in ladder.GOOD and not _concerned(state_path(workspace, device)):
+            return ""
+        if config is None:
+            from k1ctl.config import load as load_config
+
+            config = load_config(workspace)
+        return _Keeper(workspace, config, device, apart).observe(what, facts)
+    except Exception as exc:  # whatever it is, the work it tells of goes on
+        said = f"{type(exc).__name__}: {exc}"[:300]
+        emit(workspace, "escalation.failed", device=device, what=what, run=str(facts.get("run", "")), message=said)
+        return ""
+
+
+def _concerned(path: str) -> bool:
+    """Whether good news changes anything."""
+    state = _read(path)
+    return bool(state["rung"]) or any(owed(step) for step in state["steps"])
+
+
+def close(workspace: Workspace, config: Config, device: str, reason: str) -> bool:
+    """End the episode of a device by a person's word; False when none is open. Raises K1ctlError, OSError."""
+    keeper = _Keeper(workspace, config, device)
+    return bool(keeper.change(lambda state, now: ladder.close(state, reason, now, workspace.name)))
+
+
+def tidy(workspace: Workspace, config: Config, device: str) -> bool:
+    """Lift an incident's pause that outlived its record; whether there was one. Raises K1ctlError, OSError."""
+    return _Keeper(workspace, config, device).tidy()
+
+
+def key_of(device: str, step: Step) -> str:
+    """What makes a step the same one, wherever it is told: ``k1/1767435300123/human``."""
+    return f"{device}/{step['episode']}/{step['rung']}"
+
+
+class _Keeper:
+    """One device's file, and what the steps in it ask for."""
+
+    def __init__(self, workspace: Workspace, config: Config, device: str, apart: bool = True) -> None:
+        self.workspace, self.config, self.device, self.apart = workspace, config, device, apart
+        self.path = state_path(workspace, device)
+        self.resource = f"device:{device}"
+
+    def observe(self, what: str, facts: dict[str, Any]) -> str:
+        known = {k: facts[k] for k in ("run", "code", "exit_code", "message", "attempts", "seconds") if k in facts}
+        by = rules(self.config)
+
+        def change(state: State, now: Moment) -> tuple[State, list[Step]]:
+            seen = Seen(what, workspace=self.workspace.name, **known)
+            if seen.away or what == ladder.CHECK:
+                seen.held = self._held()
+            return ladder.advance(state, seen, by, now)
+
+        prompt = ""
+        if what in (ladder.UPLOAD_FAILED, ladder.TEST_FAILED) and by.failures_agent:
+            prompt = self._prompt(facts)
+        self.change(change)
+        return prompt
+
+    def change(self, change: Change) -> list[Step]:
+        """Let the machine take a step, under the lock, and do what is to be done; the new steps."""
+        fd = _locked(self.path.removesuffix(".json") + ".lock")
+        try:
+            before = _read(self.path)
+            state, steps = change(before, Moment(time.time(), time.monotonic()))
+            if state != before:
+                write_json(self.path, state)
+            for step in state["steps"]:
+                if not step["acted"]:
+                    self._act(step)
+                    step["acted"] = True
+                    write_json(self.path, state)
+            if self._settle(state):
+                write_json(self.path, state)
+        finally:
+            os.close(fd)
+        if self.apart and any(due(step) for step in state["steps"]):
+            tell_apart(self.workspace, self.device)
+        return steps
+
+    def _act(self, step: Step) -> None:
+        """The effect of a step; had twice, it is the same. The event comes first: it says why."""
+        about = {"device": self.device, "key": key_of(self.device, step), "reason": step["reason"], "run": step["run"]}
+        emit(self.workspace, "escalation.step", rung=step["rung"], **about)
+        if step["rung"] == AGENT and step["run"]:
+            from k1ctl import prompts
+
+            if not os.path.exists(prompts.path_of(self.workspace, step["run"])):
+                self._prompt({"run": step["run"], "code": step["code"]})
+        elif step["rung"] == INCIDENT:
+            self._hold(step)
+        elif step["rung"] == CLOSED:
+            self._lift(step)
+
+    def _prompt(self, facts: dict[str, Any]) -> str:
+        from k1ctl import prompts
+
+        told = {k: facts[k] for k in ("code", "exit_code", "message", "hint") if k in facts}
+        path = prompts.write(self.workspace, str(facts.get("run", "")), **told) if facts.get("run") else ""
+        if path:
+            emit(self.workspace, "escalation.prompt", device=self.device, run=facts["run"], path=path)
+        return path
+
+    def _mark(self, step: Step | State) -> str:
+        return f"[incident {self.device}/{step['episode']}]"
+
+    def _held(self) -> str:
+        """Why a person, not an incident, lets nobody have the device; "" when nobody does."""
+        from k1ctl.queue.incident import mark_of
+        from k1ctl.queue.view import paused
+
+        why = paused(self._folder()).get(self.resource)
+        return "" if why is None or mark_of(why) else why or "paused"
+
+    def _folder(self) -> str:
+        from k1ctl.queue.folder import queue_folder
+
+        return queue_folder(self.workspace, self.config)
+
+    def _hold(self, step: Step) -> None:
+        from k1ctl.queue import incident
+
+        reason = f"incident: {step['reason']}"
+        if incident.hold(self._folder(), self.resource, reason, self._mark(step)):
+            emit(self.workspace, "queue.paused", resource=self.resource, reason=reason, by="incident")
+
+    def _lift(self, step: Step) -> None:
+        from k1ctl.queue import incident
+
+        if not os.path.isdir(self._folder()):
+            return
+        if incident.lift(self._folder(), self.resource, self._mark(step)):
+            emit(self.workspace, "queue.resumed", resource=self.resource, reason=step["reason"], by="incident")
+
+    def tidy(self) -> bool:
+        """Lift the pause of an incident that the file does not know (any more)."""
+        from k1ctl.queue import incident
+        from k1ctl.queue.view import paused
+
+        mark = incident.mark_of(paused(self._folder()).get(self.resource, ""))
+        state = _read(self.path)
+        known = mark == self._mark(state) and (state["rung"] or any(not step["acted"] for step in state["steps"]))
+        if not mark or known or not incident.lift(self._folder(), self.resource, mark):
+            return False
+        emit(self.workspace, "queue.resumed", resource=self.resource, reason="its incident is over", by="incident")
+        return True
+
+    def _settle(self, state: State) -> bool:
+        """Note what people will not be told of: there is nobody, or it was tried often enough."""
+        from k1ctl.notify import possible
+
+        open_steps = [step for step in state["steps"] if step["notify"] and step["told"] is None]
+        nobody = bool(open_steps) and not possible(self.config)
+        for step in open_steps:
+            about = {"device": self.device, "key": key_of(self.device, step)}
+            if nobody:
+                step["told"] = []
+                emit(self.workspace, "notify.nobody", **about)
+            elif step["tries"] >= TRIES and due_again(step):
+                step["told"] = [{"channel": "", "outcome": "failed", "message": f"given up after {TRIES} tries"}]
+                emit(self.workspace, "notify.given-up", **about)
+        return any(step["told"] is not None for step in open_steps)
+
+
+def due(step: Step) -> bool:
+    """Whether people are to be told of a step now."""
+    return bool(step["notify"] and step["told"] is None and step["acted"]) and step["tries"] < TRIES and due_again(step)
+
+
+def due_again(step: Step) -> bool:
+    """Whether it is long enough ago that they were, or were to be; a clock that was set back counts as long enough."""
+    since = time.time() - step.get("tried", 0.0)
+    return not 0 <= since < TRY_AGAIN
+
+
+def record(workspace: Workspace, device: str, key: str, **fields: Any) -> None:
+    """Note something at a step, under the lock, for who tells people. Raises BusyError, OSError."""
+    path = state_path(workspace, device)
+    fd = _locked(path.removesuffix(".json") + ".lock")
+    try:
+        state = _read(path)
+        for step in state["steps"]:
+            if key_of(device, step) == key:
+                step.update(fields)
+        write_json(path, state)
+    finally:
+        os.close(fd)
+
+
+def _locked(path: str) -> int:
+    """The lock, held: each holder has it for some writes only. Raises BusyError when one of them is stopped."""
+    from k1ctl.errors import BusyError
+
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        fd = open_locked(path, blocking=False)
+        if fd is not None:
+            return fd
+        if time.monotonic() >= deadline:
+            raise BusyError(f"{path} is held by another process for {_PATIENCE:g} s")
+        time.sleep(0.01)
+
+
+def tell_apart(workspace: Workspace, device: str) -> None:
+    """Start the process that tells people, in a session of its own, and do not wait for it.
+
+    It gets none of our descriptors, so that a slow channel holds no lease, and no lease's variables. The shell in
+    between leaves it to the system's first process: nobody has to reap it.
+    """
+    import subprocess
+    import sys
+
+    env = {k: v for k, v in os.environ.items() if k not in ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")}
+    argv = [sys.executable, "-P", "-m", "k1ctl.telling", workspace.root, workspace.name, device]
+    nowhere = subprocess.DEVNULL
+    subprocess.run(
+        ["/bin/sh", "-c", '"$@" &', "sh", *argv],
+        stdin=nowhere,
+        stdout=nowhere,
+        stderr=nowhere,
+        cwd=workspace.root,
+        env=env,
+        start_new_session=True,
+        check=False,
+    )
