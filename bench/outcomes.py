@@ -5,7 +5,8 @@ devices: four over the network; two whose REST API is faulty too; two over USB; 
 crash, so that only the cable leads back. Each fault is drawn from a seed for each flash (for the REST API: each
 request), "reboot without install" and "installed, but the OK is lost" among them. The truth is the simulator's own
 history: what ran behind the last flash of an upload. An outcome is right when it says so, or `unknown`.
-Bars: 0 said to be installed that were not, 0 said not to be that were, 0 without an outcome, 0 overlapping flashes.
+Bars: 0 said to be installed that were not, 0 said not to be that were, 0 without an outcome, 0 crashing images said to
+be well, 0 overlapping flashes.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Upload(NamedTuple):
 
     desk: Desk
     device: str
+    crashing: bool
     sha256: str
     md5: str
     size: int
@@ -128,7 +130,6 @@ class Storm:
     ) -> None:
         self.folder, self.ops, self.trees, self.k1ctl, self.env = folder, ops, trees, list(k1ctl), dict(env)
         self.seed, self.share = seed, share
-        self.crashing = 0  # how many of the images crash
         folder.mkdir()
         self.devices: dict[str, SimulatedDevice] = {}
         self.uploads: list[Upload] = []
@@ -144,19 +145,18 @@ class Storm:
             device = SimulatedDevice(self.folder / name, mac=mac, reboot_seconds=0.02, usb=desk.cable)
             device.device.faults = Chance(desk.faults, self.share, 100 * self.seed + number)
             self.devices[name] = stack.enter_context(device)
-            text.append(device.toml(name) + 'probe_timeout = "2s"\n')
+            text.append(device.toml(name) + 'probe_timeout = "2s"\nboot_timeout = "3s"\n')
         (self.ops / "k1ctl.toml").write_text("\n".join(text))
 
     def rage(self, desks: Sequence[Desk], count: int, told: Callable[[Upload], None] = lambda upload: None) -> None:
         """Make ``count`` uploads, to one device like another; each worktree one after the other."""
         random = Random(self.seed)
         places = _places(desks)
-        todo: queue.SimpleQueue[tuple[int, Desk, str, bytes]] = queue.SimpleQueue()
+        todo: queue.SimpleQueue[tuple[int, Desk, str, bool, bytes]] = queue.SimpleQueue()
         for number in range(count):
             desk, name = places[number % len(places)]
             crashing = random.random() < desk.crashing
-            self.crashing += crashing
-            todo.put((number, desk, name, image(number, random, crashing=crashing)))
+            todo.put((number, desk, name, crashing, image(number, random, crashing=crashing)))
 
         def work(tree: Path) -> None:
             with contextlib.suppress(queue.Empty):
@@ -171,7 +171,7 @@ class Storm:
         for thread in threads:
             thread.join()
 
-    def _upload(self, tree: Path, number: int, desk: Desk, name: str, data: bytes) -> Upload:
+    def _upload(self, tree: Path, number: int, desk: Desk, name: str, crashing: bool, data: bytes) -> Upload:
         from hashlib import md5, sha256
 
         path = self.folder / f"{number}.bin"
@@ -188,7 +188,7 @@ class Storm:
         outcome = str(facts.get("outcome") or "")
         digest = md5(data, usedforsecurity=False).hexdigest()
         sha = sha256(data).hexdigest()
-        return Upload(desk, name, sha, digest, len(data), done.returncode, outcome, facts, round(seconds, 3))
+        return Upload(desk, name, crashing, sha, digest, len(data), done.returncode, outcome, facts, round(seconds, 3))
 
     # the truth
 
@@ -252,13 +252,15 @@ def put(report: Any, storm: Storm) -> None:
             there = sum(row.truth for row in said)
             report.put("outcome x truth", tool=claim or "(none)", installed=there, not_installed=len(said) - there)
     for row in rows:
-        if not row.right or row.upload.outcome not in CLAIMS:
+        broken = row.upload.crashing and not row.upload.exit_code
+        if broken or not row.right or row.upload.outcome not in CLAIMS:
             report.put("wrong", truth=row.truth, outcome=row.upload.outcome, **row.upload.said)
     wrong = [row for row in rows if not row.right]
     report.bar("said installed, was not", sum(not row.truth for row in wrong), 0)
     report.bar("said not installed, was", sum(row.truth for row in wrong), 0)
     report.bar("without an outcome", sum(row.upload.outcome not in CLAIMS for row in rows), 0)
     report.bar("exit 0 without installed", sum(not u.exit_code and u.outcome != "installed" for u, _ in rows), 0)
+    report.bar("a crashing image said to be well", sum(u.crashing and not u.exit_code for u, _ in rows), 0)
     report.bar("overlapping flashes", storm.overlaps(), 0)
     report.bar("devices run what their history says", int(storm.last_images()), 1, least=True)
 
@@ -293,7 +295,13 @@ def main() -> int:
         began = time.monotonic()
         storm.rage(desks, count, lambda u: print(f"{u.device}: {u.outcome} {u.seconds:.1f} s", file=sys.stderr))
         seconds = round(time.monotonic() - began, 1)
-        report.put("all", uploads=len(storm.uploads), crashing=storm.crashing, seconds=seconds, seed=storm.seed)
+        report.put(
+            "all",
+            uploads=len(storm.uploads),
+            crashing=sum(u.crashing for u in storm.uploads),
+            seconds=seconds,
+            seed=storm.seed,
+        )
         put(report, storm)
     return report.finish()
 
