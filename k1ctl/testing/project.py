@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
+_first: list[dict[Path, bytes | None]] = []  # one: the files and folders (None) of a .git with a first commit
 
 
 class Outcome(NamedTuple):
@@ -70,14 +71,36 @@ class Project:
     ) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
-        self.git("init", "-q", "-b", "main")
         self.write("README", "a repository for a test\n")
         for name, content in (files or {}).items():
             self.write(name, content)
-        self.commit("first")
+        if files:
+            self._begin()
+        else:
+            self._begin_alike()
         (root / "ops").mkdir(exist_ok=True)
         for name in worktrees:
             self.add_worktree(name)
+
+    def _begin(self) -> None:
+        self.git("init", "-q", "-b", "main")
+        self.commit("first")
+
+    def _begin_alike(self) -> None:
+        """Where there is nothing but README, git works once in a process; later repositories get what it wrote."""
+        folder = self.root / ".git"
+        if not _first:
+            self._begin()
+            paths = [path for path in folder.rglob("*") if path.suffix != ".sample"]
+            _first.append({p.relative_to(folder): None if p.is_dir() else p.read_bytes() for p in paths})
+            return
+        folder.mkdir()
+        for name, content in _first[0].items():  # a folder comes before what is in it
+            if content is None:
+                (folder / name).mkdir()
+            else:
+                (folder / name).write_bytes(content)
+        self.git("update-index", "-q", "--refresh")  # the index knows the README of the first one by its inode
 
     @property
     def ops(self) -> Path:

@@ -116,6 +116,7 @@ def _git(work: GitWork, worktree: str, *args: str) -> str | None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         if "HEAD" in done.stderr and args[0] == "rev-list":
             return None  # a branch without a commit yet
-        work.problem = lines[-1].removeprefix("fatal: ") if lines else f"git {args[0]}: exit {done.returncode}"
+        told = [line for line in lines if line.startswith("fatal: ")] or lines  # advice may stand behind it
+        work.problem = told[-1].removeprefix("fatal: ") if told else f"git {args[0]}: exit {done.returncode}"
         return None
     return done.stdout
