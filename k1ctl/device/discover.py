@@ -57,14 +57,17 @@ class Board:
 Answers = dict[tuple[str, int], "Probe | str"]
 
 
-def ask_all(services: Sequence[Service], seconds: float = ASK_SECONDS) -> Answers:
-    """What each board says of itself over HTTP: {(address, port): its answer, or why there is none}; all at once."""
+def ask_all(services: Sequence[Service], seconds: float = ASK_SECONDS, known: Answers | None = None) -> Answers:
+    """What each board says of itself over HTTP: {(address, port): its answer, or why there is none}; all at once.
+
+    Who has said so already, in ``known``, is not asked again.
+    """
     import threading
 
     from k1ctl.device.probe import probe
     from k1ctl.errors import K1ctlError
 
-    found: Answers = {}
+    found: Answers = dict(known or {})
 
     def ask(address: str, port: int) -> None:
         try:
@@ -73,7 +76,8 @@ def ask_all(services: Sequence[Service], seconds: float = ASK_SECONDS) -> Answer
             found[address, port] = exc.message
 
     places = {(s.address, s.http_port or _HTTP_PORT) for s in services}
-    threads = [threading.Thread(target=ask, args=place, daemon=True) for place in sorted(places)]
+    strangers = sorted(places - found.keys())
+    threads = [threading.Thread(target=ask, args=place, daemon=True) for place in strangers]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -11,6 +11,7 @@ from k1ctl.hookspecs import hookimpl
 
 # subcommand: the package beside this module that has it, under its own name
 COMMANDS = {
+    "console": "console",
     "disable": "disable",
     "discover": "discover",
     "enable": "enable",
@@ -19,6 +20,7 @@ COMMANDS = {
     "info": "info",
     "list": "list",
     "metrics": "metrics",
+    "rollback": "rollback",
     "test": "test",
 }
 
