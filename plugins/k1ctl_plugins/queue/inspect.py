@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import events, groups
 from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.files import read_json
 from k1ctl.jsontext import dumps
 from k1ctl.process import record
 from k1ctl.queue import view
@@ -85,12 +86,13 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
             code="held-by-script",
         )
     if entry["state"] == "running":
-        if entry.get("kind") == "upload" and entry.get("group"):  # without one it still waits for the device
+        over = _flash_is_over(workspace, entry)
+        if entry.get("kind") == "upload" and entry.get("group") and not over:  # without one it waits for the device
             raise FlashUnderWayError(
                 f"ticket {entry['ticket']} is a flash under way: it is never interrupted",
                 hint=f"k1ctl queue wait {entry.get('run', 'RUN')} waits for it",
             )
-        if entry.get("keep") and any(r.startswith("device:") for r in entry["resources"]):
+        if entry.get("keep") and any(r.startswith("device:") for r in entry["resources"]) and not over:
             raise FlashUnderWayError(
                 f"ticket {entry['ticket']} holds a device and was told to go on whatever comes (--on-caller-exit keep)",
                 hint=f"end its command itself if you must (process group {entry.get('group')})",
@@ -102,6 +104,14 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
     if not dry_run:
         events.emit(workspace, "queue.cancelled", ticket=entry["ticket"], run=entry.get("run", ""), by=by)
     return {"ticket": entry["ticket"], "run": entry.get("run", ""), "state": entry["state"], "dry_run": dry_run}
+
+
+def _flash_is_over(workspace: Workspace, entry: dict[str, Any]) -> bool:
+    """Whether this is an upload whose device has taken the image: only what it does with it is still watched."""
+    if entry.get("kind") != "upload":
+        return False
+    left = read_json(workspace.ops_path("runs", entry.get("run", ""), "flash-outcome.json"))
+    return isinstance(left, dict) and left.get("outcome") == "installed"
 
 
 def _stop(entry: dict[str, Any]) -> None:
