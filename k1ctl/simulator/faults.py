@@ -80,6 +80,7 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "usb-cell": (None, "usb-cell: over USB, a byte of each region does not take its value"),
     "usb-cut": (int, "usb-cut=N: the USB cable is pulled after N frames with data"),
     "usb-erase": (parse_duration, "usb-erase=DURATION: over USB, an erase takes so long"),
+    "usb-pace": (parse_size, "usb-pace=BYTES: over USB, the flash takes so many bytes a second"),
     "usb-chip": (int, "usb-chip=ID: the loader says it is another chip, as 5 for an ESP32-C3"),
     "usb-mac": (None, "usb-mac: the loader tells another MAC than the device was started with"),
     "reset": (_seconds, "reset=SECONDS: it restarts so long after a pattern was selected (:N the first N times)"),

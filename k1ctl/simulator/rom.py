@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import time
 import zlib
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ class LinkLost(Exception):
 
 class RomFaults(NamedTuple):
     """What goes wrong: no answer at all, a cell of each region that does not take its value, the link lost after so
-    many frames with flash data, seconds that an erase takes, another chip id, another MAC."""
+    many frames with flash data, seconds that an erase takes, another chip id, another MAC, bytes a second that the
+    flash takes (0: at once)."""
 
     silent: bool = False
     bad_cell: bool = False
@@ -49,6 +51,7 @@ class RomFaults(NamedTuple):
     erase_seconds: float = 0.0
     chip_id: int = _S3
     mac: str = ""
+    pace: float = 0.0
 
 
 NO_FAULTS = RomFaults()
@@ -67,6 +70,7 @@ class _Region:
 
     def __init__(self, offset: int, size: int, compressed: bool) -> None:
         self.offset, self.size, self.block, self.received = offset, size, 0, 0
+        self.started = time.monotonic()
         self.inflate = zlib.decompressobj() if compressed else None
 
 
@@ -222,6 +226,8 @@ class Rom:
         self.memory.write(region.offset + region.received, block)
         region.received += len(block)
         region.block += 1
+        if self.faults.pace and self.pause:
+            self.pause(max(0.0, region.started + region.received / self.faults.pace - time.monotonic()))
         return self._answer(command)
 
     def _close_region(self) -> None:

@@ -119,6 +119,7 @@ class SerialPort:
             bad_cell=value("cell") is not None,
             cut_after=None if cut is None else int(cut),
             erase_seconds=value("erase") or 0.0,
+            pace=value("pace") or 0.0,
             chip_id=NO_FAULTS.chip_id if chip is None else int(chip),
             mac="" if value("mac") is None else FOREIGN_MAC,
         )
