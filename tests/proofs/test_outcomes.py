@@ -29,7 +29,7 @@ def test_no_outcome_is_a_lie(tmp_path: Path) -> None:
     or not to be that is, and no two flashes overlap."""
     outcomes = load("outcomes")
     faults = ("drop=1", "refuse", "lost-ok", "no-install")
-    desks = [outcomes.Desk("net", "ota", faults, 5)]
+    desks = [outcomes.Desk("net", "ota", faults, 8)]
     project = Project(tmp_path / "repo", worktrees=[f"agent{number}" for number in range(10)])
     trees = [project.worktree(f"agent{number}") for number in range(10)]
     storm = outcomes.Storm(
