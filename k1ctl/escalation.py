@@ -204,9 +204,9 @@ class _Keeper:
     def tidy(self) -> bool:
         """Lift the pause of an incident that the file does not know (any more)."""
         from k1ctl.queue import incident
-        from k1ctl.queue.view import paused
+        from k1ctl.queue.view import pauses
 
-        mark = incident.mark_of(paused(self._folder()).get(self.resource, ""))
+        mark = incident.mark_of(pauses(self._folder()).get(self.resource, ""))
         state = _read(self.path)
         known = mark == self._mark(state) and (state["rung"] or any(not step["acted"] for step in state["steps"]))
         if not mark or known or not incident.lift(self._folder(), self.resource, mark):

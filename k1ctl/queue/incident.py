@@ -20,7 +20,7 @@ def hold(folder: str, resource: str, reason: str, mark: str) -> bool:
         there = read_bytes(path)
         if there is None:
             write_atomic(path, f"{reason} {mark}\n", scratch=folder)  # a pause without its mark nobody would lift
-            _wake_all(line)
+            line.wake_all()
     line.close()
     return there is None or _marked(there, mark)
 
@@ -33,7 +33,7 @@ def lift(folder: str, resource: str, mark: str) -> bool:
         ours = there is not None and _marked(there, mark)
         if ours:
             os.unlink(path)
-            _wake_all(line)
+            line.wake_all()
     line.close()
     return ours
 
@@ -50,9 +50,3 @@ def _path(line: Line, resource: str) -> str:
 
 def _marked(text: bytes, mark: str) -> bool:
     return mark_of(text.decode("utf-8", "replace")) == mark
-
-
-def _wake_all(line: Line) -> None:
-    for name in line.scan()[1]:
-        if line.alive(name):
-            line.look_again(name)
