@@ -109,17 +109,17 @@ class Cable:
         time.sleep(_RESET_SECONDS)
         self._set(rts=False)
 
-    def receive(self, seconds: float) -> bytes:
-        """What the device sent, waiting at most ``seconds`` for it; b"" when it sent nothing. Raises CableLost."""
+    def receive(self, seconds: float, also: Sequence[int] = ()) -> bytes:
+        """What the device sent, waiting at most ``seconds`` for it; b"" when it sent nothing, or one of the descriptors
+        ``also`` became readable. Raises CableLost."""
         try:
             if self.fd >= 0:
-                if not select.select([self.fd], [], [], seconds)[0]:
-                    return b""
-                return bytes(self.port.read(PIECE))
+                ready = select.select([self.fd, *also], [], [], seconds)[0]
+                return bytes(self.port.read(PIECE)) if self.fd in ready else b""
             end = time.monotonic() + seconds
             while True:
                 data = bytes(self.port.read(max(self.port.in_waiting, 1)))
-                if data or time.monotonic() >= end:
+                if data or time.monotonic() >= end or select.select(also, [], [], 0)[0]:
                     return data
         except (
             OSError,

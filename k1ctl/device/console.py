@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from k1ctl.device.panic import Panic, Reset
 
-_HEARD = 1 << 20  # bytes of the output that are kept, the last ones
+KEPT = 1 << 20  # bytes of the output that are kept, the last ones
 
 
 class Heard:
@@ -44,7 +44,7 @@ class Heard:
 
     def take(self, data: bytes) -> None:
         """Take a piece."""
-        self.data = (self.data + data)[-_HEARD:]
+        self.data = (self.data + data)[-KEPT:]
         self.reader.feed(data)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST = 8192  # bytes of a line that are looked at
 _LINES = 120  # after which a panic without an end is over: both cores' registers and a core dump's first lines
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _RESET = re.compile(r"\brst:(0x[0-9a-f]+) \(([^)]*)\)(?:,boot:(0x[0-9a-f]+(?: \([^)]*\))?))?", re.IGNORECASE)
 _GURU = re.compile(r"Guru Meditation Error: Core\s+(\d+) panic'ed \((.*?)\)(?:\.|$)")
 _ABORT = re.compile(r"abort\(\) was called at PC (0x[0-9a-f]+)(?: on core (\d+))?", re.IGNORECASE)
@@ -210,4 +210,4 @@ class Reader:
 def plain(line: bytes) -> str:
     """A line as text without colours, cursor movements, NULs and the return at its end."""
     text = line.replace(b"\0", b"").decode("utf-8", "replace")
-    return _ANSI.sub("", text).replace("\r", "")
+    return ANSI.sub("", text).replace("\r", "")

@@ -68,7 +68,16 @@ def wanted(key: str, folder: str = "") -> bool:
 
 def holder_text(key: str, folder: str = "") -> str:
     """Who took the port last, in a few words."""
-    found = read_json(_path(key, "lock", folder))
+    return _signed(_path(key, "lock", folder))
+
+
+def wanter_text(key: str, folder: str = "") -> str:
+    """Who asked for the port last, in a few words."""
+    return _signed(_path(key, "want", folder))
+
+
+def _signed(path: str) -> str:
+    found = read_json(path)
     if not isinstance(found, dict):
         return "another process"
     return f"{found.get('what')} of {found.get('workspace') or 'someone'} (pid {found.get('pid')})"
@@ -131,7 +140,7 @@ def borrowed(
                 time.sleep(LOOK / 4)
             os.set_inheritable(fd, True)
             held.append(fd)
-        _sign(held[1], what, workspace)
+            _sign(fd, what, workspace)
         yield
     finally:
         for fd in reversed(held):

@@ -19,6 +19,7 @@ COMMANDS = {
     "health": "health",
     "info": "info",
     "list": "list",
+    "logs": "logs",
     "metrics": "metrics",
     "rollback": "rollback",
     "test": "test",

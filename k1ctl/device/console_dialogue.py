@@ -1,0 +1,177 @@
+"""A dialogue with a device: send, expect, in the order they were given, with pexpect over an open console."""
+
+from __future__ import annotations
+
+import re
+import time
+from codecs import getincrementaldecoder
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pexpect import EOF, TIMEOUT
+from pexpect.spawnbase import SpawnBase
+
+from k1ctl.device.panic import ANSI
+from k1ctl.errors import K1ctlError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from k1ctl.device.console_session import Session
+
+    _Base = SpawnBase[str]
+else:
+    _Base = SpawnBase
+
+_SHOWN = 2000  # characters of what came that an error tells
+_WINDOW = 65536  # characters that an expression may span
+_PARTIAL = re.compile(r"(?:\r|\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,200})?)\Z")
+_ESCAPE = re.compile(r"\\(?:([nrt\\0e])|x([0-9a-fA-F]{2}))")
+_NAMES = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\", "0": b"\0", "e": b"\x1b"}
+
+
+class Step(NamedTuple):
+    """One step: what to ``send`` (bytes), or what to ``expect`` (an expression over the text, which is without colours
+    and has ``\\n`` at the end of a line; ``^`` and ``$`` mean lines)."""
+
+    send: bytes = b""
+    expect: re.Pattern[str] | None = None
+
+
+class Match(NamedTuple):
+    """What was seen: the ``expect``ation, the ``text`` that matched, its groups, after how many ``seconds``."""
+
+    expect: str
+    text: str
+    groups: tuple[str | None, ...]
+    seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """As JSON tells it."""
+        return {**self._asdict(), "groups": list(self.groups), "seconds": round(self.seconds, 3)}
+
+
+def sent(text: str) -> Step:
+    r"""A step that sends ``text``, in which ``\n \r \t \e \0 \\ \xNN`` are what they stand for."""
+    pieces, at = [], 0
+    for found in _ESCAPE.finditer(text):
+        pieces += [text[at : found.start()].encode(), _NAMES[found[1]] if found[1] else bytes([int(found[2], 16)])]
+        at = found.end()
+    return Step(send=b"".join([*pieces, text[at:].encode()]))
+
+
+def expected(text: str) -> Step:
+    """A step that waits for the expression ``text``. Raises UsageError."""
+    try:
+        return Step(expect=re.compile(text, re.MULTILINE))
+    except re.error as exc:
+        raise UsageError(f"{text!r} is no regular expression: {exc}", code="bad-expression") from exc
+
+
+class _Crashed(Exception):
+    """The device panicked where that was not expected."""
+
+
+class Dialogue(_Base):
+    """pexpect's side of an open console; ``show`` is given every byte."""
+
+    def __init__(self, session: Session, show: Callable[[bytes], None], stop_fd: int) -> None:
+        super().__init__(encoding="utf-8", codec_errors="replace", searchwindowsize=_WINDOW)
+        self.session, self.show, self.stop_fd = session, show, stop_fd
+        self.decoder = getincrementaldecoder("utf-8")("replace")
+        self.held = ""  # the beginning of an escape sequence or of a line's end
+        self.allowed = 0  # panics that were asked for, or of before
+        self.delayafterread = None
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> str:
+        """What came, as text without colours. Raises TIMEOUT, KeyboardInterrupt."""
+        if len(self.session.reader.panics) > self.allowed:
+            raise _Crashed
+        end = None if timeout is None or timeout < 0 else time.monotonic() + timeout
+        while True:
+            left = 1.0 if end is None else end - time.monotonic()
+            data = self.session.pump(max(min(left, 1.0), 0.0), [self.stop_fd])
+            self.show(data)
+            if _readable(self.stop_fd):
+                raise KeyboardInterrupt
+            if data:
+                text = self.held + self.decoder.decode(data)
+                partial = _PARTIAL.search(text)
+                self.held = partial[0] if partial else ""
+                return ANSI.sub("", text[: len(text) - len(self.held)]).replace("\r\n", "\n")
+            if len(self.session.reader.panics) > self.allowed:
+                raise _Crashed
+            if left <= 0:
+                raise TIMEOUT("nothing came")
+
+    def run(self, steps: Sequence[Step], seconds: float) -> list[Match]:
+        """Do the steps, each expectation within ``seconds``.
+
+        Raises K1ctlError: code not-seen (1) telling what came, device-panic (1) when the device crashed where that was
+        not expected, device-lost (69) when it is gone.
+        """
+        self.allowed = len(self.session.reader.panics)
+        done: list[Match] = []
+        for step in steps:
+            if step.expect is None:
+                if not self.session.send(step.send):
+                    raise self.session.gone() if self.session.away else _deaf(self.session.name, done)
+                continue
+            begun = time.monotonic()
+            try:
+                at = self.expect_list([step.expect, TIMEOUT, EOF], timeout=seconds)
+            except _Crashed:
+                raise self._crashed(step, done) from None
+            if at:
+                raise self._not_seen(step, seconds, done)
+            found: Any = self.match
+            done.append(Match(step.expect.pattern, found[0], found.groups(), time.monotonic() - begun))
+            self.allowed = len(self.session.reader.panics) + (self.session.reader.open is not None)
+        return done
+
+    def _not_seen(self, step: Step, seconds: float, done: list[Match]) -> K1ctlError:
+        assert step.expect is not None
+        if self.session.away:
+            return self.session.gone()
+        came = str(self.before or "")
+        return K1ctlError(
+            f"{step.expect.pattern!r} was not seen in {seconds:g} s; what came: {_tail(came)}",
+            hint=f"all of it is in {self.session.log.path}" if self.session.bytes else "does it hang? --reset",
+            code="not-seen",
+            expect=step.expect.pattern,
+            came=came[-_SHOWN:],
+            matched=[m.document() for m in done],
+        )
+
+    def _crashed(self, step: Step, done: list[Match]) -> K1ctlError:
+        assert step.expect is not None
+        panic = self.session.reader.panics[self.allowed]
+        return K1ctlError(
+            f"{self.session.name} panicked before {step.expect.pattern!r} was seen: {panic}",
+            hint=f"all of it is in {self.session.log.path}",
+            code="device-panic",
+            expect=step.expect.pattern,
+            panics=[p.document() for p in self.session.reader.panics],
+            matched=[m.document() for m in done],
+        )
+
+
+def _deaf(name: str, done: list[Match]) -> K1ctlError:
+    return K1ctlError(
+        f"{name} does not take what is sent",
+        hint="it may hang; k1ctl device console --reset",
+        code="device-deaf",
+        matched=[m.document() for m in done],
+    )
+
+
+def _readable(fd: int) -> bool:
+    import select
+
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+def _tail(text: str) -> str:
+    from k1ctl.output import clean
+
+    lines = [clean(line) for line in text.replace("\r", "").split("\n") if line.strip()][-3:]
+    return " | ".join(lines)[-300:] or "nothing"

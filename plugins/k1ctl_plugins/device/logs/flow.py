@@ -1,0 +1,63 @@
+"""Which kept logs are meant, and printing them as they are."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from k1ctl.device import console_log
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.device.console_log import Kept
+    from k1ctl.workspace import Workspace
+
+_LOOK = 0.1  # s between two looks at what came
+
+
+def chosen(
+    workspace: Workspace, config: Config, name: str | None, *, last: bool, since: float | None
+) -> tuple[str, list[Kept]]:
+    """(The folder of the logs, those that are meant, oldest first) of device ``name`` (default: [defaults] device).
+
+    Raises ConfigError for a device that is neither configured nor has logs.
+    """
+    name = name or str(config.get("defaults", "device"))
+    place = console_log.folder(workspace, name)
+    if not os.path.isdir(place):
+        config.named("devices", name)
+    rows = console_log.kept(place)
+    if since is not None:
+        rows = [row for row in rows if row.open or row.written >= time.time() - since]
+    if last and rows:
+        rows = [row for row in rows if row.session == rows[-1].session]
+    return place, rows
+
+
+def show(place: str, rows: list[Kept], *, follow: bool) -> None:
+    """Print the logs, byte for byte; with ``follow`` also what comes, until it is interrupted."""
+    at = {row.path: _print(row.path, 0) for row in rows}
+    known = {row.path for row in console_log.kept(place)} - set(at)  # those that were not meant
+    while follow:
+        time.sleep(_LOOK)
+        for row in console_log.kept(place):
+            if row.path not in known and row.bytes > at.get(row.path, 0):
+                at[row.path] = _print(row.path, at.get(row.path, 0))
+
+
+def _print(path: str, offset: int) -> int:
+    """Print a file from ``offset`` on; returns where it ended. Raises BrokenPipeError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it made room for newer ones
+        return offset
+    try:
+        while data := os.pread(fd, 65536, offset):
+            offset += len(data)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(1, view) :]
+    finally:
+        os.close(fd)
+    return offset
