@@ -33,7 +33,8 @@ class Owners:
         self.state: dict[int, str] = {}
         self.number: dict[int, int] = {}
         self.resumed: set[int] = set()
-        self.needs: dict[int, dict[str, int]] = {}
+        self.needs: dict[int, dict[str, int]] = {}  # of who was let in, what he got
+        self.asked: dict[int, dict[str, int]] = {}
         self.granted: list[int] = []
         self.over: list[str] = []  # every moment at which a resource had more users than slots
         self._rest = b""
@@ -69,7 +70,7 @@ class Owners:
     def enqueue(self, needs: dict[str, int], priority: int = 50, key: str = "", *, settle: bool = True) -> int:
         """A new owner; returns once it waits, holds or was refused."""
         owner = len(self.needs)
-        self.needs[owner], self.state[owner] = needs, ""
+        self.needs[owner], self.asked[owner], self.state[owner] = needs, needs, ""
         request = {"needs": needs, "priority": priority, "key": key, "slots": self.slots, "stall": self.stall}
         limits = {"park": self.park, "max_length": self.max_length, "ageing": self.ageing}
         self._ask({"id": owner, **limits, **request})
@@ -144,6 +145,9 @@ class Owners:
                 self.resumed.add(owner)
         if what == "granted":
             self.granted.append(owner)
+            if words[4] != "-":  # what it asked for left this open
+                wants = self.needs[owner]
+                self.needs[owner] = {words[4] if "~" in r else r: n for r, n in wants.items()}
             for resource in self.needs[owner]:
                 used = {o: self.needs[o].get(resource, 0) for o in self.now("granted")}
                 if sum(used.values()) > self.slots.get(resource, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,23 @@ SLOTS = {"a": 1, "b": 2, "c": 4}
 WANTS = [{"a": 1}, {"a": 1}, {"b": 1}, {"b": 2}, {"c": 1}, {"c": 3}, {"a": 1, "b": 1}, {"b": 1, "c": 2}]
 
 
-def storm(folder: Path, seed: int, clients: int, crowd: int = 14) -> Owners:
+def storm(
+    folder: Path,
+    seed: int,
+    clients: int,
+    crowd: int = 14,
+    slots: dict[str, int] = SLOTS,
+    wants: Sequence[dict[str, int]] = WANTS,
+) -> Owners:
     """Owners come, are killed, leave, are cancelled and release at random, with hardly a pause; returns at peace."""
     rnd = random.Random(seed)
-    owners = Owners(folder, SLOTS)
+    owners = Owners(folder, slots)
     try:
         while len(owners.needs) < clients or owners.now("waiting") or owners.now("granted"):
             owners.read()
             here = sorted(owners.now("waiting") | owners.now("granted"))
             if len(owners.needs) < clients and len(here) < crowd:
-                owners.enqueue(dict(rnd.choice(WANTS)), rnd.choice([10, 50, 50, 70]), settle=False)
+                owners.enqueue(dict(rnd.choice(wants)), rnd.choice([10, 50, 50, 70]), settle=False)
                 continue
             owners.until(lambda: owners.now("granted") or not owners.now("waiting"), "somebody holds something")
             here = sorted(owners.now("waiting") | owners.now("granted"))

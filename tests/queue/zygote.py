@@ -5,7 +5,7 @@ look ten times as often.
 
 ``{"id", "needs", "priority", "key", "slots", "stall", "park"}`` makes an owner, ``{"end": id}`` tells it to release or
 leave. Owners report on standard output, a line each, in the order things happen: ``ID waiting NUMBER RESUMED``, ``ID
-granted NUMBER RESUMED``, ``ID ending NUMBER`` before the release, ``ID gone CODE``.
+granted NUMBER RESUMED CHOSEN``, ``ID ending NUMBER`` before the release, ``ID gone CODE``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def own(request: dict[str, Any], folder: str, control: int) -> None:
                 ticket.leave()
                 say("gone", "left")
                 return
-        say("granted", ticket.seq, int(ticket.resumed))
+        say("granted", ticket.seq, int(ticket.resumed), ticket.chosen or "-")
         os.read(control, 1)
         say("ending", ticket.seq)
         ticket.release()
