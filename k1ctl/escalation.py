@@ -56,7 +56,7 @@ def rules(config: Config) -> Rules:
 
 
 def observe(
-    workspace: Workspace, config: Config | None, device: str, what: str, *, apart: bool = True, **facts: Any
+    workspace: Workspace, config: Config | None, device: str, what: str, /, *, apart: bool = True, **facts: Any
 ) -> str:
     """Tell what became of a run, or how the device was found; returns the path of the run's prompt ("" for none).
 
