@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @purpose("Work", example="k1ctl upload --build")
 @click.command(short_help="Flash a build over the network or USB and tell what became of it.")
 @click.argument("target", required=False)
-@click.option("--device", metavar="NAME", help="Which device (default: the target's, else [defaults] device).")
+@click.option("--device", metavar="NAME", help="Device, group, or any (default: the target's, else [defaults] device).")
 @click.option("--artifact", metavar="ID|PATH", default="", help="What to send (default: the newest build).")
 @click.option("--build", "build_first", is_flag=True, help="Build the target first.")
 @click.option("--filesystem", is_flag=True, help="Send a filesystem (LittleFS, SPIFFS, FAT), not the app.")
@@ -53,6 +53,7 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
     Example:
       k1ctl upload --build
       k1ctl upload fw --device k1 --artifact 9f3c2a11
+      k1ctl upload --device any
       k1ctl upload --soak 20s
       k1ctl upload --filesystem --build
       k1ctl upload --via usb --full
@@ -72,9 +73,8 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
         if dry_run:
             about = {"ok": True, "dry_run": True, "workspace": workspace.name}
             facts = {**about, **plan.document(), "warnings": plan.warnings}
-            emit_json(facts) if as_json else put(
-                f"would send {facts['image']} to {plan.device['name']} {plan.transport.about}"
-            )
+            to = "; or to ".join(f"{way.device['name']} {way.transport.about}" for way in plan.ways.open)
+            emit_json(facts) if as_json else put(f"would send {facts['image']} to {to}")
             return 0
         done = flow.upload(workspace, config, plan)
     if as_json:

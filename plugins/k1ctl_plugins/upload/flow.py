@@ -11,7 +11,7 @@ from k1ctl.files import read_json, write_json
 from k1ctl.process import record
 from k1ctl.process.attempt import ANY_SIGNAL
 from k1ctl.process.launch import launch
-from k1ctl.process.spec import RunSpec
+from k1ctl.process.spec import DEVICE, RunSpec
 from k1ctl.queue import names
 from k1ctl.signals import signals
 from k1ctl.transports import Delivery
@@ -20,6 +20,7 @@ from k1ctl.workspace import host_dir
 from k1ctl_plugins.upload import images, ledger, outcome, stale, transports, verification
 from k1ctl_plugins.upload.progress import FlashView
 from k1ctl_plugins.upload.transports import PYTHON
+from k1ctl_plugins.upload.ways import Way, Ways
 
 if TYPE_CHECKING:
     from k1ctl.artifacts import Artifact
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from k1ctl.plugins import Plugins
     from k1ctl.process.attempt import Ending
     from k1ctl.process.record import Run
-    from k1ctl.transports import Transport
     from k1ctl.workspace import Workspace
 
 RETRY_ON = (outcome.UNREACHABLE, outcome.UNKNOWN, ANY_SIGNAL)
@@ -36,15 +36,12 @@ _LOOK = 0.2  # s between two looks at the log of an upload that is taken up
 
 
 class Plan:
-    """What will be sent where and how: the ``artifact`` for a ``delivery``, the ``transport`` with its ``job``, the
-    rules of the queue."""
+    """What will be sent where and how: the ``artifact`` on one of the ``ways``, by the rules of the queue."""
 
-    def __init__(self, delivery: Delivery, artifact: Artifact, transport: Transport, **rules: Any) -> None:
-        self.delivery, self.artifact, self.transport, self.rules = delivery, artifact, transport, rules
-        self.target, self.kind, self.device = delivery.target, delivery.kind, delivery.device
-        delivery.artifact = artifact
-        self.checks = verification.job(delivery, rules.get("soak"))
-        self.job = {**transport.job(delivery), **self.checks}
+    def __init__(self, ways: Ways, artifact: Artifact, **rules: Any) -> None:
+        self.ways, self.artifact, self.rules = ways, artifact, rules
+        delivery = ways.open[0].delivery
+        self.target, self.kind, self.full = delivery.target, delivery.kind, delivery.full
         self.warnings: list[str] = []
 
     @property
@@ -53,8 +50,12 @@ class Plan:
         image = "" if self.kind == images.APP else f" {self.kind}"
         return f"{self.target}{image} {self.artifact.id}"
 
-    def document(self) -> dict[str, Any]:
-        device = {k: self.device[k] for k in ("name", "host", "mac", "ota_port", "http_port", "interface")}
+    def document(self, way: Way | None = None) -> dict[str, Any]:
+        """What is sent, by ``way``; None: by the only one, or whichever the queue will give."""
+        ways = [way] if way else self.ways.open
+        keys = ("name", "host", "mac", "ota_port", "http_port", "interface")
+        devices = [{k: each.device[k] for k in keys} for each in ways]
+        one = len(ways) == 1
         return {
             "target": self.target,
             "image_kind": self.kind,
@@ -62,10 +63,11 @@ class Plan:
             "image": self.artifact.image,
             "bytes": self.artifact.size,
             "sha256": self.artifact.sha256,
-            "device": device,
-            "transport": self.transport.name,
-            **({"full": True} if self.delivery.full else {}),
-            "soak_seconds": self.checks["soak"],
+            "device": devices[0] if one else {"name": self.ways.asked},
+            **({} if one else {"candidates": devices}),
+            "transport": "/".join(dict.fromkeys(each.transport.name for each in ways)),
+            **({"full": True} if self.full else {}),
+            "soak_seconds": max(each.checks["soak"] for each in ways),
         }
 
 
@@ -98,15 +100,16 @@ def make_plan(
     workspace.check_inside()
     name = target or config.get("defaults", "target")
     settings = config.named("targets", name)
-    device_name = device or settings["device"] or config.get("defaults", "device")
+    asked = device or os.environ.get(DEVICE) or settings["device"] or config.get("defaults", "device")
     wish = images.Wish(artifact, build=build_first, filesystem=filesystem, force=force, dry_run=dry_run)
     wish.check()
     if filesystem and full:
         raise UsageError("--filesystem and --full exclude each other")
-    where = _device(workspace, config, device_name, interface)
-    delivery = Delivery(workspace, config, name, settings, where, kind=wish.kind, full=full)
-    transport = transports.find(via, delivery, plugins)
-    transport.check(delivery)
+
+    def deliver(where: dict[str, Any]) -> Way:
+        return Way(Delivery(workspace, config, name, settings, where, kind=wish.kind, full=full), plugins, via)
+
+    ways = Ways.find(workspace, config, asked, interface, deliver)
 
     def build() -> str:
         if not filesystem:
@@ -116,20 +119,12 @@ def make_plan(
         return buildfs.build(workspace, config, name, settings, wait_limit)
 
     chosen, warnings = images.choose(workspace, name, settings, wish, build)
-    plan = Plan(delivery, chosen, transport, wait=wait_limit, priority=priority, soak=soak)
-    plan.warnings += warnings
+    ways.carry(chosen, soak)
+    plan = Plan(ways, chosen, wait=wait_limit, priority=priority)
+    plan.warnings += [*ways.warnings, *warnings]
     if not artifact and not build_first:
         plan.warnings += stale.warnings(workspace, images.shelf_of(name, wish.kind), settings)
     return plan
-
-
-def _device(workspace: Workspace, config: Config, name: str, interface: str) -> dict[str, Any]:
-    """The settings of a device, with this call's ``interface``. Raises ConfigError."""
-    where = {"name": name, **config.named("devices", name)}
-    where["interface"] = interface or where["interface"]
-    if where["password_file"]:
-        where["password_file"] = os.path.join(workspace.root, os.path.expanduser(where["password_file"]))
-    return where
 
 
 def _build(workspace: Workspace, target: str, wait: float | None) -> str:
@@ -158,40 +153,43 @@ def _build(workspace: Workspace, target: str, wait: float | None) -> str:
 
 def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
     """Stand in line, flash, and return the outcome document. Raises K1ctlError for all but ``installed``."""
-    ota = config.section("ota")
-    resource = f"device:{plan.device['name']}"
+    ota, ways = config.section("ota"), plan.ways
+    asked = f"device:{ways.asked}"
     spec = RunSpec(
         "upload",
-        [*plan.transport.worker(), "RUN"],
-        {names.check_resource(resource): 1},
+        [*ways.open[0].transport.worker(), "RUN"],
+        {ways.resource: 1},
         cwd=workspace.root,
         wait=plan.rules["wait"],
-        timeout=verification.limit(plan.transport.limit(plan.delivery), plan.delivery, plan.checks["soak"]),
+        timeout=ways.limit,
         priority=plan.rules["priority"],
         attempts=max(1, ota["attempts"]),
         delay=ota["retry_delay"],
         backoff="exponential",
         retry_on=RETRY_ON,
-        key=names.stable_key(workspace.path, resource, plan.target, *([] if plan.kind == images.APP else [plan.kind])),
+        key=names.stable_key(workspace.path, asked, plan.target, *([] if plan.kind == images.APP else [plan.kind])),
         label=f"upload {plan.what}",
         on_caller_exit="keep",
         details=plan.document(),
     )
 
     def before(run: Run, spec: RunSpec) -> None:
+        way = ways.to(spec.device)
+        if spec.device:
+            run.save(details=plan.document(way))
         job = {
             "run": run.id,
             "workspace": workspace.name,
             "host_dir": host_dir(),
-            "device": plan.device,
+            "device": way.device,
             "image": plan.artifact.image,
             "image_kind": plan.kind,
             "sha256": plan.artifact.sha256,
             "ota": ota,
-            **plan.job,
+            **way.job,
         }
         write_json(os.path.join(run.folder, "flash.json"), job, mode=0o600)
-        spec.argv = [*plan.transport.worker(), run.folder]
+        spec.argv, spec.timeout = [*way.transport.worker(), run.folder], way.limit
         ledger.begin(workspace, run)
 
     def after(run: Run, ending: Ending) -> dict[str, Any]:
@@ -203,7 +201,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         outcome.raise_unless_well(done)
         return done
 
-    finished = launch(workspace, config, spec, before=before, after=after, view=FlashView(plan.device["name"]))
+    finished = launch(workspace, config, spec, before=before, after=after, view=FlashView(ways.asked))
     ending = finished.ending
     if ending.result is not None:
         return ending.result
@@ -242,6 +240,9 @@ def take_up(workspace: Workspace, config: Config, run_id: str) -> dict[str, Any]
         offset, over = 0, record.end_of(run)
         while not over.wait(_LOOK) and not told:
             data = _grown(run.log, offset)
+            if data and not offset:  # it works: of a group, the record knows the device now
+                record.reload(run)
+                view.device = run.record["details"]["device"]["name"]
             offset += len(data)
             view.output(1, data)
     finally:

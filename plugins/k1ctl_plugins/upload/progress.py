@@ -36,6 +36,11 @@ class FlashView(View):
         self._from: tuple[float, int] | None = None  # when we began to look, and what it had then
         self._ended = ""  # how the attempt ended, in its worker's words
 
+    def chosen(self, device: str) -> None:
+        """From now on it is about this one."""
+        self.device = device
+        super().chosen(device)
+
     def created(self, run: str) -> None:
         """By this name the upload can be taken up again, whatever becomes of this call."""
         say(f"run {run}")
