@@ -23,6 +23,7 @@ COMMANDS = {
     "metrics": "metrics",
     "rollback": "rollback",
     "test": "test",
+    "watch": "watch",
 }
 
 
