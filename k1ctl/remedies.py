@@ -138,11 +138,12 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     "interrupted": ("It was stopped from outside. Call it again.",),
     "disk-full": ("Free some space on this host; nothing that was acknowledged is lost.", PERSON),
     # tests on the device
-    "test-failed": (
-        "Compare the figures in the message with ops/baselines: what changed since they were recorded?",
-        "`k1ctl device test` again on an idle device; a second failure is a finding.",
+    "pattern-failed": (
+        "The log names the patterns and figures; ops/baselines has what they are compared with. What changed since?",
+        "`k1ctl device test` once more: a second failure is a finding, the first may be a busy moment.",
         "Record a new baseline only when the change is wanted, and say so.",
     ),
+    "test-broken-off": ("The test was killed or its record was lost: `k1ctl device test` once more.", HEALTH),
 }
 OTHERWISE = (HEALTH, UPLOAD, PERSON)
 NEVER = (

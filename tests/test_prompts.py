@@ -1,0 +1,157 @@
+"""A failed run's prompt: the lines that matter, what to try for every code there is, and nothing that is secret."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k1ctl import prompts
+from k1ctl.files import write_json
+from k1ctl.process import record
+from k1ctl.remedies import OTHERWISE, REMEDIES, steps
+from k1ctl.workspace import Workspace
+from tests.kit import REPOSITORY
+
+_DONE = {"installed", "refused", "unknown"}  # outcomes; the first needs no remedy, the others have codes
+CODE = re.compile(r"`([a-z]+(?:-[a-z*]+)+)`")
+
+
+def documented(page: str) -> set[str]:
+    """The text codes in the tables of a page of docs/."""
+    rows = [line for line in (REPOSITORY / "docs" / page).read_text().splitlines() if line.startswith("|")]
+    return {code for row in rows for code in CODE.findall(row) if not code.endswith("*")}
+
+
+@pytest.mark.parametrize("page", ["upload.md", "usb.md"])
+def test_every_documented_code_has_its_remedies(page: str) -> None:
+    """Whatever the docs say an upload can end with, the prompt has steps of its own for it."""
+    codes = documented(page)
+    assert len(codes) > 5 and codes - _DONE <= REMEDIES.keys(), codes - _DONE - REMEDIES.keys()
+
+
+def test_remedies_fill_every_name_they_have() -> None:
+    """No placeholder is left over, none is unknown, and an unknown code has steps, too."""
+    for code, texts in [*REMEDIES.items(), ("no-such-code", OTHERWISE)]:
+        names = {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+        assert names <= {"device", "target", "run"}, code
+        told = steps(code, device="k1", target="fw", run="r1")
+        assert told and not any("{" in text for text in told), code
+    assert "TARGET" in steps("image-empty", device="k1", target="", run="r")[0]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> record.Run:
+    """An upload with two attempts, as its supervisor and workers leave it."""
+    facts = Workspace(str(tmp_path), str(tmp_path), "oslo")
+    sent = {
+        "target": "fw",
+        "artifact": "9f3c2a11",
+        "bytes": 40960,
+        "image": "/art/firmware.bin",
+        "device": {"name": "k1", "host": "10.0.0.7", "mac": "02:00:00:00:00:01"},
+        "transport": "auto",
+    }
+    rows = [{"attempt": n, "exit_code": 69, "run_seconds": 2.5} for n in (1, 2)]
+    made = record.create(
+        facts,
+        {"kind": "upload", "workspace": "oslo", "label": "upload fw 9f3c2a11", "details": sent, "attempts": rows},
+    )
+    made.save()
+    first = {
+        "outcome": "interrupted",
+        "code": "ota-interrupted",
+        "message": "the link was cut | really",
+        "exit_code": 69,
+    }
+    last = {
+        **first,
+        "message": "no answer\nat all",
+        "code": "device-offline",
+        "hint": "is it powered?",
+        "earlier": [first],
+    }
+    write_json(str(Path(made.folder) / "flash-outcome.json"), {**last, "transport": "ota", "pid": 1})
+    return made
+
+
+def prompt(run: record.Run, **told: str) -> str:
+    root = str(Path(run.folder).parents[2])
+    path = prompts.write(Workspace(root, root, "oslo"), run.id, exit_code=69, **told)
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    return Path(path).read_text()
+
+
+def test_a_prompt_stands_by_itself(run: record.Run) -> None:
+    """What failed, what was tried with each attempt, the lines, the steps for this code, what not to do."""
+    Path(run.log).write_text("stage invite\nunreachable: 10.0.0.7 (UDP 3232): no answer\n")
+    text = prompt(run)
+    assert text.startswith(
+        "# Upload of fw to k1 failed: device-offline (exit 69)\n\nno answer at all\n\nHint: is it powered?"
+    )
+    for piece in (
+        "image 9f3c2a11 (app, 40.0 KiB): /art/firmware.bin",
+        "device k1 (host 10.0.0.7, mac 02:00:00:00:00:01)",
+        "way: ota",
+        "| 1 | 69 | 2.5 s | interrupted ota-interrupted | the link was cut / really |",
+        "| 2 | 69 | 2.5 s | interrupted device-offline | no answer at all |",
+        "~~~~text\nunreachable: 10.0.0.7 (UDP 3232): no answer\n~~~~",
+        run.log,
+        "1. `k1ctl device health k1 --wait 60s`",
+        "`k1ctl upload fw --device k1`",
+        "Never flash past the queue",
+        f"`k1ctl queue show {run.id}`",
+        "`k1ctl device escalation k1`",
+    ):
+        assert piece in text, piece
+    assert "{" not in text
+
+
+def test_a_prompt_without_log_or_record(run: record.Run) -> None:
+    """An empty log is said; a run whose folder is gone has no prompt."""
+    assert "(the log is empty)" in prompt(run, code="image-refused", message="m", hint="h")
+    root = str(Path(run.folder).parents[2])
+    assert prompts.write(Workspace(root, root, "oslo"), "20260101-000000.000-0000") == ""
+    assert prompts.write(Workspace(root, root, "oslo"), "") == ""
+
+
+def test_the_console_is_shown_where_it_was_listened_to(run: record.Run) -> None:
+    """A crash seen while the flash was verified stands in the prompt."""
+    boot = Path(run.folder) / "boot.log"
+    boot.write_text("rst:0x3\nGuru Meditation Error: Core 0 panic'ed\nBacktrace: 0x4200\n")
+    word = {"outcome": "installed", "message": "m", "verification": {"boot_log": str(boot)}}
+    write_json(str(Path(run.folder) / "flash-outcome.json"), word)
+    text = prompt(run, code="needs-usb", message="it crashes")
+    assert "## What the device's console said" in text and "Guru Meditation Error: Core 0" in text
+
+
+def test_errors_first_then_the_end() -> None:
+    """Of a long log the lines that name errors come first, colours and progress go, repeats are one."""
+    noise = [f"compiling file{n}.o" for n in range(500)]
+    log = ["\x1b[31msrc/a.cpp:3: error: 'x' was not declared\x1b[0m", *noise, "taken 5 10", "stage transfer"]
+    log += ["[====>   ] 50%\r[=====] 100%\rdone now", "same", "same", "ota: refused: bad MD5"]
+    lines = prompts.pick("\n".join(log))
+    assert lines[:3] == ["src/a.cpp:3: error: 'x' was not declared", "ota: refused: bad MD5", "..."]
+    assert lines[-2:] == ["done now", "same"] and "taken 5 10" not in lines and len(lines) <= 43
+
+
+def test_secrets_that_a_tool_printed_are_masked() -> None:
+    """Passwords in URLs and after their names are stars; the rest of the line stays."""
+    text = "get http://me:hunter2@host/x failed\npassword=hunter2 used\nAPI_KEY: hunter2\nK1_TOKEN=hunter2, then error"
+    lines = prompts.pick(text)
+    assert "hunter2" not in "".join(lines) and "get http://***@host/x failed" in lines
+
+
+@given(
+    st.text(max_size=3000)
+    | st.lists(st.sampled_from(["error: boom", "fatal " * 90, "ä" * 400, "x"]), max_size=400).map("\n".join)
+)
+def test_any_log_fits(text: str) -> None:
+    """Whatever a log holds: printable lines, none longer than 300 characters, 8 KiB in all."""
+    lines = prompts.pick(text)
+    assert sum(len(line.encode()) + 1 for line in lines) <= prompts.LOG_LIMIT + len("...\n")
+    assert all(len(line) <= 300 and line.replace("\t", "").isprintable() for line in lines)
