@@ -2,7 +2,8 @@
 
    CRASH_WHO=supervisor counts in the process that called setsid, CRASH_WHO=front in the one that forked it.
    CRASH_AT is N, CRASH_SIGNAL what is sent (default KILL). Only the first process that gets there is struck: it takes
-   the file CRASH_TOKEN away. CRASH_COUNT is a file that a supervisor's last count is written to.  */
+   the file CRASH_TOKEN away. CRASH_COUNT is a file that a supervisor's last count is written to,
+   CRASH_BEGUN one for its count at the start of the command.  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -48,14 +49,18 @@ pid_t fork(void) {
   return pid;
 }
 
+static void tell(const char *name) {
+  const char *path = getenv(name);
+  if (!armed || !path) return;
+  char text[16];
+  int fd = REAL(open)(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  int n = snprintf(text, sizeof text, "%d", count);
+  if (REAL(write)(fd, text, (size_t)n) != n) abort();
+  REAL(close)(fd);
+}
+
 void _exit(int code) {
-  const char *path = getenv("CRASH_COUNT");
-  if (armed && path) {
-    char text[16];
-    int fd = REAL(open)(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    int n = snprintf(text, sizeof text, "%d", count);
-    if (REAL(write)(fd, text, (size_t)n) != n) abort();
-  }
+  tell("CRASH_COUNT");
   REAL(_exit)(code);
   __builtin_unreachable();
 }
@@ -96,6 +101,7 @@ pid_t wait4(pid_t pid, int *status, int options, struct rusage *usage) {
 int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
                  char *const argv[], char *const envp[]) {
   step();
+  tell("CRASH_BEGUN");
   int code = REAL(posix_spawnp)(pid, file, actions, attr, argv, envp);
   step();
   return code;
