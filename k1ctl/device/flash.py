@@ -16,7 +16,7 @@ from typing import Any
 
 from k1ctl.device import buildid, guard, login, ota
 from k1ctl.device.http import resolve
-from k1ctl.device.probe import Probe, check_identity, probe
+from k1ctl.device.probe import INFO, Probe, check_identity, document, probe, read
 from k1ctl.device.stop import StopRequest
 from k1ctl.device.verify import Verification, skipped
 from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
@@ -243,20 +243,20 @@ class Flash:
         while time.monotonic() < end and not self.stop.requested:
             asked = time.monotonic()
             try:
-                found = probe(device, min(end - time.monotonic(), float(device["probe_timeout"])))
-                again = check.another_start(found.uptime_ms, asked)
-                if found.uptime_ms is not None:
-                    self.record.update(uptime_after_ms=found.uptime_ms, restarted=again)
+                info = document(device, INFO, min(end - time.monotonic(), float(device["probe_timeout"])))
+                uptime = read(str(device["host"]), info, 0.0).uptime_ms
+                again = check.another_start(uptime, asked)
+                self.record.update(uptime_after_ms=uptime, restarted=again)
                 if again:
-                    return self._settled(check, done)
+                    return self._settled(check, done, info)
             except K1ctlError:
                 pass
             time.sleep(0.1)
         return done
 
-    def _settled(self, check: Verification, done: ota.Outcome) -> ota.Outcome:
+    def _settled(self, check: Verification, done: ota.Outcome, info: Any) -> ota.Outcome:
         build = self.job.get("build") or {}
-        word = check.build_id() if build.get("ids") else ""
+        word = check.build_id(info) if build.get("ids") else ""
         if not (word and buildid.matches(word, build["ids"], build["rule"])):
             return done
         return done._replace(outcome="installed", message=f"its last word was lost; it restarted and runs build {word}")

@@ -57,6 +57,7 @@ class Device:
         self.silent_until = self.offline_until = now + (self.faults.value("offline", 1) or 0.0)
         self.selections = 0
         self.routes: dict[str, int] = {}
+        self.limited_since = self.boots  # the start in which these were asked
         self.requests: dict[str, dict[str, int]] = {}
         os.makedirs(folder, exist_ok=True)
         self.counted("", 0)
@@ -90,7 +91,6 @@ class Device:
             self.booted = time.monotonic() + self.reboot_seconds
             self.silent_until = max(self.booted, self.offline_until)
             self.starts += 1
-            self.routes.clear()
             self.settings.rebooted()
             self._perhaps_panic()
 
@@ -114,6 +114,9 @@ class Device:
         webserver_rate_limiter.h: where the uptime wraps within a window it says 0.
         """
         with self.lock:
+            if self.boots != self.limited_since:
+                self.limited_since = self.boots
+                self.routes.clear()
             now, last = self.uptime_ms(), self.routes.get(route)
             if last is not None and (now - last) % _MILLIS < window_ms:
                 return max((last + window_ms) % _MILLIS - now, 0)
