@@ -189,6 +189,8 @@ def meaning(report: Report, status: int | None, port: str) -> K1ctlError:
     from k1ctl.errors import BusyError, UnreachableError, WrongDataError
 
     text, said = "\n".join(report.lines), report.said
+    if os.path.isabs(port) and not os.path.exists(port):  # esptool says of it: "busy or doesn't exist"
+        return UnreachableError(f"{port} is gone: {said}", hint="is it plugged in?", code="usb-lost")
     if "exclusively lock" in text or "Resource temporarily unavailable" in text or "is busy" in text:
         from k1ctl.device.usb import users
 

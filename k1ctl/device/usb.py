@@ -64,7 +64,7 @@ def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[
             code="no-mac",
         )
     if device.get("usb_port"):
-        return Port(str(device["usb_port"]), "")
+        return Port(_there(str(device["usb_port"]), name), "")
     there = list(lister())
     own, silent = [p for p in there if p.mac == mac], [p for p in there if not p.mac]
     foreign = [p for p in there if p.mac and p.mac != mac]
@@ -89,6 +89,17 @@ def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[
             code="usb-ambiguous",
         )
     return candidates[0]
+
+
+def _there(path: str, name: str) -> str:
+    """``path``, a configured port (a file, or an address as ``socket://``). Raises UnreachableError."""
+    if os.path.isabs(path) and not os.path.exists(path):
+        raise UnreachableError(
+            f"{name} is not on a USB port of this host: {path} is not there",
+            hint=f"connect it, or correct usb_port in [devices.{name}]",
+            code="usb-absent",
+        )
+    return path
 
 
 def users(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from k1ctl.device.esptool import Report, find_esptool, meaning
 from k1ctl.device.esptool_run import run
 from k1ctl.device.stop import StopRequest
 from k1ctl.device.usb import Port, choose, ports, spelled
-from k1ctl.errors import K1ctlError, NotExecutableError, NotFoundError, WrongDataError
+from k1ctl.errors import K1ctlError, NotExecutableError, NotFoundError, UnreachableError, WrongDataError
 from tests.usb import MAJORS, need_esptool
 
 MAC = "02:4B:31:00:00:01"
@@ -34,7 +34,19 @@ def test_the_port_with_the_mac_is_taken(there: list[Port]) -> None:
 def test_one_port_without_a_mac_is_asked() -> None:
     """The only port may be the device although it tells no MAC; an explicit port is not looked for."""
     assert choose(device(), lister=lambda: [SILENT]) == SILENT
-    assert choose(device(usb_port="/dev/x"), lister=lambda: [OTHER]) == Port("/dev/x", "")
+    assert choose(device(usb_port="/dev/null"), lister=lambda: [OTHER]) == Port("/dev/null", "")
+
+
+def test_a_configured_port_that_is_not_there(tmp_path: Path) -> None:
+    """It is absent, not busy, although esptool has one word for both; an address is not looked for."""
+    path = str(tmp_path / "gone")
+    with pytest.raises(UnreachableError) as caught:
+        choose(device(usb_port=path), lister=lambda: [OWN])
+    assert caught.value.code == "usb-absent" and path in caught.value.message
+    report = Report()
+    report.feed(b"A fatal error occurred: Could not open it, the port is busy or doesn't exist.\n")
+    assert (meaning(report, 2, path).code, meaning(report, 2, "/dev/null").code) == ("usb-lost", "port-busy")
+    assert choose(device(usb_port="socket://127.0.0.1:1")).path == "socket://127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +174,7 @@ def test_a_lost_port_is_told_from_a_refusal() -> None:
     """Exit 2 with a word is esptool's own word, 1 a serial port that went away, None our limit."""
     report = Report()
     report.feed(b"A fatal error occurred: Failed to connect to ESP32-S3: No serial data received.\n")
-    assert [meaning(report, status, "/dev/x").code for status in (2, 1, None)] == [
+    assert [meaning(report, status, "/dev/null").code for status in (2, 1, None)] == [
         "usb-no-answer",
         "usb-lost",
         "usb-no-answer",

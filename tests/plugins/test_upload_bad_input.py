@@ -22,7 +22,7 @@ from tests.kit import Project
 from tests.usb import UsbJob, app, need_esptool
 
 IMAGE = app("bad input")
-NOWHERE = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/none"}
+NOWHERE = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/null"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_an_esptool_that_is_too_old_or_not_there(
 ) -> None:
     """126 and 127 with the way to another one, before anybody stands in line."""
     for path, code, text in ((esptool("3.3", "pass"), 126, "too old: 4 or newer"), (str(tmp_path / "none"), 127, "")):
-        desk.configure(workspace, '[devices.k1]\nmac = "02:4B:31:00:00:01"\nusb_port = "/dev/none"\n')
+        desk.configure(workspace, '[devices.k1]\nmac = "02:4B:31:00:00:01"\nusb_port = "/dev/null"\n')
         workspace.configure(f'{workspace.config_file.read_text()}[tools]\nesptool = "{path}"\n')
         desk.keep(workspace, IMAGE)
         error = workspace.run("upload", "--via", "usb", "--json").assert_fails(code).json["error"]
