@@ -67,12 +67,9 @@ class Cable:
         import serial
 
         self.path = path
-        self.port = serial.serial_for_url(
-            path, do_not_open=True, baudrate=baud, timeout=0, write_timeout=_WRITE_SECONDS
-        )
-        url = "://" in path
-        if not url:
-            self.port.exclusive = True
+        self.port = serial.serial_for_url(path, do_not_open=True, baudrate=baud, timeout=0)
+        if "://" not in path:
+            self.port.exclusive, self.port.write_timeout = True, _WRITE_SECONDS
         self.port.dtr = self.port.rts = True
         try:
             self.port.open()
@@ -101,7 +98,7 @@ class Cable:
         if not self.lines:
             raise UnreachableError(
                 f"{self.path} has no DTR and RTS, so the device cannot be reset through it",
-                hint="press RESET on the board; a simulated one: k1ctl sim reset, or sim start --usb-link rfc2217",
+                hint="press RESET on the board (simulated: k1ctl sim reset, or sim start --usb-link rfc2217)",
                 code="no-reset-lines",
             )
         self._set(dtr=False)

@@ -1,21 +1,22 @@
 """What the device says on its serial port: the ROM's and the app's first lines, answers to keys, a panic.
 
 The ROM's lines and the panic have the form that esp-idf documents ("Fatal Errors"); the keys are those of the
-firmware (main.cpp): space for the next pattern, ``m`` for a menu.
+firmware (main.cpp): space for the next pattern, ``m`` for a menu. ``!``, which the firmware has not, lets it panic.
 """
 
 from __future__ import annotations
 
 import hashlib
 
+from k1ctl.simulator.settings import PATTERNS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from k1ctl.simulator.device import Device
 
 POWER_ON, SOFTWARE, USB_RESET = "0x1 (POWERON)", "0xc (RTC_SW_CPU_RST)", "0x15 (USB_UART_CHIP_RESET)"
-PROMPT = "k1> "
+PROMPT, CRASH = "k1> ", "!"
 PANIC_MARK = b"K1SIM-PANIC"  # an app with these bytes panics as soon as it starts
-_PATTERNS = ("Departure", "Lava", "Twilight", "Spectrum", "Octave", "Bloom")
 _MENU = "1 log level\r\n2 audio\r\n3 heartbeat\r\n4 tags\r\n0 exit\r\n"
 _GREEN, _RESET = "\x1b[32m", "\x1b[0m"
 _ROM = (
@@ -24,6 +25,10 @@ _ROM = (
 )
 _LOADING = (
     "load:0x3fce3808,len:0x4bc\r\nload:0x403c9700,len:0xbd8\r\nload:0x403cc700,len:0x2a0c\r\nentry 0x403c98d0\r\n"
+)
+_LOADER = (
+    "ESP-ROM:esp32s3-20210327\r\nBuild:Mar 27 2021\r\nrst:{reason},boot:0x0 (DOWNLOAD(USB/UART0))\r\n"
+    "waiting for download\r\n"
 )
 _NO_APP = "invalid header: 0xffffffff\r\n" * 3
 _PANIC = (
@@ -46,7 +51,7 @@ def boot_log(device: Device, reason: str) -> str:
     image = device.image()
     rom = _ROM.format(reason=reason) + _LOADING
     if panics(image):
-        return rom + "\r\n" + _PANIC.format(digest=build_id(image))
+        return rom + panic(image)
     lines = (
         f"[I] {device.identity} starting, build {build_id(image)}",
         f"[I] mac {device.mac}",
@@ -61,29 +66,45 @@ def no_app(reason: str) -> str:
     return _ROM.format(reason=reason) + _NO_APP
 
 
+def panic(image: bytes | None) -> str:
+    """What the app prints when it crashes."""
+    return "\r\n" + _PANIC.format(digest=build_id(image or b"factory"))
+
+
+def loader(reason: str) -> str:
+    """What the ROM prints when it was reset into its loader."""
+    return _LOADER.format(reason=reason)
+
+
 def panics(image: bytes | None) -> bool:
     """Whether an app with this image crashes as it starts."""
     return image is not None and PANIC_MARK in image
 
 
 class Keys:
-    """The app's answers to keys; it remembers the pattern and whether its menu is open."""
+    """The app's answers to keys; it remembers whether its menu is open, and whether it was made to crash. The pattern
+    is the one that the REST API shows and sets."""
 
     def __init__(self, device: Device) -> None:
-        self.device, self.pattern, self.menu = device, 0, False
+        self.device, self.menu, self.crashed = device, False, False
 
     def pressed(self, data: bytes) -> str:
         """What is printed for these keys."""
         return "".join(self._key(chr(byte)) for byte in data)
 
     def _key(self, key: str) -> str:
+        if key == CRASH:
+            self.crashed = True
+        if self.crashed:
+            return ""
         if self.menu:
             self.menu = key != "0"
             known = dict(zip("1234", ("log level: info", "audio: on", f"fps {150.2}", "tags: all"), strict=True))
             return (f"{known[key]}\r\n" if key in known else "") + (_MENU if self.menu else PROMPT)
         if key == " ":
-            self.pattern = (self.pattern + 1) % len(_PATTERNS)
-            return f"pattern {self.pattern}: {_PATTERNS[self.pattern]}\r\n{PROMPT}"
+            settings = self.device.settings
+            settings.pattern = (settings.pattern + 1) % len(PATTERNS)
+            return f"pattern {settings.pattern}: {PATTERNS[settings.pattern][0]}\r\n{PROMPT}"
         if key == "m":
             self.menu = True
             return _MENU

@@ -44,6 +44,7 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
     secret = password({"name": name, **sources})
     options["mac"] = options.get("mac") or mac_of(name)
     with SimulatedDevice(folder, *faults, password=secret, **options) as device:
+        signal.signal(signal.SIGUSR1, lambda *_: device.press_reset())
         itself = {"pid": os.getpid(), "created": _created(os.getpid()), "started_at": rfc3339()}
         limits = {"partition_size": device.device.partition_size, "reboot_seconds": device.device.reboot_seconds}
         limits["filesystem_size"] = device.device.filesystem_size
@@ -191,6 +192,15 @@ def _last_ports(folder: str) -> dict[str, int]:
                     continue
             ports[key] = port
     return ports
+
+
+def press_reset(folder: str) -> bool:
+    """Press RESET on the device in ``folder``; False when none runs."""
+    found = state(folder)
+    if found is None:
+        return False
+    os.kill(found["pid"], signal.SIGUSR1)
+    return True
 
 
 def stop(folder: str) -> bool:

@@ -1,6 +1,7 @@
 """The far end of a serial cable: a pseudo-terminal, or a TCP port on loopback (esptool's ``socket://``).
 
-A host that closes its end is seen; the lines DTR and RTS, which reset the real board, do not exist on either.
+A host that closes its end is seen; the lines DTR and RTS, which reset the real board, do not exist on either
+(rfc2217.py has them).
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
         def is_open(self) -> bool:
             """Whether a host has its end open."""
 
+        @property
+        def has_lines(self) -> bool:
+            """Whether DTR and RTS exist."""
+
+        def lines(self) -> list[tuple[bool, bool]]:
+            """(DTR, RTS) after each change since this was asked last."""
+
         def receive(self, stop_fd: int, seconds: float) -> bytes | None:
             """What the host sent; b"" when nothing came within ``seconds``, None when it closed its end."""
 
@@ -45,6 +53,8 @@ _PIECE = 64 * 1024
 
 class PtyLink:
     """A pseudo-terminal; ``link`` is a symbolic link to it that is kept right, so that its name can be configured."""
+
+    has_lines = False
 
     def __init__(self, link: str = "") -> None:
         self.link, self.is_open = link, False
@@ -108,6 +118,9 @@ class PtyLink:
             except OSError:
                 return
 
+    def lines(self) -> list[tuple[bool, bool]]:
+        return []
+
     def lose(self) -> None:
         os.close(self.master)
         self.is_open = False
@@ -124,6 +137,8 @@ class PtyLink:
 
 class TcpLink:
     """One host at a time on a TCP port of loopback; the next one waits until the one before has closed."""
+
+    has_lines = False
 
     def __init__(self, port: int = 0) -> None:
         self.listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -166,6 +181,9 @@ class TcpLink:
                 self.host.sendall(data)
             except OSError:
                 pass  # the next look at it tells that it is gone
+
+    def lines(self) -> list[tuple[bool, bool]]:
+        return []
 
     def lose(self) -> None:
         if self.host is not None:

@@ -1,7 +1,8 @@
 """The device's USB port: the app's console, and the ROM loader once a host asks for it.
 
-The board is put into its loader by DTR and RTS, which a pseudo-terminal has not: here the loader's first word (a SYNC)
-does it. A host that closes the port lets it go, which stands for the reset that esptool ends with.
+The board is put into its loader, and reset, by DTR and RTS (`Lines`), where the link has them. A pseudo-terminal has
+not: there the loader's first word (a SYNC) does it, and a host that closes the port lets it go, which stands for the
+reset that esptool ends with.
 """
 
 from __future__ import annotations
@@ -32,6 +33,32 @@ _LOOK = 0.1  # seconds between two looks whether the device has restarted
 _CRASH_SECONDS = 0.5  # from one panic to the next
 
 
+class Lines:
+    """DTR and RTS as both kinds of board take them: the chip's own USB, and a bridge with two transistors.
+
+    RTS without DTR holds the chip in reset. When RTS goes it starts: into the loader when DTR is there (the bridge
+    pulls GPIO0), or when DTR without RTS had been there before (the USB-Serial-JTAG's "download mode" flag, which
+    having neither clears). Sources: ESP32-S3 Technical Reference Manual, "USB Serial/JTAG Controller"; esptool's
+    documentation, "Boot Mode Selection".
+    """
+
+    def __init__(self) -> None:
+        self.download = self.held = self.loader = False
+
+    def changed(self, dtr: bool, rts: bool) -> str:
+        """What a change does: ``held`` (in reset), ``loader`` or ``app`` (it starts), or nothing: ""."""
+        if rts and not dtr:
+            self.held, self.loader = True, self.download
+            return "held"
+        if rts:
+            return ""
+        was, self.held = self.held, False
+        self.download = dtr
+        if was:
+            return "loader" if dtr or self.loader else "app"
+        return ""
+
+
 class SerialPort:
     """The device's end of ``link``; ``into_loader`` is told when the app ends."""
 
@@ -44,7 +71,12 @@ class SerialPort:
         self.dead = os.path.join(device.folder, _DEAD)
         self.flashes, self.stop_fd = 0, -1  # flashes over USB since this start
         self.started, self.started_at = 0.0, ""
+        self.lines, self.pressed = Lines(), False
         self._look_at_the_app()
+
+    def press_reset(self) -> None:
+        """Press the board's RESET button; may be called from another thread."""
+        self.pressed = True
 
     @property
     def bootable(self) -> bool:
@@ -72,8 +104,13 @@ class SerialPort:
             if self.rom is None:
                 self._talk()
             data = self.link.receive(stop_fd, _LOOK)
+            if self.pressed:
+                self.pressed = False
+                self._reset(console.POWER_ON)
+            for dtr, rts in self.link.lines():
+                self._line(self.lines.changed(dtr, rts))
             if data is None:
-                if self.rom is not None:
+                if self.rom is not None and not self.link.has_lines:
                     self._leave_loader("")
             elif data:
                 self._received(data)
@@ -84,10 +121,9 @@ class SerialPort:
 
     def _received(self, data: bytes) -> None:
         if self.rom is None:
-            at = data.find(SYNC)
+            at = -1 if self.link.has_lines else data.find(SYNC)
             if at < 0:
-                if not self.crashing:
-                    self.link.send(self.keys.pressed(data).encode())
+                self._typed(data)
                 return
             self._enter_loader()
             data = data[at:]
@@ -99,6 +135,36 @@ class SerialPort:
             self._leave_loader("cut")
             return
         self.link.send(answer)
+
+    def _typed(self, data: bytes) -> None:
+        if self.crashing or self.lines.held:
+            return
+        self.link.send(self.keys.pressed(data).encode())
+        if self.keys.crashed:
+            self.link.send(console.panic(self.device.image()).encode())
+            self.keys = console.Keys(self.device)
+            self.device.restart()
+
+    def _line(self, does: str) -> None:
+        if does == "held":
+            self.device.silent_until = float("inf")
+        elif does == "app":
+            self._reset(console.USB_RESET)
+        elif does == "loader":
+            if self.rom is not None:
+                self._leave_loader("reset")
+            self._enter_loader()
+            self.link.send(console.loader(console.USB_RESET).encode())
+
+    def _reset(self, reason: str) -> None:
+        """Start the app anew, from the loader or from itself."""
+        if self.rom is not None:
+            self._leave_loader("")
+        else:
+            self.device.restart()
+            self.keys = console.Keys(self.device)
+            self._look_at_the_app()
+        self.reason = reason
 
     # the loader
 

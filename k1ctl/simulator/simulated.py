@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from k1ctl.device.login import Password
+    from k1ctl.simulator.links import Link
     from k1ctl.simulator.login import Login
     from k1ctl.simulator.mdns import Announcement
     from k1ctl.simulator.serial import SerialPort
@@ -26,9 +27,10 @@ class SimulatedDevice:
     ``faults`` are written as in `k1ctl.simulator.faults`; port 0 takes a free one; ``partition_size`` in bytes;
     ``reboot_seconds`` is how long a restart takes. With a ``password`` it asks for a login, by the rule ``login`` (a
     key of `k1ctl.simulator.login.LOGINS`). ``usb`` gives it a serial port: True or ``pty`` a terminal named
-    ``FOLDER/usb``, ``tcp`` a ``socket://``. ``mdns`` is the host name, without ``.local``, that it announces on
-    loopback (NotFoundError, code mdns-missing, without the package zeroconf). ``folder`` keeps ``image.bin``,
-    ``filesystem.bin``, ``flashes.jsonl``, and with ``usb`` the whole flash as ``flash.bin``.
+    ``FOLDER/usb``, ``tcp`` a ``socket://``, ``rfc2217`` one with DTR and RTS. ``mdns`` is the host name, without
+    ``.local``, that it announces on loopback (NotFoundError, code mdns-missing, without the package zeroconf).
+    ``folder`` keeps ``image.bin``, ``filesystem.bin``, ``flashes.jsonl``, and with ``usb`` the whole flash as
+    ``flash.bin``.
     """
 
     host = "127.0.0.1"
@@ -74,6 +76,13 @@ class SimulatedDevice:
         self._stop, self._stopper = os.pipe()
         servers = [self.ota.serve, self.http.serve, *([self.usb.serve] if self.usb else [])]
         self._threads = [threading.Thread(target=serve, args=(self._stop,), daemon=True) for serve in servers]
+
+    def press_reset(self) -> None:
+        """Press the board's RESET button."""
+        if self.usb:
+            self.usb.press_reset()
+        else:
+            self.device.restart()
 
     @property
     def ota_port(self) -> int:
@@ -157,7 +166,13 @@ def _serial_port(simulated: SimulatedDevice, kind: bool | str) -> SerialPort:
     from k1ctl.simulator.serial import SerialPort
 
     device = simulated.device
-    link = TcpLink() if kind == "tcp" else PtyLink(os.path.join(os.path.abspath(device.folder), "usb"))
+    link: Link
+    if kind == "rfc2217":
+        from k1ctl.simulator.rfc2217 import Rfc2217Link
+
+        link = Rfc2217Link()
+    else:
+        link = TcpLink() if kind == "tcp" else PtyLink(os.path.join(os.path.abspath(device.folder), "usb"))
     return SerialPort(device, link, simulated.ota.abort)
 
 

@@ -71,6 +71,11 @@ def sim() -> None:
     help="How it asks: as before core 3.3.1; as from it on (default); the same with a stored MD5.",
 )
 @click.option("--usb", is_flag=True, default=None, help="Give it a USB port that esptool can flash, with a console.")
+@click.option(
+    "--usb-link",
+    type=click.Choice(("pty", "rfc2217")),
+    help="What that port is: a terminal (default), or a TCP port with DTR and RTS, which --reset of the console needs.",
+)
 @click.option("--mdns", is_flag=True, default=None, help="Announce it by mDNS, on loopback only.")
 @click.option("--reboot", metavar="DURATION", help="How long a restart takes (default: 200ms).")
 @click.option("--dry-run", is_flag=True, help="Check the options, start nothing.")
@@ -133,6 +138,27 @@ def stop(context: Context, name: str, dry_run: bool, as_json: bool) -> None:
     say(f"the simulated device {name} {verb if stopped else 'is not running'}")
     if as_json:
         emit_json({"ok": True, "name": name, "dry_run": dry_run, "stopped": stopped})
+
+
+@sim.command()
+@_name
+@json_option
+@pass_context
+def reset(context: Context, name: str, as_json: bool) -> None:
+    """Press RESET on the simulated device: what it does starts anew, an update or a write breaks off.
+
+    \b
+    Example:
+      k1ctl sim reset --name k1
+    """
+    from k1ctl.errors import K1ctlError
+    from k1ctl.simulator import daemon
+
+    if not daemon.press_reset(_folder(context, name)):
+        raise K1ctlError(f"the simulated device {name} is not running", hint="k1ctl sim start", code="sim-not-running")
+    say(f"RESET was pressed on {name}")
+    if as_json:
+        emit_json({"ok": True, "name": name})
 
 
 @sim.command()

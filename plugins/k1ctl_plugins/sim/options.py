@@ -21,8 +21,8 @@ def checked(name: str, faults: Sequence[str], given: dict[str, Any]) -> tuple[li
     from k1ctl.simulator.faults import parse
 
     options = {key: value for key, value in given.items() if value is not None}
-    if "usb" in options:
-        options["usb"] = "pty"
+    if "usb" in options or "usb_link" in options:
+        options["usb"] = options.pop("usb_link", "pty")
     if options.pop("mdns", None):
         options["mdns"] = _host(name)
     texts = [*faults, *([f"pace={options.pop('pace')}"] if "pace" in options else [])]
