@@ -17,6 +17,7 @@ from k1ctl.jsontext import dumps, loads
 
 BODY_LIMIT = 64 * 1024  # bytes; the largest document of the firmware is far below
 _HEAD_LIMIT = 8 * 1024
+_MDNS_SECONDS = 2.0  # a board answers within 0.2 s, and the question is asked three times
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
@@ -46,7 +47,9 @@ class BadAnswer(K1ctlError):
 def resolve(host: str, timeout: float = 5.0) -> str:
     """The IPv4 address of a name or address; IPv6 is not asked (a `.local` name then takes 5 s).
 
-    The resolver has no deadline of its own, so it gets a thread. Raises UnreachableError after ``timeout`` seconds.
+    The resolver has no deadline of its own, so it gets a thread. A `.local` name that it does not know, as on Linux
+    without Avahi, is asked for by mDNS where the extra for it is installed. Raises UnreachableError after ``timeout``
+    seconds.
     """
     try:
         socket.inet_pton(socket.AF_INET, host)
@@ -63,17 +66,34 @@ def resolve(host: str, timeout: float = 5.0) -> str:
         except (OSError, UnicodeError) as exc:
             found.append(exc if isinstance(exc, OSError) else OSError(str(exc)))
 
+    deadline = time.monotonic() + timeout
+    local = host.rstrip(".").lower().endswith(".local")
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
-    thread.join(max(timeout, 0.0))
+    thread.join(max(timeout / 2 if local else timeout, 0.0))
     if found and isinstance(found[0], str):
         return found[0]
+    announced = _announced(host, deadline - time.monotonic()) if local else ""
+    if announced:
+        return announced
     why = "no answer from the resolver" if not found else str(found[0])
     raise UnreachableError(
         f"{host or 'the device'} has no IPv4 address: {why}",
         hint="check `host` in the device's section; try its address instead of its name",
         host=host,
     )
+
+
+def _announced(host: str, seconds: float) -> str:
+    """What a `.local` name is announced as by mDNS; "" for nothing, or where nobody can listen."""
+    from k1ctl.device import mdns
+
+    if seconds <= 0 or not mdns.available():
+        return ""
+    try:
+        return next(iter(mdns.addresses(host, min(seconds, _MDNS_SECONDS))), "")
+    except K1ctlError:
+        return ""
 
 
 def unreachable(host: str, port: int, exc: OSError) -> UnreachableError:

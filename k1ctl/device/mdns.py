@@ -7,6 +7,7 @@ that the answer reaches us also where another program on this host shares the po
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from zeroconf import Zeroconf
 
 ARDUINO, HTTP = "_arduino._tcp.local.", "_http._tcp.local."
+INTERFACE = "K1CTL_MDNS_INTERFACE"  # environment: the interface for those who name none
 HINT = "pip install 'k1ctl[mdns]'"
 _A, _PTR, _TXT, _SRV, _IN = 1, 12, 16, 33, 1  # RFC 1035, 2782
 _ASK_AT = (0.0, 0.25, 1.0, 3.0, 7.0, 15.0, 31.0)  # seconds; RFC 6762, 5.2: the gaps at least double
@@ -56,9 +58,9 @@ def check_available() -> None:
 def browse(seconds: float, interface: str = "", enough: Callable[[list[Service]], bool] | None = None) -> list[Service]:
     """The boards that announce `_arduino._tcp`, or `_http._tcp` with a TXT ``device=``, in the order of their names.
 
-    Listened is for ``seconds``, or until ``enough`` says so; on every interface of this host, or only on ``interface``
-    (a name or an IPv4 address). Raises NotFoundError (code mdns-missing), UnreachableError (code mdns-failed),
-    ConfigError (unknown-interface).
+    Listened is for ``seconds``, or until ``enough`` says so; only on ``interface`` (a name or an IPv4 address), else on
+    the one in ``K1CTL_MDNS_INTERFACE``, else on every interface of this host. Raises NotFoundError (code
+    mdns-missing), UnreachableError (code mdns-failed), ConfigError (unknown-interface).
     """
     with _Ear(interface) as ear:
         end = time.monotonic() + seconds
@@ -71,9 +73,12 @@ def browse(seconds: float, interface: str = "", enough: Callable[[list[Service]]
 def addresses(host: str, seconds: float, interface: str = "") -> list[str]:
     """The IPv4 addresses that are announced for ``host`` (as ``k1-reinvented.local``) at its first answer, in order.
 
-    [] when nobody answers within ``seconds``. Raises as `browse` does.
+    [] when nobody answers within ``seconds``, or it is no host name. Raises as `browse` does.
     """
     name = host.rstrip(".").lower() + "."
+    labels = name[:-1].split(".")
+    if len(name) > 254 or not name.isascii() or not all(0 < len(label) < 64 for label in labels):
+        return []
     with _Ear(interface) as ear:
         for _ in ear.asking(lambda: [(name, _A)], time.monotonic() + seconds):
             if ear.addresses.get(name):
@@ -187,6 +192,7 @@ def _open(interface: str, ear: _Ear) -> Zeroconf:
                     continue
 
     where: Any = InterfaceChoice.All
+    interface = interface or os.environ.get(INTERFACE, "")
     if interface:
         from k1ctl.device.interface import own_address
 

@@ -35,6 +35,7 @@ def base_environment(home: str | Path) -> dict[str, str]:
             env.setdefault("PIP_CONFIG_FILE", str(config))
     env["HOME"] = str(home)
     env["K1CTL_HOST_DIR"] = str(Path(home) / "host")
+    env["K1CTL_MDNS_INTERFACE"] = "127.0.0.1"  # nothing is sent into a real network
     env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
     env["GIT_CONFIG_GLOBAL"] = env["GIT_CONFIG_SYSTEM"] = os.devnull
     env["GIT_TERMINAL_PROMPT"] = "0"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl.device.http import BODY_LIMIT, BadAnswer, RateLimited, get_json, resolve, unreachable
+from k1ctl.device.probe import probe
 from k1ctl.errors import UnreachableError
+from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import http_server
 
 
@@ -149,3 +153,20 @@ def test_names_resolve_to_ipv4() -> None:
         resolve("no-such-host.invalid", 5)
     with pytest.raises(UnreachableError):
         resolve("a" * 300, 5)
+
+
+def test_a_local_name_that_the_resolver_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for by mDNS, here on loopback; one that nobody announces is unreachable within the time given."""
+
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    host = f"k1-resolve-{os.getpid()}"
+    with SimulatedDevice(tmp_path, mdns=host) as device:
+        assert resolve(f"{host}.local", 20) == "127.0.0.1"
+        assert probe({**device.settings(), "host": f"{host}.local"}).mac == device.device.mac
+    with pytest.raises(UnreachableError):
+        resolve(f"{host}-none.local", 0.2)
+    with pytest.raises(UnreachableError):
+        resolve("\xe9" * 70 + ".local", 0.2)
