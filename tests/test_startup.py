@@ -84,6 +84,33 @@ def test_asking_for_a_device_stays_light(workspace: Project) -> None:
     assert not imported("device", "health", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
 
 
+def test_listing_devices_stays_light(workspace: Project) -> None:
+    """`device list` reads the answers that others got without a thing that is heavy; pyserial only for a MAC."""
+    section = '[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\n[device]\nwindow = "1h"\n'
+    workspace.configure(section)
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("device", "list").assert_ok()
+    assert not imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"threading", "zeroconf"})
+    workspace.configure(section.replace("[device]", 'mac = "02:4B:31:00:00:01"\n[device]'))
+    workspace.run("device", "list").assert_ok()
+    assert imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"zeroconf"}) == {"serial"}
+
+
+@pytest.mark.parametrize("name", ["discover", "info", "list", "watch"])
+def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) -> None:
+    """Its --help loads its own package among those of `device`, and nothing heavy."""
+    modules = imported("device", name, "--help", cwd=workspace.root)
+    assert not modules & (HEAVY | {"zeroconf"})
+    assert {m for m in modules if m.startswith("k1ctl_plugins.device.")} == {f"k1ctl_plugins.device.{name}"}
+
+
+def test_planning_a_pattern_test_stays_light(workspace: Project) -> None:
+    """The call of `device test` only stands in line and waits; what measures is its worker."""
+    workspace.configure('[devices.k1]\nhost = "127.0.0.1"\n')
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    assert not imported("device", "test", "lava", "--dry-run", cwd=workspace.root) & (HEAVY | {"socket"})
+
+
 def test_the_version_needs_no_click() -> None:
     """`k1ctl --version` answers before anything is imported."""
     code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"

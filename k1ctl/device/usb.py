@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from k1ctl.device.probe import normal_mac
+from k1ctl.device.identity import normal_mac
 from k1ctl.errors import ConfigError, UnreachableError, WrongDataError
 from k1ctl.programs import find_tool
 
