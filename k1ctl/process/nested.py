@@ -106,10 +106,10 @@ def still_needed(
             continue
         if have and min(names.alternatives(resource)) <= max(have):
             held = " ".join(f"{r}={n}" if n > 1 else r for r, n in sorted(have.items()))
-            resource = " or ".join(names.alternatives(resource))
+            one = names.alternatives(resource)[0]
             raise UsageError(
-                f"{resource} is asked for by a command that holds {held}: two such runs could wait for each other",
-                hint=f"name all in the outer call: {outer.format(f'{resource} {held}')}",
+                f"{' or '.join(names.alternatives(resource))} is asked for by a command that holds {held}: two such runs could wait for each other",
+                hint=f"name all in the outer call: {outer.format(f'{one} {held}')}",
                 code="nested-order",
             )
         rest[resource] = count

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k1ctl.queue import view
-from k1ctl_plugins.queue.past import percentile, totals
+from k1ctl.units import parse_rfc3339
+from k1ctl_plugins.queue.past import percentile, span, totals
 from tests.kit import Project, wait_until
 
 
@@ -67,6 +68,7 @@ def test_past_runs_and_what_they_come_to(workspace: Project) -> None:
     assert (by["a"]["runs"], by["a"]["failures"], by["a"]["timeouts"], by["a"]["not_started"]) == (4, 2, 0, 1)
     assert (by["b"]["runs"], by["b"]["failures"], by["b"]["timeouts"]) == (2, 2, 1)
     assert by["a"]["wait_max_seconds"] >= 0.1 > by["a"]["wait_p50_seconds"]
+    assert 0 < by["a"]["busy_share"] < 1
     assert by["b"]["run_max_seconds"] == rows[2]["run_seconds"]
     assert [(t["workspace"], t["runs"]) for t in told["workspaces"]] == [("oslo", 1), ("repo", 4)]
     assert told["kept_at_most"] == 1000
@@ -102,6 +104,20 @@ def test_totals_of_nothing() -> None:
     """No runs, no groups."""
     assert totals([]) == {"resources": [], "workspaces": []}
     assert percentile([], 50) is None
+
+
+def test_how_busy_a_resource_was() -> None:
+    """What was held of what could be: more slots make it less, a lost run counts as nothing, a choice has all slots."""
+    row = {"workspace": "w", "started_at": None, "exit_code": 0, "outcome": "", "wait_seconds": 1.0, "run_seconds": 2.0}
+    held = [{**row, "resources": {"device:k1": n}, "held_seconds": h} for n, h in ((1, 5.0), (2, 10.0), (1, None))]
+    open_one = {**row, "resources": {"device:k1~k2": 1}, "held_seconds": None}
+    slots = {"device:k1": 2, "device:k2": 1}
+    [one, other] = totals([*held, open_one], 50.0, lambda r: slots[r])["resources"]
+    assert (one["busy_share"], other["busy_share"]) == (0.25, 0.0)
+    assert totals(held)["resources"][0]["busy_share"] is None
+    at = [{"queued_at": "2026-01-03T10:15:10.000Z"}, {"queued_at": "2026-01-03T10:15:00.000Z"}]
+    now = parse_rfc3339("2026-01-03T10:16:00.000Z")
+    assert (span(at, None, now), span(at, 7.0, now), span([], None, now)) == (60.0, 7.0, 0.0)
 
 
 def test_bump(workspace: Project) -> None:

@@ -48,7 +48,9 @@ def history(context: Context, resource: str, of: str, limit: int, as_jsonl: bool
 def stats(context: Context, since: float | None, as_json: bool) -> None:
     """Show what runs waited and how long they ran, by resource and by workspace: median, 95th percentile, longest.
 
-    Counted are the runs recorded in ops/runs; older ones than the last 1000 ([process] keep_runs) are not in it.
+    A device is a resource as any other; a run that took one of a group counts for that one. BUSY is how much of the
+    time since the first run (or of the last D) its slots were held. Counted are the runs recorded in ops/runs; older
+    ones than the last 1000 ([process] keep_runs) are not in it.
 
     \b
     Example:
@@ -57,11 +59,12 @@ def stats(context: Context, since: float | None, as_json: bool) -> None:
     """
     import time
 
-    from k1ctl_plugins.queue.past import runs, since_text, totals, totals_table
+    from k1ctl_plugins.queue.past import runs, since_text, span, totals, totals_table
 
-    begin = since_text(since, time.time())
+    now = time.time()
+    begin = since_text(since, now)
     rows = list(runs(context.workspace, since=begin))
-    found = totals(rows)
+    found = totals(rows, span(rows, since, now), context.config.slots)
     kept = context.config.get("process", "keep_runs")
     if as_json:
         emit_json({"ok": True, "source": "ops/runs", "runs": len(rows), "kept_at_most": kept, "since": begin, **found})

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.files import read_json
 from k1ctl.process import record
-from k1ctl.units import format_duration, rfc3339
+from k1ctl.queue.names import alternatives
+from k1ctl.units import format_duration, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from k1ctl.workspace import Workspace
 
@@ -36,7 +37,7 @@ def runs(workspace: Workspace, *, resource: str = "", of: str = "", since: str =
 
 def _row(kept: dict[str, Any]) -> dict[str, Any]:
     clock = kept.get("monotonic") or {}
-    began = clock.get("started")
+    began, held = clock.get("started"), clock.get("granted")
     over = kept.get("state") in _ENDED
     return {
         "run": kept["run"],
@@ -52,6 +53,7 @@ def _row(kept: dict[str, Any]) -> dict[str, Any]:
         "ended_at": kept.get("ended_at"),
         "wait_seconds": kept.get("wait_seconds"),
         "run_seconds": round(clock["ended"] - began, 6) if began is not None and "ended" in clock else None,
+        "held_seconds": round(clock["released"] - held, 6) if held is not None and "released" in clock else None,
         "exit_code": kept.get("exit_code") if over else None,
         "outcome": str(kept.get("code", "")) if over else "lost",
     }
@@ -62,8 +64,14 @@ def since_text(seconds: float | None, now: float) -> str:
     return "" if seconds is None else rfc3339(max(0.0, now - seconds))
 
 
-def totals(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What the runs come to, by resource and by workspace; a run that used two resources counts for both."""
+def totals(
+    rows: Iterable[dict[str, Any]], seconds: float = 0.0, slots: Callable[[str], int] = lambda resource: 1
+) -> dict[str, list[dict[str, Any]]]:
+    """What the runs come to, by resource and by workspace; a run that used two resources counts for both.
+
+    The ``busy_share`` of a resource is how much of its ``slots`` these runs held, of the ``seconds`` they were spread
+    over: 1 = all the time, None where that is not known.
+    """
     resources: dict[str, list[dict[str, Any]]] = {}
     workspaces: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -71,7 +79,10 @@ def totals(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
             resources.setdefault(name, []).append(row)
         workspaces.setdefault(row["workspace"], []).append(row)
     return {
-        "resources": [{"resource": name, **_total(group)} for name, group in sorted(resources.items())],
+        "resources": [
+            {"resource": name, **_total(group), "busy_share": _busy(name, group, seconds, slots)}
+            for name, group in sorted(resources.items())
+        ],
         "workspaces": [{"workspace": name, **_total(group)} for name, group in sorted(workspaces.items())],
     }
 
@@ -89,6 +100,20 @@ def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
         **_spread("wait", rows),
         **_spread("run", begun),
     }
+
+
+def _busy(name: str, rows: list[dict[str, Any]], seconds: float, slots: Callable[[str], int]) -> float | None:
+    held = sum((row["held_seconds"] or 0.0) * row["resources"][name] for row in rows)
+    there = seconds * sum(map(slots, alternatives(name)))
+    return round(min(1.0, held / there), 4) if there > 0 else None
+
+
+def span(rows: Iterable[dict[str, Any]], since: float | None, now: float) -> float:
+    """The seconds that ``rows`` are spread over: those asked for, else from the first run that is recorded."""
+    if since is not None:
+        return since
+    known = [row["queued_at"] for row in rows if row["queued_at"]]
+    return max(0.0, now - parse_rfc3339(min(known))) if known else 0.0
 
 
 def _spread(what: str, rows: list[dict[str, Any]]) -> dict[str, float | None]:
@@ -125,11 +150,19 @@ def totals_table(title: str, group: list[dict[str, Any]]) -> tuple[list[tuple[ob
     name = title.removesuffix("s")
     counts = ("runs", "failures", "timeouts", "not_started")
     spreads = [f"{what}_{which}_seconds" for what in ("wait", "run") for which in ("p50", "p95", "max")]
+    busy = any("busy_share" in t for t in group)
     headers = (
         name.upper(), "RUNS", "FAILED", "TIMED OUT", "NOT STARTED",
-        "WAIT P50", "WAIT P95", "WAIT MAX", "RUN P50", "RUN P95", "RUN MAX",
+        "WAIT P50", "WAIT P95", "WAIT MAX", "RUN P50", "RUN P95", "RUN MAX", *(["BUSY"] if busy else []),
     )  # fmt: skip
-    return [(t[name], *(t[c] for c in counts), *(_duration(t[s]) for s in spreads)) for t in group], headers
+    cells = [(t[name], *(t[c] for c in counts), *(_duration(t[s]) for s in spreads)) for t in group]
+    return [
+        (*row, *([_percent(t["busy_share"])] if busy else [])) for row, t in zip(cells, group, strict=True)
+    ], headers
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _duration(seconds: float | None) -> str:
