@@ -102,6 +102,12 @@ REMEDIES: dict[str, tuple[str, ...]] = {
         "The image runs, and not well: restarts, or too few frames. The message has the figures; mend the cause.",
         "`k1ctl device rollback {device}` puts the last image that passed its soak back on, so that others can go on.",
     ),
+    "not-verified": (
+        "The image is on the device; the soak was ended before it was over. " + HEALTH,
+        "`k1ctl upload {target} --device {device} --soak 20s` has it watched.",
+    ),
+    "bad-build-id": ("`build_id` of [devices.{device}] is no route with keys.", _CONFIG),
+    "no-build-id": ("The image has nothing that `build_id` of [targets.{target}] could be compared with.", _CONFIG),
     # the image
     "image-empty": (REBUILD,),
     "image-foreign": ("This is no application image. Send what `k1ctl build {target}` makes.", REBUILD),
