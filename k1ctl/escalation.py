@@ -67,7 +67,7 @@ def observe(
     the caller tells people himself (`k1ctl.telling.tell`).
     """
     try:
-        if what in ladder.GOOD and not _concerned(state_path(workspace, device)):
+        if what in (*ladder.GOOD, ladder.CHECK) and not _concerned(state_path(workspace, device)):
             return ""
         if config is None:
             from k1ctl.config import load as load_config
@@ -81,7 +81,7 @@ def observe(
 
 
 def _concerned(path: str) -> bool:
-    """Whether good news changes anything."""
+    """Whether good news, or a look, changes anything."""
     state = _read(path)
     return bool(state["rung"]) or any(owed(step) for step in state["steps"])
 

@@ -43,6 +43,8 @@ def report(exc: BaseException, argv: list[str]) -> int:
     say(f"{style('error', 'red', 'bold', stream=sys.stderr)}: {known.message}")
     if known.hint:
         say(f"{style('hint', 'cyan', stream=sys.stderr)}: {known.hint}")
+    if known.details.get("prompt"):
+        say(f"{style('prompt', 'cyan', stream=sys.stderr)}: {known.details['prompt']} has what to try, in order")
     return known.exit_code
 
 

@@ -17,7 +17,7 @@ from k1ctl.signals import signals
 from k1ctl.transports import Delivery
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
-from k1ctl_plugins.upload import images, ledger, outcome, stale, transports, verification
+from k1ctl_plugins.upload import images, ledger, outcome, stale, transports, trouble, verification
 from k1ctl_plugins.upload.progress import FlashView
 from k1ctl_plugins.upload.transports import PYTHON
 from k1ctl_plugins.upload.ways import Way, Ways
@@ -198,7 +198,7 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
             done["verification"] = verification.catch_up(run, ending)
         ledger.settle(workspace, run, done)
         _note(workspace, run, done)
-        outcome.raise_unless_well(done)
+        trouble.raise_unless_well(workspace, run, done)
         return done
 
     finished = launch(workspace, config, spec, before=before, after=after, view=FlashView(ways.asked))
@@ -290,7 +290,7 @@ def _told(workspace: Workspace, run: Run) -> dict[str, Any]:
     _note(workspace, run, done)
     failure: K1ctlError | None = None
     try:
-        outcome.raise_unless_well(done)
+        trouble.raise_unless_well(workspace, run, done)
     except K1ctlError as exc:
         failure = exc
     by = failure.document()["error"] if failure else done
