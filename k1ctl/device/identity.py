@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-HINT = "DHCP may have given its address to another device; correct `host` or `{}`"
+HINT = "DHCP may have given its address to another device (k1ctl device discover finds it); correct `host` or `{}`"
 
 
 def normal_mac(mac: str) -> str:
