@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _END = ".log"
+_SEPARATORS = {ord(c): None for c in "-:."}
 
 
 def folder(workspace: Workspace, name: str) -> str:
@@ -99,10 +100,13 @@ class Log:
 
     def __init__(self, place: str, *, keep: int, limit: int) -> None:
         self.place, self.keep, self.limit = place, max(keep, 1), max(limit, 1)
-        stamp = rfc3339().translate({ord(c): None for c in "-:."})
-        self.session, self.part, self.fd, self.size, self.lost = f"{stamp}-{os.getpid()}", 0, -1, 0, 0
-        self.path = ""
-        self._next()
+        self.session, self.path, self.part, self.fd, self.size, self.lost = "", "", 0, -1, 0, 0
+        while self.fd < 0:
+            self.session, self.part = f"{rfc3339().translate(_SEPARATORS)}-{os.getpid()}", 0
+            try:
+                self._next()
+            except FileExistsError:  # two sessions of one process in one millisecond
+                continue
 
     def _next(self) -> None:
         """Begin another part. Raises OSError."""
@@ -110,7 +114,7 @@ class Log:
         self.part += 1
         number = f".{self.part}" if self.part > 1 else ""
         path = os.path.join(self.place, f"{self.session}{number}{_END}")
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
         self.close()
         self.fd, self.path, self.size = fd, path, 0
