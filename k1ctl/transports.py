@@ -47,6 +47,11 @@ class Transport:
     exit_code, hint, pid (its own), transport}, with the outcome ``sending`` before anything on the device may change,
     and at the end ``installed``, ``refused``, ``unknown`` or ``failed``; and it ends with that exit code: 0, 1 refused,
     69 not reached and nothing changed, 76 unknown. An upload is tried again on 69, 76 and a killed worker.
+
+    What the device does with an image that was installed (is it back, the same one, does it pass its soak) is verified
+    behind the worker, whatever the transport. Where the outcome also has ``uptime_before_ms`` and ``probed_monotonic``
+    (the host's monotonic clock when that was told), a device that did not restart is told from one that did;
+    ``device_mac`` and ``device_identity`` are compared with what answers then.
     """
 
     name = ""

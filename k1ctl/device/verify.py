@@ -181,7 +181,8 @@ class Verification:
         self.found["boot_log"] = heard.path
         if heard.crashes or loops:
             what = f"; its console: {heard.what}" if heard.what else ""
-            hint = "the image crashes: k1ctl device rollback puts the last good one back, over USB"
+            way = " --via usb" if loops else ""  # it answers now and then, which is too little for an update
+            hint = f"the image crashes: k1ctl device rollback{way} puts the last good one back, over USB"
             if not heard.there:
                 hint += " (connect its cable to this host first)"
             self._is(NEEDS_USB, f"{text}{what}", hint)
@@ -233,7 +234,10 @@ class Verification:
 
 
 def main(argv: list[str]) -> int:
-    """Verify the flash that ``argv[0]`` (a run folder) tells of as installed, and add it to its outcome; 0."""
+    """Verify the flash that ``argv[0]`` (a run folder) tells of as installed, and add what is seen to its outcome.
+
+    Returns 0, or 65 where it tells of none.
+    """
     import signal
 
     from k1ctl.device.flash import JOB, OUTCOME, Flash
@@ -244,8 +248,9 @@ def main(argv: list[str]) -> int:
     stop.on_signal(signal.SIGTERM, signal.SIGINT)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     job, told = (read_json(os.path.join(argv[0], name)) for name in (JOB, OUTCOME))
-    if not isinstance(job, dict) or not isinstance(told, dict) or told["outcome"] != "installed":
-        raise WrongDataError(f"{argv[0]} tells of no flash that was installed", code="bad-job")
+    if not isinstance(job, dict) or not isinstance(told, dict) or told.get("outcome") != "installed":
+        Flash.say(f"{argv[0]} tells of no flash that was installed")
+        return WrongDataError.exit_code
     told["verification"] = Verification(job, told, argv[0], stop, Flash.say).run()
     write_json(os.path.join(argv[0], OUTCOME), told, fsync=True)
     return 0

@@ -134,6 +134,26 @@ def test_a_kill_while_it_is_verified(workspace: Project, device: SimulatedDevice
     assert (current["outcome"], current["artifact"]) == ("installed", run["details"]["artifact"])
 
 
+@pytest.mark.parametrize("end", ["nothing", "kill", "cancel"])
+def test_behind_a_worker_that_was_killed(workspace: Project, device: SimulatedDevice, end: str) -> None:
+    """Where no attempt is left, the supervisor has the device verified, in a process that outlives it, holds the device
+    until it is done, and can be told to end."""
+    prepare(workspace, device, attempts=1)
+    front = workspace.popen("upload", "--soak", "0.8s" if end != "cancel" else "60s")
+    run = watched(workspace)
+    os.kill(run["pid"], signal.SIGKILL)
+    wait_until(lambda: log(run).count("stage soak") == 2)
+    if end == "kill":
+        os.kill(run["supervisor"], signal.SIGKILL)
+        assert not nobody_holds(workspace)
+    elif end == "cancel":
+        workspace.run("queue", "cancel", run["run"]).assert_ok()
+    assert finish(front) == (77 if end == "cancel" else 0)
+    seen = desk.left_word(run)["verification"]
+    assert seen["state"] == ("skipped" if end == "cancel" else "ok")
+    assert len(device.flashes()) == 1 and nobody_holds(workspace)
+
+
 def test_a_soak_is_cancelled(workspace: Project, device: SimulatedDevice) -> None:
     """While the device is watched the flash is over, so `queue cancel` ends it: exit 77, the image is installed."""
     prepare(workspace, device)
