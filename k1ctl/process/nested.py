@@ -106,10 +106,11 @@ def still_needed(
             continue
         if have and min(names.alternatives(resource)) <= max(have):
             held = " ".join(f"{r}={n}" if n > 1 else r for r, n in sorted(have.items()))
-            one = names.alternatives(resource)[0]
+            each = names.alternatives(resource)
+            wanted = " or ".join(each)
             raise UsageError(
-                f"{' or '.join(names.alternatives(resource))} is asked for by a command that holds {held}: two such runs could wait for each other",
-                hint=f"name all in the outer call: {outer.format(f'{one} {held}')}",
+                f"{wanted} is asked for by a command that holds {held}: two such runs could wait for each other",
+                hint=f"name all in the outer call: {outer.format(f'{each[0]} {held}')}",
                 code="nested-order",
             )
         rest[resource] = count

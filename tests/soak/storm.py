@@ -15,12 +15,17 @@ from typing import NamedTuple
 
 from k1ctl.events import parse
 from k1ctl.queue import view
-from tests.queue.holding import Detector
+from tests.queue.holding import Detector, Mark
 
 CROWD = 12
 PARK = 0.2  # s
-SCRIPT = """path=$(%(k1ctl)s ticket r) || exit $?; exec 9<>"$path"; %(k1ctl)s acquire --fd 9 || exit $?; "$@" """
-SUBMIT = """run=$(%(k1ctl)s submit r --key "$0" -- "$@") && exec %(k1ctl)s wait "$run" --quiet"""
+SCRIPT = """path=$(%(k1ctl)s ticket %(resource)s) || exit $?; exec 9<>"$path"
+one=$(%(k1ctl)s acquire --fd 9) || exit $?
+K1CTL_DEVICE=${one:-$K1CTL_DEVICE}; export K1CTL_DEVICE; "$@" """
+SUBMIT = """run=$(%(k1ctl)s submit %(resource)s --key "$0" -- "$@") && exec %(k1ctl)s wait "$run" --quiet"""
+THERE = (
+    """program=$0; folder=$1; shift; exec "$program" "$folder/$K1CTL_DEVICE" "$@" """  # each device has its detector
+)
 VICTIMS = ("front", "supervisor", "command", "supervisor and command", "all")
 
 
@@ -54,15 +59,21 @@ class Client:
 
 
 class Storm:
-    """``clients`` calls in all, ``kills`` SIGKILLs among them, in ``root`` (any folder)."""
+    """``clients`` calls in all, ``kills`` SIGKILLs among them, in ``root`` (any folder).
 
-    def __init__(self, root: Path, slots: int, clients: int, kills: int, seed: int) -> None:
+    They share one resource with ``slots``; or, with ``devices``, so many devices: some name one, others take any.
+    """
+
+    def __init__(self, root: Path, slots: int, clients: int, kills: int, seed: int, *, devices: int = 0) -> None:
         self.root, self.slots, self.clients, self.kills, self.seed = root, slots, clients, kills, seed
         self.random = random.Random(seed)
+        self.devices = [f"d{number}" for number in range(devices)]
+        self.detectors = [Detector(root / "detector" / name, slots) for name in self.devices or [""]]
         self.detector = Detector(root / "detector", slots)
         (root / "ops").mkdir()
         (root / "ops" / "k1ctl.toml").write_text(
             f'[queue]\npark = {PARK}\n[queue.slots]\nr = {slots}\n[process]\ngrace = "1s"\n'
+            + "".join(f"[devices.{name}]\n" for name in self.devices)
         )
         self.live: list[Client] = []
         self.done: list[Client] = []
@@ -85,7 +96,7 @@ class Storm:
                 client.process.wait()
         seconds = time.monotonic() - began
         self._check()
-        marks = self.detector.marks()
+        marks = self._marks()
         times = sorted(m.at for m in marks)
         gap = max((b - a for a, b in itertools.pairwise(times)), default=0.0)
         ended = len({m.who for m in marks if m.what == "E"})
@@ -95,19 +106,27 @@ class Storm:
 
     def _call(self, number: int) -> Client:
         kind, keep = self.random.random(), self.random.random() < 0.3
-        command = self.detector.command(number, self.random.randint(2, 25), without_lock=self.random.random() < 0.1)
+        resource = f"device:{self.random.choice([*self.devices, 'any', 'any'])}" if self.devices else "r"
+        command = self._command(number, without_lock=self.random.random() < 0.1)
         options = ["--key", str(number), "--on-caller-exit", "keep" if keep else "stop"]
-        argv = [sys.executable, "-m", "k1ctl", "queue", "run", "r", *options, "--", *command]
+        argv = [sys.executable, "-m", "k1ctl", "queue", "run", resource, *options, "--", *command]
         if kind < 0.24:  # a script with a lease of its own, or one that submits
             keep = kind < 0.12
             if not keep:  # nobody but the descriptor guards a script's lease
-                command = self.detector.command(number, self.random.randint(2, 25))
-            text = (SUBMIT if keep else SCRIPT) % {"k1ctl": f"{sys.executable} -m k1ctl queue"}
+                command = self._command(number)
+            text = (SUBMIT if keep else SCRIPT) % {"k1ctl": f"{sys.executable} -m k1ctl queue", "resource": resource}
             argv = ["sh", "-c", text, str(number), *command]
         with (self.root / "said").open("ab") as out:
-            env = {**os.environ, "K1CTL_ROOT": str(self.root)}
+            env = {**os.environ, "K1CTL_ROOT": str(self.root), "K1CTL_DEVICE": resource.partition(":")[2]}
             process = subprocess.Popen(argv, cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return Client(number, process, keep)
+
+    def _command(self, number: int, *, without_lock: bool = False) -> list[str]:
+        command = self.detector.command(number, self.random.randint(2, 25), without_lock=without_lock)
+        return ["sh", "-c", THERE, *command] if self.devices else command
+
+    def _marks(self, what: str = "") -> list[Mark]:
+        return [mark for detector in self.detectors for mark in detector.marks(what)]
 
     def _collect(self) -> None:
         for client in [c for c in self.live if c.process.poll() is not None]:
@@ -148,10 +167,11 @@ class Storm:
                 pass
 
     def _check(self) -> None:
-        self.wrong += [f"overlap: {mark}" for mark in self.detector.overlaps()]
+        self.wrong += [f"overlap: {mark}" for mark in self._marks("OVERLAP")]
+        everything = [f"device:{name}" for name in self.devices] or [f"r={self.slots}"]
         for _ in range(2):  # the second one meets places that were parked by the first and have expired since
             fresh = subprocess.run(
-                [sys.executable, "-m", "k1ctl", "queue", "run", f"r={self.slots}", "--", "true"],
+                [sys.executable, "-m", "k1ctl", "queue", "run", *everything, "--", "true"],
                 cwd=self.root,
                 env={**os.environ, "K1CTL_ROOT": str(self.root)},
                 timeout=60,
@@ -167,15 +187,15 @@ class Storm:
             check=True,
         )
         self.wrong += [f"left over: {row}" for row in view.entries(queue)]
-        started = [m.who for m in self.detector.marks("S")]
+        started = [m.who for m in self._marks("S")]
+        ended = {m.who for m in self._marks("E")}
         self.wrong += [f"client {who} ran {started.count(who)} times" for who in set(started) if started.count(who) > 1]
-        unserved = {str(c.number) for c in self.done if not c.struck} - {m.who for m in self.detector.marks("E")}
+        unserved = {str(c.number) for c in self.done if not c.struck} - ended
         self.wrong += [f"client {who} was never served" for who in unserved]
         for client in self.done:
-            if client.keep and client.struck == ["front"] and self.detector.started(client.number):
-                who = str(client.number)
-                if not self.detector.ended(who):
-                    self.wrong.append(f"client {who} was to be kept and did not end")
+            who = str(client.number)
+            if client.keep and client.struck == ["front"] and who in started and who not in ended:
+                self.wrong.append(f"client {who} was to be kept and did not end")
         self._check_records()
         said = (self.root / "said").read_text()
         if "Traceback" in said or "bug" in said:
@@ -183,15 +203,20 @@ class Storm:
 
     def _check_records(self) -> None:
         calm = {c.number for c in self.done if not c.struck}
-        granted = []
+        granted: dict[str, list[tuple[float, int]]] = {}
         for path in (self.root / "ops" / "runs").glob("*/run.json"):
             record = json.loads(path.read_text())
-            if len(record["argv"]) > 4 and int(record["argv"][3]) in calm and "granted" in record.get("monotonic", {}):
-                granted.append((record["monotonic"]["granted"], record["ticket"]))
-        order = [ticket for _, ticket in sorted(granted)]
-        if self.slots == 1 and order != sorted(order):
-            at = next(i for i, (a, b) in enumerate(itertools.pairwise(order)) if a > b)
-            self.wrong.append(f"not in the order of the tickets: {order[max(0, at - 2) : at + 3]}")
+            words = record["argv"][3 if self.devices else 0 :]
+            if len(words) > 4 and int(words[3]) in calm and "granted" in record.get("monotonic", {}):
+                place = (record["monotonic"]["granted"], record["ticket"])
+                granted.setdefault(" ".join(record["resources"]), []).append(place)
+        for resource, places in granted.items():
+            order = [ticket for _, ticket in sorted(places)]
+            if self.slots == 1 and order != sorted(order):
+                at = next(i for i, (a, b) in enumerate(itertools.pairwise(order)) if a > b)
+                self.wrong.append(f"{resource} not in the order of the tickets: {order[max(0, at - 2) : at + 3]}")
+        if self.devices:
+            self.wrong += [f"never used: {d}" for d in self.devices if f"device:{d}" not in granted]
         for path in (self.root / "ops" / "events").glob("*.jsonl"):
             torn = [line for line in path.read_text().splitlines() if parse(line) is None]
             self.wrong += [f"torn event: {line!r}" for line in torn]
