@@ -7,7 +7,6 @@ render_time_ms_max, memory_kb_max}, recorded_at}. A threshold that is null or mi
 from __future__ import annotations
 
 import os
-from fractions import Fraction
 
 from k1ctl.errors import WrongDataError
 from k1ctl.files import read_bytes, write_json
@@ -17,6 +16,7 @@ from k1ctl.units import rfc3339
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from fractions import Fraction
     from typing import Any
 
     Baseline = dict[str, Any]
@@ -97,6 +97,8 @@ def worse_percent(figure: str, now: float, before: float) -> Fraction:
 
     Fewer frames a second are worse; longer drawing and more memory are worse. From 0 on nothing can be told: 0.
     """
+    from fractions import Fraction
+
     if not before:
         return Fraction(0)
     old, new = Fraction(repr(before)), Fraction(repr(now))  # as they are written, not as binary fractions
@@ -111,6 +113,8 @@ def compare(figures: Mapping[str, float | None], baseline: Baseline | None, perc
     """
     if baseline is None:
         return []
+    from fractions import Fraction
+
     found = []
     for name in FIGURES:
         now, before = figures.get(name), baseline["baseline"].get(name)

@@ -33,6 +33,7 @@ WINDOWS = {
     ("GET", FRAMES): 0.5,
     ("GET", HEALTH): 0.2,
 }
+PATIENCE = 10.0  # seconds
 _AGAIN = 0.05  # seconds at least before a route that said 429 is asked again
 _MOST, _LONGEST_ID = 256, 64  # g_num_patterns is a uint8_t
 SHOW_SECONDS = 15.0  # a transition takes at most 10 s (webserver.cpp)
@@ -55,19 +56,19 @@ class Rest:
         self.host, self.port = resolve(str(device["host"]), self.timeout), int(device["http_port"])
         self.next: dict[tuple[str, str], float] = {}
 
-    def get(self, path: str, patience: float = 10.0) -> dict[str, Any]:
-        """The JSON object at ``path``; ``patience`` is how many seconds a 429 is waited out in all.
+    def get(self, path: str, patience: float | None = None) -> dict[str, Any]:
+        """The JSON object at ``path``; a 429 is waited out for ``patience`` seconds in all (default: `PATIENCE`).
 
         Raises UnreachableError, RateLimited, BadAnswer.
         """
         return self._ask("GET", path, None, patience)
 
-    def post(self, path: str, value: Mapping[str, Any], patience: float = 10.0) -> dict[str, Any]:
+    def post(self, path: str, value: Mapping[str, Any], patience: float | None = None) -> dict[str, Any]:
         """Send a JSON object and return the one that is answered, as `get`."""
         return self._ask("POST", path, value, patience)
 
-    def _ask(self, method: str, path: str, value: Mapping[str, Any] | None, patience: float) -> dict[str, Any]:
-        deadline = time.monotonic() + patience
+    def _ask(self, method: str, path: str, value: Mapping[str, Any] | None, patience: float | None) -> dict[str, Any]:
+        deadline = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             time.sleep(max(self.next.get((method, path), 0.0) - time.monotonic(), 0.0))
             try:
@@ -109,7 +110,7 @@ def near(wanted: str, known: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(names[text] for text in close))
 
 
-def current(rest: Rest, patience: float = 10.0) -> str:
+def current(rest: Rest, patience: float | None = None) -> str:
     """The id of the pattern that is shown. Raises as `Rest.get`."""
     word = rest.get(CURRENT, patience).get("id")
     if not isinstance(word, str):
@@ -122,11 +123,17 @@ def settled(rest: Rest, seconds: float = SHOW_SECONDS) -> str:
 
     Raises NotShownError, and as `Rest.get`.
     """
-    end = time.monotonic() + seconds
+    return _settled(rest, seconds)[0]
+
+
+def _settled(rest: Rest, seconds: float) -> tuple[str, bool]:
+    """As `settled`, and whether a transition had to be waited for."""
+    end, waited = time.monotonic() + seconds, False
     while _under_way(rest):
+        waited = True
         if time.monotonic() >= end:
             raise NotShownError(f"a transition has been under way for {seconds:g} s")
-    return current(rest)
+    return current(rest), waited
 
 
 def _under_way(rest: Rest) -> bool:
@@ -139,9 +146,10 @@ def _under_way(rest: Rest) -> bool:
 
 
 def show(rest: Rest, pattern: str, seconds: float = SHOW_SECONDS) -> None:
-    """Show the pattern with this id at once, and again where a transition that was under way shows its own after it.
+    """Show the pattern with this id at once, and again where a transition that was under way showed its own after it.
 
-    Raises NotShownError (after ``seconds``; code unknown-pattern: it has none of this id), as `Rest.post`.
+    Raises NotShownError (code unknown-pattern: it has none of this id; pattern-changed: somebody else chose another
+    one right after), as `Rest.post`.
     """
     end = time.monotonic() + seconds
     while True:
@@ -151,16 +159,21 @@ def show(rest: Rest, pattern: str, seconds: float = SHOW_SECONDS) -> None:
             if exc.status == 404:
                 raise NotShownError(f"the device has no pattern {pattern!r}", code="unknown-pattern") from exc
             raise
-        shown = settled(rest, max(end - time.monotonic(), 0.1))
+        shown, waited = _settled(rest, max(end - time.monotonic(), 0.1))
         if shown == pattern:
             return
-        if time.monotonic() >= end:
-            raise NotShownError(f"it shows {shown!r}, {seconds:g} s after {pattern!r} was selected")
+        if not waited or time.monotonic() >= end:
+            raise NotShownError(f"it shows {shown!r} although {pattern!r} was selected", code="pattern-changed")
 
 
 def parameters(rest: Rest) -> dict[str, float | bool]:
-    """What the device is set to, custom parameters too where its backup tells them. Raises as `Rest.get`."""
-    found = _numbers(rest.get(PARAMETERS))
+    """What the device is set to, but for the custom parameters. Raises as `Rest.get`."""
+    return _numbers(rest.get(PARAMETERS))
+
+
+def all_parameters(rest: Rest) -> dict[str, float | bool]:
+    """As `parameters`, with the custom ones where its backup (one in 2 s) tells them. Raises as `Rest.get`."""
+    found = parameters(rest)
     try:
         saved = rest.get(BACKUP).get("parameters")
     except (BadAnswer, RateLimited):
@@ -223,7 +236,7 @@ def put_back(rest: Rest, mark: Mark) -> dict[str, Any]:
     show(rest, mark.pattern)
     message = f"{mark.pattern} is shown again"
     if mark.restarted:
-        now = _numbers(rest.get(PARAMETERS))
+        now = parameters(rest)
         lost = {k: v for k, v in mark.parameters.items() if k not in now or now[k] != v}
         if lost:
             rest.post(PARAMETERS, lost)

@@ -17,15 +17,12 @@ from typing import Any, NoReturn
 from k1ctl.device import baseline, guard, patterns
 from k1ctl.device.probe import check_identity, probe
 from k1ctl.device.sampling import RestartedError, Sample
+from k1ctl.device.testjob import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, VOID
 from k1ctl.errors import K1ctlError, UnreachableError, UsageError, WrongDataError
 from k1ctl.files import read_json, write_json
 from k1ctl.output import clean
 from k1ctl.units import format_duration, rfc3339
 
-JOB, OUTCOME = "test.json", "test-outcome.json"
-PASSED, FAILED, VOID, SKIPPED = STATES = ("passed", "failed", "void", "skipped")
-EXIT_SKIPPED = 77
-CURRENT = ""  # instead of a pattern's id: the one that is shown
 _UNDO_SECONDS = 20.0
 
 
@@ -92,7 +89,7 @@ class PatternTest:
         shown = patterns.settled(rest)
         wanted = self._wanted(known, shown)
         before = {word: baseline.read(self.job["baselines"], word) for word in wanted}
-        mark = {"run": self.job["run"], "pattern": shown, "parameters": patterns.parameters(rest), "selected": []}
+        mark = {"run": self.job["run"], "pattern": shown, "parameters": patterns.all_parameters(rest), "selected": []}
         self.mark = patterns.Mark(self.job["mark"], {**mark, "restarted": False})
         self.record["results"] = [self._row(word, known[word]) for word in wanted]
         for row in self.record["results"]:

@@ -28,7 +28,7 @@ def metrics(context: Context, name: str | None, timeout: float, form: str, as_js
 
     What does not answer in its share of the time, makes no sense or is asked too often by others is left out and
     told with its reason; `partial` is true then. Exit codes: 0 also when partial; 65 another device; 69 it does not
-    answer at all; 75 no answer from the one who asks for all.
+    answer at all; 75 it answers 429 to everything, or the one who asks for all does not answer.
 
     \b
     Example:

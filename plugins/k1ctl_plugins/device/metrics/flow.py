@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.device import health, metrics
 from k1ctl.device.verdict import ANSWERED, CODES, EXIT_CODES, HEALTH, INFO, OFFLINE, judge
-from k1ctl.errors import K1ctlError, UsageError
+from k1ctl.errors import BusyError, K1ctlError, UnreachableError, UsageError
 from k1ctl.output import clean
 from k1ctl.units import rfc3339
 
@@ -46,6 +46,8 @@ def collect(workspace: Workspace, config: Config, name: str | None, timeout: flo
             reason = answer["message"] or f"the probe had no time for it ({answer['outcome']})"
             missing.append({"path": path, "code": answer["code"] or "no-time", "message": reason})
     more, lacking = metrics.collect(device, begun + timeout)
+    if not found and not more:
+        raise _nothing(name, [*missing, *lacking])
     return {
         "ok": True,
         "device": name,
@@ -59,6 +61,14 @@ def collect(workspace: Workspace, config: Config, name: str | None, timeout: flo
         "endpoints": {**found, **more},
         "missing": [*missing, *lacking],
     }
+
+
+def _nothing(name: str, missing: list[dict[str, Any]]) -> K1ctlError:
+    """The error for a device that is there and told nothing."""
+    if any(row["code"] == "device-rate-limited" for row in missing):
+        text = f"{name} is alive but answered 429 to everything"
+        return BusyError(text, hint="others poll it too often; try again", code="device-rate-limited")
+    return UnreachableError(f"{name} told nothing: {missing[0]['message']}", code="device-silent")
 
 
 def prometheus(report: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
 from k1ctl.device import baseline
-from k1ctl.device.patterntest import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, STATES, VOID
+from k1ctl.device.testjob import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, STATES, VOID
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_json, write_json
 from k1ctl.output import say
@@ -219,20 +219,13 @@ def _tell(workspace: Workspace, config: Config, found: dict[str, Any]) -> None:
     worst = [r["pattern"] for r in found["results"] if r["state"] in (FAILED, VOID)]
     if found["outcome"] == SKIPPED:
         events.emit(workspace, "test.skipped", **facts, attempts=found["attempts"])
-        _escalate(workspace, config, found, "test-skipped")
-        return
-    events.emit(workspace, "test.finished", **facts, not_passed=worst[:20])
-    if found["outcome"] == FAILED:
-        _escalate(workspace, config, found, "test-failed")
-
-
-def _escalate(workspace: Workspace, config: Config, found: dict[str, Any], what: str) -> None:
-    try:
+    else:
+        events.emit(workspace, "test.finished", **facts, not_passed=worst[:20])
+    if found["outcome"] in (PASSED, FAILED, SKIPPED):
         from k1ctl import escalation
-    except ImportError:
-        return
-    facts = {"run": found["run"], "code": found["code"], "message": found["message"]}
-    escalation.observe(workspace, config, found["device"], what, **facts)
+
+        told = {key: found[key] for key in ("run", "code", "message", "hint", "exit_code", "attempts", "seconds")}
+        found["prompt"] = escalation.observe(workspace, config, found["device"], f"test-{found['outcome']}", **told)
 
 
 class TestView(View):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as xml
 
 from k1ctl.device.baseline import FIGURES, figure_text
-from k1ctl.device.patterntest import FAILED, SKIPPED, STATES, VOID
+from k1ctl.device.testjob import FAILED, SKIPPED, STATES, VOID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,8 @@
+"""What the call and the worker of a pattern test agreed on: files of the run folder, states of a result."""
+
+from __future__ import annotations
+
+JOB, OUTCOME = "test.json", "test-outcome.json"
+PASSED, FAILED, VOID, SKIPPED = STATES = ("passed", "failed", "void", "skipped")  # void: it says nothing
+EXIT_SKIPPED = 77
+CURRENT = ""  # in place of a pattern's id: the one that is shown
