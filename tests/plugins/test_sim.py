@@ -56,10 +56,23 @@ def test_start_is_idempotent(project: Project) -> None:
 
 
 def test_names_are_separate(project: Project) -> None:
-    """Two names are two devices."""
-    ports = {project.run("sim", "start", "--name", name, "--json").json["ota_port"] for name in ("k1", "k2")}
-    assert len(ports) == 2
-    project.run("sim", "stop", "--name", "k2").assert_ok()
+    """Two names are two devices at once: ports, MACs, host names and USB ports of their own, each told as started."""
+    names = ("k1", "k2")
+    both = [project.run("sim", "start", "--name", name, "--usb", "--mdns", "--json").json for name in names]
+    try:
+        for key in ("ota_port", "http_port", "mac", "mdns", "usb_port"):
+            assert len({told[key] for told in both}) == 2, key
+        assert [told["mac"] for told in both][:1] == ["02:4B:31:00:00:01"]
+        assert [told["mdns"] for told in both] == ["k1-reinvented", "k1-reinvented-k2"]
+        assert len({os.path.realpath(told["usb_port"]) for told in both}) == 2
+        project.configure("".join(told["toml"] for told in both))
+        rows = project.run("device", "list", "--json").assert_ok().json["devices"]
+        assert [(row["state"], row["usb_port"]) for row in rows] == [("online", told["usb_port"]) for told in both]
+        again = project.run("sim", "start", "--name", "k2", "--mdns", "--json").assert_ok().json
+        assert again["started"] is False and again["mac"] == both[1]["mac"]
+        project.run("sim", "start", "--name", "k2", "--mac", both[0]["mac"]).assert_fails(75, "mac")
+    finally:
+        project.run("sim", "stop", "--name", "k2").assert_ok()
     project.run("sim", "status", "--name", "k1").assert_ok()
 
 
