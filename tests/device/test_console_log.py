@@ -28,7 +28,7 @@ def test_every_byte_in_parts(tmp_path: Path) -> None:
 def test_the_oldest_go(tmp_path: Path) -> None:
     """No more than so many files are kept; one that is being written stays."""
     for n in range(4):
-        (tmp_path / f"2026112{n}T151318242Z-17.log").write_bytes(b"old")
+        (tmp_path / f"2025112{n}T151318242Z-17.log").write_bytes(b"old")
     first = Log(str(tmp_path), keep=3, limit=100)
     first.write(b"first")
     assert len(kept(str(tmp_path))) == 3
