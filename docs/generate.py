@@ -20,6 +20,7 @@ from k1ctl.cli import Context, cli
 from k1ctl.config import Config
 from k1ctl.discovery import BUILT_IN, entry_points
 from k1ctl.errors import EXIT_CODES
+from k1ctl.notify import Channel, Notification
 from k1ctl.plugins import Plugins
 from k1ctl.setup import SetupStep, StepReport
 from k1ctl.transports import Delivery, Transport
@@ -31,7 +32,7 @@ NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->
 SHOWN = re.compile(r"(?s)(<!-- from (\S+) -->\n).*?(<!-- end -->)")
 TYPES = (
     *(builds.BuildKind, builds.BuildRequest, builds.BuildCommand, builds.BuildReader, builds.BuildResult),
-    *(SetupStep, StepReport, Transport, Delivery, Context, Workspace, Config),
+    *(SetupStep, StepReport, Transport, Delivery, Channel, Notification, Context, Workspace, Config),
 )
 LANGUAGES = {".py": "python", ".toml": "toml"}
 
