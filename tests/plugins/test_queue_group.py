@@ -68,7 +68,7 @@ def test_a_script_takes_one_of_a_group(project: Project) -> None:
 
 
 def test_a_lease_around_is_one_of_the_group(project: Project) -> None:
-    """A run inside a lease on a device of the group has it already; inside another one it may not wait for the group."""
+    """A run inside a lease on a device of the group has it already; inside another it may not wait for one."""
     inner = [*K1CTL.split(), "queue", "run", "device:desk", "--", *TELL]
     assert project.run("queue", "run", "device:k2", "--", *inner).assert_ok().stdout == "got k2\n"
     project.run("queue", "run", "device:k3", "--", *inner).assert_fails(2, "could wait for each other")
