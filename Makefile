@@ -4,7 +4,8 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.k1ctl-installed
-JOBS   ?= 2
+# For two cores: for a good part of their time tests wait for processes and devices.
+JOBS   ?= 3
 ARGS   ?=
 PYTEST := $(BIN)/python -m pytest
 
@@ -41,7 +42,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 
 check: $(STAMP)
-	@$(PYTEST) -q -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PYTEST) -q -n $(JOBS) --dist worksteal $(ARGS)
 
 demo: $(STAMP) tools
 	@$(BIN)/k1ctl demo $(ARGS)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from k1ctl.device.image import CHIP_IDS
+from k1ctl.device.ota import Limits
 
 DESCRIPTION = (0xABCD5432).to_bytes(4, "little") + bytes(252)  # esp_app_desc_t of an application that says nothing
 
@@ -35,6 +36,10 @@ def make_image(
 def big_image(size: int = 300_000) -> bytes:
     """A valid image of about ``size`` bytes."""
     return make_image([bytes(range(256)) * (size // 256)])
+
+
+IMAGE = big_image()
+QUICK = Limits(invitations=10, invitation_interval=0.05, connect=0.3, idle=0.5, attempt=20.0, login=0.5)
 
 
 @contextlib.contextmanager

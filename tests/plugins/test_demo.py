@@ -76,10 +76,10 @@ def test_keep(scene: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "agents"), [(signal.SIGINT, 3), (signal.SIGTERM, 2), (signal.SIGHUP, 2)])
+def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.Signals, agents: int) -> None:
     """^C, TERM and HUP while one flashes and others build or wait: nothing of it is left."""
-    argv = [sys.executable, "-m", "k1ctl", "demo", "--agents", "3", "--pace", "20k"]
+    argv = [sys.executable, "-m", "k1ctl", "demo", "--agents", str(agents), "--pace", "20k"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     try:
         process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
