@@ -209,6 +209,7 @@ def _namesakes(boards: list[Board]) -> None:
 def section(board: Board, taken: Iterable[str]) -> tuple[str, str]:
     """(A free name for a new board, the section of ``ops/k1ctl.toml`` that makes it a configured device)."""
     from k1ctl.jsontext import dumps
+    from k1ctl.output import clean
 
     service = board.services[0] if board.services else None
     shared = any("another board announces" in remark for remark in board.remarks)
@@ -220,6 +221,7 @@ def section(board: Board, taken: Iterable[str]) -> tuple[str, str]:
     values["http_port"] = (service and service.http_port) or _DEFAULTS["http_port"]
     kept = {key: value for key, value in values.items() if value and _DEFAULTS.get(key) != value}
     lines = [f"[devices.{name}]", *(f"{key} = {dumps(value)}" for key, value in kept.items())]
+    lines[1:1] = [f"# {clean(remark)}" for remark in board.remarks]
     if not service:
         lines.insert(1, f"# on USB only ({board.port.path if board.port else ''}); set host once it is on the network")
     return name, "\n".join(lines) + "\n"

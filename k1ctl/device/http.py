@@ -17,7 +17,9 @@ from k1ctl.jsontext import dumps, loads
 
 BODY_LIMIT = 64 * 1024  # bytes; the largest document of the firmware is far below
 _HEAD_LIMIT = 8 * 1024
+_HEARD_SECONDS = 20.0  # how long what mDNS said is not asked again; the record itself says 120 s (RFC 6762, 10)
 _MDNS_SECONDS = 2.0  # a board answers within 0.2 s, and the question is asked three times
+_heard: dict[str, tuple[str, float]] = {}  # name: (address, until when it counts, in monotonic seconds)
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
@@ -88,12 +90,18 @@ def _announced(host: str, seconds: float) -> str:
     """What a `.local` name is announced as by mDNS; "" for nothing, or where nobody can listen."""
     from k1ctl.device import mdns
 
+    address, until = _heard.get(host, ("", 0.0))
+    if time.monotonic() < until:
+        return address
     if seconds <= 0 or not mdns.available():
         return ""
     try:
-        return next(iter(mdns.addresses(host, min(seconds, _MDNS_SECONDS))), "")
+        address = next(iter(mdns.addresses(host, min(seconds, _MDNS_SECONDS))), "")
     except K1ctlError:
         return ""
+    if address:
+        _heard[host] = (address, time.monotonic() + _HEARD_SECONDS)
+    return address
 
 
 def unreachable(host: str, port: int, exc: OSError) -> UnreachableError:

@@ -25,7 +25,8 @@ HINT = "pip install 'k1ctl[mdns]'"
 _A, _PTR, _TXT, _SRV, _IN = 1, 12, 16, 33, 1  # RFC 1035, 2782
 _ASK_AT = (0.0, 0.25, 1.0, 3.0, 7.0, 15.0, 31.0)  # seconds; RFC 6762, 5.2: the gaps at least double
 _LOOK = 0.02
-_MOST = 256  # records of a kind that are kept: a network has not so many boards
+_MOST = 256  # records of a kind that are kept
+_BOARDS = 64  # boards that are told, and then asked: no network has more
 _TEXT = 200  # characters of a TXT value that are kept
 
 
@@ -165,7 +166,7 @@ class _Ear:
             web = board.get(f"txt {HTTP}", {})
             if board.get(ARDUINO) or "device" in web:
                 found += self._at(server, board, web or board.get(f"txt {ARDUINO}", {}))
-        return sorted(found, key=lambda s: (s.host, s.address, s.http_port or 0, s.instance))[:_MOST]
+        return sorted(found, key=lambda s: (s.host, s.address, s.http_port or 0, s.instance))[:_BOARDS]
 
     def _at(self, server: str, board: dict[str, Any], txt: dict[str, str]) -> list[Service]:
         """A board for each address, and for each port of the REST API where two share one name at one address."""

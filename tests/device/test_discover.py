@@ -95,6 +95,7 @@ def test_hostile_words_stay_words() -> None:
     services = [Service("x", "k1.local", "10.0.0.5", 99999, None, {})]
     (board,) = join(services, {("10.0.0.5", 80): told(ONE, evil)}, [], [])
     board.services[0] = board.services[0]._replace(host=evil, ota_port=4000)
+    board.remarks.append(evil)
     name, text = section(board, [])
     made = tomllib.loads(text)
     assert set(made["devices"]) == {name} and made["devices"][name]["identity"] == made["devices"][name]["host"] == evil

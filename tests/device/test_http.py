@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from k1ctl.device import mdns
 from k1ctl.device.http import BODY_LIMIT, BadAnswer, RateLimited, get_json, resolve, unreachable
 from k1ctl.device.probe import probe
 from k1ctl.errors import UnreachableError
@@ -165,7 +166,10 @@ def test_a_local_name_that_the_resolver_does_not_know(tmp_path: Path, monkeypatc
     host = f"k1-resolve-{os.getpid()}"
     with SimulatedDevice(tmp_path, mdns=host) as device:
         assert resolve(f"{host}.local", 20) == "127.0.0.1"
+        monkeypatch.setattr(mdns, "addresses", lambda *_: pytest.fail("asked again"))
         assert probe({**device.settings(), "host": f"{host}.local"}).mac == device.device.mac
+    monkeypatch.undo()
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(UnreachableError):
         resolve(f"{host}-none.local", 0.2)
     with pytest.raises(UnreachableError):

@@ -85,6 +85,7 @@ def test_contradictions(desk: Desk) -> None:
         found = desk.info(mac="02:4B:31:00:00:99")
         assert (codes(found), found.exit_code) == (["wrong-device"], 65)
         assert (found.services, found.document()["error"]["code"]) == ([], "wrong-device")
+        assert "another board announces itself: k1.local" in found.missing["mdns"]
         found = desk.info(identity="K9")
         assert (codes(found)[0], found.exit_code) == ("wrong-device", 65)
         port = desk.workspace.root / "tty"

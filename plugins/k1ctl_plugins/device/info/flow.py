@@ -159,10 +159,11 @@ def _announced(found: Info, interface: str, seconds: float) -> None:
         places = _with_mac(found, heard, places, mac)
     elif ambiguous:
         found.contradict("name-taken-twice", f"more than one board announces {host}: {_listed(places)}")
-    found.services = places
+    found.services, others = places, [service for service in heard if near(service)]
     if not places:
         where = f" on {interface}" if interface else ""
-        found.missing["mdns"] = f"nobody announced it within {seconds:g} s{where}"
+        nobody = f"nobody announced it within {seconds:g} s{where}"
+        found.missing["mdns"] = f"in its place another board announces itself: {_listed(others)}" if others else nobody
     _compare(found, host)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _LONGEST = 3600.0  # seconds that one wait may last
+_SHORTEST = 0.05  # seconds between two looks
 
 
 class Screen(Protocol):
@@ -123,7 +124,7 @@ def watch(
             if not told or told != seen:  # another one's answer is taken once
                 said.put((name, answer))
             seen = told
-            over.wait(max(interval, window) - (time.monotonic() - begun))
+            over.wait(max(interval, window, _SHORTEST) - (time.monotonic() - begun))
 
     for name in watched:
         Thread(target=ask, args=(name,), daemon=True).start()
