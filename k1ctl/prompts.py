@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LOG_LIMIT = 8192  # bytes of the log that are shown
 _TAIL = 1 << 18  # bytes of a log's end that are looked through
 _LINES, _ERRORS, _WIDTH = 40, 20, 300
-_DOING = {"upload": "Upload", "build": "Build", "test": "Test"}
+_DOING = {"upload": "Upload", "build": "Build", "device-test": "Test", "test": "Test"}
 
 
 def path_of(workspace: Workspace, run: str) -> str:
@@ -70,7 +70,9 @@ def compose(record: dict[str, Any], word: dict[str, Any], told: dict[str, Any], 
         f"All of it: {os.path.join(folder, 'log')}",
         *_boot_log(word),
         "## What to try, in this order",
-        _numbered(steps(str(told["code"]), device=name, target=target, run=run)),
+        _numbered(
+            steps(str(told["code"]), device=name, target=target, run=run, artifact=str(sent.get("artifact") or ""))
+        ),
         "Try one, look at what changed, then the next. When all were tried, stop and report what you saw.",
         "## What not to do",
         "\n".join(f"- {text}" for text in NEVER),
@@ -149,7 +151,7 @@ def pick(text: str) -> list[str]:
         r"exception|undefined reference|no such file|timed? ?out|denied|cannot|wrong)\b",
         re.IGNORECASE,
     )
-    progress = re.compile(r"^(taken \d+ \d+|stage \S+|Writing at 0x\w+.*|[\s.#=\-|\\/%\d]*)$")
+    progress = re.compile(r"^((taken|progress) \d+ \d+|stage \S+|Writing at 0x\w+.*|[\s.#=\-|\\/%\d]*)$")
     lines: list[str] = []
     for raw in text.splitlines():
         line = _line(colours.sub("", raw.rstrip("\r").rpartition("\r")[2])).rstrip()

@@ -1,6 +1,7 @@
 """What to try, in order, for each text code that an upload, a build or a device test can end with.
 
-``{device}``, ``{target}`` and ``{run}`` stand for those of the run. What the codes mean: docs/upload.md, docs/usb.md.
+``{device}``, ``{target}``, ``{artifact}`` and ``{run}`` stand for those of the run. What the codes mean: docs/upload.md
+and docs/usb.md.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ UPLOAD = "`k1ctl upload {target} --device {device}` once more."
 REBUILD = "`k1ctl build {target}` and look at what it warns of; then `k1ctl upload {target} --device {device}`."
 BY_USB = "With a USB cable to this host: `k1ctl upload {target} --device {device} --via usb`."
 PERSON = "This needs a person: say so where you report, with the run id {run}."
-_SAME_IMAGE = "The same image once more settles it: `k1ctl upload {target} --device {device}`."
+_SAME_IMAGE = (
+    "The same image once more settles it, no other: `k1ctl upload {target} --device {device} --artifact {artifact}`."
+)
 _CONFIG = (
     "`k1ctl config show` tells what is set and where; ops/k1ctl.toml belongs to everybody, so ask before you edit it."
 )
@@ -83,7 +86,12 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     "ota-password-missing": ("`password_env` or `password_file` of [devices.{device}] leads nowhere.", PERSON),
     "ota-password-file": ("The file with the password is open to others, or not yours: `chmod 600` it.", PERSON),
     # what became of it is open
-    "outcome-unknown": (HEALTH, _SAME_IMAGE),
+    "outcome-unknown": (
+        HEALTH,
+        _SAME_IMAGE,
+        "Unknown again: the link is bad (`rssi_dbm` in `k1ctl device health {device} --json`). " + BY_USB,
+        PERSON,
+    ),
     "supervisor-lost": ("`k1ctl upload --wait {run}` tells what became of it.", HEALTH, _SAME_IMAGE),
     "flash-failed": ("The worker was killed before it sent: is this host out of memory or disk?", UPLOAD),
     "caller-left": ("The upload goes on: `k1ctl upload --wait {run}`.",),

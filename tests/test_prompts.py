@@ -38,8 +38,8 @@ def test_remedies_fill_every_name_they_have() -> None:
     """No placeholder is left over, none is unknown, and an unknown code has steps, too."""
     for code, texts in [*REMEDIES.items(), ("no-such-code", OTHERWISE)]:
         names = {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
-        assert names <= {"device", "target", "run"}, code
-        told = steps(code, device="k1", target="fw", run="r1")
+        assert names <= {"device", "target", "run", "artifact"}, code
+        told = steps(code, device="k1", target="fw", run="r1", artifact="a1")
         assert told and not any("{" in text for text in told), code
     assert "TARGET" in steps("image-empty", device="k1", target="", run="r")[0]
 
@@ -132,7 +132,13 @@ def test_the_console_is_shown_where_it_was_listened_to(run: record.Run) -> None:
 def test_errors_first_then_the_end() -> None:
     """Of a long log the lines that name errors come first, colours and progress go, repeats are one."""
     noise = [f"compiling file{n}.o" for n in range(500)]
-    log = ["\x1b[31msrc/a.cpp:3: error: 'x' was not declared\x1b[0m", *noise, "taken 5 10", "stage transfer"]
+    log = [
+        "\x1b[31msrc/a.cpp:3: error: 'x' was not declared\x1b[0m",
+        *noise,
+        "taken 5 10",
+        "progress 5 10",
+        "stage transfer",
+    ]
     log += ["[====>   ] 50%\r[=====] 100%\rdone now", "same", "same", "ota: refused: bad MD5"]
     lines = prompts.pick("\n".join(log))
     assert lines[:3] == ["src/a.cpp:3: error: 'x' was not declared", "ota: refused: bad MD5", "..."]
