@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import errno
 import select
+import termios
 import time
 from typing import Any
 
 from k1ctl.device import usb
-from k1ctl.errors import BusyError, ConfigError, K1ctlError, NotExecutableError, UnreachableError, WrongDataError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UnreachableError, WrongDataError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ PIECE = 65536
 _WRITE_SECONDS = 1.0
 _RESET_SECONDS = 0.1  # how long esptool holds RTS
 _NO_LINES = (errno.ENOTTY, errno.EINVAL)  # a terminal without DTR and RTS
+# What pyserial raises where a device is gone: its own errors are OSErrors; TypeError where it was closed meanwhile.
+_FAILURES = (OSError, ValueError, TypeError, termios.error)
 _SLICE = 0.02  # s of one read of a port that select() cannot watch
 
 
@@ -61,33 +64,41 @@ def find(device: Mapping[str, Any], lister: Callable[[], Sequence[usb.Port]] = u
 
 
 class Cable:
-    """An open port. Raises what `opening` says of why it cannot be opened."""
+    """An open port; both lines are released.
+
+    Raises BusyError (code port-busy) naming who has it, UnreachableError (code usb-absent), ConfigError (code
+    port-forbidden), WrongDataError (code bad-port).
+    """
 
     def __init__(self, path: str, baud: int = BAUD) -> None:
         import serial
 
         self.path = path
-        self.port = serial.serial_for_url(path, do_not_open=True, baudrate=baud, timeout=0)
-        if "://" not in path:
-            self.port.exclusive, self.port.write_timeout = True, _WRITE_SECONDS
-        self.port.dtr = self.port.rts = True
         try:
+            self.port = serial.serial_for_url(path, do_not_open=True, baudrate=baud, timeout=0)
+            if "://" not in path:
+                self.port.exclusive, self.port.write_timeout = True, _WRITE_SECONDS
+            self.port.dtr = self.port.rts = True
             self.port.open()
-        except (OSError, ValueError) as exc:
+        except _FAILURES as exc:
             raise _why(path, exc) from exc
         try:
             self.fd: int = self.port.fileno()
         except (AttributeError, OSError):  # rfc2217 has none: a thread of its reads the socket
             self.fd = -1
             self.port.timeout = _SLICE
-        self.lines = self._set(rts=False) and self._set(dtr=False)
+        try:
+            self.lines = self._set(rts=False) and self._set(dtr=False)
+        except CableLost as exc:
+            self.close()
+            raise _why(path, exc) from exc
 
     def _set(self, **lines: bool) -> bool:
         """Set DTR or RTS; False on a port that has none."""
         try:
             for name, value in lines.items():
                 setattr(self.port, name, value)
-        except (OSError, ValueError) as exc:
+        except _FAILURES as exc:
             if getattr(exc, "errno", None) in _NO_LINES:
                 return False
             raise CableLost(str(exc)) from exc
@@ -118,11 +129,7 @@ class Cable:
                 data = bytes(self.port.read(max(self.port.in_waiting, 1)))
                 if data or time.monotonic() >= end or select.select(also, [], [], 0)[0]:
                     return data
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-        ) as exc:  # TypeError: pyserial closed it meanwhile
+        except _FAILURES as exc:
             raise CableLost(str(exc)) from exc
 
     def send(self, data: bytes) -> bool:
@@ -134,7 +141,7 @@ class Cable:
             return True
         except serial.SerialTimeoutException:
             return False
-        except (OSError, ValueError) as exc:
+        except _FAILURES as exc:
             raise CableLost(str(exc)) from exc
 
     def close(self) -> None:
@@ -142,11 +149,11 @@ class Cable:
         try:
             if self.fd >= 0 and "://" not in self.path:
                 self.port.reset_output_buffer()  # else a close waits for it
-        except (OSError, ValueError):
+        except _FAILURES:
             pass
         try:
             self.port.close()
-        except (OSError, ValueError):
+        except _FAILURES:
             pass
 
 
@@ -159,7 +166,7 @@ def _why(path: str, exc: Exception) -> K1ctlError:
             code="port-busy",
         )
     if number in (errno.EACCES, errno.EPERM):
-        return NotExecutableError(
+        return ConfigError(
             f"{path} may not be opened by you",
             hint="on Linux: add yourself to the group that owns it (dialout, or uucp), and log in again",
             code="port-forbidden",

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from k1ctl.device.cable import BAUD, Cable, CableLost, find
 from k1ctl.device.panic import Reader
 from k1ctl.device.port import LOOK, borrowed, key_of
-from k1ctl.errors import UnreachableError
+from k1ctl.errors import K1ctlError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def listen(
                 if cable is None:
                     cable = Cable(find(device).path, baud)
                 heard.take(cable.receive(min(left, LOOK)))
-            except (CableLost, UnreachableError):
+            except (CableLost, K1ctlError):
                 if cable is not None:
                     cable.close()
                 cable = None

@@ -190,7 +190,7 @@ class Session:
             try:
                 self.path = find(self.device, self.lister).path
                 self.cable = Cable(self.path, self.baud)
-            except (K1ctlError, CableLost) as exc:
+            except K1ctlError as exc:
                 self.away = str(exc)
             else:
                 self.away, self.last = "", time.monotonic()

@@ -71,12 +71,16 @@ class SerialPort:
         self.dead = os.path.join(device.folder, _DEAD)
         self.flashes, self.stop_fd = 0, -1  # flashes over USB since this start
         self.started, self.started_at = 0.0, ""
-        self.lines, self.pressed = Lines(), False
+        self.lines, self.pressed, self.pulled = Lines(), False, False
         self._look_at_the_app()
 
     def press_reset(self) -> None:
         """Press the board's RESET button; may be called from another thread."""
         self.pressed = True
+
+    def unplug(self) -> None:
+        """Pull the cable and plug it in again; may be called from another thread."""
+        self.pulled = True
 
     @property
     def bootable(self) -> bool:
@@ -104,6 +108,11 @@ class SerialPort:
             if self.rom is None:
                 self._talk()
             data = self.link.receive(stop_fd, _LOOK)
+            if self.pulled:
+                self.pulled = False
+                self.link.lose()
+                if self.rom is not None:
+                    self._leave_loader("cut")
             if self.pressed:
                 self.pressed = False
                 self._reset(console.POWER_ON)

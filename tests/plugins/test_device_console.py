@@ -1,0 +1,265 @@
+"""`device console` and `device logs`: live, in scripts and on a terminal; the port goes to a flash and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.device import console_log
+from k1ctl.device.port import key_of, wanted
+from k1ctl.simulator.console import PROMPT
+from k1ctl.testing import SimulatedDevice
+from tests.kit import Project, finish, wait_until
+from tests.usb import MAJORS, UsbJob, app
+
+
+class Desk:
+    """A repository with a device on a terminal, and consoles of it in processes of their own."""
+
+    def __init__(self, project: Project, device: SimulatedDevice) -> None:
+        self.project, self.device = project, device
+        project.configure(device.toml())
+        self.folder = project.ops / "device" / "k1.console"
+
+    def console(self, *words: str, **kwargs: Any) -> subprocess.Popen[str]:
+        """A console in a pipe, once it has the port open."""
+        before = len(self.project.events("console.opened"))
+        process = self.project.popen("device", "console", *words, **kwargs)
+        wait_until(lambda: process.poll() is not None or len(self.project.events("console.opened")) > before)
+        return process
+
+    def say(self, text: bytes) -> None:
+        """Have the device say something."""
+        assert self.device.usb is not None
+        wait_until(lambda: self.device.usb is not None and self.device.usb.link.is_open)
+        self.device.usb.link.send(text)
+
+    def log(self) -> bytes:
+        """All that was kept."""
+        return b"".join(Path(row.path).read_bytes() for row in console_log.kept(str(self.folder)))
+
+
+@pytest.fixture
+def desk(workspace: Project, tmp_path: Path) -> Iterator[Desk]:
+    with SimulatedDevice(tmp_path / "device", usb=True) as device:
+        yield Desk(workspace, device)
+
+
+def test_a_dialogue(desk: Desk) -> None:
+    """Send and expect in the order they were given; what was seen is told; nothing else is on stdout."""
+    words = ("--send", r"\r", "--expect", "(k1)> $", "--send", "m", "--expect", "^0 (exit)$", "--send", "0")
+    done = desk.project.run("device", "console", *words, "--expect", "k1>", "--json").assert_ok().json
+    assert [m["groups"] for m in done["matched"]] == [["k1"], ["exit"], []]
+    assert done["lines"][1:4] == [f"{PROMPT}1 log level", "2 audio", "3 heartbeat"]
+    assert done["ok"] and done["panics"] == [] and Path(done["log"]).read_bytes() == desk.log()
+
+
+def test_not_seen(desk: Desk) -> None:
+    """What does not come in time is exit 1, and the error says what came; a wrong expression is told at once."""
+    words = ("device", "console", "--send", "m", "--expect", "nothing of the kind", "--timeout", "100ms")
+    desk.project.run(*words).assert_fails(1, "'nothing of the kind' was not seen in 0.1 s", "4 tags | 0 exit")
+    error = desk.project.run(*words, "--json").json["error"]
+    assert error["code"] == "not-seen" and "2 audio" in error["came"]
+    desk.project.run("device", "console", "--expect", "(").assert_fails(2, "no regular expression")
+    desk.project.run("device", "console", "--json").assert_fails(2, "--for D")
+
+
+def test_a_panic(desk: Desk) -> None:
+    """A panic that was asked for is no failure; one that was not is exit 1; it is an event with the log's name."""
+    asked = desk.project.run("device", "console", "--send", "!", "--expect", "Guru", "--expect", "k1>", "--json")
+    (panic,) = asked.assert_ok().json["panics"]
+    assert panic["kind"] == "guru" and panic["pc"] == "0x4200a1b2" and "--elf" in panic["note"]
+    (event,) = desk.project.events("device.panic")
+    assert event["kind"] == "guru" and event["backtrace"][0] == "0x4200a1af:0x3fcebe20"
+    assert Path(event["log"]).read_bytes() == desk.log()
+    fails = ("device", "console", "--send", "!", "--fail-on-panic", "--expect")
+    desk.project.run(*fails, "never").assert_fails(1, "panicked before 'never' was seen: guru")
+    desk.project.run(*fails, "Core  1 reg", "--for", "10s").assert_fails(1, "k1 panicked: guru: StoreProhibited")
+
+
+def test_no_reset_without_lines(desk: Desk) -> None:
+    """A terminal has no DTR and RTS: --reset says so, and what to do."""
+    desk.project.run("device", "console", "--reset").assert_fails(69, "has no DTR and RTS", "sim reset")
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_a_flash_gets_the_port_and_gives_it_back(desk: Desk, tmp_path: Path, major: int) -> None:
+    """Real esptool flashes while a console is open: it steps aside by itself, and every byte before and after is in its
+    log and its output."""
+    console = desk.console()
+    assert console.stdout is not None and console.stderr is not None
+    desk.say(b"before\n")
+    wait_until(lambda: b"before" in desk.log())
+    job = UsbJob(tmp_path / "run", desk.device.settings(), app("lent"), major)
+    assert job.run()[0] == 0 and desk.device.image() == app("lent")
+    wait_until(lambda: len(desk.project.events("console.resumed")) == 1)
+    desk.say(b"after\n")
+    wait_until(lambda: b"after" in desk.log())
+    console.terminate()
+    out, err = console.communicate(timeout=20)
+    assert console.returncode == 143
+    assert "is lent to a flash over USB of oslo" in err and "k1 is back on" in err
+    assert out.encode().replace(b"\n", b"") == desk.log().replace(b"\r", b"").replace(b"\n", b"")
+    assert out.startswith("before\n") and out.endswith("after\n")
+
+
+def test_a_killed_console_is_in_nobodys_way(desk: Desk, tmp_path: Path) -> None:
+    """kill -9 of a console frees the port and the place in line at once."""
+    console = desk.console(stderr=subprocess.DEVNULL)
+    console.kill()
+    console.communicate()
+    desk.project.run("device", "console", "--for", "10ms", "--wait", "5s").assert_ok()
+    assert desk.project.run("queue", "list", "--json").json["tickets"] == []
+
+
+def test_a_stopped_console_is_named(desk: Desk, tmp_path: Path) -> None:
+    """A flash waits for a console that does not answer as long as it may, and then says who it is: port-busy, 75."""
+    console = desk.console(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    console.send_signal(signal.SIGSTOP)
+    job = UsbJob(tmp_path / "run", desk.device.settings(), app("stopped"), usb={"yield_timeout": 0.2})
+    code, lines = job.run()
+    assert (code, job.outcome["code"]) == (75, "port-busy") and f"(pid {console.pid})" in job.outcome["message"]
+    assert any(line.startswith("waiting for the port: k1ctl device console k1 of ") for line in lines)
+    console.send_signal(signal.SIGCONT)
+    console.terminate()
+    assert finish(console) == 143
+
+
+def test_one_console_at_a_time(desk: Desk) -> None:
+    """The second one waits in line as long as it may, and is told who has it."""
+    console = desk.console(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = desk.project.run("device", "console", "--wait", "100ms", "--for", "1s")
+    done.assert_fails(75, "console:k1", f"device console k1 (pid {console.pid})")
+    console.terminate()
+    assert finish(console) == 143
+
+
+def test_a_device_that_goes_and_comes_back(desk: Desk) -> None:
+    """The cable is pulled and plugged in: the console says so and goes on."""
+    console = desk.console("--for", "30s")
+    desk.say(b"one\n")
+    wait_until(lambda: b"one" in desk.log())
+    assert desk.device.usb is not None
+    desk.device.usb.unplug()
+    wait_until(lambda: len(desk.project.events("console.resumed")) == 1)
+    desk.say(b"two\n")
+    wait_until(lambda: b"two" in desk.log())
+    console.terminate()
+    out, err = console.communicate(timeout=20)
+    assert out == "one\ntwo\n" and "waiting for it" in err and "is back on" in err
+    assert len(desk.project.events("console.lost")) == 1
+
+
+def test_whatever_a_device_says(desk: Desk, tmp_path: Path) -> None:
+    """No UTF-8, NULs and half a megabyte without an end of line pass through, and into the log, byte for byte."""
+    noise = b"\xff\xfe\x00\x1b[" * 100_000
+    out = tmp_path / "out"
+    with out.open("wb") as f:
+        console = desk.console(stdout=f)
+    desk.say(noise)
+    wait_until(lambda: out.stat().st_size == len(noise))
+    console.terminate()
+    console.communicate(timeout=20)
+    assert desk.log() == noise and out.read_bytes() == noise
+
+
+def test_logs(desk: Desk) -> None:
+    """What consoles kept is listed and printed; the last session alone; followed while another console is open."""
+    desk.project.run("device", "logs").assert_ok()
+    desk.project.run("device", "logs", "other").assert_fails(78, "other")
+    desk.project.run("device", "console", "--send", " ", "--expect", "Lava").assert_ok()
+    desk.project.run("device", "console", "--send", "m", "--expect", "exit").assert_ok()
+    whole = desk.project.run("device", "logs").assert_ok().stdout
+    assert "Lava" in whole and whole.index("Lava") < whole.index("exit")
+    assert "Lava" not in desk.project.run("device", "logs", "--last").assert_ok().stdout
+    rows = desk.project.run("device", "logs", "--list", "--json").assert_ok().json["logs"]
+    assert len(rows) == 2 and all(os.stat(row["path"]).st_mode & 0o777 == 0o600 for row in rows)
+    assert rows[0]["path"] in desk.project.run("device", "logs", "--list").assert_ok().stdout
+    follow = desk.project.popen("device", "logs", "--last", "--follow")
+    assert follow.stdout is not None
+    while "exit" not in follow.stdout.readline():
+        pass
+    desk.project.run("device", "console", "--send", "0 ", "--expect", "Twilight").assert_ok()
+    while "Twilight" not in follow.stdout.readline():
+        pass
+    follow.send_signal(signal.SIGINT)
+    follow.communicate(timeout=20)
+    assert follow.returncode == 130
+
+
+class Terminal:
+    """A console on a terminal of its own."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.seen = desk, b""
+        self.master, slave = pty.openpty()
+        self.slave = slave
+        self.before = termios.tcgetattr(slave)
+        self.process = desk.project.popen("device", "console", stdin=slave, stdout=slave, stderr=slave)
+        self.until(b"Ctrl-]")
+        wait_until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON)
+
+    def until(self, text: bytes) -> None:
+        while text not in self.seen:
+            self.seen += os.read(self.master, 4096)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def close(self) -> int:
+        """Its exit code, once the terminal is as it was."""
+        code = finish(self.process)
+        assert termios.tcgetattr(self.slave) == self.before
+        os.close(self.master)
+        os.close(self.slave)
+        return code
+
+
+@pytest.mark.parametrize("end", [b"\x1d", b"\x03", signal.SIGTERM, signal.SIGHUP])
+def test_on_a_terminal(desk: Desk, end: bytes | signal.Signals) -> None:
+    """Keys go to the device and its answers to the screen; Ctrl-] and ^C end it, so do TERM and HUP; the terminal is
+    as it was in every case."""
+    terminal = Terminal(desk)
+    terminal.type(b" ")
+    terminal.until(b"pattern 1: Lava")
+    terminal.type(b"\x14?")
+    terminal.until(b"Ctrl-T Ctrl-C sends ^C")
+    terminal.type(b"\x14\x12")
+    terminal.until(b"has no DTR and RTS")
+    if isinstance(end, bytes):
+        terminal.type(end)
+        assert terminal.close() == 0
+    else:
+        terminal.process.send_signal(end)
+        assert terminal.close() == 128 + end
+
+
+def test_a_port_that_another_program_has(desk: Desk) -> None:
+    """A foreign program that has the port open is named: port-busy, exit 75."""
+    import serial
+
+    with serial.Serial(desk.device.usb_port, exclusive=True):
+        done = desk.project.run("device", "console", "--for", "1s", "--json")
+    done.assert_fails(75, f"(pid {os.getpid()})")
+    assert json.loads(done.stdout)["error"]["code"] == "port-busy"
+    assert not wanted(key_of(desk.device.settings()))
+
+
+def test_a_reader_that_stands_still_keeps_nobody(desk: Desk, tmp_path: Path) -> None:
+    """A pager that takes nothing more neither stops the log nor keeps a flash from the port."""
+    console = desk.console(stderr=subprocess.DEVNULL)
+    desk.say(b"x" * 200_000)
+    wait_until(lambda: len(desk.log()) == 200_000)
+    job = UsbJob(tmp_path / "run", desk.device.settings(), app("paged"))
+    assert job.run()[0] == 0 and job.outcome["code"] == "installed"
+    console.kill()
+    console.communicate()
