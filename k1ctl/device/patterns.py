@@ -115,7 +115,7 @@ def current(rest: Rest, patience: float | None = None) -> str:
     word = rest.get(CURRENT, patience).get("id")
     if not isinstance(word, str):
         raise BadAnswer(f"{rest.host}:{rest.port}{CURRENT}: the answer has no id")
-    return word
+    return word[: _LONGEST_ID + 1]  # no longer one is listed, so a cut one is equal to none
 
 
 def settled(rest: Rest, seconds: float = SHOW_SECONDS) -> str:

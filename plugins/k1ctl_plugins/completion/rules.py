@@ -49,6 +49,7 @@ _EXACT = {
 }
 NOTHING = {  # what the user has to make up
     ("config set", "words"): "the value",
+    ("device test", "patterns"): "a pattern's id, which the device knows",
     ("worktree add", "name"): "a name that is not there yet",
 }
 

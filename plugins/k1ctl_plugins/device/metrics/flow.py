@@ -33,7 +33,9 @@ def collect(workspace: Workspace, config: Config, name: str | None, timeout: flo
     record = health.ask(workspace, device, window=window, timeout=patience)
     verdict = judge(record, device)
     if not verdict.reachable:
-        error = K1ctlError(verdict.message, hint=verdict.hint, code=CODES.get(verdict.state, OFFLINE), device=name)
+        error = K1ctlError(
+            f"{name}: {verdict.message}", hint=verdict.hint, code=CODES.get(verdict.state, OFFLINE), device=name
+        )
         error.exit_code = EXIT_CODES[verdict.state]
         raise error
     found: dict[str, Any] = {}
