@@ -1,10 +1,11 @@
 """What `k1ctl upload` says against what the device did: 200 uploads while each fault hits 10 % of all flashes.
 
 24 worktrees upload images of their own through real `k1ctl upload` processes, and stand in line for ten simulated
-devices: four over the network; two whose REST API is faulty too; two over USB; two over either, some of whose images
-crash, so that only the cable leads back. Each fault is drawn from a seed for each flash (for the REST API: each
-request), "reboot without install" and "installed, but the OK is lost" among them. The truth is the simulator's own
-history: what ran behind the last flash of an upload. An outcome is right when it says so, or `unknown`.
+devices: three over the network; one that tells its build, and whose bootloader goes back to the old one at times; two
+whose REST API is faulty too; two over USB; two over either, some of whose images crash, so that only the cable leads
+back. Each fault is drawn from a seed for each flash (for the REST API: each request), "reboot without install" and
+"installed, but the OK is lost" among them. The truth is the simulator's own history: what ran behind the last flash of
+an upload. An outcome is right when it says so, or `unknown`.
 Bars: 0 said to be installed that were not, 0 said not to be that were, 0 without an outcome, 0 crashing images said to
 be well, 0 overlapping flashes.
 """
@@ -50,8 +51,8 @@ connect_timeout = "10s"
 
 
 class Desk(NamedTuple):
-    """Devices of a kind, and how many there are: how uploads go to them, their faults, whether they have a cable, and
-    the share of their images that crash."""
+    """Devices of a kind, and how many there are: how uploads go to them, their faults, whether they have a cable, the
+    share of their images that crash, and whether they tell which build they run."""
 
     kind: str
     via: str
@@ -59,6 +60,7 @@ class Desk(NamedTuple):
     count: int
     cable: bool = False
     crashing: float = 0.0
+    telling: bool = False
 
     @property
     def devices(self) -> list[str]:
@@ -66,7 +68,8 @@ class Desk(NamedTuple):
 
 
 DESKS = (
-    Desk("net", "ota", NETWORK, 4),
+    Desk("net", "ota", NETWORK, 3),
+    Desk("told", "ota", (*NETWORK, "rolled-back"), 1, telling=True),
     Desk("rest", "ota", NETWORK + REST, 2),
     Desk("cable", "usb", CABLE, 2, cable=True),
     Desk("either", "auto", NETWORK + CABLE, 2, cable=True, crashing=0.1),
@@ -97,8 +100,11 @@ class Row(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether what was said is so, or nothing was claimed."""
-        return self.upload.outcome == "unknown" or (self.upload.outcome == "installed") == self.truth
+        """Whether what was said is so, or nothing was claimed. A device that took an image and told another build
+        after it is said not to run it."""
+        verified = self.upload.said.get("verification") or {}
+        claimed = self.upload.outcome == "installed" and verified.get("state") != "wrong-build"
+        return self.upload.outcome == "unknown" or claimed == self.truth
 
 
 def _places(desks: Sequence[Desk]) -> list[tuple[Desk, str]]:
@@ -143,9 +149,11 @@ class Storm:
         for number, (desk, name) in enumerate(_places(desks)):
             mac = f"02:4B:31:00:05:{number:02x}"
             device = SimulatedDevice(self.folder / name, mac=mac, reboot_seconds=0.02, usb=desk.cable)
-            device.device.faults = Chance(desk.faults, self.share, 100 * self.seed + number)
+            always = ("build-id",) if desk.telling else ()
+            device.device.faults = Chance(desk.faults, self.share, 100 * self.seed + number, always)
             self.devices[name] = stack.enter_context(device)
-            text.append(device.toml(name) + 'probe_timeout = "2s"\nboot_timeout = "3s"\n')
+            text.append(device.toml(name) + 'probe_timeout = "2s"\nboot_timeout = "3s"')
+            text += ['build_id = "/api/device/info:build.id"'] if desk.telling else []
         (self.ops / "k1ctl.toml").write_text("\n".join(text))
 
     def rage(self, desks: Sequence[Desk], count: int, told: Callable[[Upload], None] = lambda upload: None) -> None:

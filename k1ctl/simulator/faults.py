@@ -137,12 +137,12 @@ class Chance(Faults):
     """Faults that each hit a ``share`` (0 to 1) of the flashes or requests, the same ones for the same ``seed``.
 
     What is asked several times about one flash has one answer; a stay in the USB loader is drawn anew each time, as
-    one that wrote nothing counts as no flash.
+    one that wrote nothing counts as no flash. ``always`` are there all the time.
     """
 
-    def __init__(self, texts: Iterable[str], share: float, seed: int) -> None:
+    def __init__(self, texts: Iterable[str], share: float, seed: int, always: Iterable[str] = ()) -> None:
         super().__init__(texts)
-        self.share, self.seed = share, seed
+        self.share, self.seed, self.always = share, seed, Faults(always)
         self.stays: dict[str, int] = {}
 
     def value(self, name: str, flash: int) -> float | None:
@@ -150,7 +150,7 @@ class Chance(Faults):
 
         found = super().value(name, flash)
         if found is None:
-            return None
+            return self.always.value(name, flash)
         if name.startswith("usb-"):
             flash = self.stays[name] = self.stays.get(name, 0) + 1
         return found if Random(f"{self.seed} {name} {flash}").random() < self.share else None
