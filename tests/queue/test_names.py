@@ -153,3 +153,17 @@ def test_keys_tell_callers_apart(one: list[str], two: list[str]) -> None:
     assert set(key) <= set("0123456789abcdef")
     if "\0" not in "".join(one + two):
         assert (key == names.stable_key(*two)) == (one == two)
+
+
+def test_a_choice_in_a_name() -> None:
+    """It stands in the line of each alternative; only the pause of all of them, or of what it needs beside, holds it
+    back; a name with two choices is foreign."""
+    name = names.Name(names.build("w", 50, 7, 99, "", {"device:k1~k2": 1, "build:fw": 2}))
+    assert name.file == "w50.0000000007.99.-.build:fw=2,device:k1~k2=1"
+    assert name.needs == {"build:fw": 2, "device:k1~k2": 1}
+    assert (name.choice, list(name.lines)) == (("device:k1", "device:k2"), ["build:fw", "device:k1", "device:k2"])
+    held = [name.held_back(set(p)) for p in ((), ("device:k1",), ("device:k1", "device:k2"), ("build:fw",), ("x",))]
+    assert held == [False, False, True, True, False]
+    plain = names.Name("r50.0000000007.99.-.device:k1=1")
+    assert (plain.choice, plain.lines, plain.held_back({"device:k1"})) == ((), {"device:k1": 1}, True)
+    assert names.parse("w50.0000000007.99.-.device:k1~k2=1,device:k3~k4=1") is None
