@@ -73,6 +73,13 @@ def keep(project: Project, image: bytes, tree: Path | None = None) -> Artifact:
     return artifacts.store(project.facts(tree), "fw", {"firmware.bin": str(source)}, _FACTS)
 
 
+def error_of(project: Project, exit_code: int, *args: str, **kwargs: Any) -> dict[str, Any]:
+    """The error document of an upload that must fail with this exit code."""
+    error: dict[str, Any] = project.run("upload", *args, "--json", **kwargs).assert_fails(exit_code).json["error"]
+    assert error["exit_code"] == exit_code
+    return error
+
+
 def runs(project: Project, workspace: str = "", kind: str = "upload") -> list[dict[str, Any]]:
     """The records of runs, oldest first; every one must be whole JSON. ``folder`` is added."""
     found = []

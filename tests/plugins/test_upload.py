@@ -14,13 +14,11 @@ import pytest
 
 from k1ctl.artifacts import find, list_artifacts
 from k1ctl.device import guard
-from k1ctl.errors import K1ctlError
-from k1ctl.process.record import Run
 from k1ctl.testing import SimulatedDevice
 from k1ctl.units import parse_duration
-from k1ctl_plugins.upload import flow, outcome
+from k1ctl_plugins.upload import flow
 from tests import desk, firmware
-from tests.device.fakes import http_server, ota_device
+from tests.desk import error_of
 from tests.kit import Project, finish, wait_until
 
 IMAGE = desk.firmware("base")
@@ -38,18 +36,6 @@ def project(workspace: Project, device: SimulatedDevice) -> Project:
     desk.configure(workspace, device)
     desk.keep(workspace, IMAGE)
     return workspace
-
-
-def error_of(project: Project, exit_code: int, *args: str, **kwargs: Any) -> dict[str, Any]:
-    """The error document of an upload that must fail with this exit code."""
-    error: dict[str, Any] = project.run("upload", *args, "--json", **kwargs).assert_fails(exit_code).json["error"]
-    assert error["exit_code"] == exit_code
-    return error
-
-
-def nothing_began(project: Project, device: SimulatedDevice) -> bool:
-    """Nobody stood in line, and the device saw nothing."""
-    return not (project.ops / "runs").exists() and device.flashes() == [] and device.image() is None
 
 
 def test_what_was_built_is_on_the_device(project: Project, device: SimulatedDevice) -> None:
@@ -170,31 +156,9 @@ def test_an_older_build_is_not_sent_unnoticed(workspace: Project, device: Simula
     workspace.write("firmware/source", "nothing\n")
     workspace.run("build").assert_fails(1)
     assert error_of(workspace, 65)["code"] == "build-failed-since"
-    assert nothing_was_sent(device)
+    assert device.flashes() == [] and device.image() is None
     workspace.run("upload", "--artifact", built).assert_ok()
     assert device.image() == b"\xe9MARKER-first\n"
-
-
-def nothing_was_sent(device: SimulatedDevice) -> bool:
-    """The device saw nothing."""
-    return device.flashes() == [] and device.image() is None
-
-
-def test_dry_run_changes_nothing(project: Project, device: SimulatedDevice, tmp_path: Path) -> None:
-    """--dry-run says what would be sent where; it keeps no file, builds nothing, stands in no line."""
-    file = tmp_path / "other.bin"
-    file.write_bytes(desk.firmware("other"))
-    for args, image in ([], IMAGE), (["--artifact", str(file)], file.read_bytes()):
-        plan = project.run("upload", "--dry-run", "--json", *args).assert_ok().json
-        assert (plan["sha256"], plan["bytes"]) == (desk.sha256(image), len(image))
-        assert (plan["ok"], plan["dry_run"], plan["workspace"]) == (True, True, "repo")
-        assert (plan["device"]["name"], plan["device"]["ota_port"]) == ("k1", device.ota_port)
-    assert "k1" in project.run("upload", "--dry-run").assert_ok().stdout
-    assert error_of(project, 2, "--dry-run", "--build")["code"] == "usage"
-    file.write_bytes(b"no image")
-    error_of(project, 65, "--dry-run", "--artifact", str(file))
-    assert nothing_began(project, device)
-    assert len(list_artifacts(project.facts(), "fw")) == 1
 
 
 def test_the_device_is_the_calls_the_targets_or_the_default(
@@ -212,103 +176,6 @@ def test_the_device_is_the_calls_the_targets_or_the_default(
         assert (len(device.flashes()), len(second.flashes())) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("args", "exit_code", "code", "text"),
-    [
-        (["nope"], 78, "unknown-target", "configured: fw"),
-        (["--device", "nope"], 78, "unknown-device", "configured: k1"),
-        (["--device", "bare"], 78, "no-host", "[devices.bare] host"),
-        (["--artifact", "abcdef12"], 65, "no-artifact", "abcdef12"),
-        (["--artifact", "abc"], 65, "no-artifact", "abc"),
-        (["--artifact", "/nowhere/firmware.bin"], 65, "no-artifact", "/nowhere/firmware.bin"),
-        (["--build", "--artifact", "abcdef12"], 2, "usage", "exclude"),
-        (["--wait", "20200101-000000.000-abcd"], 1, "no-such-run", "20200101"),
-        (["--wait", "../../etc"], 1, "no-such-run", "etc"),
-        (["--wait", "20200101-000000.000-abcd", "--build"], 2, "usage", "--wait"),
-        (["--priority", "urgent"], 2, "usage", "urgent"),
-    ],
-)
-def test_calls_that_cannot_work(
-    project: Project, device: SimulatedDevice, args: list[str], exit_code: int, code: str, text: str
-) -> None:
-    """Each has its own code and a sentence that helps; nothing was sent and nobody stood in line."""
-    with project.config_file.open("a") as config:
-        config.write("\n[devices.bare]\n")
-    error = error_of(project, exit_code, *args)
-    assert error["code"] == code
-    assert text in error["message"] + error["hint"]
-    assert nothing_began(project, device)
-
-
-def test_without_any_build(workspace: Project, device: SimulatedDevice) -> None:
-    """A workspace that has built nothing is told to build; another workspace's artifact is not taken by mistake."""
-    desk.configure(workspace, device)
-    desk.keep(workspace, IMAGE, workspace.add_worktree("other"))
-    error = error_of(workspace, 65)
-    assert error["code"] == "no-artifact" and "k1ctl build fw" in error["hint"]
-    assert nothing_began(workspace, device)
-
-
-def broken(kind: str) -> bytes:
-    return {
-        "empty": b"",
-        "foreign": b"\x7fELF" + IMAGE[4:],
-        "truncated": IMAGE[:-100],
-        "damaged": IMAGE[:2000] + b"?" + IMAGE[2001:],
-        "wrong-chip": desk.firmware("base", chip="esp32"),
-        "too-large": desk.firmware("base", size=90_000),
-    }[kind]
-
-
-@pytest.mark.parametrize("kind", ["empty", "foreign", "truncated", "damaged", "wrong-chip", "too-large"])
-def test_a_wrong_image_never_leaves(workspace: Project, device: SimulatedDevice, tmp_path: Path, kind: str) -> None:
-    """Exit 65 at once, without standing in line behind whoever holds the device; a wrong file is not kept either."""
-    desk.configure(workspace, device, target='partition_size = "64k"')
-    desk.keep(workspace, broken(kind))
-    assert error_of(workspace, 65)["code"] == f"image-{kind}"
-    file = tmp_path / "file.bin"
-    file.write_bytes(broken(kind))
-    other = workspace.add_worktree("other")
-    assert error_of(workspace, 65, "--artifact", str(file), cwd=other)["code"] == f"image-{kind}"
-    assert error_of(workspace, 65, cwd=other)["code"] == "no-artifact"
-    assert nothing_began(workspace, device)
-
-
-def test_a_text_file_is_neither_kept_nor_sent(project: Project, device: SimulatedDevice, tmp_path: Path) -> None:
-    """Also where the format is not checked (chip "none"), a file named by mistake is refused before it is kept."""
-    desk.configure(project, device, target='chip = "none"')
-    (tmp_path / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    assert error_of(project, 65, "--artifact", str(tmp_path / "passwd"))["code"] == "image-foreign"
-    assert nothing_began(project, device) and len(list_artifacts(project.facts(), "fw")) == 1
-
-
-def test_an_artifact_that_was_changed_on_disk(project: Project, device: SimulatedDevice) -> None:
-    """Bytes that do not have the recorded digest are not sent."""
-    kept = find(project.facts(), "fw")
-    os.chmod(kept.image, 0o644)
-    Path(kept.image).write_bytes(desk.firmware("forged"))
-    assert error_of(project, 65)["code"] == "artifact-damaged"
-    assert nothing_began(project, device)
-
-
-@pytest.mark.parametrize("wrong", ['mac = "02:00:00:00:00:99"', 'identity = "K2"'])
-def test_the_wrong_device_gets_no_byte(workspace: Project, device: SimulatedDevice, wrong: str) -> None:
-    """Another MAC or identity than configured: exit 65 after one look; no byte was sent."""
-    key = wrong.split()[0]
-    section = [line for line in device.toml().splitlines() if not line.startswith(key)]
-    desk.configure(workspace, "\n".join([*section, wrong]))
-    desk.keep(workspace, IMAGE)
-    error = error_of(workspace, 65)
-    assert (error["code"], error["attempts"]) == ("wrong-device", 1)
-    assert device.flashes() == [] and device.image() is None
-    assert project_is_free(workspace)
-
-
-def project_is_free(project: Project) -> bool:
-    """Nobody holds anything and nobody waits."""
-    return project.run("queue", "list", "--json").assert_ok().json["tickets"] == []
-
-
 def test_offline(workspace: Project, tmp_path: Path) -> None:
     """A device that does not answer: every attempt that is configured, then exit 69 and the way over USB."""
     with SimulatedDevice(tmp_path / "device", "offline=inf") as device:
@@ -321,7 +188,7 @@ def test_offline(workspace: Project, tmp_path: Path) -> None:
         assert [e["attempt"] for e in workspace.events("run.retry")] == [1]
         (run,) = desk.runs(workspace)
         assert (run["exit_code"], run["state"]) == (69, "ended")
-    assert project_is_free(workspace)
+    assert workspace.run("queue", "list", "--json").assert_ok().json["tickets"] == []
 
 
 def test_why_it_is_tried_again(workspace: Project, tmp_path: Path) -> None:
@@ -391,58 +258,6 @@ def test_no_word_at_all_is_unknown(workspace: Project, tmp_path: Path) -> None:
     assert workspace.events("upload.finished")[0]["outcome"] == "unknown"
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"\xff\xfe\x00garbage\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n\r\n{",
-        b"HTTP/1.1 200 OK\r\n\r\n[1]",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
-    ],
-)
-def test_garbage_over_http(workspace: Project, device: SimulatedDevice, answer: bytes) -> None:
-    """What does not answer as the firmware does gets no byte: exit 65 (69 for no answer), without a traceback."""
-
-    def respond(link: socket.socket) -> None:
-        link.recv(4096)
-        link.sendall(answer)
-
-    with http_server(respond) as port:
-        desk.configure(workspace, device.toml().replace(str(device.http_port), str(port)), attempts=1)
-        desk.keep(workspace, IMAGE)
-        error = error_of(workspace, 65 if answer else 69)
-    assert error["code"] == ("device-garbage" if answer else "device-offline") and error["hint"]
-    assert device.flashes() == []
-
-
-def test_garbage_instead_of_an_invitations_answer(workspace: Project, device: SimulatedDevice) -> None:
-    """An answer that is none of ArduinoOTA's is exit 65 with the answer, made harmless, in the message."""
-    with ota_device(lambda link, size: None, reply=b"\x1b[31mNO\n") as port:
-        desk.configure(workspace, device.toml().replace(str(device.ota_port), str(port)))
-        desk.keep(workspace, IMAGE)
-        error = error_of(workspace, 65)
-    assert (error["code"], error["attempts"]) == ("ota-protocol", 1)
-    assert "NO" in error["message"] and "\x1b" not in error["message"]
-
-
-def test_garbage_instead_of_the_final_word(workspace: Project, device: SimulatedDevice) -> None:
-    """A device that takes all bytes and then talks nonsense has not installed anything we know of."""
-
-    def nonsense(link: socket.socket, size: int) -> None:
-        got = 0
-        while got < size:
-            got += len(link.recv(65536))
-        link.sendall(b"\x00\xff\x1b]0;x\x07")
-
-    with ota_device(nonsense) as port:
-        desk.configure(workspace, device.toml().replace(str(device.ota_port), str(port)), attempts=1)
-        desk.keep(workspace, IMAGE)
-        done = workspace.run("upload", "--json")
-    assert done.exit_code in (1, 76) and "\x1b" not in done.stdout + done.stderr
-    assert done.json["error"]["outcome"] in ("refused", "unknown")
-
-
 def test_a_repository_cannot_put_its_own_modules_in_the_way(project: Project, device: SimulatedDevice) -> None:
     """Files in the worktree that are named like modules are not imported by what flashes."""
     for name in ("socket.py", "select.py", "hashlib.py", "k1ctl/__init__.py"):
@@ -508,74 +323,6 @@ def test_take_up_tells_the_same_again(project: Project, device: SimulatedDevice)
     run = json.loads((project.root / "r.json").read_text())["run"]
     assert error_of(project, 2, "--wait", run)["code"] == "usage"
     assert len(project.events("upload.finished")) == 1
-
-
-# What a run folder tells
-
-
-def folder_with(tmp_path: Path, left: Any, record: dict[str, Any] | None = None, job: bool = True) -> Run:
-    """A run's folder as a crash may have left it."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "log").touch()
-    if job:
-        (folder / "flash.json").write_text("{}")
-    if left is not None:
-        (folder / "flash-outcome.json").write_text(left if isinstance(left, str) else json.dumps(left))
-    return Run(str(folder), {"run": "r1", "pid": 7, **(record or {})})
-
-
-def word(outcome: str, exit_code: int = 1, pid: int = 7, **more: Any) -> dict[str, Any]:
-    return {"outcome": outcome, "code": "c", "message": "m", "exit_code": exit_code, "pid": pid, "stage": "x", **more}
-
-
-def row(exit_code: int, code: str = "command-failed") -> dict[str, Any]:
-    return {"attempt": 1, "exit_code": exit_code, "code": code}
-
-
-@pytest.mark.parametrize(
-    ("left", "rows", "expected"),
-    [
-        (word("installed", 0), [row(0)], ("installed", 0)),
-        (word("installed"), [row(137, "killed-by-signal")], ("installed", 0)),  # killed while the device restarted
-        (word("sending"), None, ("unknown", 76)),
-        (word("sending"), [row(137, "killed-by-signal")], ("unknown", 76)),
-        (word("sending"), [row(0)], ("installed", 0)),  # a full disk kept the worker from writing its last word
-        (word("sending"), [row(69)], ("interrupted", 69)),
-        (word("sending", pid=6), [row(137), row(69)], ("unknown", 76)),  # that is the attempt before the last
-        (word("sending", pid=6), [row(137), row(0)], ("installed", 0)),
-        (word("refused", 1), [row(1)], ("refused", 1)),
-        (word("unknown", 76), [row(76)], ("unknown", 76)),
-        (word("unreachable", 69, earlier=[word("unknown", 76)]), [row(76), row(69)], ("unknown", 76)),
-        (word("unreachable", 69, earlier=[word("sending")]), [row(137), row(69)], ("unknown", 76)),
-        (word("unreachable", 69, earlier=[word("failed")]), [row(137), row(69)], ("unreachable", 69)),
-        (word("wrong", 65), [row(76), row(65)], ("unknown", 76)),  # what stood before was cleaned away
-        (word("installed", 0, earlier=[word("unknown", 76)]), [row(76), row(0)], ("installed", 0)),
-        (None, [row(137, "killed-by-signal")], ("failed", 1)),
-        (None, [row(0)], ("installed", 0)),
-        ("{torn", [row(137, "killed-by-signal")], ("unknown", 76)),
-    ],
-)
-def test_what_is_left_behind_is_read_right(
-    tmp_path: Path, left: Any, rows: list[dict[str, Any]] | None, expected: tuple[str, int]
-) -> None:
-    """Each combination of the worker's last word and the attempts' exit codes has one honest meaning."""
-    run = folder_with(tmp_path, left, None if rows is None else {"attempts": rows})
-    done = outcome.read(run)
-    assert (done["outcome"], done["exit_code"]) == expected
-    if expected[1]:
-        with pytest.raises(K1ctlError) as caught:
-            outcome.raise_unless_installed(done)
-        assert caught.value.exit_code == expected[1]
-        assert caught.value.hint
-    else:
-        outcome.raise_unless_installed(done)
-
-
-def test_a_folder_that_was_cleaned_away_tells_nothing(tmp_path: Path) -> None:
-    """Neither job nor word: nobody knows, which is exit 76, not `never began`."""
-    done = outcome.read(folder_with(tmp_path, None, {"state": "running"}, job=False))
-    assert (done["outcome"], done["exit_code"]) == ("unknown", 76)
 
 
 @pytest.mark.parametrize("module", ["k1ctl_plugins.upload", "k1ctl_plugins.demo"])
