@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from k1ctl.device import patterns, sampling
 from k1ctl.device.patterntest import PatternTest
@@ -165,9 +167,9 @@ def test_a_restart_fails_and_loses_nothing(desk: Desk) -> None:
     outcome = desk.test("lava", "bloom", rules={"duration": 0.1, "lost": 5})
     assert (outcome["exit_code"], [r["state"] for r in outcome["results"]]) == (1, ["failed", "passed"])
     assert row(outcome)["code"] == "device-restarted"
-    settings = desk.device.device.settings
+    device = desk.device.device.settings
     assert (desk.shown, outcome["restored"]["state"], desk.mark.exists()) == (TWILIGHT, "restored", False)
-    assert [settings.parameters[n] for n in ("speed", "custom_param_1", "mirror_mode")] == [0.25, 0.75, 0]
+    assert [device.parameters[n] for n in ("speed", "custom_param_1", "mirror_mode")] == [0.25, 0.75, 0]
 
 
 def test_a_device_that_vanishes(desk: Desk) -> None:
@@ -190,14 +192,14 @@ def test_a_device_that_vanishes(desk: Desk) -> None:
 @pytest.mark.parametrize("what", ["pattern", "parameters"])
 def test_somebody_else_uses_the_device(desk: Desk, what: str) -> None:
     """The sample is void, the rest is left out, and what the other one chose stays."""
-    settings = desk.device.device.settings
+    device = desk.device.device.settings
 
     def interfere() -> None:
         wait_until(lambda: desk.shown == LAVA)
         if what == "pattern":
-            settings.select(BLOOM, transition=False)
+            device.select(BLOOM, transition=False)
         else:
-            settings.set_parameters({"brightness": 0.5})
+            device.set_parameters({"brightness": 0.5})
 
     other = threading.Thread(target=interfere)
     other.start()
@@ -206,19 +208,19 @@ def test_somebody_else_uses_the_device(desk: Desk, what: str) -> None:
     assert (outcome["exit_code"], [r["state"] for r in outcome["results"]]) == (1, ["void", "skipped"])
     assert row(outcome)["code"] == f"{what}-changed"
     assert desk.shown == (BLOOM if what == "pattern" else TWILIGHT) and not desk.mark.exists()
-    assert settings.parameters["brightness"] == (1.0 if what == "pattern" else 0.5)
+    assert device.parameters["brightness"] == (1.0 if what == "pattern" else 0.5)
 
 
 def test_a_transition_under_way(desk: Desk) -> None:
     """What it ends at is the former pattern, and it does not have the last word over the pattern under test."""
-    settings = desk.device.device.settings
-    settings.transitions["default_duration_ms"] = 100
-    assert settings.select(BLOOM, transition=True)
+    device = desk.device.device.settings
+    device.transitions["default_duration_ms"] = 100
+    assert device.select(BLOOM, transition=True)
     assert desk.test("lava")["exit_code"] == 0
     assert desk.shown == BLOOM
-    assert settings.select(TWILIGHT, transition=True)
+    assert device.select(TWILIGHT, transition=True)
     patterns.show(patterns.Rest(desk.device.settings()), "lava")
-    assert desk.shown == LAVA and settings.under_way is None
+    assert desk.shown == LAVA and device.under_way is None
 
 
 @pytest.mark.parametrize(
@@ -248,6 +250,37 @@ def test_a_device_that_turns_hostile(desk: Desk, fault: str, exit_code: int, cod
     desk.fault()
     assert desk.test("lava")["exit_code"] == 0
     assert (desk.shown, desk.mark.exists()) == (TWILIGHT, False)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+TOLD: dict[str, Any] = {
+    "patterns": [{"id": "lava", "name": "Lava"}],
+    "id": "lava",
+    "active": False,
+    "brightness": 0.5,
+    "parameters": {"custom_param_1": 0.5},
+    "fps": 150.2,
+    "render_avg_us": 1210,
+    "memory_free_kb": 165,
+    "memory_total_kb": 320,
+    "frames": [{"render_us": 1210, "total_us": 6000}],
+    "uptime_ms": 5000,
+}
+
+
+@settings(max_examples=20)
+@given(st.dictionaries(st.sampled_from([name for name in TOLD if name != "active"]), JSON, max_size=4))
+def test_any_document_is_survived(desk: Desk, monkeypatch: pytest.MonkeyPatch, strange: dict[str, Any]) -> None:
+    """Whatever JSON the routes tell, the worker ends with a result or a refusal, never with a bug."""
+    monkeypatch.setattr(patterns.Rest, "_ask", lambda *_: {**TOLD, **strange})
+    outcome = desk.test("lava")
+    assert outcome["exit_code"] in (0, 1, 2, 65) and outcome["code"] != "bug", outcome
+    if outcome["exit_code"] == 0:
+        assert row(outcome)["state"] == "passed" and row(outcome)["figures"]["fps"] is not None
+    desk.mark.unlink(missing_ok=True)
 
 
 def test_figures_that_are_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,8 @@ def _report(plan: Plan, run: Run, ending: Ending, *, undo: bool = True) -> dict[
         code = ending.exit_code if ending.by == "k1ctl" or ending.exit_code > 128 else 1
         left = {**left, "code": "test-broken-off", "message": why, "hint": f"its log is {run.log}", "exit_code": code}
         left["restored"] = (_undo(run) if undo else None) or left["restored"]
+    if left["code"] == "interrupted" and ending.by == "k1ctl":
+        left["message"] = ending.message  # why: the caller's end, a cancellation, the supervisor's end
     if left["message"] and not left["message"].startswith(plan.device["name"]):
         left["message"] = f"{plan.device['name']}: {left['message']}"
     rows = left["results"] or [_unknown_row(word, left) for word in plan.named]
