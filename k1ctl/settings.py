@@ -176,7 +176,7 @@ def _presets() -> dict[Place, Any]:
         "fw:upload": {"command": ["k1ctl", "upload", "fw", "--build"], "about": "build the firmware and flash it"},
         "fw:monitor": {
             **fw,
-            "command": ["pio", "device", "monitor"],
+            "command": ["k1ctl", "device", "console"],
             "resources": [console],
             "interactive": True,
             "about": "the device's serial console",

@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     from k1ctl_plugins.hook.targets import Target
 
 # How these take what an entry's `wait` and `timeout` say; others stand in no line.
-_WAIT = {"build": "--wait", "upload": "--wait-limit", "queue run": "--wait", "device test": "--wait"}
+_WAIT = {
+    "build": "--wait",
+    "upload": "--wait-limit",
+    "queue run": "--wait",
+    "device test": "--wait",
+    "device console": "--wait",
+}
 _TIMEOUT = {"build": "--timeout", "queue run": "--timeout"}
-_ASKS_FOR = {"device test": "device:"}  # what a preset names all the same, for a command of somebody else in its place
-_TWO_WORDS = (["queue", "run"], ["build", "list"], ["build", "show"], ["build", "log"], ["device", "test"])
+# What a preset names all the same, for a command of somebody else in its place.
+_ASKS_FOR = {"device test": "device:", "device console": "console:"}
+    "device test": "device:",
+    "device console": "console:",
+}  # what a preset names all the same, for a command of somebody else in its place
+_TWO_WORDS = (
+    *(["queue", "run"], ["build", "list"], ["build", "show"], ["build", "log"]),
+    *(["device", "test"], ["device", "console"]),
+)
 
 
 def words_of(target: Target, args: Sequence[str]) -> list[str]:
