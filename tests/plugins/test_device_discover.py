@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl.simulator.simulated import mac_of
 from k1ctl.testing import SimulatedDevice
 from tests.kit import Project, wait_until
 
@@ -18,20 +19,20 @@ def test_known_and_new(workspace: Project, tmp_path: Path) -> None:
     """Two boards in the network: the configured one by its name, with its port; the other with a section that makes it
     a configured device, too, which the next look recognises."""
     known, new = f"k1-known-{os.getpid()}", f"k1-new-{os.getpid()}"
-    mac = "02:4B:31:0A:0B:0C"
+    known_mac, mac = (mac_of(f"{n}-{os.getpid()}") for n in (1, 2))
     with (
-        SimulatedDevice(tmp_path / "1", mdns=known, usb=True, mac="02:4B:31:0A:0B:0D") as first,
+        SimulatedDevice(tmp_path / "1", mdns=known, usb=True, mac=known_mac) as first,
         SimulatedDevice(tmp_path / "2", mdns=new, mac=mac) as second,
     ):
         workspace.configure(first.toml("desk"))
 
         def look() -> list[dict[str, object]] | None:
-            told = workspace.run("device", "discover", *LOOPBACK, "--timeout", "1.2s", "--json").assert_ok().json
+            told = workspace.run("device", "discover", *LOOPBACK, "--timeout", "600ms", "--json").assert_ok().json
             own = [b for b in told["boards"] if {known, new} & {m["instance"] for m in b["mdns"]}]
             return own if len(own) == 2 else None
 
         boards = wait_until(look)
-        assert [(b["device"], b["mac"]) for b in boards] == [("desk", "02:4b:31:0a:0b:0d"), ("", mac.lower())]
+        assert [(b["device"], b["mac"]) for b in boards] == [("desk", known_mac.lower()), ("", mac.lower())]
         assert (boards[0]["usb_port"], boards[0]["toml"]) == (first.usb_port, "")
         section = tomllib.loads(str(boards[1]["toml"]))["devices"][new]
         assert section == {

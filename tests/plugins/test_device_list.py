@@ -68,7 +68,7 @@ def test_all_that_is_known(workspace: Project, tmp_path: Path) -> None:
 def test_a_slow_device_keeps_nobody_waiting(workspace: Project, tmp_path: Path) -> None:
     """Three devices that take requests and never answer cost one limit, not three: all are asked at the same time."""
     with SimulatedDevice(tmp_path / "sim", "hang") as device:
-        section = device.toml("{}") + "probe_timeout = 0.4\n"
+        section = device.toml("{}") + "probe_timeout = 0.3\n"
         workspace.configure("".join(section.replace('"{}"', f"d{n}") for n in range(3)))
         found = rows(workspace)
         probes = [json.loads((workspace.ops / "device" / f"d{n}.json").read_text()) for n in range(3)]
