@@ -26,9 +26,6 @@ _WAIT = {
 _TIMEOUT = {"build": "--timeout", "queue run": "--timeout"}
 # What a preset names all the same, for a command of somebody else in its place.
 _ASKS_FOR = {"device test": "device:", "device console": "console:"}
-    "device test": "device:",
-    "device console": "console:",
-}  # what a preset names all the same, for a command of somebody else in its place
 _TWO_WORDS = (
     *(["queue", "run"], ["build", "list"], ["build", "show"], ["build", "log"]),
     *(["device", "test"], ["device", "console"]),
