@@ -34,7 +34,7 @@ SHARE = 0.1
 NETWORK = ("drop=12", "cut=0.4", "stall=2s", "refuse", "eof", "lost-ok", "no-install")
 REST = ("drip=20", "endless", "hang", "html", "http=500", "busy", "wrong-mac")
 CABLE = ("usb-silent", "usb-cell", "usb-cut=1", "usb-erase=300ms", "usb-chip=5", "usb-mac")
-CLAIMS = ("installed", "refused", "interrupted", "unreachable", "wrong", "busy", "failed", "unknown")
+CLAIMS = ("installed", "wrong-build", "refused", "interrupted", "unreachable", "wrong", "busy", "failed", "unknown")
 RULES = """\
 [targets.fw]
 [ota]
@@ -102,9 +102,14 @@ class Row(NamedTuple):
     def right(self) -> bool:
         """Whether what was said is so, or nothing was claimed. A device that took an image and told another build
         after it is said not to run it."""
+        return self.upload.outcome == "unknown" or (self.claim == "installed") == self.truth
+
+    @property
+    def claim(self) -> str:
+        """What was said in the end."""
         verified = self.upload.said.get("verification") or {}
-        claimed = self.upload.outcome == "installed" and verified.get("state") != "wrong-build"
-        return self.upload.outcome == "unknown" or claimed == self.truth
+        wrong = self.upload.outcome == "installed" and verified.get("state") == "wrong-build"
+        return "wrong-build" if wrong else self.upload.outcome
 
 
 def _places(desks: Sequence[Desk]) -> list[tuple[Desk, str]]:
@@ -255,7 +260,7 @@ def put(report: Any, storm: Storm) -> None:
             faults=" ".join(f"{why}:{count}" for why, count in faults.most_common()),
         )
     for claim in [*CLAIMS, ""]:
-        said = [row for row in rows if row.upload.outcome == claim]
+        said = [row for row in rows if row.claim == claim]
         if said:
             there = sum(row.truth for row in said)
             report.put("outcome x truth", tool=claim or "(none)", installed=there, not_installed=len(said) - there)
@@ -292,11 +297,14 @@ def main() -> int:
     if sys.executable != kit.PYTHON:  # the simulator is that of the installed one
         kit.prepare()
         os.execv(kit.PYTHON, [kit.PYTHON, *sys.argv])
-    report = Report(__doc__ or "", seed={"type": int, "default": 1, "help": "what the faults are drawn from"})
+    seed = {"type": int, "default": 1, "help": "what the faults are drawn from"}
+    share = {"type": float, "default": SHARE, "help": "of all flashes that each fault hits"}
+    report = Report(__doc__ or "", seed=seed, share=share)
     count = report.rounds(200, 40)
     with repository(TREES) as (made, trees), contextlib.ExitStack() as stack:
         folder = Path(made.folder) / "devices"
-        storm = Storm(folder, made.ops, trees, [kit.K1CTL], made.env, seed=report.options.seed)
+        chance = {"seed": report.options.seed, "share": report.options.share}
+        storm = Storm(folder, made.ops, trees, [kit.K1CTL], made.env, **chance)
         have = subprocess.run([kit.K1CTL, "tools", "install", "esptool"], env=made.env, check=False).returncode == 0
         desks = [desk for desk in DESKS if have or not desk.cable]
         storm.start(desks, stack)
