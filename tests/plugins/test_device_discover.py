@@ -8,39 +8,60 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl.config import load
+from k1ctl.device import mdns
+from k1ctl.device.discover import Board
+from k1ctl.device.mdns import Service
 from k1ctl.simulator.simulated import mac_of
 from k1ctl.testing import SimulatedDevice
-from tests.kit import Project, wait_until
+from k1ctl_plugins.device.discover import flow, text
+from tests.kit import Project
 
-LOOPBACK = ("--interface", "127.0.0.1")
 
-
-def test_known_and_new(workspace: Project, tmp_path: Path) -> None:
+def test_known_and_new(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two boards in the network: the configured one by its name, with its port; the other with a section that makes it
     a configured device, too, which the next look recognises."""
     known, new = f"k1-known-{os.getpid()}", f"k1-new-{os.getpid()}"
     known_mac, mac = (mac_of(f"{n}-{os.getpid()}") for n in (1, 2))
+
+    def listen(seconds: float, interface: str) -> list[Service]:
+        """Until both are heard: the others on loopback are no part of this."""
+        heard = browse(seconds, interface, lambda found: {known, new} <= {s.instance for s in found})
+        return [service for service in heard if service.instance in (known, new)]
+
+    browse = mdns.browse
+    monkeypatch.setattr(mdns, "browse", listen)
+
+    def look(toml: str) -> list[Board]:
+        workspace.configure(toml)
+        facts = workspace.facts()
+        found = flow.discover(load(facts, {}), interface="127.0.0.1", seconds=20, usb=True, mdns=True)
+        assert found.missing == {} and len(found.document()["boards"]) == 2
+        sections.update(found.sections)
+        assert all(board.device or board.mac in text.boards(found.boards) for board in found.boards)
+        return found.boards
+
+    sections: dict[Board, str] = {}
     with (
         SimulatedDevice(tmp_path / "1", mdns=known, usb=True, mac=known_mac) as first,
         SimulatedDevice(tmp_path / "2", mdns=new, mac=mac) as second,
     ):
-        workspace.configure(first.toml("desk"))
-
-        def look() -> list[dict[str, object]] | None:
-            told = workspace.run("device", "discover", *LOOPBACK, "--timeout", "600ms", "--json").assert_ok().json
-            own = [b for b in told["boards"] if {known, new} & {m["instance"] for m in b["mdns"]}]
-            return own if len(own) == 2 else None
-
-        boards = wait_until(look)
-        assert [(b["device"], b["mac"]) for b in boards] == [("desk", known_mac.lower()), ("", mac.lower())]
-        assert (boards[0]["usb_port"], boards[0]["toml"]) == (first.usb_port, "")
-        section = tomllib.loads(str(boards[1]["toml"]))["devices"][new]
+        boards = look(first.toml("desk"))
+        assert [(b.device, b.mac) for b in boards] == [("desk", known_mac.lower()), ("", mac.lower())]
+        assert boards[0].port is not None and boards[0].port.path == first.usb_port
+        assert list(sections) == boards[1:]
+        section = tomllib.loads(sections[boards[1]])["devices"][new]
         assert section == {
             "host": f"{new}.local",
             "mac": mac,
             "ota_port": second.ota_port,
             "http_port": second.http_port,
         }
+        monkeypatch.setattr(mdns, "browse", lambda *_: [s for board in boards for s in board.services])
+        for device in (first, second):
+            device.device.routes.clear()  # as if its rate limits were over
+        again = look(first.toml("desk") + sections[boards[1]])
+        assert [(b.device, b.remarks) for b in again] == [("desk", []), (new, [])]
 
 
 def test_usb_only(workspace: Project) -> None:
