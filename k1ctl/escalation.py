@@ -66,6 +66,7 @@ def observe(
     device without trouble costs one look at a small file. ``config`` None: read when it is needed. ``apart`` False:
     the caller tells people himself (`k1ctl.telling.tell`).
     """
+    prompt = ""
     try:
         if what in (*ladder.GOOD, ladder.CHECK) and not _concerned(state_path(workspace, device)):
             return ""
@@ -73,11 +74,13 @@ def observe(
             from k1ctl.config import load as load_config
 
             config = load_config(workspace)
-        return _Keeper(workspace, config, device, apart).observe(what, facts)
+        keeper = _Keeper(workspace, config, device, apart)
+        prompt = keeper.prompt_of(what, facts)
+        keeper.observe(what, facts)
     except Exception as exc:  # whatever it is, the work it tells of goes on
         said = f"{type(exc).__name__}: {exc}"[:300]
         emit(workspace, "escalation.failed", device=device, what=what, run=str(facts.get("run", "")), message=said)
-        return ""
+    return prompt
 
 
 def _concerned(path: str) -> bool:
@@ -93,7 +96,8 @@ def close(workspace: Workspace, config: Config, device: str, reason: str) -> boo
 
 
 def tidy(workspace: Workspace, config: Config, device: str) -> bool:
-    """Lift an incident's pause that outlived its record; whether there was one. Raises K1ctlError, OSError."""
+    """For a device that answers: lift an incident's pause that outlived its record, or is of another root that shares
+    the queue; whether there was one. Raises K1ctlError, OSError."""
     return _Keeper(workspace, config, device).tidy()
 
 
@@ -110,7 +114,13 @@ class _Keeper:
         self.path = state_path(workspace, device)
         self.resource = f"device:{device}"
 
-    def observe(self, what: str, facts: dict[str, Any]) -> str:
+    def prompt_of(self, what: str, facts: dict[str, Any]) -> str:
+        """Write the prompt of the run, if it is one that failed; its path."""
+        wanted = what in (ladder.UPLOAD_FAILED, ladder.TEST_FAILED) and self.config.get("escalation", "failures_agent")
+        return self._prompt(facts) if wanted else ""
+
+    def observe(self, what: str, facts: dict[str, Any]) -> None:
+        """Let the machine see it."""
         known = {k: facts[k] for k in ("run", "code", "exit_code", "message", "attempts", "seconds") if k in facts}
         by = rules(self.config)
 
@@ -120,11 +130,7 @@ class _Keeper:
                 seen.held = self._held()
             return ladder.advance(state, seen, by, now)
 
-        prompt = ""
-        if what in (ladder.UPLOAD_FAILED, ladder.TEST_FAILED) and by.failures_agent:
-            prompt = self._prompt(facts)
         self.change(change)
-        return prompt
 
     def change(self, change: Change) -> list[Step]:
         """Let the machine take a step, under the lock, and do what is to be done; the new steps."""
@@ -202,7 +208,7 @@ class _Keeper:
             emit(self.workspace, "queue.resumed", resource=self.resource, reason=step["reason"], by="incident")
 
     def tidy(self) -> bool:
-        """Lift the pause of an incident that the file does not know (any more)."""
+        """Lift the pause of an incident that the file does not know."""
         from k1ctl.queue import incident
         from k1ctl.queue.view import pauses
 

@@ -121,7 +121,7 @@ SETTINGS: dict[Place, Setting] = {
     ("usb", "connect_timeout"): Setting("duration", 30.0, "limit of a call of esptool that has not begun to write"),
     ("usb", "yield_timeout"): Setting("duration", 10.0, "how long a console of k1ctl may take to close the port"),
     ("escalation", "failures_agent"): Setting(
-        "int", 1, "failed uploads and tests of a workspace until its agent gets a prompt (0: never)"
+        "int", 1, "failed uploads and tests of a workspace that are its agent's to mend (0: never, and no prompts)"
     ),
     ("escalation", "failures_human"): Setting(
         "int", 2, "failed uploads of a workspace, none installed between, until a person is told (0: never)"

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,11 @@ _MOMENTS = (
 
 def killed_at(number: int, work: Callable[[], Any]) -> bool:
     """Do ``work`` in a process that kills itself before or behind its ``number``-th effect; False when it has fewer."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # a runner's other threads: the child uses no lock of theirs
+        pid = os.fork()
     if pid == 0:
         count = 0
 

@@ -83,7 +83,8 @@ def check(workspace: Workspace, config: Config, plugins: Plugins, name: str) -> 
         except BusyError:
             pass
     engine.observe(workspace, config, name, what, apart=False, **facts)
-    engine.tidy(workspace, config, name)
+    if what == ONLINE:
+        engine.tidy(workspace, config, name)
     tell(workspace, config, plugins, name)
 
 
@@ -96,6 +97,5 @@ def close(workspace: Workspace, config: Config, name: str | None, reason: str, *
     by = f"{getpass.getuser()} in {workspace.name}"
     if not dry_run:
         engine.close(workspace, config, name, f"closed by {by}: {reason}")
-        engine.tidy(workspace, config, name)
     facts = {"device": name, "was": was or "none", "changed": bool(was), "dry_run": dry_run}
     return {**facts, "resumes": was == INCIDENT, "state": CLOSED if was and not dry_run else was or "none"}
