@@ -51,7 +51,7 @@ def test_partial_results(workspace: Project, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(Device, "limited", lambda *_: 1000)
         for name in ("k1.json", "k1.lock"):  # else the last answer stands in for a while
             (workspace.ops / "device" / name).unlink()
-        workspace.run("device", "metrics", "--timeout", "0.6").assert_fails(75, "429")
+        workspace.run("device", "metrics", "--timeout", "0.3").assert_fails(75, "429")
 
 
 def test_another_device_and_none(workspace: Project, tmp_path: Path) -> None:

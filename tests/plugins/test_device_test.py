@@ -83,10 +83,14 @@ def test_junit_of_hostile_names(rows: list[tuple[str, str, str]], name: str) -> 
 
 
 def test_compare_and_report(workspace: Project, device: SimulatedDevice) -> None:
-    """One pattern is slower than its baseline, one has none: table, JUnit, event and exit code agree."""
+    """One pattern is slower than its baseline, one has none: table, JUnit, event and exit code agree, and name the
+    device that was taken of the group."""
+    workspace.configure(f'{RULES}{device.toml()}[devices.k2]\nhost = "127.0.0.1"\nhttp_port = 9\n')
     known = {"pattern": "lava", "baseline": {"fps": 170.0}, "thresholds": {"render_time_ms_max": 1.3}}
     workspace.write("ops/baselines/lava.json", json.dumps(known))
-    outcome = workspace.run("device", "test", "lava", "departure", "--junit", "a.xml").assert_fails(1)
+    outcome = workspace.run("device", "test", "lava", "departure", "--device", "any", "--junit", "a.xml").assert_fails(
+        1
+    )
     lines = outcome.stdout.splitlines()
     assert [line.split()[:3] for line in lines[1:3]] == [["lava", "failed", "149.5"], ["departure", "passed", "150.2"]]
     assert "(-12.1 %)" in lines[1] and "no baseline" in lines[2] and lines[3] == "k1: 1 passed, 1 failed"
@@ -97,7 +101,7 @@ def test_compare_and_report(workspace: Project, device: SimulatedDevice) -> None
         assert text in failure.attrib["message"] and text in outcome.stderr
     assert device.device.settings.pattern == TWILIGHT
     (event,) = workspace.events("test.finished")
-    assert (event["outcome"], event["passed"], event["not_passed"]) == ("failed", 1, ["lava"])
+    assert (event["device"], event["outcome"], event["not_passed"]) == ("k1", "failed", ["lava"])
 
 
 def test_offline_is_skipped_by_the_run_target(workspace: Project) -> None:

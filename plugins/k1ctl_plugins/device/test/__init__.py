@@ -16,7 +16,7 @@ _COLOURS = {"passed": "green", "failed": "red", "void": "red", "skipped": "yello
 
 @click.command(short_help="Measure patterns on the device and compare them with their baselines.")
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option("--device", metavar="NAME", help="Which device (default: [defaults] device).")
+@click.option("--device", metavar="NAME", help="Which device, or group: a free one (default: [defaults] device).")
 @click.option("--duration", type=DURATION, metavar="D", help="Sample each pattern for D (default: [test] duration).")
 @click.option("--record", is_flag=True, help="Make what is measured the new baseline; set thresholds still hold.")
 @click.option("--strict", is_flag=True, help="A pattern without a baseline fails.")
@@ -56,7 +56,7 @@ def test(
         if junit:
             from k1ctl_plugins.device.test.junit import unstarted
 
-            _write_junit(junit, unstarted(plan.device["name"], plan.named, exc.code, exc.message))
+            _write_junit(junit, unstarted(plan.asked, plan.named, exc.code, exc.message))
         raise
     if junit:
         _write_junit(junit, found)
@@ -93,7 +93,7 @@ def _dry_run(plan: Any, as_json: bool) -> int:
     from k1ctl.units import format_duration
 
     seconds = format_duration(plan.rules["duration"])
-    put(f"would test on {plan.device['name']}, {seconds} each: {', '.join(plan.named)}")
+    put(f"would test on {plan.asked}, {seconds} each: {', '.join(plan.named)}")
     return 0
 
 

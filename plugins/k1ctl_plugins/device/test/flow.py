@@ -16,7 +16,7 @@ from k1ctl.process import record
 from k1ctl.process.launch import launch
 from k1ctl.process.spec import RunSpec
 from k1ctl.process.view import View
-from k1ctl.queue import names
+from k1ctl.queue import choice, names
 from k1ctl.workspace import host_dir
 
 if TYPE_CHECKING:
@@ -32,10 +32,15 @@ _WORKER = [sys.executable, "-P", "-m", "k1ctl.device.patterntest"]
 
 
 class Plan:
-    """Which patterns are tested on which device, and by which rules."""
+    """Which patterns are tested on which device, and by which rules.
 
-    def __init__(self, device: dict[str, Any], patterns: list[str], rules: dict[str, Any], **how: Any) -> None:
-        self.device, self.patterns, self.rules = device, patterns, rules
+    ``asked`` is the device or the group that was asked for, ``devices`` those it may be, of which a free one is taken.
+    """
+
+    def __init__(
+        self, asked: str, devices: list[dict[str, Any]], patterns: list[str], rules: dict[str, Any], **how: Any
+    ) -> None:
+        self.asked, self.devices, self.patterns, self.rules = asked, devices, patterns, rules
         self.all: bool = how["all_of_them"]
         self.record: bool = how["record"]
         self.strict: bool = how["strict"]
@@ -46,10 +51,14 @@ class Plan:
         """The patterns as they can be told before the device has told them."""
         return [ALL] if self.all else [word if word != CURRENT else SHOWN for word in self.patterns]
 
-    def document(self) -> dict[str, Any]:
-        device = {key: self.device[key] for key in ("name", "host", "http_port", "mac")}
+    def to(self, device: str) -> dict[str, Any]:
+        """The settings of the device that the queue gave, "" where there was no choice."""
+        return next((found for found in self.devices if found["name"] == device), self.devices[0])
+
+    def document(self, device: str = "") -> dict[str, Any]:
         facts = {"patterns": self.named, "duration_seconds": self.rules["duration"], "record": self.record}
-        return {"device": device, **facts, "strict": self.strict}
+        devices = [{key: d[key] for key in ("name", "host", "http_port", "mac")} for d in self.devices]
+        return {"device": device or self.asked, "devices": devices, **facts, "strict": self.strict}
 
 
 def make_plan(
@@ -76,10 +85,6 @@ def make_plan(
     if duration is not None and duration <= 0:
         raise UsageError("--duration must be more than 0")
     name = device or os.environ.get("K1CTL_DEVICE") or str(config.get("defaults", "device"))
-    where = {"name": name, **config.named("devices", name)}
-    if not where["host"]:
-        hint = f"set [devices.{name}] host in {config.path}"
-        raise ConfigError(f"device {name} has no host", hint=hint, code="no-host")
     rules = dict(config.section("test"))
     rules["duration"] = rules["duration"] if duration is None else duration
     folder = workspace.ops_path(BASELINES)
@@ -87,7 +92,20 @@ def make_plan(
     for word in chosen:
         baseline.read(folder, word)
     how = {"all_of_them": all_of_them, "record": record, "strict": strict, "wait": wait}
-    return Plan(where, [] if all_of_them else chosen, rules, **how)
+    return Plan(name, _devices(config, name), [] if all_of_them else chosen, rules, **how)
+
+
+def _devices(config: Config, asked: str) -> list[dict[str, Any]]:
+    """The settings of those devices that ``asked`` may stand for and that have an address. Raises ConfigError."""
+    found = [{"name": name, **config.named("devices", name)} for name in choice.members(config, asked) or [asked]]
+    open_ones = [device for device in found if device["host"]]
+    if not open_ones:
+        name = found[0]["name"]
+        hint = f"set [devices.{name}] host in {config.path}"
+        raise ConfigError(f"device {name} has no host", hint=hint, code="no-host")
+    for device in open_ones:
+        names.check_resource(f"device:{device['name']}")
+    return open_ones
 
 
 def test(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
@@ -95,21 +113,24 @@ def test(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
 
     Raises K1ctlError where there is nothing to report: never let in, stopped, the supervisor killed.
     """
-    resource = f"device:{plan.device['name']}"
+    resource = choice.one_of([device["name"] for device in plan.devices])
     words = [*plan.named, "--record" if plan.record else ""]
     spec = RunSpec(
         "device-test",
         [*_WORKER, "RUN"],
-        {names.check_resource(resource): 1},
+        {resource: 1},
         cwd=workspace.root,
         wait=plan.wait,
-        key=names.stable_key(workspace.path, resource, "device-test", *words),
+        key=names.stable_key(workspace.path, f"device:{plan.asked}", "device-test", *words),
         label=f"test of {', '.join(plan.named)}"[:200],
         details=plan.document(),
     )
 
     def before(run: Run, spec: RunSpec) -> None:
-        write_json(os.path.join(run.folder, JOB), _job(workspace, config, plan, run), mode=0o600)
+        if spec.device:
+            run.save(details=plan.document(spec.device))
+        job = _job(workspace, config, plan, run, plan.to(spec.device))
+        write_json(os.path.join(run.folder, JOB), job, mode=0o600)
         spec.argv = [*_WORKER, run.folder]
 
     def after(run: Run, ending: Ending) -> dict[str, Any]:
@@ -117,7 +138,7 @@ def test(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         _tell(workspace, config, found)
         return found
 
-    finished = launch(workspace, config, spec, before=before, after=after, view=TestView(plan.device["name"]))
+    finished = launch(workspace, config, spec, before=before, after=after, view=TestView(plan.asked))
     if finished.ending.result is not None:
         return finished.ending.result
     if finished.ending.code == "supervisor-lost" and finished.folder:
@@ -127,19 +148,19 @@ def test(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
     raise finished.ending.as_error(**({"run": finished.run} if finished.run else {}))
 
 
-def _job(workspace: Workspace, config: Config, plan: Plan, run: Run) -> dict[str, Any]:
+def _job(workspace: Workspace, config: Config, plan: Plan, run: Run, device: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": run.id,
         "workspace": workspace.name,
         "host_dir": host_dir(),
-        "device": plan.device,
+        "device": device,
         "patterns": plan.patterns,
         "all": plan.all,
         "record": plan.record,
         "strict": plan.strict,
         "test": plan.rules,
         "baselines": workspace.ops_path(BASELINES),
-        "mark": mark_path(workspace, plan.device["name"]),
+        "mark": mark_path(workspace, device["name"]),
         "guard_timeout": _GUARD_SECONDS,
         "undo_seconds": max(float(config.get("process", "grace")) * 0.8, 0.5),
     }
@@ -155,6 +176,8 @@ def mark_path(workspace: Workspace, device: str) -> str:
 def _report(plan: Plan, run: Run, ending: Ending, *, undo: bool = True) -> dict[str, Any]:
     """What the worker left, as the report; ``undo`` what a killed worker changed, for a caller with the lease."""
     left = read_json(os.path.join(run.folder, OUTCOME))
+    device = (read_json(os.path.join(run.folder, JOB)) or {}).get("device") or plan.devices[0]
+    name = device["name"]
     if not isinstance(left, dict):
         left = {"state": "running", "results": [], "restored": None, "attempts": 0}
     if left["state"] != "ended":
@@ -164,14 +187,14 @@ def _report(plan: Plan, run: Run, ending: Ending, *, undo: bool = True) -> dict[
         left["restored"] = (_undo(run) if undo else None) or left["restored"]
     if left["code"] == "interrupted" and ending.by == "k1ctl":
         left["message"] = ending.message  # why: the caller's end, a cancellation, the supervisor's end
-    if left["message"] and not left["message"].startswith(plan.device["name"]):
-        left["message"] = f"{plan.device['name']}: {left['message']}"
+    if left["message"] and not left["message"].startswith(name):
+        left["message"] = f"{name}: {left['message']}"
     rows = left["results"] or [_unknown_row(word, left) for word in plan.named]
     return {
         "ok": left["exit_code"] == 0,
         "run": run.id,
-        "device": plan.device["name"],
-        "host": plan.device["host"],
+        "device": name,
+        "host": device["host"],
         **{key: left.get(key, "") for key in ("device_identity", "device_mac")},
         "outcome": _outcome(left),
         **{key: left[key] for key in ("code", "message", "hint", "exit_code", "attempts")},
