@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from k1ctl.device import discover, mdns
 from k1ctl.device.mdns import Service
 from k1ctl.device.usb import Port
 from k1ctl.testing import SimulatedDevice
+from k1ctl.units import rfc3339
 from k1ctl_plugins.device.info import flow, text
 from tests.kit import Project
 
@@ -117,3 +120,18 @@ def test_two_boards_under_its_name(desk: Desk, tmp_path: Path) -> None:
         found = desk.info(host="k1.local", probe_timeout="0.05")
         assert found.services == desk.services[:1] and "name-taken-twice" in codes(found)
         assert "name-taken-twice" in codes(desk.info(host="k1.local", probe_timeout="0.05", mac=""))
+
+
+def test_the_image_is_doubted_after_a_reset_past_the_queue(desk: Desk) -> None:
+    """What k1ctl put on it is told, with a doubt once it restarted long after that with nothing in the queue."""
+    with desk.device:
+        for ago, doubted in ((0.0, False), (3600.0, True)):
+            entry = {"target": "fw", "artifact": "abc", "at": rfc3339(time.time() - ago), "outcome": "installed"}
+            ledger = {"current": {**entry, "workspace": "oslo", "verification": "ok"}, "pending": None, "soaked": []}
+            path = desk.workspace.ops / "device" / "k1.images.json"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(ledger))
+            found = desk.info()
+            assert found.started is not None and found.started["after_image"] is doubted
+            sheet = text.sheet(found)
+            assert "fw abc: installed" in sheet and ("it may run another" in sheet) is doubted

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.device import discover, images, mdns, occupancy, survey
+from k1ctl.device import discover, images, mdns, occupancy, resets, survey
 from k1ctl.device.probe import Probe
 from k1ctl.device.usb import Port, spelled
 from k1ctl.device.verdict import BROKEN, CODES, INFO, WRONG, Verdict, judge
 from k1ctl.errors import K1ctlError
+from k1ctl.units import parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 class Info:
     """A device's settings and what each view shows: ``record`` and ``verdict`` of HTTP (None when nobody came to an
     answer, for which ``why`` is the reason), ``services`` that are announced of it, ``port``; ``missing`` says why a
-    view is not there; ``contradictions`` what cannot be true together, each {code, message}."""
+    view is not there; ``contradictions`` what cannot be true together, each {code, message}; ``started`` when it last
+    started, {at, explained_by, after_image}: who had it then ("" for nobody), and whether that was after the image was
+    put on it, so that another one may have been since."""
 
     def __init__(self, device: dict[str, Any]) -> None:
         self.device = device
@@ -33,6 +36,7 @@ class Info:
         self.queue: dict[str, Any] = {}
         self.image: dict[str, Any] | None = None
         self.last_upload: dict[str, Any] | None = None
+        self.started: dict[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:
@@ -69,6 +73,7 @@ class Info:
             "usb": {"port": self.port.path, "mac": self.port.mac} if self.port else None,
             "missing": self.missing,
             "contradictions": self.contradictions,
+            "started": self.started,
             "image": self.image,
             "last_upload": self.last_upload,
             **self.queue,
@@ -98,7 +103,21 @@ def info(
     found.queue = occupancy.of_devices(workspace, config, [name])[name]
     found.image = images.read(workspace, name)["current"]
     found.last_upload = occupancy.last_uploads(workspace, [name]).get(name)
+    found.started = _started(workspace, config, found)
     return found
+
+
+def _started(workspace: Workspace, config: Config, found: Info) -> dict[str, Any] | None:
+    told = resets.sample(found.record) if found.record and found.verdict and found.verdict.reachable else None
+    if told is None:
+        return None
+    who = resets.explanation(workspace, config, found.device, told.started_at)
+    try:
+        put = parse_rfc3339(str(found.image["at"])) if found.image else told.started_at
+    except (KeyError, ValueError):  # not a time that we wrote
+        put = told.started_at
+    after = not who and told.started_at > put + resets.AFTER_SECONDS
+    return {"at": rfc3339(told.started_at), "explained_by": who, "after_image": after}
 
 
 def _over_http(workspace: Workspace, config: Config, found: Info, max_age: float) -> None:

@@ -25,7 +25,7 @@ def sheet(found: Info) -> str:
         ("firmware", _build(document["build"])),
         ("mDNS", _mdns(document)),
         ("USB", _usb(document)),
-        ("image", _image(document["image"], now)),
+        ("image", _image(document["image"], document["started"], now)),
         ("upload", upload_text(document["last_upload"], now)),
         ("queue", queue_text(document)),
     ]
@@ -76,8 +76,10 @@ def _usb(document: dict[str, Any]) -> str:
     return f"{usb['port']} ({usb['mac'] or 'its MAC is asked before a write'})"
 
 
-def _image(image: dict[str, Any] | None, now: float) -> str:
+def _image(image: dict[str, Any] | None, started: dict[str, Any] | None, now: float) -> str:
     if image is None:
         return "- (no upload of this root has put one on it)"
-    words = [str(image.get("artifact", "")), str(image.get("sha256", ""))[:12], upload_text(image, now)]
-    return " ".join(word for word in words if word)
+    doubt = ""
+    if started is not None and started["after_image"]:
+        doubt = f"; it restarted at {started['at']}, past the queue: it may run another"
+    return f"{image.get('target', '')} {image.get('artifact', '')}: {upload_text(image, now)}{doubt}".strip()
