@@ -363,8 +363,10 @@ def test_killed_after_the_devices_ok(tmp_path: Path, also_supervisor: bool) -> N
         wait_until(lambda: desk.runs(cell.project, "victim") and desk.left_word(cell.run).get("outcome") == "installed")
         run = cell.run
         strike([run["supervisor"]] * also_supervisor + [run["pid"]], KILLS["kill"])
+        cell.device.device.booted = cell.device.device.silent_until = time.monotonic()
         code, document = cell.answer(front)
         assert (code, document["outcome"]) == (0, "installed")
+        assert document["verification"]["state"] == ("skipped" if also_supervisor else "ok")
         assert document["attempts"] == (1 if also_supervisor else 2)
         assert cell.take_up(run["run"])[0] == 0
         assert len(cell.device.flashes()) == 1
