@@ -107,6 +107,7 @@ def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) 
 def test_planning_a_pattern_test_stays_light(workspace: Project) -> None:
     """The call of `device test` only stands in line and waits; what measures is its worker."""
     workspace.configure('[devices.k1]\nhost = "127.0.0.1"\n')
+    (workspace.ops / "queue").mkdir(exist_ok=True)
     workspace.run("config", "get", "ota.attempts").assert_ok()
     assert not imported("device", "test", "lava", "--dry-run", cwd=workspace.root) & (HEAVY | {"socket"})
 

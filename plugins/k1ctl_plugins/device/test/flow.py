@@ -85,6 +85,7 @@ def make_plan(
     if duration is not None and duration <= 0:
         raise UsageError("--duration must be more than 0")
     name = device or os.environ.get("K1CTL_DEVICE") or str(config.get("defaults", "device"))
+    devices = _devices(config, name)
     rules = dict(config.section("test"))
     rules["duration"] = rules["duration"] if duration is None else duration
     folder = workspace.ops_path(BASELINES)
@@ -92,7 +93,7 @@ def make_plan(
     for word in chosen:
         baseline.read(folder, word)
     how = {"all_of_them": all_of_them, "record": record, "strict": strict, "wait": wait}
-    return Plan(name, _devices(config, name), [] if all_of_them else chosen, rules, **how)
+    return Plan(name, devices, [] if all_of_them else chosen, rules, **how)
 
 
 def _devices(config: Config, asked: str) -> list[dict[str, Any]]:
