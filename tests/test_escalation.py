@@ -189,6 +189,22 @@ def test_a_kill_on_the_way_to_an_incident_loses_no_step(tmp_path: Path, monkeypa
     assert at_every_moment(tmp_path, trial) >= 20
 
 
+def test_a_kill_in_an_incident_that_is_over_at_once_leaves_no_pause(tmp_path: Path) -> None:
+    """Wherever it strikes: when the next who looks finds the device well, the queue goes on."""
+
+    def trial(desk: Desk, number: int) -> bool:
+        desk.away(200)
+        desk.away()  # a person knows, the incident is the only step
+        assert desk.state["rung"] == HUMAN
+        struck = killed_at(number, lambda: desk.see(OFFLINE))
+        desk.see(ONLINE)
+        assert desk.paused is None and desk.state["rung"] == "" and all(s["acted"] for s in desk.state["steps"])
+        assert len(desk.events("queue.paused")) <= len(desk.events("queue.resumed")) + (1 if struck else 0)
+        return struck
+
+    assert at_every_moment(tmp_path, trial) >= 8
+
+
 def test_a_kill_on_the_way_back_resumes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it strikes: the queue goes on, and people hear that it is over."""
     monkeypatch.setattr(escalation, "TRY_AGAIN", 0.0)
