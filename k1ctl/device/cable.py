@@ -12,6 +12,7 @@ import errno
 import select
 import termios
 import time
+import warnings
 from typing import Any
 
 from k1ctl.device import usb
@@ -79,7 +80,9 @@ class Cable:
             if "://" not in path:
                 self.port.exclusive, self.port.write_timeout = True, _WRITE_SECONDS
             self.port.dtr = self.port.rts = True
-            self.port.open()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # pyserial 3.5's rfc2217 calls Thread.setDaemon
+                self.port.open()
         except _FAILURES as exc:
             raise _why(path, exc) from exc
         try:
