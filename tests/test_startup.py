@@ -82,6 +82,7 @@ def test_asking_for_a_device_stays_light(workspace: Project) -> None:
     workspace.run("config", "get", "ota.attempts").assert_ok()
     assert imported("device", "health", cwd=workspace.root) & (HEAVY | {"threading"}) == {"socket"}
     assert not imported("device", "health", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
+    assert not imported("device", "escalation", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
 
 
 def test_listing_devices_stays_light(workspace: Project) -> None:
@@ -96,7 +97,7 @@ def test_listing_devices_stays_light(workspace: Project) -> None:
     assert imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"zeroconf"}) == {"serial"}
 
 
-@pytest.mark.parametrize("name", ["discover", "info", "list", "watch"])
+@pytest.mark.parametrize("name", ["discover", "escalation", "info", "list", "watch"])
 def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) -> None:
     """Its --help loads its own package among those of `device`, and nothing heavy."""
     modules = imported("device", name, "--help", cwd=workspace.root)
