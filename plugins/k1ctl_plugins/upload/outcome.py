@@ -101,7 +101,8 @@ def raise_unless_well(done: dict[str, Any]) -> None:
         exit_code, code = failed
         message = verification.sentence(done.get("device") or "the device", done)
         facts = {k: done.get(k) for k in (*_FACTS, "artifact", "verification")}
-        raise error(exit_code, message, done["verification"]["hint"], code, **facts)
+        hint, log = done["verification"]["hint"], done["verification"].get("boot_log")
+        raise error(exit_code, message, f"{hint}; its boot log: {log}" if log else hint, code, **facts)
 
 
 def raise_unless_installed(done: dict[str, Any]) -> None:
