@@ -83,6 +83,7 @@ def test_asking_for_a_device_stays_light(workspace: Project) -> None:
     assert imported("device", "health", cwd=workspace.root) & (HEAVY | {"threading"}) == {"socket"}
     assert not imported("device", "health", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
     assert not imported("device", "escalation", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
+    assert not imported("device", "rollback", "--list", cwd=workspace.root) & (HEAVY | {"threading", "socket"})
 
 
 def test_listing_devices_stays_light(workspace: Project) -> None:
@@ -97,12 +98,21 @@ def test_listing_devices_stays_light(workspace: Project) -> None:
     assert imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"zeroconf"}) == {"serial"}
 
 
-@pytest.mark.parametrize("name", ["discover", "escalation", "info", "list", "watch"])
+@pytest.mark.parametrize("name", ["discover", "escalation", "info", "list", "rollback", "watch"])
 def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) -> None:
     """Its --help loads its own package among those of `device`, and nothing heavy."""
     modules = imported("device", name, "--help", cwd=workspace.root)
     assert not modules & (HEAVY | {"zeroconf"})
     assert {m for m in modules if m.startswith("k1ctl_plugins.device.")} == {f"k1ctl_plugins.device.{name}"}
+
+
+def test_reading_kept_logs_stays_light(workspace: Project) -> None:
+    """`device logs` reads files; the console itself loads pexpect only for a dialogue."""
+    workspace.configure('[devices.k1]\nusb_port = "/nowhere"\n')
+    workspace.run("device", "logs", "--list").assert_ok()
+    assert not imported("device", "logs", "--json", cwd=workspace.root) & HEAVY
+    modules = imported("device", "console", "--for", "1s", cwd=workspace.root)
+    assert "serial" in modules and not modules & {"pexpect", "psutil", "rich", "sqlite3", "requests"}
 
 
 def test_planning_a_pattern_test_stays_light(workspace: Project) -> None:
