@@ -283,6 +283,15 @@ def test_any_document_is_survived(desk: Desk, monkeypatch: pytest.MonkeyPatch, s
     desk.mark.unlink(missing_ok=True)
 
 
+def test_a_former_pattern_that_is_gone(desk: Desk) -> None:
+    """Another firmware may have been flashed since a test was killed: told once, and no test fails for it."""
+    left = {"run": "old", "pattern": "removed", "parameters": {}, "selected": ["twilight"], "restarted": False}
+    desk.mark.write_text(json.dumps(left))
+    lines: list[str] = []
+    assert desk.test("lava", hear=lines.append)["exit_code"] == 0
+    assert "removed is given up: the device has no pattern" in lines[0] and not desk.mark.exists()
+
+
 def test_figures_that_are_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers that no device can have are not counted; without any the sample is void."""
     ask = patterns.Rest.get
