@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from k1ctl.device.afterwards import LISTEN_SECONDS
 from k1ctl.errors import K1ctlError
 from k1ctl.files import write_atomic
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from k1ctl.device.stop import StopRequest
 
-LISTEN_SECONDS = 6.0  # a panic, its restart and the next panic take an ESP32-S3 one to three
 _ENOUGH = 2  # panics, or starts, that are no accident
 BOOT_LOG = "boot.log"  # in the run's folder
 

@@ -15,10 +15,11 @@ import time
 from typing import Any
 
 from k1ctl.device import buildid, guard, login, ota
+from k1ctl.device.afterwards import skipped
 from k1ctl.device.http import resolve
 from k1ctl.device.probe import INFO, Probe, check_identity, document, probe, read
 from k1ctl.device.stop import StopRequest
-from k1ctl.device.verify import Verification, skipped
+from k1ctl.device.verify import Verification
 from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.output import clean

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from k1ctl.device.afterwards import NEEDS_USB, NOT_BACK, OK, SOAK_FAILED, WRONG_BUILD
 from k1ctl.device.health import state_path
 from k1ctl.files import read_json, write_json
 from k1ctl.units import rfc3339
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 KEPT = 10  # images that passed a soak
 _UNSETTLED = ("sending", "unknown")  # outcomes of a flash after which the device may run either
-_FAILED = ("not-back", "wrong-build", "needs-usb", "soak-failed")  # verifications of an image that did not do
+_FAILED = (NOT_BACK, WRONG_BUILD, NEEDS_USB, SOAK_FAILED)  # verifications of an image that did not do
 
 
 def path_of(workspace: Workspace, device: str) -> str:
@@ -82,7 +83,7 @@ def _book(ledger: dict[str, Any], entry: Mapping[str, Any], done: Mapping[str, A
     booked = {**entry, "transport": done.get("transport", ""), "outcome": word, "verification": state}
     ledger["current"] = booked
     soak = verification.get("soak") or {}
-    if outcome == "installed" and state == "ok" and soak.get("seconds"):
+    if outcome == "installed" and state == OK and soak.get("seconds"):
         passed = {**booked, "soak_seconds": soak["seconds"], "fps_min": soak.get("fps_min")}
         others = [e for e in ledger["soaked"] if e.get("sha256") != booked["sha256"]]
         ledger["soaked"] = [passed, *others][:KEPT]

@@ -15,6 +15,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.device import buildid, crashes
+from k1ctl.device.afterwards import (
+    BOOT_SECONDS,
+    NEEDS_USB,
+    NOT_BACK,
+    OK,
+    PROBE_SECONDS,
+    SKIPPED,
+    SOAK_FAILED,
+    WRONG_BUILD,
+    WRONG_DEVICE,
+    blank,
+)
 from k1ctl.device.http import RateLimited, get_json
 from k1ctl.device.identity import difference
 from k1ctl.device.probe import INFO, document, read, restarted
@@ -27,35 +39,7 @@ if TYPE_CHECKING:
 
     from k1ctl.device.stop import StopRequest
 
-OK, NOT_BACK, WRONG_DEVICE, WRONG_BUILD = "ok", "not-back", "wrong-device", "wrong-build"
-NEEDS_USB, SOAK_FAILED, SKIPPED = "needs-usb", "soak-failed", "skipped"
-BOOT_SECONDS, PROBE_SECONDS = 30.0, 5.0  # where a job's device has no such settings
 _NAP, _ALIVE_NAP = 0.1, 0.25  # s between two looks: at a device that is away; at one that answers (its window: 0.2 s)
-_MARGIN = 10.0
-
-
-def skipped(message: str, hint: str = "") -> dict[str, Any]:
-    """The verification that did not take place, or not to its end."""
-    return {**_blank(), "state": SKIPPED, "message": message, "hint": hint}
-
-
-def _blank() -> dict[str, Any]:
-    return {
-        "state": SKIPPED,
-        "message": "",
-        "hint": "",
-        "back_seconds": None,
-        "restarted": None,
-        "build_id": "",
-        "soak": None,
-        "boot_log": "",
-    }
-
-
-def most_seconds(device: Mapping[str, Any], soak: float) -> float:
-    """Seconds after which a verification is over, whatever the device does."""
-    asked = 3 * float(device.get("probe_timeout", PROBE_SECONDS))
-    return float(device.get("boot_timeout", BOOT_SECONDS)) + asked + soak + crashes.LISTEN_SECONDS + _MARGIN
 
 
 class _Stopped(Exception):
@@ -80,7 +64,7 @@ class Verification:
         self.job, self.told, self.folder, self.stop, self.say = job, told, folder, stop, say
         self.device: dict[str, Any] = dict(job["device"])
         self.patience = float(self.device.get("probe_timeout", PROBE_SECONDS))
-        self.found = _blank()
+        self.found = blank()
         self.health: tuple[int, float] | None = None  # its uptime in ms as it was back, and when it told it
         self.info: Any = None  # what it said of itself then
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from k1ctl.device import afterwards
+from k1ctl.device.afterwards import most_seconds, skipped
 from k1ctl.errors import ConfigError
 from k1ctl.files import read_json
 from k1ctl.signals import signals
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 _STOPPED = ("cancelled", "timed-out")  # endings of a run after which nothing more is begun
 # state: (exit code, text code) of the upload's error
 FAILURES = {
-    "not-back": (69, "device-not-back"),
-    "wrong-device": (65, "wrong-device"),
-    "wrong-build": (1, "wrong-build"),
-    "needs-usb": (1, "needs-usb"),
-    "soak-failed": (1, "soak-failed"),
+    afterwards.NOT_BACK: (69, "device-not-back"),
+    afterwards.WRONG_DEVICE: (65, "wrong-device"),
+    afterwards.WRONG_BUILD: (1, "wrong-build"),
+    afterwards.NEEDS_USB: (1, "needs-usb"),
+    afterwards.SOAK_FAILED: (1, "soak-failed"),
 }
 NOT_VERIFIED = (77, "not-verified")  # a soak that was asked for and did not take place
 
@@ -54,8 +56,6 @@ def job(delivery: Delivery, soak: float | None) -> dict[str, Any]:
 
 def limit(of_the_worker: float | None, delivery: Delivery, soak: float) -> float | None:
     """Seconds after which the worker is stopped from outside, with the verification behind the transfer."""
-    from k1ctl.device.verify import most_seconds
-
     return None if of_the_worker is None else of_the_worker + most_seconds(delivery.device, soak)
 
 
@@ -66,8 +66,6 @@ def catch_up(run: Run, ending: Ending) -> dict[str, Any]:
     we are killed, `queue cancel` (TERM) ends it, and what it prints is in the run's log. Called in the supervisor.
     """
     import subprocess
-
-    from k1ctl.device.verify import skipped
 
     if ending.code in _STOPPED:
         return skipped("the run was stopped before the device was verified", "k1ctl device health says how it is")
@@ -95,8 +93,6 @@ def told(run: Run) -> dict[str, Any] | None:
 
 def lost() -> dict[str, Any]:
     """The verification of a run whose supervisor and worker were killed after the final OK."""
-    from k1ctl.device.verify import skipped
-
     return skipped("its processes were killed before the device was verified", "k1ctl device health says how it is")
 
 
@@ -104,13 +100,13 @@ def text(done: dict[str, Any]) -> str:
     """What was seen after an upload that is well, for people: ``back in 2.1s, soak 20s ok (min 148 fps)``."""
     found = done.get("verification") or {}
     build = f", runs build {found['build_id']}" if found.get("build_id") else ""
-    return f"{found['message']}{build}" if found.get("state") == "ok" else ""
+    return f"{found['message']}{build}" if found.get("state") == afterwards.OK else ""
 
 
 def failure(done: dict[str, Any]) -> tuple[int, str] | None:
     """(Exit code, text code) of an upload that was installed, and failed by what was seen afterwards; else None."""
     found = done.get("verification") or {}
-    if found.get("state") == "skipped":
+    if found.get("state") == afterwards.SKIPPED:
         return NOT_VERIFIED if done.get("soak_seconds") else None
     return FAILURES.get(found.get("state", ""))
 
@@ -118,7 +114,7 @@ def failure(done: dict[str, Any]) -> tuple[int, str] | None:
 def sentence(device: str, done: dict[str, Any]) -> str:
     """Why it failed, beginning with what did not."""
     found = done["verification"]
-    if found["state"] == "skipped":
+    if found["state"] == afterwards.SKIPPED:
         soak = format_duration(done["soak_seconds"])
         return f"{device} took the image, but the soak of {soak} did not take place: {found['message']}"
     return f"{device} took the image, but: {found['message']}"
