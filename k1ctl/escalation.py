@@ -19,7 +19,7 @@ from k1ctl.ladder import AGENT, CLOSED, INCIDENT, Moment, Rules, Seen, owed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from k1ctl.config import Config
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TRIES = 3  # how often people are told of a step before it is given up
 TRY_AGAIN = 30.0  # s between two of them
+ASK_AGAIN = 30.0  # s between two looks at a device whose incident holds up who waits
 _PATIENCE = 2.0  # s that somebody who holds the file is waited for
 
 
@@ -276,8 +277,31 @@ def _locked(path: str) -> int:
         time.sleep(0.01)
 
 
+def look_after(workspace: Workspace, config: Config, paused: Mapping[str, str]) -> None:
+    """For who waits in line: have a device asked again whose incident holds him up, so that nobody waits for a device
+    that is back. ``paused`` {resource: reason}; it is asked by a process of its own, every 30 s for all who wait."""
+    from k1ctl.device.health import state_path as record_path
+    from k1ctl.queue.incident import mark_of
+
+    for resource, why in paused.items():
+        kind, _, device = resource.partition(":")
+        if kind != "device" or not mark_of(why) or device not in config.names("devices"):
+            continue
+        try:
+            age = time.time() - os.stat(record_path(workspace, device)).st_mtime
+        except OSError:
+            age = ASK_AGAIN
+        if not 0 <= age < ASK_AGAIN:
+            _apart(workspace, ["k1ctl", "--root", workspace.root, "device", "escalation", device, "--check"])
+
+
 def tell_apart(workspace: Workspace, device: str) -> None:
-    """Start the process that tells people, in a session of its own, and do not wait for it.
+    """Start the process that tells people, and do not wait for it."""
+    _apart(workspace, ["k1ctl.telling", workspace.root, workspace.name, device])
+
+
+def _apart(workspace: Workspace, words: list[str]) -> None:
+    """Start a module of ours in a session of its own, and leave it to itself.
 
     It gets none of our descriptors, so that a slow channel holds no lease, and no lease's variables. The shell in
     between leaves it to the system's first process: nobody has to reap it.
@@ -286,10 +310,9 @@ def tell_apart(workspace: Workspace, device: str) -> None:
     import sys
 
     env = {k: v for k, v in os.environ.items() if k not in ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")}
-    argv = [sys.executable, "-P", "-m", "k1ctl.telling", workspace.root, workspace.name, device]
     nowhere = subprocess.DEVNULL
     subprocess.run(
-        ["/bin/sh", "-c", '"$@" &', "sh", *argv],
+        ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-P", "-m", *words],
         stdin=nowhere,
         stdout=nowhere,
         stderr=nowhere,

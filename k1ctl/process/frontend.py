@@ -65,6 +65,7 @@ class FrontEnd:
         self._pause = view.interval
         self.news = News(view.live.terminal)
         self._tick = 0.01
+        self._paused: dict[str, str] = {}  # what of its resources nobody gets, and why
 
     def forward(self, number: int, _frame: object) -> None:
         """Signal handler: pass ^C and TERM on. A flash goes on without us."""
@@ -192,6 +193,11 @@ class FrontEnd:
             found = standing(folder, self.ticket, self.config.slots, pid=self.supervisor) if news else None
             if found is not None:
                 self.view.waiting(found, self.spec.resources)
+                self._paused = found.paused
+            if self._paused:
+                from k1ctl.escalation import look_after
+
+                look_after(self.workspace, self.config, self._paused)
         elif self.state == "running":
             self._tick = 0.01 if self._stream() else min(self._tick * 1.5, _TICK)
             self.view.tick()

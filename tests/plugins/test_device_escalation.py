@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from k1ctl import escalation
 from k1ctl.config import load
 from k1ctl.testing import SimulatedDevice
 from tests import desk
-from tests.kit import Project
+from tests.kit import Project, wait_until
 
 QUICK = '[device]\nwindow = "0s"\n[escalation]\noffline_human = "2ms"\noffline_incident = "4ms"\n'
 
@@ -22,8 +23,8 @@ def shown(project: Project, *args: str) -> dict[str, Any]:
 
 
 def test_a_device_that_is_away_and_back(workspace: Project, tmp_path: Path) -> None:
-    """Whoever asks goes on with the ladder, cron too: a person is told, the queue is paused and says why to who waits,
-    and when the device answers it goes on and people hear of it, once."""
+    """Whoever asks goes on with the ladder, cron too: a person is told, the queue is paused and says why to who waits.
+    He has it asked again himself; when the device answers the queue goes on, and people hear of it, once."""
     got = tmp_path / "got"
     command = json.dumps(["sh", "-c", f'cat >> "{got}"'])
     notify = f"[notify]\ncommand = {command}\n"
@@ -53,7 +54,9 @@ def test_a_device_that_is_away_and_back(workspace: Project, tmp_path: Path) -> N
     assert "(command sent)" in text
     with SimulatedDevice(tmp_path / "sim") as device:
         workspace.configure(f"{device.toml('k1')}{QUICK}{notify}")
-        workspace.run("device", "escalation", "--check").assert_ok()
+        os.utime(workspace.ops / "device" / "k1.json", (0, 0))  # long ago
+        workspace.run("queue", "run", "device:k1", "--wait", "30s", "--", "true").assert_ok()
+        wait_until(lambda: len(got.read_text().splitlines()) > 2)
         row = shown(workspace, "--check")
     assert (row["state"], row["paused"], row["steps"][-1]["rung"]) == ("none", None, "closed")
     last = [json.loads(line) for line in got.read_text().splitlines()][2:]
