@@ -36,6 +36,12 @@ def test_every_call_is_understood(call: str) -> None:
         command.make_context(command.name, words, parent=context.parent)
 
 
+def test_every_page_it_links_to_is_there() -> None:
+    """No link leads nowhere."""
+    links = set(re.findall(r"\]\(([\w.-]+\.md)\)", PAGE))
+    assert links and [link for link in links if not (REPOSITORY / "docs" / link).exists()] == []
+
+
 @pytest.mark.soak
 def test_the_page_as_it_is_typed(tmp_path: Path) -> None:
     """In a fresh folder: all blocks one after the other end with 0, and the device was flashed as the page tells."""
