@@ -161,7 +161,7 @@ class Choices(RuleBasedStateMachine):
 
 
 Choices.TestCase.settings = settings(
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -287,7 +287,7 @@ def test_several_slots_keep_being_watched_beside_a_ticket_for_several_resources(
 
 def test_a_storm_of_choices_leaves_nobody_behind(tmp_path: Path) -> None:
     """Specific and open tickets under random kills, every safety net cut: all are served, no device is given twice."""
-    with storm(tmp_path, seed=1, clients=80, slots=SLOTS, wants=NEEDS) as owners:
+    with storm(tmp_path, seed=1, clients=50, slots=SLOTS, wants=NEEDS) as owners:
         assert owners.over == []
         assert set(owners.state.values()) <= {"released", "killed", "queue-cancelled"}
         assert owners.state[owners.enqueue({ANY: 1})] == "granted"

@@ -24,11 +24,11 @@ def test_a_short_storm(tmp_path: Path, slots: int) -> None:
 
 
 def test_a_short_storm_over_devices(tmp_path: Path) -> None:
-    """Calls for one of three devices and calls for any: none is given twice, each in its order, nobody left behind."""
-    report = Storm(tmp_path, 1, clients=30, kills=10, seed=os.getpid(), devices=3).run()
+    """Calls for one of two devices and calls for any: none is given twice, each in its order, nobody left behind."""
+    report = Storm(tmp_path, 1, clients=20, kills=8, seed=os.getpid(), devices=2).run()
     print(report)
     assert report.wrong == [], str(report)
-    assert report.kills >= 8
+    assert report.kills >= 6
 
 
 @pytest.mark.soak
