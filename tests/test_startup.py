@@ -73,6 +73,7 @@ def test_a_quick_command_stays_light_to_its_end(workspace: Project) -> None:
     workspace.run("config", "get", "ota.attempts").assert_ok()  # the file is parsed once and kept
     modules = imported("queue", "list", "--json", cwd=workspace.root)
     assert not modules & HEAVY
+    assert not imported("device", "disable", "k1", "--reason", "a test", cwd=workspace.root) & HEAVY
 
 
 def test_asking_for_a_device_stays_light(workspace: Project) -> None:
@@ -98,7 +99,7 @@ def test_listing_devices_stays_light(workspace: Project) -> None:
     assert imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"zeroconf"}) == {"serial"}
 
 
-@pytest.mark.parametrize("name", ["discover", "escalation", "info", "list", "rollback", "watch"])
+@pytest.mark.parametrize("name", ["disable", "discover", "enable", "escalation", "info", "list", "rollback", "watch"])
 def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) -> None:
     """Its --help loads its own package among those of `device`, and nothing heavy."""
     modules = imported("device", name, "--help", cwd=workspace.root)
