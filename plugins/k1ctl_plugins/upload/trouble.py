@@ -23,7 +23,9 @@ def raise_unless_well(workspace: Workspace, run: Run, done: dict[str, Any]) -> N
     try:
         outcome.raise_unless_well(done)
     except K1ctlError as exc:
-        if device and exc.exit_code not in (BusyError.exit_code, NOT_VERIFIED[0]):
+        if device and exc.exit_code == NOT_VERIFIED[0]:
+            escalation.observe(workspace, None, device, UPLOAD_INSTALLED, run=run.id)
+        elif device and exc.exit_code != BusyError.exit_code:
             facts = {key: getattr(exc, key) for key in ("code", "exit_code", "message", "hint")}
             facts |= {"run": run.id, "attempts": done["attempts"], "seconds": _tried(run)}
             prompt = escalation.observe(workspace, None, device, UPLOAD_FAILED, **facts)
