@@ -184,8 +184,11 @@ class Explainer:
     """Explains panics in a thread, so that reading the device goes on; each backtrace of one ELF only once."""
 
     def __init__(self, workspace: Workspace, device: str, **settings: Any) -> None:
+        import threading
+
         self.workspace, self.device, self.settings = workspace, device, settings
         self.known: dict[tuple[Any, ...], Decoded] = {}
+        self.lock = threading.Lock()
 
     def start(self, panic: Panic) -> Job:
         """Begin to explain ``panic``."""
@@ -194,9 +197,10 @@ class Explainer:
     def explain(self, panic: Panic) -> Decoded:
         """Its explanation, perhaps the one of before."""
         key = (panic.elf, panic.pc, *panic.backtrace)
-        if key not in self.known:
-            self.known[key] = explain(self.workspace, self.device, panic, **self.settings)
-        return self.known[key]
+        with self.lock:
+            if key not in self.known:
+                self.known[key] = explain(self.workspace, self.device, panic, **self.settings)
+            return self.known[key]
 
 
 class Job:

@@ -104,7 +104,7 @@ class Dialogue(_Base):
                 raise TIMEOUT("nothing came")
 
     def run(self, steps: Sequence[Step], seconds: float) -> list[Match]:
-        """Do the steps, each expectation within ``seconds``.
+        """Do the steps, each within ``seconds``.
 
         Raises K1ctlError: code not-seen (1) telling what came, device-panic (1) when the device crashed where that was
         not expected, device-lost (69) when it is gone.
@@ -113,8 +113,7 @@ class Dialogue(_Base):
         done: list[Match] = []
         for step in steps:
             if step.expect is None:
-                if not self.session.send(step.send):
-                    raise self.session.gone() if self.session.away else _deaf(self.session.name, done)
+                self._send(step.send, seconds, done)
                 continue
             begun = time.monotonic()
             try:
@@ -127,6 +126,16 @@ class Dialogue(_Base):
             done.append(Match(step.expect.pattern, found[0], found.groups(), time.monotonic() - begun))
             self.allowed = len(self.session.reader.panics) + (self.session.reader.open is not None)
         return done
+
+    def _send(self, data: bytes, seconds: float, done: list[Match]) -> None:
+        """Send, once the device is there: its port may be lent to a flash."""
+        end = time.monotonic() + seconds
+        while self.session.away and time.monotonic() < end:
+            self.show(self.session.pump(end - time.monotonic(), [self.stop_fd]))
+            if _readable(self.stop_fd):
+                raise KeyboardInterrupt
+        if not self.session.send(data):
+            raise self.session.gone() if self.session.away else _deaf(self.session.name, done)
 
     def _not_seen(self, step: Step, seconds: float, done: list[Match]) -> K1ctlError:
         assert step.expect is not None

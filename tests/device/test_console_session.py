@@ -1,0 +1,173 @@
+"""A console that stays open while its device moves from port to port, and what it keeps of it."""
+
+from __future__ import annotations
+
+import os
+import tty
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.device import port
+from k1ctl.device.backtrace import Explainer
+from k1ctl.device.cable import Cable, CableLost
+from k1ctl.device.console_log import Log
+from k1ctl.device.console_session import Session
+from k1ctl.device.console_terminal import Screen
+from k1ctl.device.usb import Port
+from k1ctl.errors import BusyError
+from k1ctl.workspace import Workspace
+
+MAC = "02:4b:31:00:00:01"
+
+
+class Board:
+    """A terminal that stands for a board's port."""
+
+    def __init__(self) -> None:
+        self.master, slave = os.openpty()
+        tty.setraw(slave)
+        self.port = Port(os.ttyname(slave), MAC)
+        os.close(slave)
+
+    def unplug(self) -> None:
+        os.close(self.master)
+
+
+class Console:
+    """A session on boards that come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.there: list[Port] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.folder = str(folder / "host")
+        workspace = Workspace(str(folder), str(folder), "ada")
+        self.log = Log(str(folder / "logs"), keep=5, limit=1 << 20)
+        self.session = Session(
+            {"name": "k1", "mac": MAC.upper()},
+            self.log,
+            Explainer(workspace, "k1"),
+            what="a test",
+            note=lambda event, **fields: self.events.append((event, fields)),
+            folder=self.folder,
+            lister=lambda: self.there,
+        )
+
+    def until(self, text: bytes) -> None:
+        seen = b""
+        while text not in seen:
+            seen += self.session.pump(1)
+
+
+def test_it_comes_back_on_another_path(tmp_path: Path) -> None:
+    """A board that is unplugged is found again by its MAC, whatever its path is then, and beside a foreign board."""
+    console, first, foreign = Console(tmp_path), Board(), Board()
+    console.there = [first.port]
+    console.session.open()
+    os.write(first.master, b"one\n")
+    console.until(b"one\n")
+    console.there = []
+    first.unplug()
+    while not console.session.away:
+        console.session.pump(1)
+    assert not console.session.send(b"x")
+    console.there = [foreign.port._replace(mac="02:4b:31:00:00:99")]
+    console.session.pump(0)
+    assert console.session.away
+    again = Board()
+    console.there.append(again.port)
+    while console.session.away:
+        console.session.pump(1)
+    os.write(again.master, b"two\n")
+    console.until(b"two\n")
+    assert (
+        console.session.path == again.port.path and console.session.send(b"key") and os.read(again.master, 9) == b"key"
+    )
+    console.session.close()
+    assert Path(console.log.path).read_bytes() == b"one\ntwo\n"
+    assert [name for name, _ in console.events] == [
+        "console.opened",
+        "console.lost",
+        "console.resumed",
+        "console.closed",
+    ]
+    assert console.events[-1][1]["bytes"] == 8
+    for board in (foreign, again):
+        board.unplug()
+
+
+def test_a_flash_while_the_device_is_away(tmp_path: Path) -> None:
+    """A console that waits for its device keeps nobody from the port, and takes it again afterwards."""
+    console, board = Console(tmp_path), Board()
+    console.there = [board.port]
+    console.session.open()
+    console.there = []
+    board.unplug()
+    while not console.session.away:
+        console.session.pump(1)
+    with port.borrowed(console.session.key, 5, folder=console.folder, check=lambda: console.session.pump(0) and None):
+        console.session.pump(0)
+        assert console.session.hold is None
+    again = Board()
+    console.there = [again.port]
+    while console.session.away:
+        console.session.pump(1)
+    console.session.close()
+    again.unplug()
+
+
+def test_a_crash_loop_is_one_event_a_minute(tmp_path: Path) -> None:
+    """The same panic again and again is told each time and noted once; another one is noted at once."""
+    console, board = Console(tmp_path), Board()
+    console.there = [board.port]
+    console.session.open()
+    text = b"abort() was called at PC 0x42001234 on core 1\r\nRebooting...\r\n"
+    os.write(board.master, text * 3 + text.replace(b"1234", b"5678"))
+    while len(console.session.explained) < 4:
+        console.session.pump(1)
+    console.session.close()
+    noted = [fields["pc"] for name, fields in console.events if name == "device.panic"]
+    assert noted == ["0x42001234", "0x42005678"]
+    board.unplug()
+
+
+def test_another_console_has_the_port(tmp_path: Path) -> None:
+    """A console of another repository is named after the wait: port-busy."""
+    console, board = Console(tmp_path), Board()
+    console.there = [board.port]
+    hold = port.take(port.key_of({"mac": MAC}), what="k1ctl device console k1", workspace="bob", folder=console.folder)
+    assert hold is not None
+    with pytest.raises(BusyError) as caught:
+        console.session.open(0)
+    assert caught.value.code == "port-busy" and "k1ctl device console k1 of bob" in caught.value.message
+    hold.release()
+    board.unplug()
+
+
+def test_a_cable_that_is_gone(tmp_path: Path) -> None:
+    """Every use of a port whose device is gone says so, and closing it is no failure."""
+    board = Board()
+    cable = Cable(board.port.path)
+    board.unplug()
+    with pytest.raises(CableLost):
+        cable.receive(1)
+    with pytest.raises(CableLost):
+        cable.send(b"x" * 100_000)
+    cable.close()
+    cable.close()
+
+
+def test_a_screen_that_takes_nothing() -> None:
+    """What a reader does not take waits, up to a megabyte; then the oldest is dropped, and counted."""
+    reading, writing = os.pipe()
+    screen = Screen(writing)
+    screen.show(b"x" * 2_000_000)
+    taken = 2_000_000 - len(screen.waiting) - screen.dropped
+    assert screen.dropped > 0 and 0 < len(screen.waiting) <= 1 << 20
+    os.set_blocking(reading, False)
+    assert len(os.read(reading, 1 << 20)) == taken
+    os.close(reading)
+    with pytest.raises(BrokenPipeError):
+        screen.finish()
+    os.close(writing)
