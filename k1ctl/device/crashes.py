@@ -49,7 +49,8 @@ def look(device: Mapping[str, Any], folder: str, stop: StopRequest, job: Mapping
         return Heard(False, hint=f"{hint}, and k1ctl device rollback could go that way ({exc})")
     path = _kept(os.path.join(folder, BOOT_LOG), heard.data)
     loops = len(heard.resets) >= _ENOUGH
-    what = str(heard.panics[-1]) if heard.panics else f"{len(heard.resets)} starts in {seconds:g} s" if loops else ""
+    starts = f"{len(heard.resets)} starts while it was listened to" if loops else ""
+    what = str(heard.panics[-1]) if heard.panics else starts
     hint = (
         "its console shows no crash: is it on the Wi-Fi?" if heard.data else "its console says nothing: does it hang?"
     )

@@ -42,6 +42,10 @@ def test_which_image(workspace: Project) -> None:
     assert refused(workspace, 65)["code"] == "no-good-image"
     booked(workspace, "unwatched", soak=0)
     assert refused(workspace, 65)["code"] == "no-good-image"
+    only = booked(workspace, "only")
+    booked(workspace, "only", "soak-failed")
+    error = refused(workspace, 65)
+    assert "has failed since" in error["message"] and chosen(workspace, "--to", only) == only
     older, newer = booked(workspace, "older"), booked(workspace, "newer")
     assert refused(workspace, 1)["code"] == "runs-already"
     assert chosen(workspace, "--force") == newer and chosen(workspace, "--to", older[:6]) == older

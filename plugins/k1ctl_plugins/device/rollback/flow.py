@@ -54,10 +54,16 @@ def make_plan(
     device, settings = _device(config, name)
     ledger = images.read(workspace, device)
     entry = _named(device, ledger, to) if to else images.good(ledger)
-    if entry is None:
-        failed = f"; {ledger['current']['artifact']} did once, and failed since" if ledger["soaked"] else ""
+    if entry is None and ledger["soaked"]:
+        last = ledger["soaked"][0]["artifact"]
         raise WrongDataError(
-            f"no image has passed a soak on {device}{failed}",
+            f"the only image that passed a soak on {device}, {last}, has failed since",
+            hint=f"--to {last} sends it all the same; k1ctl upload --artifact ID any other",
+            code="no-good-image",
+        )
+    if entry is None:
+        raise WrongDataError(
+            f"no image has passed a soak on {device}",
             hint="k1ctl upload --soak 20s lets one pass; k1ctl upload --artifact ID sends any",
             code="no-good-image",
         )
