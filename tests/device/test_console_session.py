@@ -106,7 +106,11 @@ def test_a_flash_while_the_device_is_away(tmp_path: Path) -> None:
     board.unplug()
     while not console.session.away:
         console.session.pump(1)
-    with port.borrowed(console.session.key, 5, folder=console.folder, check=lambda: console.session.pump(0) and None):
+
+    def meanwhile() -> None:
+        console.session.pump(0)
+
+    with port.borrowed(console.session.key, 5, folder=console.folder, check=meanwhile):
         console.session.pump(0)
         assert console.session.hold is None
     again = Board()
