@@ -199,7 +199,7 @@ def test_why_it_is_tried_again(workspace: Project, tmp_path: Path) -> None:
         lines = workspace.run("upload").assert_fails(69).stderr.splitlines()
     again = next(n for n, line in enumerate(lines) if "attempt 2 starts" in line)
     assert lines[again - 1].startswith("k1: unreachable: ") and lines[again - 1].endswith("no answer to 1 invitations")
-    assert sum("no answer" in line for line in lines) == 2 and lines[-2].startswith("error: k1 (")
+    assert sum("no answer" in line for line in lines) == 2 and lines[-3].startswith("error: k1 (")
 
 
 def test_nothing_listens(workspace: Project, device: SimulatedDevice) -> None:
