@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 
 DEVICE = "K1CTL_DEVICE"  # environment of a command: the device of a group that it was let in for
+DEFAULT_DEVICE = "K1CTL_DEFAULTS_DEVICE"  # the setting, so that our own commands below mean that one, too
 
 
 class RunSpec:

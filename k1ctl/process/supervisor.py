@@ -12,7 +12,7 @@ from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.process.client import Client, let_go, open_descriptors
-from k1ctl.process.spec import DEVICE
+from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE
 from k1ctl.queue import history
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import EX, UN
@@ -204,7 +204,8 @@ class Supervisor(Client):
         env = dict(self.inherited) if given is None else {os.fsencode(k): os.fsencode(v) for k, v in given.items()}
         env[b"K1CTL_RUN"] = os.fsencode(self.run.id)
         if self.spec.device:
-            env[DEVICE.encode()] = os.fsencode(self.spec.device)
+            for variable in (DEVICE, DEFAULT_DEVICE):
+                env[variable.encode()] = os.fsencode(self.spec.device)
         if self.ticket is not None:
             name = os.fsencode(nested.LEASES)
             mine = os.fsencode(nested.mark(self.ticket.seq, self.run.id, self.ticket.line.folder))

@@ -24,7 +24,7 @@ groups = ["wide"]
 [queue.slots]
 "device:k3" = 2
 """
-TELL = ("sh", "-c", "echo got $K1CTL_DEVICE")
+TELL = ("sh", "-c", "echo got $K1CTL_DEVICE $K1CTL_DEFAULTS_DEVICE")
 K1CTL = f"{sys.executable} -m k1ctl"
 
 
@@ -40,10 +40,10 @@ def out(project: Project, *devices: str) -> None:
 
 
 def test_a_group_is_a_resource(project: Project) -> None:
-    """The command is told which device it has; record, events, history and statistics speak of that one alone."""
+    """The command is told which device it has, its default from then on; record, events and history name that alone."""
     out(project, "k1")
     done = project.run("queue", "run", "device:desk", "--", *TELL).assert_ok()
-    assert (done.stdout, done.stderr) == ("got k2\n", "k1ctl: the device is k2\n")
+    assert (done.stdout, done.stderr) == ("got k2 k2\n", "k1ctl: the device is k2\n")
     assert project.run("queue", "run", "device:k2", "--", *TELL).assert_ok().stdout == "got\n"
     for event in ("queue.granted", "run.ended"):
         assert len(project.events(event)) == 2
@@ -70,7 +70,7 @@ def test_a_script_takes_one_of_a_group(project: Project) -> None:
 def test_a_lease_around_is_one_of_the_group(project: Project) -> None:
     """A run inside a lease on a device of the group has it already; inside another it may not wait for one."""
     inner = [*K1CTL.split(), "queue", "run", "device:desk", "--", *TELL]
-    assert project.run("queue", "run", "device:k2", "--", *inner).assert_ok().stdout == "got k2\n"
+    assert project.run("queue", "run", "device:k2", "--", *inner).assert_ok().stdout == "got k2 k2\n"
     project.run("queue", "run", "device:k3", "--", *inner).assert_fails(2, "could wait for each other")
 
 

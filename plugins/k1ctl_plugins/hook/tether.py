@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-_MARKS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")
+_MARKS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE", "K1CTL_DEFAULTS_DEVICE")
 
 
 def main(pid: int, session: int, held: int, hello: int, seconds: float) -> None:
