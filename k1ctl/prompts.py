@@ -183,6 +183,7 @@ def _masked(line: str) -> str:
     """A line without what looks like a secret: a tool may print one."""
     import re
 
+    line = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", r"\1 ***", line)
     line = re.sub(r"(://)[^/\s:@]*:[^/\s@]+@", r"\1***@", line)
     return re.sub(r"(?i)\b((?:[\w-]*(?:password|passwd|secret|token|api_?key))\s*[=:]\s*)\S+", r"\1***", line)
 
