@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--password-file", default="")
     parser.add_argument("--login", default="sha256")
     parser.add_argument("--usb", default="")
+    parser.add_argument("--usb-tcp-port", type=int, default=0)
     parser.add_argument("--mdns", default="")
     parser.add_argument("--reboot-seconds", type=float, default=0.2)
     parser.add_argument("--ready-fd", type=int, default=-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from k1ctl.device.buildid import SHA256, expected
 from k1ctl.simulator.settings import PATTERNS
 
 TYPE_CHECKING = False
@@ -67,8 +68,9 @@ def no_app(reason: str) -> str:
 
 
 def panic(image: bytes | None) -> str:
-    """What the app prints when it crashes."""
-    return "\r\n" + _PANIC.format(digest=build_id(image or b"factory"))
+    """What the app prints when it crashes; the ELF's digest is the one that the image's description has, if any."""
+    digest = expected(image or b"factory", {}, SHA256)[-1]
+    return "\r\n" + _PANIC.format(digest=digest[:16])
 
 
 def loader(reason: str) -> str:

@@ -179,9 +179,12 @@ def _last_ports(folder: str) -> dict[str, int]:
     import socket
 
     before = read_json(os.path.join(folder, STATE))
+    told = before if isinstance(before, dict) else {}
+    scheme, _, number = str(told.get("usb_port", "")).rpartition(":")
+    told["usb_tcp_port"] = int(number) if "://" in scheme and number.isdigit() else None
     ports = {}
-    for key, kind in (("ota_port", socket.SOCK_DGRAM), ("http_port", socket.SOCK_STREAM)):
-        port = before.get(key) if isinstance(before, dict) else None
+    for key in ("ota_port", "http_port", "usb_tcp_port"):
+        port, kind = told.get(key), socket.SOCK_DGRAM if key == "ota_port" else socket.SOCK_STREAM
         if isinstance(port, int):
             with socket.socket(socket.AF_INET, kind) as probe:
                 if kind == socket.SOCK_STREAM:

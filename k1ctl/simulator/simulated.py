@@ -27,10 +27,10 @@ class SimulatedDevice:
     ``faults`` are written as in `k1ctl.simulator.faults`; port 0 takes a free one; ``partition_size`` in bytes;
     ``reboot_seconds`` is how long a restart takes. With a ``password`` it asks for a login, by the rule ``login`` (a
     key of `k1ctl.simulator.login.LOGINS`). ``usb`` gives it a serial port: True or ``pty`` a terminal named
-    ``FOLDER/usb``, ``tcp`` a ``socket://``, ``rfc2217`` one with DTR and RTS. ``mdns`` is the host name, without
-    ``.local``, that it announces on loopback (NotFoundError, code mdns-missing, without the package zeroconf).
-    ``folder`` keeps ``image.bin``, ``filesystem.bin``, ``flashes.jsonl``, and with ``usb`` the whole flash as
-    ``flash.bin``.
+    ``FOLDER/usb``, ``tcp`` a ``socket://``, ``rfc2217`` one with DTR and RTS, at ``usb_tcp_port``. ``mdns``
+    is the host name, without ``.local``, that it announces on loopback (NotFoundError, code mdns-missing, without the
+    package zeroconf). ``folder`` keeps ``image.bin``, ``filesystem.bin``, ``flashes.jsonl``, and with ``usb`` the whole
+    flash as ``flash.bin``.
     """
 
     host = "127.0.0.1"
@@ -49,6 +49,7 @@ class SimulatedDevice:
         ota_port: int = 0,
         http_port: int = 0,
         usb: bool | str = False,
+        usb_tcp_port: int = 0,
         mdns: str = "",
     ) -> None:
         if mdns:
@@ -71,7 +72,7 @@ class SimulatedDevice:
         except BaseException:
             self.ota.udp.close()
             raise
-        self.usb = _serial_port(self, usb) if usb else None
+        self.usb = _serial_port(self, usb, usb_tcp_port) if usb else None
         self.mdns = _announcement(self, mdns) if mdns else None
         self._stop, self._stopper = os.pipe()
         servers = [self.ota.serve, self.http.serve, *([self.usb.serve] if self.usb else [])]
@@ -161,7 +162,7 @@ class SimulatedDevice:
         return section(name, self.settings(name))
 
 
-def _serial_port(simulated: SimulatedDevice, kind: bool | str) -> SerialPort:
+def _serial_port(simulated: SimulatedDevice, kind: bool | str, tcp_port: int) -> SerialPort:
     from k1ctl.simulator.links import PtyLink, TcpLink
     from k1ctl.simulator.serial import SerialPort
 
@@ -170,9 +171,9 @@ def _serial_port(simulated: SimulatedDevice, kind: bool | str) -> SerialPort:
     if kind == "rfc2217":
         from k1ctl.simulator.rfc2217 import Rfc2217Link
 
-        link = Rfc2217Link()
+        link = Rfc2217Link(tcp_port)
     else:
-        link = TcpLink() if kind == "tcp" else PtyLink(os.path.join(os.path.abspath(device.folder), "usb"))
+        link = TcpLink(tcp_port) if kind == "tcp" else PtyLink(os.path.join(os.path.abspath(device.folder), "usb"))
     return SerialPort(device, link, simulated.ota.abort)
 
 

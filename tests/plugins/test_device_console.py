@@ -9,15 +9,18 @@ import signal
 import subprocess
 import termios
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from k1ctl import artifacts
 from k1ctl.device import console_log
 from k1ctl.device.port import key_of, wanted
 from k1ctl.simulator.console import PROMPT
 from k1ctl.testing import SimulatedDevice
+from tests.device.fakes import make_image
 from tests.kit import Project, finish, wait_until
 from tests.usb import MAJORS, UsbJob, app
 
@@ -86,9 +89,46 @@ def test_a_panic(desk: Desk) -> None:
     desk.project.run(*fails, "Core  1 reg", "--for", "10s").assert_fails(1, "k1 panicked: guru: StoreProhibited")
 
 
+def test_a_backtrace_is_decoded(desk: Desk, tmp_path: Path) -> None:
+    """The kept ELF that the panic names, and the toolchain that is configured, make lines of it: shown, in the document
+    and in the event."""
+    elf, tool = tmp_path / "firmware.elf", tmp_path / "addr2line"
+    elf.write_bytes(b"an ELF")
+    digest = sha256(elf.read_bytes()).digest()
+    tool.write_text('#!/bin/sh\nshift 3\nfor a; do echo "$a: crash at main.cpp:7"; done\n')
+    tool.chmod(0o755)
+    image = tmp_path / "firmware.bin"
+    image.write_bytes(make_image(description=bytes.fromhex("3254cdab") + bytes(140) + digest + bytes(80)))
+    files = {"firmware.bin": str(image), "firmware.elf": str(elf)}
+    artifacts.store(desk.project.facts(), "fw", files, {})
+    desk.device.device.install(image.read_bytes())
+    desk.project.configure(f'{desk.device.toml()}[tools]\naddr2line = "{tool}"\n')
+    done = desk.project.run("device", "console", "--send", "!", "--expect", "Rebooting", "--json").assert_ok()
+    (panic,) = done.json["panics"]
+    assert panic["elf_sha256"] == digest.hex()[:16] and panic["note"] == ""
+    assert panic["decoded"][0] == "0x4200a1af: crash at main.cpp:7" and len(panic["decoded"]) == 3
+    assert "k1ctl:   0x4200a1af: crash at main.cpp:7" in done.stderr
+    assert desk.project.events("device.panic")[0]["backtrace"] == panic["decoded"]
+
+
 def test_no_reset_without_lines(desk: Desk) -> None:
     """A terminal has no DTR and RTS: --reset says so, and what to do."""
     desk.project.run("device", "console", "--reset").assert_fails(69, "has no DTR and RTS", "sim reset")
+
+
+def test_a_reset(workspace: Project) -> None:
+    """--reset where there are DTR and RTS: open first, reset after, so nothing of the first lines is lost; `sim reset`
+    is the board's button."""
+    workspace.run("sim", "reset").assert_fails(1, "not running")
+    workspace.configure(workspace.run("sim", "start", "--usb-link", "rfc2217").assert_ok().stdout)
+    done = workspace.run("device", "console", "--reset", "--expect", "build (\\S+)$", "--json").assert_ok().json
+    assert done["lines"][0].startswith("ESP-ROM:") and done["matched"][0]["groups"] == ["factory"]
+    assert done["resets"][0]["reason"] == "USB_UART_CHIP_RESET"
+    console = workspace.popen("device", "console", "--expect", "rst:0x1 .POWERON.", stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(workspace.events("console.opened")) == 2)
+    workspace.run("sim", "reset").assert_ok()
+    assert finish(console) == 0
+    workspace.run("sim", "stop").assert_ok()
 
 
 @pytest.mark.parametrize("major", MAJORS)
