@@ -147,7 +147,8 @@ def test_errors_first_then_the_end() -> None:
 
 def test_secrets_that_a_tool_printed_are_masked() -> None:
     """Passwords in URLs and after their names are stars; the rest of the line stays."""
-    text = "get http://me:hunter2@host/x failed\npassword=hunter2 used\nAPI_KEY: hunter2\nK1_TOKEN=hunter2, then error\nAuthorization: Bearer hunter2hunter2"
+    text = "get http://me:hunter2@host/x failed\npassword=hunter2 used\nAPI_KEY: hunter2\nK1_TOKEN=hunter2, then error"
+    text += "\nAuthorization: Bearer hunter2hunter2"
     lines = prompts.pick(text)
     assert "hunter2" not in "".join(lines) and "get http://***@host/x failed" in lines
 
