@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from k1ctl.device.http import BadAnswer, RateLimited, get_json, post_json, resolve
+from k1ctl.device.probe import check_identity, probe
 from k1ctl.errors import K1ctlError
 from k1ctl.files import read_json, write_json
 
@@ -16,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from k1ctl.device.probe import Probe
 
 PATTERNS, CURRENT, SELECT = "/api/patterns", "/api/pattern/current", "/api/select"
 TRANSITION, PARAMETERS, BACKUP = "/api/transitions/status", "/api/params", "/api/config/backup"
@@ -86,6 +89,18 @@ class Rest:
             if not isinstance(found, dict):
                 raise BadAnswer(f"{self.host}:{self.port}{path}: the answer is no JSON object")
             return found
+
+
+def reach(device: Mapping[str, Any]) -> tuple[Rest, Probe]:
+    """A client of the device, and what it said, once that is the configured one: two boards may answer to one name, and
+    the one that is asked is the one that is told to do something.
+
+    Raises UnreachableError, BadAnswer, WrongDataError (code wrong-device).
+    """
+    rest = Rest(device)
+    found = probe({**device, "host": rest.host})
+    check_identity(found, device)
+    return rest, found
 
 
 def listed(rest: Rest) -> dict[str, str]:

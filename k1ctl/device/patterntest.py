@@ -15,7 +15,6 @@ import time
 from typing import Any, NoReturn
 
 from k1ctl.device import baseline, guard, patterns
-from k1ctl.device.probe import check_identity, probe
 from k1ctl.device.sampling import RestartedError, Sample
 from k1ctl.device.testjob import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, VOID
 from k1ctl.errors import K1ctlError, UnreachableError, UsageError, WrongDataError
@@ -82,8 +81,7 @@ class PatternTest:
     def _test(self) -> None:
         device = self.job["device"]
         self._guard(guard.guard_key(device))
-        self._reach(device)
-        rest = self.rest = patterns.Rest(device)
+        rest = self.rest = self._reach(device)
         self._undo_an_earlier_one(rest)
         known = patterns.listed(rest)
         shown = patterns.settled(rest)
@@ -104,14 +102,13 @@ class PatternTest:
             workspace, run = str(self.job.get("workspace", "")), str(self.job.get("run", ""))
             guard.acquire(path, float(self.job["guard_timeout"]), workspace=workspace, run=run)
 
-    def _reach(self, device: dict[str, Any]) -> None:
+    def _reach(self, device: dict[str, Any]) -> patterns.Rest:
         """Make sure that the right device is there, in so many attempts. Raises what the last one said."""
         rules = self.job["test"]
         for number in range(1, max(1, rules["attempts"]) + 1):
             self.record["attempts"] = number
             try:
-                found = probe(device)
-                check_identity(found, device)
+                rest, found = patterns.reach(device)
                 break
             except UnreachableError as exc:
                 self.say(f"attempt {number} of {rules['attempts']}: {exc.message}")
@@ -122,6 +119,7 @@ class PatternTest:
         self.record.update(device_identity=found.identity, device_mac=found.mac)
         if found.mac and guard.guard_key(device, found.mac) != guard.guard_key(device):
             self._guard(guard.guard_key(device, found.mac))  # another repository may know it by its MAC
+        return rest
 
     def _undo_an_earlier_one(self, rest: patterns.Rest) -> None:
         left = patterns.left_mark(self.job["mark"])

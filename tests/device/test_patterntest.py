@@ -18,7 +18,9 @@ from k1ctl.device import patterns, sampling
 from k1ctl.device.patterntest import PatternTest
 from k1ctl.simulator.device import Device
 from k1ctl.simulator.faults import Faults
+from k1ctl.process.record import Run
 from k1ctl.testing import SimulatedDevice, wait_until
+from k1ctl_plugins.device.test import flow
 
 DEPARTURE, LAVA, TWILIGHT, BLOOM = 0, 1, 2, 5
 RULES = {"attempts": 3, "delay": 0, "duration": 0.01, "settle": 0, "regression": 10, "lost": 0.3, "patterns": []}
@@ -158,6 +160,28 @@ def test_offline_is_skipped(desk: Desk) -> None:
         outcome = desk.test("lava")
         assert (outcome["exit_code"], outcome["code"], outcome["attempts"]) == (65, code, 1)
     assert desk.shown == TWILIGHT
+
+
+def test_its_name_is_looked_up_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The board that said who it is is the one that is tested, wherever the name leads a moment later."""
+    looks = iter([[(2, 1, 6, "", ("127.0.0.1", 0))]])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: next(looks))
+    outcome = desk.test("lava", device={**desk.device.settings(), "host": "k1.lan"})
+    assert (outcome["exit_code"], outcome["restored"]["state"], desk.shown) == (0, "restored", TWILIGHT)
+
+
+def test_what_a_killed_one_left_is_undone_on_the_right_board_only(desk: Desk, tmp_path: Path) -> None:
+    """Another board at its address keeps its pattern; the mark stays for the next test."""
+    mark = {"run": "r1", "pattern": "bloom", "parameters": {}, "selected": ["twilight"], "restarted": False}
+    patterns.Mark(str(desk.mark), mark).save()
+    run = Run(str(tmp_path), {"run": "r1"})
+    for mac, state, shown in (("02:4B:31:00:00:99", "failed", TWILIGHT), (desk.device.device.mac, "restored", BLOOM)):
+        device = {**desk.device.settings(), "mac": mac}
+        (tmp_path / "test.json").write_text(json.dumps({"device": device, "mark": str(desk.mark)}))
+        assert desk.mark.exists()
+        undone = flow._undo(run)
+        assert undone is not None and (undone["state"], desk.shown) == (state, shown)
+    assert not desk.mark.exists()
 
 
 def test_a_restart_fails_and_loses_nothing(desk: Desk) -> None:

@@ -232,7 +232,7 @@ def _undo(run: Run) -> dict[str, Any] | None:
     if mark is None or mark.run != run.id:
         return None
     try:
-        done = patterns.put_back(patterns.Rest(job["device"]), mark)
+        done = patterns.put_back(patterns.reach(job["device"])[0], mark)
         mark.remove()
     except (K1ctlError, OSError) as exc:
         message = f"{mark.pattern} could not be put back: {exc}; the next k1ctl device test tries it again"
