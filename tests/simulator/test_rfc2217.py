@@ -27,7 +27,7 @@ for line in sys.stdin:
 
 
 def test_esptools_own_sequences(tmp_path: Path) -> None:
-    """Both ways into the loader, that of boards with a bridge and that of the chip's own USB, and the way back."""
+    """The way into the loader by the chip's own USB, and the way back; (over TCP esptool takes that of a bridge)."""
     python = os.path.join(os.path.dirname(os.path.realpath(need_esptool())), "python")
     with SimulatedDevice(tmp_path / "device", usb="rfc2217") as device:
         process = subprocess.Popen(
@@ -46,8 +46,6 @@ def test_esptools_own_sequences(tmp_path: Path) -> None:
         wait_until(lambda: port.rom is not None)
         run("hard")
         wait_until(lambda: port.rom is None and device.device.boots > boots and device.device.answering)
-        run("classic")
-        wait_until(lambda: port.rom is not None)
         process.communicate(timeout=20)
         assert process.returncode == 0
 
