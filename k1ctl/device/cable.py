@@ -40,12 +40,11 @@ def find(device: Mapping[str, Any], lister: Callable[[], Sequence[usb.Port]] = u
     """The port of a device (its settings and ``name``), for talking to it.
 
     As `k1ctl.device.usb.choose`, but where no MAC is configured the only ESP32-S3 on USB is taken: nothing is written
-    to it. Raises UnreachableError (code usb-absent), WrongDataError, ConfigError (code no-mac).
+    to it. Raises UnreachableError (code usb-absent), WrongDataError (code wrong-device, usb-ambiguous), ConfigError
+    (code no-mac).
     """
     if device.get("usb_port"):
-        path = str(device["usb_port"])
-        told = [] if "://" in path else [port for port in lister() if port.path == path]
-        return told[0] if told else usb.Port(path, "")
+        return usb.configured(device, lister)
     if device.get("mac"):
         return usb.choose(device, lister=lister)
     there = list(lister())

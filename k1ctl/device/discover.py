@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from k1ctl.device.identity import difference
 from k1ctl.device.mdns import Service
-from k1ctl.device.usb import Port, spelled
+from k1ctl.device.usb import Port, spelled, told_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,14 +96,14 @@ def plugged() -> tuple[list[Port], str]:
 
 
 def port_of(device: Mapping[str, Any], ports: Sequence[Port]) -> Port | None:
-    """The port that tells the device's MAC, else its configured ``usb_port`` where that is there; None for neither."""
+    """The configured ``usb_port`` of a device where that is there, with the MAC it tells, which may be another board's;
+    else the port that tells the device's MAC; None for neither."""
     import os
 
     mac, given = spelled(str(device["mac"])), str(device.get("usb_port") or "")
-    own = [port for port in ports if mac and port.mac == mac]
-    if given and os.path.exists(given):
-        return next((port for port in own if port.path == given), Port(given, ""))
-    return own[0] if own else None
+    if given and ("://" in given or os.path.exists(given)):
+        return Port(given, told_at(given, ports))
+    return next((port for port in ports if mac and port.mac == mac), None)
 
 
 def join(
@@ -144,6 +144,7 @@ def join(
 
 
 def _recognise(boards: list[Board], devices: list[Mapping[str, Any]]) -> None:
+    seen = [board.port for board in boards if board.port]
     for board in boards:
         own = [d for d in devices if board.mac and spelled(str(d["mac"])) == board.mac]
         near = [d for d in devices if d not in own and _named_by(board, d)]
@@ -151,7 +152,8 @@ def _recognise(boards: list[Board], devices: list[Mapping[str, Any]]) -> None:
         device = next(iter(own or bare), None)
         if device is not None:
             board.device = str(device["name"])
-            board.port = board.port or port_of(device, ())
+            given = port_of(device, seen)
+            board.port = board.port or (given if given and given.mac in ("", board.mac) else None)
             board.remarks += _remarks(board, device, by_mac=bool(own))
         for other in near:
             if other is device:
@@ -175,12 +177,15 @@ def _not_ours(port: Port) -> list[str]:
 
 def _named_by(board: Board, device: Mapping[str, Any]) -> bool:
     """Whether the device's configured address or port leads to this board."""
+    import os
+
     host = str(device["host"]).rstrip(".").lower()
     there = any(
         host in (service.host, service.address) and (service.http_port or _HTTP_PORT) == int(device["http_port"])
         for service in board.services
     )
-    return there or bool(board.port and device.get("usb_port") == board.port.path)
+    given = str(device.get("usb_port") or "")
+    return there or bool(board.port and given and os.path.realpath(given) == os.path.realpath(board.port.path))
 
 
 def _remarks(board: Board, device: Mapping[str, Any], *, by_mac: bool) -> list[str]:

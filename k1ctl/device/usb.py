@@ -52,8 +52,9 @@ def spelled(mac: str) -> str:
 def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[], Sequence[Port]] = ports) -> Port:
     """The port of ``device`` (its settings and ``name``): the configured ``usb_port``, else the one with its MAC.
 
-    A port that tells no MAC is taken when it is the only one. ``alone`` refuses wherever another board is plugged in,
-    or several could be the device. Raises ConfigError (code no-mac: without one nothing tells the right board),
+    A configured port that tells another MAC is refused unopened: opening one may reset the board. A port that tells no
+    MAC is taken when it is the only one. ``alone`` refuses wherever another board is plugged in, or several could be
+    the device. Raises ConfigError (code no-mac: without one nothing tells the right board),
     UnreachableError (code usb-absent), WrongDataError (codes wrong-device and usb-ambiguous) naming ports and MACs.
     """
     name, mac = device["name"], spelled(str(device["mac"]))
@@ -64,7 +65,7 @@ def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[
             code="no-mac",
         )
     if device.get("usb_port"):
-        return Port(_there(str(device["usb_port"]), name), "")
+        return configured(device, lister)
     there = list(lister())
     own, silent = [p for p in there if p.mac == mac], [p for p in there if not p.mac]
     foreign = [p for p in there if p.mac and p.mac != mac]
@@ -91,15 +92,32 @@ def choose(device: Mapping[str, Any], *, alone: bool = False, lister: Callable[[
     return candidates[0]
 
 
-def _there(path: str, name: str) -> str:
-    """``path``, a configured port (a file, or an address as ``socket://``). Raises UnreachableError."""
+def configured(device: Mapping[str, Any], lister: Callable[[], Sequence[Port]] = ports) -> Port:
+    """The port that ``usb_port`` of a device names (a file, or an address as ``socket://``), with the MAC it tells.
+
+    Raises UnreachableError (code usb-absent), WrongDataError (code wrong-device: that is another than the device's).
+    """
+    name, path, mac = device["name"], str(device["usb_port"]), spelled(str(device.get("mac") or ""))
     if os.path.isabs(path) and not os.path.exists(path):
         raise UnreachableError(
             f"{name} is not on a USB port of this host: {path} is not there",
             hint=f"connect it, or correct usb_port in [devices.{name}]",
             code="usb-absent",
         )
-    return path
+    found = Port(path, told_at(path, () if "://" in path else lister()))
+    if mac and found.mac and found.mac != mac:
+        raise WrongDataError(
+            f"usb_port of {name} is {path}, where the MAC {found.mac} is; {name} is configured as {mac}",
+            hint="it is another board: unplug it, or correct `mac` or `usb_port` (without it the MAC finds the port)",
+            code="wrong-device",
+        )
+    return found
+
+
+def told_at(path: str, there: Sequence[Port]) -> str:
+    """The MAC that the port ``path``, or what it is a link to, tells; "" when it is not in ``there`` or tells none."""
+    real = os.path.realpath(path)
+    return next((port.mac for port in there if os.path.realpath(port.path) == real), "")
 
 
 def users(path: str) -> list[str]:

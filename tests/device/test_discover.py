@@ -124,6 +124,19 @@ def test_a_configured_port_that_is_there(tmp_path: Path) -> None:
     assert port_of(device(mac=ONE, usb_port=str(link)), [Port("/dev/ttyACM0", ONE)]) == Port(str(link), "")
 
 
+def test_a_configured_port_with_another_board_on_it(tmp_path: Path) -> None:
+    """The device is told without it, the other board with it; an address is a port that is always there."""
+    node, link = tmp_path / "tty", tmp_path / "by-id"
+    node.touch()
+    link.symlink_to(node)
+    settings, ports = device(host="k1.local", mac=ONE, usb_port=str(link)), [Port(str(node), TWO)]
+    assert port_of(settings, ports) == Port(str(link), TWO)
+    boards = join([service("k1.local", "10.0.0.5")], {("10.0.0.5", 80): told(ONE)}, ports, [settings])
+    assert [(b.device, b.port) for b in boards] == [("k1", None), ("", ports[0])]
+    assert "would be refused as wrong-device" in boards[1].remarks[-1]
+    assert port_of(device(usb_port="rfc2217://127.0.0.1:9"), []) == Port("rfc2217://127.0.0.1:9", "")
+
+
 def test_boards_are_asked_all_at_once(tmp_path: Path) -> None:
     """One that takes requests and never answers costs its own time only, and is told with why."""
     with SimulatedDevice(tmp_path / "a") as well, SimulatedDevice(tmp_path / "b", "hang") as hung:

@@ -61,8 +61,9 @@ A, B = Port("/dev/a", "aa:bb:cc:dd:ee:01"), Port("/dev/b", "aa:bb:cc:dd:ee:02")
     [
         ({"mac": "AA:BB:CC:DD:EE:02"}, [A, B], B),
         ({"mac": ""}, [A], A),
-        ({"mac": "", "usb_port": "/dev/b"}, [A, B], B),
-        ({"mac": "", "usb_port": "/dev/other"}, [A, B], Port("/dev/other", "")),
+        ({"mac": "", "usb_port": "/dev/null"}, [A, B._replace(path="/dev/null")], B._replace(path="/dev/null")),
+        ({"mac": "", "usb_port": "/dev/null"}, [A, B], Port("/dev/null", "")),
+        ({"mac": "", "usb_port": "/dev/none"}, [A, B], UnreachableError),
         ({"mac": ""}, [], UnreachableError),
         ({"mac": ""}, [A, B], ConfigError),
         ({"mac": "AA:BB:CC:DD:EE:03"}, [A, B], K1ctlError),

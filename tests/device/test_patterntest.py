@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from k1ctl.device import patterns, sampling
 from k1ctl.device.patterntest import PatternTest
+from k1ctl.process.record import Run
 from k1ctl.simulator.device import Device
 from k1ctl.simulator.faults import Faults
-from k1ctl.process.record import Run
 from k1ctl.testing import SimulatedDevice, wait_until
 from k1ctl_plugins.device.test import flow
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from k1ctl.device import partitions
+from k1ctl.device.cable import find
 from k1ctl.device.esptool import Report, find_esptool, meaning
 from k1ctl.device.esptool_run import run
 from k1ctl.device.stop import StopRequest
@@ -35,6 +36,22 @@ def test_one_port_without_a_mac_is_asked() -> None:
     """The only port may be the device although it tells no MAC; an explicit port is not looked for."""
     assert choose(device(), lister=lambda: [SILENT]) == SILENT
     assert choose(device(usb_port="/dev/null"), lister=lambda: [OTHER]) == Port("/dev/null", "")
+
+
+def test_a_configured_port_with_another_board_on_it(tmp_path: Path) -> None:
+    """A path is no identity: whatever reset or byte is meant for the device reaches no board that tells another MAC,
+    also behind a link, for a write and for a console alike."""
+    node, link = tmp_path / "ttyACM0", tmp_path / "by-id"
+    node.touch()
+    link.symlink_to(node)
+    for take in (choose, find):
+        for path in (str(node), str(link)):
+            with pytest.raises(WrongDataError) as caught:
+                take(device(usb_port=path), lister=lambda: [OTHER._replace(path=str(node)), OWN])
+            assert (caught.value.code, caught.value.exit_code) == ("wrong-device", 65)
+            assert path in caught.value.message and OTHER.mac in caught.value.message
+            right = take(device(usb_port=path), lister=lambda: [OWN._replace(path=str(node)), OTHER])
+            assert right == Port(path, OWN.mac)
 
 
 def test_a_configured_port_that_is_not_there(tmp_path: Path) -> None:

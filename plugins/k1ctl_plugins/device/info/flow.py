@@ -147,10 +147,8 @@ def _on_usb(found: Info) -> None:
             f"no port tells the MAC {mac}" if mac else "it has no `mac` configured, by which its port would be known"
         )
         found.missing["usb"] = why or (f"{given} is not there" if given else f"{wanted}; {told}")
-    elif given and mac:
-        other = [p for p in ports if p.path == given and p.mac and p.mac != mac]
-        if other:
-            found.contradict("wrong-device", f"usb_port {given} tells the MAC {other[0].mac}, not {mac}")
+    elif given and mac and found.port.mac not in ("", mac):
+        found.contradict("wrong-device", f"usb_port {given} tells the MAC {found.port.mac}, not {mac}")
 
 
 def _announced(found: Info, interface: str, seconds: float) -> None:

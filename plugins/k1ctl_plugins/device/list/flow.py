@@ -31,7 +31,7 @@ def devices(workspace: Workspace, config: Config, *, max_age: float | None) -> l
     default = str(config.get("defaults", "device"))
     rows = []
     for name, device in sections.items():
-        port = discover.port_of(device, ports)
+        port, mac = discover.port_of(device, ports), spelled(str(device["mac"]))
         rows.append(
             {
                 "device": name,
@@ -39,8 +39,8 @@ def devices(workspace: Workspace, config: Config, *, max_age: float | None) -> l
                 **_health(records[name], device),
                 "host": device["host"],
                 "http_port": device["http_port"],
-                "mac": spelled(str(device["mac"])),
-                "usb_port": port.path if port else "",
+                "mac": mac,
+                "usb_port": port.path if port and (not mac or port.mac in ("", mac)) else "",
                 "groups": device["groups"],
                 **queue[name],
                 "last_upload": uploads.get(name),
