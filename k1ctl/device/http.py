@@ -78,6 +78,9 @@ def resolve(host: str, timeout: float = 5.0) -> str:
     announced = _announced(host, deadline - time.monotonic()) if local else ""
     if announced:
         return announced
+    thread.join(max(deadline - time.monotonic(), 0.0))  # a system that knows the name may be slow to say so
+    if found and isinstance(found[0], str):
+        return found[0]
     why = "no answer from the resolver" if not found else str(found[0])
     raise UnreachableError(
         f"{host or 'the device'} has no IPv4 address: {why}",

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -174,3 +175,16 @@ def test_a_local_name_that_the_resolver_does_not_know(tmp_path: Path, monkeypatc
         resolve(f"{host}-none.local", 0.2)
     with pytest.raises(UnreachableError):
         resolve("\xe9" * 70 + ".local", 0.2)
+
+
+def test_a_resolver_that_is_slow_to_know_a_local_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the time given is its own where nobody can be asked by mDNS."""
+    asked = threading.Event()
+
+    def slow(*_: object) -> list[object]:
+        asked.wait(20)
+        return [(2, 1, 6, "", ("10.9.8.7", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(mdns, "available", asked.set)  # None: zeroconf is not installed
+    assert resolve("k1-slow.local", 0.8) == "10.9.8.7"
