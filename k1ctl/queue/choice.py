@@ -56,8 +56,3 @@ def settled(needs: Mapping[str, int], config: Config) -> dict[str, int]:
             "one ticket may leave one device open, not several", hint="name all but one, as in device:k1 device:any"
         )
     return found
-
-
-def device_of(resource: str) -> str:
-    """The name of the device that a resource is."""
-    return resource.removeprefix(_KIND)
