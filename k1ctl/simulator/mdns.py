@@ -4,6 +4,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from zeroconf import ServiceInfo, Zeroconf
 
 HOST = "k1-reinvented"  # firmware, main.cpp
@@ -25,14 +28,17 @@ class Announcement:
     """The three services of a device under one host name.
 
     ``start`` registers them, ``stop`` takes them back, with a goodbye, so that whoever listens forgets them at once.
-    That nobody else has the name is not asked: two boards that answer to one name are worth simulating.
+    While ``answering`` says no, nothing is said at all, not even goodbye, as by a board that is off or restarts. That
+    nobody else has the name is not asked: two boards that answer to one name are worth simulating.
     """
 
-    def __init__(self, host: str, ota_port: int, http_port: int, *, identity: str, login: bool) -> None:
+    def __init__(
+        self, host: str, ota_port: int, http_port: int, *, identity: str, login: bool, answering: Callable[[], bool]
+    ) -> None:
         from k1ctl.device.mdns import check_available
 
         check_available()
-        self.host = host
+        self.host, self._answering = host, answering
         self._services = (
             ("_arduino._tcp.local.", ota_port, {**_ARDUINO, "auth_upload": "yes" if login else "no"}),
             ("_http._tcp.local.", http_port, {**_HTTP, "device": identity}),
@@ -46,7 +52,14 @@ class Announcement:
 
         from zeroconf import IPVersion, Zeroconf
 
-        self._zeroconf = zeroconf = Zeroconf(interfaces=[LOOPBACK], ip_version=IPVersion.V4Only)
+        answering = self._answering
+
+        class Board(Zeroconf):
+            def async_send(self, *args: Any, **kwargs: Any) -> None:
+                if answering():
+                    super().async_send(*args, **kwargs)
+
+        self._zeroconf = zeroconf = Board(interfaces=[LOOPBACK], ip_version=IPVersion.V4Only)
         assert zeroconf.loop is not None
         for kind, port, properties in self._services:
             registering = zeroconf.async_register_service(

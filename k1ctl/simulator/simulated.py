@@ -182,7 +182,12 @@ def _announcement(simulated: SimulatedDevice, host: str) -> Announcement:
 
     device = simulated.device
     return Announcement(
-        host, simulated.ota_port, simulated.http_port, identity=device.identity, login=device.login is not None
+        host,
+        simulated.ota_port,
+        simulated.http_port,
+        identity=device.identity,
+        login=device.login is not None,
+        answering=lambda: device.answering,
     )
 
 

@@ -54,6 +54,15 @@ def test_two_devices_are_found_and_one_takes_its_leave(tmp_path: Path) -> None:
     assert found == both[:1]
 
 
+def test_a_device_that_is_away_says_nothing(tmp_path: Path) -> None:
+    """Not while it is off; once it is there, its name is answered."""
+    host = unique("away")
+    with SimulatedDevice(tmp_path, "offline=inf", mdns=host) as simulated:
+        assert mdns.addresses(f"{host}.local", 0.2, LOOPBACK) == []
+        simulated.device.silent_until = 0.0
+        assert mdns.addresses(f"{host}.local", SECONDS, LOOPBACK) == [LOOPBACK]
+
+
 def test_each_name_is_a_board_of_its_own() -> None:
     """k1 is the firmware's host name and the MAC it always had; every other name has its own of both, the same ones
     each time, and a host name is one whatever the name holds."""
