@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pexpect import EOF, TIMEOUT
 from pexpect.spawnbase import SpawnBase
 
-from k1ctl.device.panic import ANSI
+from k1ctl.device.panic import ANSI, Reader
 from k1ctl.errors import K1ctlError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ else:
     _Base = SpawnBase
 
 _SHOWN = 2000  # characters of what came that an error tells
+_GAP, _LINE_SECONDS = 0.05, 1.0  # s without a byte after which a line is as it is; s that one may take
 _WINDOW = 65536  # characters that an expression may span
 _PARTIAL = re.compile(r"(?:\r|\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,200})?)\Z")
 _ESCAPE = re.compile(r"\\(?:([nrt\\0e])|x([0-9a-fA-F]{2}))")
@@ -79,7 +80,7 @@ class Dialogue(_Base):
         self.session, self.show, self.stop_fd = session, show, stop_fd
         self.decoder = getincrementaldecoder("utf-8")("replace")
         self.held = ""  # the beginning of an escape sequence or of a line's end
-        self.allowed = 0  # panics that were asked for, or of before
+        self.allowed, self.asked = 0, False  # panics that were asked for, or of before; one that has not ended yet
         self.delayafterread = None
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> str:
@@ -89,11 +90,9 @@ class Dialogue(_Base):
         end = None if timeout is None or timeout < 0 else time.monotonic() + timeout
         while True:
             left = 1.0 if end is None else end - time.monotonic()
-            data = self.session.pump(max(min(left, 1.0), 0.0), [self.stop_fd])
-            self.show(data)
-            if _readable(self.stop_fd):
-                raise KeyboardInterrupt
+            data = self._pump(max(min(left, 1.0), 0.0))
             if data:
+                data += self._rest_of_the_line(data)
                 text = self.held + self.decoder.decode(data)
                 partial = _PARTIAL.search(text)
                 self.held = partial[0] if partial else ""
@@ -102,6 +101,24 @@ class Dialogue(_Base):
                 raise _Crashed
             if left <= 0:
                 raise TIMEOUT("nothing came")
+
+    def _pump(self, seconds: float) -> bytes:
+        data = self.session.pump(seconds, [self.stop_fd])
+        self.show(data)
+        if _readable(self.stop_fd):
+            raise KeyboardInterrupt
+        return data
+
+    def _rest_of_the_line(self, data: bytes) -> bytes:
+        """What follows at once where ``data`` ends within a line: packets of USB have 64 bytes, and no expression is to
+        match half a word. A prompt, which ends no line, costs this wait."""
+        more, end = b"", time.monotonic() + _LINE_SECONDS
+        while not (data + more).endswith(b"\n") and time.monotonic() < end and len(more) < _WINDOW:
+            piece = self._pump(_GAP)
+            if not piece:
+                break
+            more += piece
+        return more
 
     def run(self, steps: Sequence[Step], seconds: float) -> list[Match]:
         """Do the steps, each within ``seconds``.
@@ -123,17 +140,27 @@ class Dialogue(_Base):
             if at:
                 raise self._not_seen(step, seconds, done)
             found: Any = self.match
+            if self._crashed_before_that():
+                raise self._crashed(step, done)
             done.append(Match(step.expect.pattern, found[0], found.groups(), time.monotonic() - begun))
-            self.allowed = len(self.session.reader.panics) + (self.session.reader.open is not None)
+            self.asked = self.session.reader.open is not None
+            self.allowed = len(self.session.reader.panics) + self.asked
         return done
+
+    def _crashed_before_that(self) -> bool:
+        """Whether a panic came and was over before what was seen: it is another start of the app that said that."""
+        if len(self.session.reader.panics) <= self.allowed:
+            return False
+        reader = Reader()
+        reader.crashed = self.asked
+        reader.feed(str(self.before).encode())
+        return bool(reader.panics)
 
     def _send(self, data: bytes, seconds: float, done: list[Match]) -> None:
         """Send, once the device is there: its port may be lent to a flash."""
         end = time.monotonic() + seconds
         while self.session.away and time.monotonic() < end:
-            self.show(self.session.pump(end - time.monotonic(), [self.stop_fd]))
-            if _readable(self.stop_fd):
-                raise KeyboardInterrupt
+            self._pump(end - time.monotonic())
         if not self.session.send(data):
             raise self.session.gone() if self.session.away else _deaf(self.session.name, done)
 

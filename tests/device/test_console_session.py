@@ -12,11 +12,12 @@ import pytest
 from k1ctl.device import port
 from k1ctl.device.backtrace import Explainer
 from k1ctl.device.cable import Cable, CableLost
+from k1ctl.device.console_dialogue import Dialogue, Match, Step, expected, sent
 from k1ctl.device.console_log import Log
 from k1ctl.device.console_session import Session
 from k1ctl.device.console_terminal import Screen
 from k1ctl.device.usb import Port
-from k1ctl.errors import BusyError
+from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.workspace import Workspace
 
 MAC = "02:4b:31:00:00:01"
@@ -175,3 +176,62 @@ def test_a_screen_that_takes_nothing() -> None:
     with pytest.raises(BrokenPipeError):
         screen.finish()
     os.close(writing)
+
+
+def dialogue(console: Console, board: Board, *steps: Step, pieces: list[bytes]) -> list[Match]:
+    """What is seen by these steps while the board says ``pieces``, each as soon as the one before was read."""
+    console.there = [board.port]
+    console.session.open()
+    reading, writing = os.pipe()
+    left = iter(pieces)
+
+    def show(data: bytes) -> None:
+        if data:
+            os.write(board.master, next(left, b""))
+
+    os.write(board.master, next(left))
+    try:
+        return Dialogue(console.session, show, reading).run(steps, 5)
+    finally:
+        console.session.close()
+        board.unplug()
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize("cut", [3, 8, 12, 14])
+def test_half_a_word_is_not_seen(tmp_path: Path, cut: int) -> None:
+    """Where a packet ends within a line its rest is waited for, so that an expression sees whole words."""
+    line = b"build 12345678\r\n"
+    found = dialogue(Console(tmp_path), Board(), expected(r"build (\S+)"), pieces=[line[:cut], line[cut:]])
+    assert found[0].groups == ("12345678",)
+
+
+@pytest.mark.parametrize(
+    ("expect", "code"), [(["k1>"], "device-panic"), (["Rebooting"], ""), (["Guru", "k1>"], ""), (["PC +:", "k1>"], "")]
+)
+def test_which_start_says_it(tmp_path: Path, expect: list[str], code: str) -> None:
+    """What comes after a panic that nobody asked for is not seen, also in one piece: another start said it."""
+    text = b"Guru Meditation Error: Core  0 panic'ed (LoadProhibited).\nPC      : 0x40000000\nRebooting...\nk1> "
+    steps = [expected(text) for text in expect]
+    if not code:
+        assert len(dialogue(Console(tmp_path), Board(), *steps, pieces=[text])) == len(expect)
+        return
+    with pytest.raises(K1ctlError) as caught:
+        dialogue(Console(tmp_path), Board(), *steps, pieces=[text])
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("m", b"m"),
+        (r"\r\n\t\e\0", b"\r\n\t\x1b\0"),
+        (r"\x41\xff", b"A\xff"),
+        (r"a\\n", b"a\\n"),
+        ("\u00e9", b"\xc3\xa9"),
+    ],
+)
+def test_what_is_sent(text: str, data: bytes) -> None:
+    """Escapes are what they stand for, all else is UTF-8."""
+    assert sent(text).send == data
