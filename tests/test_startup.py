@@ -109,7 +109,7 @@ def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) 
 
 def test_reading_kept_logs_stays_light(workspace: Project) -> None:
     """`device logs` reads files; the console itself loads pexpect only for a dialogue."""
-    workspace.configure('[devices.k1]\nusb_port = "/nowhere"\n')
+    workspace.configure('[devices.k1]\nusb_port = "/dev/null"\n')
     (workspace.ops / "queue").mkdir(exist_ok=True)
     workspace.run("device", "logs", "--list").assert_ok()
     assert not imported("device", "logs", "--json", cwd=workspace.root) & HEAVY

@@ -52,8 +52,8 @@ def ask(
     ``device`` is ``Config.section("devices", NAME)`` with its ``name``. All of it ends within ``timeout`` seconds
     (default: the device's ``probe_timeout``). Returns the record {device, host, http_port, probed_at, wall, monotonic,
     seconds, prober{workspace, pid}, answers{PATH: {outcome, code, message, hint, document, document_at}}, restarted,
-    age_seconds}; `judge` makes a verdict of it. Raises BusyError (code probe-busy) when the elected prober does not
-    come to an end, ConfigError, OSError.
+    seen, age_seconds}; ``seen`` is the last uptime that the right device told, and when; `judge` makes a verdict of it.
+    Raises BusyError (code probe-busy) when the elected prober does not come to an end, ConfigError, OSError.
     """
     path = state_path(workspace, str(device["name"]))
     lock = path.removesuffix(".json") + ".lock"
@@ -225,6 +225,7 @@ def _probe(workspace: Workspace, device: Mapping[str, Any], deadline: float, bef
         if answer["outcome"] == LIMITED and young:
             answer |= {key: earlier[key] for key in ("document", "document_at", "document_monotonic")}
     now = time.time()
+    then, seen = before and before.get("seen"), _uptime(answers, device)
     return {
         "device": device["name"],
         "host": device["host"],
@@ -235,7 +236,8 @@ def _probe(workspace: Workspace, device: Mapping[str, Any], deadline: float, bef
         "seconds": round(time.monotonic() - started, 3),
         "prober": {"workspace": workspace.name, "pid": os.getpid()},
         "answers": answers,
-        "restarted": _restarted(before, answers, started),
+        "restarted": _restarted(then, seen, started),
+        "seen": seen or then,
     }
 
 
@@ -290,22 +292,28 @@ def _failed(outcome: str, exc: K1ctlError) -> dict[str, Any]:
     return {"outcome": outcome, "code": exc.code, "message": exc.message, "hint": exc.hint}
 
 
-def _uptime(answers: Mapping[str, Any]) -> tuple[int, float] | None:
-    """(uptime_ms, when it was told on the monotonic clock), from whichever document has it."""
+def _uptime(answers: Mapping[str, Any], device: Mapping[str, Any]) -> list[float] | None:
+    """[uptime_ms, when it was told on the monotonic clock], from whichever document has it; None where the right device
+    told none."""
+    if not judge({"answers": answers}, device).reachable:
+        return None
     for path in (HEALTH, INFO):
         document = answers[path].get("document") or {}
         uptime = document.get("uptime_ms")
         if isinstance(uptime, int) and not isinstance(uptime, bool) and answers[path]["outcome"] == ANSWERED:
-            return uptime, float(answers[path]["document_monotonic"])
+            return [uptime, float(answers[path]["document_monotonic"])]
     return None
 
 
-def _restarted(before: Record | None, answers: dict[str, Any], started: float) -> bool | None:
-    """Whether the device started anew since the last probe; None when that cannot be said."""
+def _restarted(then: Any, now: list[float] | None, started: float) -> bool | None:
+    """Whether the device started anew since it told its uptime last; None when that cannot be said."""
     from k1ctl.device.probe import restarted
 
-    then, now = _uptime(before["answers"]) if before else None, _uptime(answers)
-    return restarted(then[0], now[0], max(started - then[1], 0.0)) if then and now else None
+    try:
+        uptime, told = int(then[0]), float(then[1])
+    except (TypeError, ValueError, IndexError, KeyError):  # none, or not what we wrote
+        return None
+    return restarted(uptime, int(now[0]), max(started - told, 0.0)) if now else None
 
 
 def _tell(workspace: Workspace, device: Mapping[str, Any], before: Record | None, record: Record) -> None:
@@ -317,7 +325,9 @@ def _tell(workspace: Workspace, device: Mapping[str, Any], before: Record | None
         was = then.state if then else ""
         emit(workspace, "device.state", device=device["name"], state=now.state, was=was, message=now.message)
     if record["restarted"]:
-        emit(workspace, "device.restarted", device=device["name"], uptime_ms=now.values["uptime_ms"])
+        from k1ctl.device.resets import tell
+
+        tell(workspace, device, record)
     if device["host"] and (now.state == OFFLINE or now.reachable):
         from k1ctl.escalation import observe
 

@@ -1,4 +1,4 @@
-"""Restarts of a device that somebody watches, and whether anything that went through the queue explains them."""
+"""Restarts of a device that somebody asks, and whether anything that went through the queue explains them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from k1ctl.device.health import state_path
 from k1ctl.device.probe import restarted
 from k1ctl.device.verdict import ANSWERED, HEALTH, INFO
+from k1ctl.errors import K1ctlError
 from k1ctl.events import emit, parse
 from k1ctl.files import Locked, read_json, write_json
 from k1ctl.units import parse_rfc3339, rfc3339
@@ -134,8 +135,25 @@ def _seconds(text: Any, otherwise: float) -> float:
         return otherwise
 
 
+def tell(workspace: Workspace, device: Mapping[str, Any], record: Record) -> None:
+    """Write the events of a restart that the one who asked for all has found: ``device.restarted``, with what explains
+    it, and where nothing does ``device.unexplained-reset``."""
+    from k1ctl.config import load
+
+    found, who = sample(record), None
+    if found is None:
+        return
+    try:
+        who = explanation(workspace, load(workspace), device, found.started_at)
+        if not who:
+            note_unexplained(workspace, str(device["name"]), found)
+    except (OSError, K1ctlError):
+        pass  # what cannot be looked up or written costs an event, not the answer
+    emit(workspace, "device.restarted", device=device["name"], uptime_ms=found.uptime_ms, explained_by=who)
+
+
 def note_unexplained(workspace: Workspace, device: str, found: Sample) -> bool:
-    """Write the event ``device.unexplained-reset``; False when another watcher has done so for this restart."""
+    """Write the event ``device.unexplained-reset``; False when somebody has done so for this restart."""
     path = state_path(workspace, device).removesuffix(".json") + ".reset.json"
     with Locked(path.removesuffix(".json") + ".lock"):
         last = read_json(path)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from k1ctl.device import health, http
+from k1ctl.device import health, http, resets
 from k1ctl.device.health import ask, state_path
 from k1ctl.device.http import unreachable
 from k1ctl.device.verdict import HEALTH, INFO, judge
@@ -293,7 +293,35 @@ def test_changes_are_recorded_once(workspace: Project, tmp_path: Path) -> None:
         assert ask(facts, settings, window=0)["restarted"] is True
     ask(facts, settings, window=0)
     assert [(e["was"], e["state"]) for e in workspace.events("device.state")] == [("", "online"), ("online", "offline")]
-    assert len(workspace.events("device.restarted")) == 1
+    (restarted,) = workspace.events("device.restarted")
+    (unexplained,) = workspace.events("device.unexplained-reset")
+    assert restarted["explained_by"] == "" and unexplained["uptime_ms"] == restarted["uptime_ms"]
+
+
+def test_a_restart_is_seen_past_a_silence(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks while it is away loses no restart; another board at its address is none; a lease explains it."""
+    with SimulatedDevice(tmp_path / "sim", "uptime=1h") as device:
+        facts, settings = workspace.facts(), device.settings(probe_timeout=5)
+
+        def again(**changes: Any) -> dict[str, Any]:
+            device.device.routes.clear()  # as if its rate limits were over
+            return ask(facts, {**settings, **changes}, window=0)
+
+        again()
+        mac, device.device.mac = device.device.mac, "02:4B:31:00:00:99"
+        device.device.booted += 1800
+        assert again()["restarted"] is None
+        device.device.booted -= 1800
+        device.device.mac = mac
+        assert again()["restarted"] is False
+        device.device.restart()
+        device.device.silent_until = float("inf")
+        assert again(probe_timeout=0.1)["answers"][INFO]["outcome"] == "no-answer"
+        device.device.silent_until = 0.0
+        monkeypatch.setattr(resets, "explanation", lambda *_: "repo: by hand")
+        assert again()["restarted"] is True
+    assert [e["explained_by"] for e in workspace.events("device.restarted")] == ["repo: by hand"]
+    assert workspace.events("device.unexplained-reset") == []
 
 
 def test_a_wrapped_clock_is_no_restart(here: Workspace, tmp_path: Path) -> None:
