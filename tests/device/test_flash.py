@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 
 from k1ctl.device import guard
 from k1ctl.testing import SimulatedDevice
+from tests import desk
 from tests.device.fakes import big_image
-from tests.device.job import IMAGE, Job
+from tests.device.job import IMAGE, OTA, Job
 from tests.kit import finish, wait_until
 
 
@@ -181,8 +183,10 @@ def test_term_in_mid_transfer(tmp_path: Path) -> None:
 
 def test_term_after_the_last_byte_waits_for_the_answer(tmp_path: Path) -> None:
     """Once all was sent, TERM and HUP do not end the worker: the answer does."""
-    with SimulatedDevice(tmp_path / "device", "stall=1") as device:
-        job = Job(tmp_path / "run", device.settings(), big_image(30_000))
+    gate = threading.Event()
+    with SimulatedDevice(tmp_path / "device", "stall=0.3") as device:
+        desk.hold(device, gate)
+        job = Job(tmp_path / "run", device.settings(), big_image(30_000), ota={**OTA, "idle_timeout": 20.0})
         process = job.start()
         assert process.stdout is not None
         for line in process.stdout:
@@ -190,6 +194,7 @@ def test_term_after_the_last_byte_waits_for_the_answer(tmp_path: Path) -> None:
                 break
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGHUP)
+        gate.set()
         assert finish(process) == 0
     assert job.outcome["outcome"] == "installed"
 
