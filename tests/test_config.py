@@ -219,6 +219,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "duration": st.integers(0, 10**6) | st.sampled_from(["10s", "5m", "1h30m"]),
     "size": st.integers(0, 10**9) | st.sampled_from(["4M", "512k"]),
     "list": st.lists(st.text(max_size=5), max_size=3),
+    "groups": st.lists(st.sampled_from(["red", "desk-2", "s3"]), max_size=3),  # each names a resource
 }
 
 
@@ -230,7 +231,8 @@ def test_every_valid_file_is_read_as_written(tmp_path_factory: pytest.TempPathFa
     for pattern in data.draw(st.lists(st.sampled_from(sorted(SETTINGS)), unique=True, max_size=6)):
         setting = SETTINGS[pattern]
         choices = setting.kind[7:].split("|") if setting.kind.startswith("choice:") else None
-        value = data.draw(st.sampled_from(choices) if choices else VALUES[setting.kind])
+        kind = "groups" if pattern[-1] == "groups" else setting.kind
+        value = data.draw(st.sampled_from(choices) if choices else VALUES[kind])
         names = ["k1", "a-b", "x:y"] if pattern[1] == "slots" else ["k1", "a b", "x:y"]
         place = tuple(data.draw(st.sampled_from(names)) if p == "*" else p for p in pattern)
         node = tree
