@@ -122,6 +122,26 @@ def test_two_boards_under_its_name(desk: Desk, tmp_path: Path) -> None:
         assert "name-taken-twice" in codes(desk.info(host="k1.local", probe_timeout="0.05", mac=""))
 
 
+def test_a_device_that_hangs_is_no_other_board(desk: Desk) -> None:
+    """Its name is announced, and it cannot say who it is: that is told, and is no contradiction; 69."""
+    with desk.device as device:
+        device.device.silent_until = float("inf")
+        desk.services = [desk.service()]
+        found = desk.info(probe_timeout="0.05")
+    assert (codes(found), found.exit_code, found.services) == ([], 69, [])
+    assert found.missing["mdns"] == "k1.local (127.0.0.1) is announced in its place, and did not say who it is"
+
+
+def test_an_identity_that_was_not_told(desk: Desk) -> None:
+    """A device that is well, but too often asked who it is, is not told as if it had said so."""
+    with desk.device as device:
+        desk.services = [desk.service()]
+        device.device.limited = lambda route, _: 60_000 if "info" in route else None  # type: ignore[method-assign]
+        found = desk.info(probe_timeout="0.3")
+    assert found.exit_code == 0 and "60000 ms" in found.missing["identity"]
+    assert f":{device.http_port}: 127.0.0.1 (it did not say who it is: " in text.sheet(found)
+
+
 def test_the_image_is_doubted_after_a_reset_past_the_queue(desk: Desk) -> None:
     """What k1ctl put on it is told, with a doubt once it restarted long after that with nothing in the queue."""
     with desk.device:

@@ -133,6 +133,8 @@ def _over_http(workspace: Workspace, config: Config, found: Info, max_age: float
         found.contradict(CODES[verdict.state], verdict.message)
     elif not verdict.reachable:
         found.missing["http"] = verdict.message
+    elif INFO in verdict.missing:
+        found.missing["identity"] = record["answers"][INFO]["message"] or "it was not asked in time"
 
 
 def _on_usb(found: Info) -> None:
@@ -180,7 +182,8 @@ def _announced(found: Info, interface: str, seconds: float) -> None:
     if not places:
         where = f" on {interface}" if interface else ""
         nobody = f"nobody announced it within {seconds:g} s{where}"
-        found.missing["mdns"] = f"in its place another board announces itself: {_listed(others)}" if others else nobody
+        another = f"in its place another board announces itself: {_listed(others)}"
+        found.missing.setdefault("mdns", another if others else nobody)
     _compare(found, host)
 
 
@@ -190,13 +193,17 @@ def _with_mac(found: Info, heard: list[Service], places: list[Service], mac: str
     boards = discover.join(heard, answers, [], [found.device])
     own = [service for board in boards if board.mac == mac for service in board.services]
     known = any(told["code"] == "wrong-device" for told in found.contradictions)
+    several = bool(own) or len({service.address for service in places}) > 1
     for board in boards:
-        if board.mac != mac and not known and any(service in places for service in board.services):
+        if board.mac == mac or known or not any(service in places for service in board.services):
+            continue
+        where, name = _listed(board.services), found.device["name"]
+        if board.mac or several:
             who = f"the MAC {board.mac}" if board.mac else "a board that did not say who it is"
-            found.contradict(
-                "wrong-device" if board.mac and not own else "name-taken-twice",
-                f"{_listed(board.services)} is {who}, {found.device['name']} is configured as {mac}",
-            )
+            code = "wrong-device" if board.mac and not own else "name-taken-twice"
+            found.contradict(code, f"{where} is {who}, {name} is configured as {mac}")
+        else:  # the only one there: most likely the device, which is known once it answers
+            found.missing["mdns"] = f"{where} is announced in its place, and did not say who it is"
     return own
 
 

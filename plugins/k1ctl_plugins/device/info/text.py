@@ -49,6 +49,8 @@ def _state(document: dict[str, Any]) -> str:
 def _network(document: dict[str, Any]) -> str:
     http, configured = document["http"] or {}, document["configured"]
     who = ", ".join(str(http[key]) for key in ("identity", "mac", "ip") if http.get(key))
+    unsaid = document["missing"].get("identity")
+    who += f"{' ' if who else ''}(it did not say who it is: {unsaid})" if unsaid else ""
     return f"{configured['host'] or '(no host)'}:{configured['http_port']}{f': {who}' if who else ''}"
 
 
