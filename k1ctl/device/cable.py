@@ -90,6 +90,11 @@ class Cable:
             self.fd = -1
             self.port.timeout = _SLICE
         try:
+            usb.check_free(path)
+        except BusyError:
+            self.close()
+            raise
+        try:
             self.lines = self._set(rts=False) and self._set(dtr=False)
         except CableLost as exc:
             self.close()
@@ -162,11 +167,7 @@ class Cable:
 def _why(path: str, exc: Exception) -> K1ctlError:
     number, text = getattr(exc, "errno", None), str(exc)
     if number in (errno.EAGAIN, errno.EBUSY) or "exclusively lock" in text:
-        return BusyError(
-            f"{path} is in use by {', '.join(usb.users(path)) or 'another program'}",
-            hint="close the serial monitor that has it open (k1ctl never closes a program that is not its own)",
-            code="port-busy",
-        )
+        return usb.busy(path, usb.users(path))
     if number in (errno.EACCES, errno.EPERM):
         return ConfigError(
             f"{path} may not be opened by you",

@@ -186,19 +186,15 @@ class Report:
 
 def meaning(report: Report, status: int | None, port: str) -> K1ctlError:
     """The error for a call that ended with ``status`` (None: at our limit) before anything was written."""
-    from k1ctl.errors import BusyError, UnreachableError, WrongDataError
+    from k1ctl.errors import UnreachableError, WrongDataError
 
     text, said = "\n".join(report.lines), report.said
     if os.path.isabs(port) and not os.path.exists(port):  # esptool says of it: "busy or doesn't exist"
         return UnreachableError(f"{port} is gone: {said}", hint="is it plugged in?", code="usb-lost")
     if "exclusively lock" in text or "Resource temporarily unavailable" in text or "is busy" in text:
-        from k1ctl.device.usb import users
+        from k1ctl.device.usb import busy, users
 
-        return BusyError(
-            f"{port} is in use by {', '.join(users(port)) or 'another program'}",
-            hint="close the serial monitor that has it open (k1ctl never closes a program that is not its own)",
-            code="port-busy",
-        )
+        return busy(port, users(port))
     if "This chip is" in said or "Wrong chip argument" in said:
         return WrongDataError(f"{port}: {said}", hint="correct `chip` of the target", code="wrong-chip")
     hint = "is it plugged in? holding BOOT and pressing RESET puts a board into its loader by hand"

@@ -11,7 +11,7 @@ import os
 from typing import NamedTuple
 
 from k1ctl.device.identity import normal_mac
-from k1ctl.errors import ConfigError, UnreachableError, WrongDataError
+from k1ctl.errors import BusyError, ConfigError, UnreachableError, WrongDataError
 from k1ctl.programs import find_tool
 
 TYPE_CHECKING = False
@@ -120,12 +120,32 @@ def told_at(path: str, there: Sequence[Port]) -> str:
     return next((port.mac for port in there if os.path.realpath(port.path) == real), "")
 
 
-def users(path: str) -> list[str]:
-    """Who has the port open, as ``name (pid 4711)``; those of other users may be missing."""
+def check_free(path: str) -> None:
+    """Raise BusyError (code port-busy) when another program has the port open, also one that locks nothing, as most
+    monitors: two readers take each other's bytes."""
+    others = [] if "://" in path else users(path, but=os.getpid())
+    if others:
+        raise busy(path, others)
+
+
+def busy(path: str, others: Sequence[str]) -> BusyError:
+    """The error for a port that ``others`` have open."""
+    return BusyError(
+        f"{path} is in use by {', '.join(others) or 'another program'}",
+        hint="close the serial monitor that has it open (k1ctl never closes a program that is not its own)",
+        code="port-busy",
+    )
+
+
+def users(path: str, *, but: int = 0) -> list[str]:
+    """Who has the port open, as ``name (pid 4711)``, ``but`` one process; those of other users may be missing."""
+    pids = _pids(os.path.realpath(path)) - {but}
+    if not pids:
+        return []
     import psutil
 
     found = []
-    for pid in sorted(_pids(os.path.realpath(path))):
+    for pid in sorted(pids):
         try:
             found.append(f"{psutil.Process(pid).name()} (pid {pid})")
         except psutil.Error:

@@ -68,6 +68,7 @@ class UsbFlash(Flash):
         self.record.update(port=port, esptool=tool.version)
         try:
             with self._port(port):
+                usb.check_free(port)
                 table = self._asked(tool, port)
                 return self._written(tool, port, self._regions(self.image, table))
         finally:

@@ -86,12 +86,14 @@ def test_an_image_too_large_for_the_devices_own_table(tmp_path: Path) -> None:
     assert word(job, "code") == ("image-too-large",)
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
-    """A port that a program has open is busy, exit 75: the program is named, and left alone."""
+@pytest.mark.parametrize("exclusive", [True, None])
+def test_a_port_in_use(tmp_path: Path, exclusive: bool | None) -> None:
+    """A port that a program has open is busy, exit 75, also where that one locks nothing, as most monitors: the program
+    is named, and left alone."""
     import serial
 
     with SimulatedDevice(tmp_path / "device", usb=True) as device:
-        with serial.Serial(device.usb_port, exclusive=True):
+        with serial.Serial(device.usb_port, exclusive=exclusive):
             job = UsbJob(tmp_path / "run", device.settings(), IMAGE)
             assert job.run()[0] == 75
     assert word(job, "code") == ("port-busy",) and f"(pid {os.getpid()})" in job.outcome["message"]
@@ -146,7 +148,7 @@ def faked(folder: Path, write: str) -> str:
 def test_a_write_that_breaks_off_is_unknown(tmp_path: Path) -> None:
     """The port is lost in the middle: unknown, exit 76, and the hint says that the device may not start."""
     write = "print('Writing at 0x00010000 [ ] 40.0%', flush=True); sys.exit(1)"
-    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/null"}
+    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": __file__}
     job = UsbJob(tmp_path / "run", device, IMAGE, usb={"esptool": faked(tmp_path, write)})
     assert job.run()[0] == 76
     assert word(job, "outcome", "code") == ("unknown", "outcome-unknown")
@@ -156,7 +158,7 @@ def test_a_write_that_breaks_off_is_unknown(tmp_path: Path) -> None:
 def test_a_board_that_was_changed_meanwhile(tmp_path: Path) -> None:
     """Another board on the port when the write is about to begin: it is ended before that, exit 65."""
     write = f"print('MAC: 02:4b:31:ff:ff:ff', flush=True); time.sleep(5); open({str(tmp_path / 'written')!r}, 'w')"
-    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/null"}
+    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": __file__}
     job = UsbJob(tmp_path / "run", device, IMAGE, usb={"esptool": faked(tmp_path, write)})
     assert job.run()[0] == 65
     assert word(job, "outcome", "code", "device_mac") == ("wrong", "wrong-device", "02:4b:31:ff:ff:ff")
@@ -167,7 +169,7 @@ def test_a_board_that_was_changed_too_late_to_be_seen(tmp_path: Path) -> None:
     """The other board's write has begun before anything could be done: never said to be installed."""
     said = ("MAC: 02:4b:31:ff:ff:ff", "Writing at 0x00010000 [ ] 1.0%", *["Hash of data verified."] * 2)
     write = f"print({chr(10).join(said)!r})"
-    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/null"}
+    device = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": __file__}
     job = UsbJob(tmp_path / "run", device, IMAGE, usb={"esptool": faked(tmp_path, write)})
     assert job.run()[0] == 76
     assert "another board" in job.outcome["message"] and "02:4b:31:ff:ff:ff" in job.outcome["hint"]

@@ -296,11 +296,13 @@ def test_on_a_terminal(desk: Desk, end: bytes | signal.Signals) -> None:
         assert terminal.close() == 128 + end
 
 
-def test_a_port_that_another_program_has(desk: Desk) -> None:
-    """A foreign program that has the port open is named: port-busy, exit 75."""
+@pytest.mark.parametrize("exclusive", [True, None])
+def test_a_port_that_another_program_has(desk: Desk, exclusive: bool | None) -> None:
+    """A foreign program that has the port open is named: port-busy, exit 75; also one that locks nothing, as most
+    monitors: two readers would take each other's bytes."""
     import serial
 
-    with serial.Serial(desk.device.usb_port, exclusive=True):
+    with serial.Serial(desk.device.usb_port, exclusive=exclusive):
         done = desk.project.run("device", "console", "--for", "1s", "--json")
     done.assert_fails(75, f"(pid {os.getpid()})")
     assert json.loads(done.stdout)["error"]["code"] == "port-busy"
