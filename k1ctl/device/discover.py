@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ASK_SECONDS = 3.0  # for a board that was found to say who it is; the firmware answers that once a second for all
 _HTTP_PORT = 80
+_LONGEST = 200  # characters of an identity that are told
 _DEFAULTS = {"ota_port": 3232, "http_port": _HTTP_PORT, "identity": "K1.reinvented"}
 
 
@@ -124,7 +125,7 @@ def join(
         if isinstance(answer, str):
             board.remarks.append(f"it did not say who it is: {answer}")
         else:
-            board.identity, board.uptime_ms = answer.identity, answer.uptime_ms
+            board.identity, board.uptime_ms = answer.identity[:_LONGEST], answer.uptime_ms
             if answer.rate_limited:
                 board.remarks.append("it did not say who it is: it answered 429 until the deadline")
     for port in ports:
@@ -213,7 +214,6 @@ def _namesakes(boards: list[Board]) -> None:
 
 def section(board: Board, taken: Iterable[str]) -> tuple[str, str]:
     """(A free name for a new board, the section of ``ops/k1ctl.toml`` that makes it a configured device)."""
-    from k1ctl.jsontext import dumps
     from k1ctl.output import clean
 
     service = board.services[0] if board.services else None
@@ -225,11 +225,21 @@ def section(board: Board, taken: Iterable[str]) -> tuple[str, str]:
     values["ota_port"] = (service and service.ota_port) or _DEFAULTS["ota_port"]
     values["http_port"] = (service and service.http_port) or _DEFAULTS["http_port"]
     kept = {key: value for key, value in values.items() if value and _DEFAULTS.get(key) != value}
-    lines = [f"[devices.{name}]", *(f"{key} = {dumps(value)}" for key, value in kept.items())]
+    texts = {key: _quoted(value) if isinstance(value, str) else str(value) for key, value in kept.items()}
+    lines = [f"[devices.{name}]", *(f"{key} = {text}" for key, text in texts.items())]
     lines[1:1] = [f"# {clean(remark)}" for remark in board.remarks]
     if not service:
         lines.insert(1, f"# on USB only ({board.port.path if board.port else ''}); set host once it is on the network")
     return name, "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: as JSON's, but without surrogates; half of a pair, which a board may say, is a ``?``."""
+    from k1ctl.jsontext import dumps
+
+    whole = text.encode("utf-8", "replace").decode()
+    escaped = [dumps(c)[1:-1] if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in whole]
+    return f'"{"".join(escaped)}"'
 
 
 def _free(board: Board, taken: set[str]) -> str:

@@ -91,7 +91,7 @@ def test_ports_that_tell_no_mac_are_boards_of_their_own() -> None:
 
 def test_hostile_words_stay_words() -> None:
     """Whatever a board calls itself, its section is TOML that says just that."""
-    evil = 'k1"]\n[devices.k2]\x7f'
+    evil = 'k1"]\n[devices.k2]\x7f\U0001f600'
     services = [Service("x", "k1.local", "10.0.0.5", 99999, None, {})]
     (board,) = join(services, {("10.0.0.5", 80): told(ONE, evil)}, [], [])
     board.services[0] = board.services[0]._replace(host=evil, ota_port=4000)
@@ -100,6 +100,8 @@ def test_hostile_words_stay_words() -> None:
     made = tomllib.loads(text)
     assert set(made["devices"]) == {name} and made["devices"][name]["identity"] == made["devices"][name]["host"] == evil
     assert made["devices"][name]["ota_port"] == 4000
+    (board,) = join(services, {("10.0.0.5", 80): told(ONE, "\ud83d" + "x" * 60_000)}, [], [])
+    assert tomllib.loads(section(board, [])[1])["devices"]["k1"]["identity"] == "?" + "x" * 199
 
 
 @pytest.mark.parametrize(
