@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LOG_LIMIT = 8192  # bytes of the log that are shown
 _TAIL = 1 << 18  # bytes of a log's end that are looked through
 _LINES, _ERRORS, _WIDTH = 40, 20, 300
+_LONGEST = 4096  # characters of a line that are looked at
 _DOING = {"upload": "Upload", "build": "Build", "device-test": "Test", "test": "Test"}
 
 
@@ -60,7 +61,8 @@ def compose(record: dict[str, Any], word: dict[str, Any], told: dict[str, Any], 
     title = " ".join(w for w in (what, f"of {target}" if target else "", f"to {name}" if name else "") if w)
     parts = [
         f"# {title} failed: {told['code'] or 'failed'} (exit {told['exit_code']})",
-        _line(told["message"]) + (f"\n\nHint: {_line(told['hint'])}" if told["hint"] else ""),
+        f"> {_told(told['message'], 3 * _WIDTH)}",
+        *([f"Hint: {_told(told['hint'], 3 * _WIDTH)}"] if told["hint"] else []),
         "## What was tried",
         "\n".join(f"- {fact}" for fact in _facts(record, sent, device, word)),
         *_attempts(record, word),
@@ -85,7 +87,7 @@ def compose(record: dict[str, Any], word: dict[str, Any], told: dict[str, Any], 
 
 
 def _facts(record: dict[str, Any], sent: dict[str, Any], device: dict[str, Any], word: dict[str, Any]) -> Iterable[str]:
-    yield f"run {record.get('run')} of workspace {record.get('workspace')}: {_line(record.get('label') or '')}"
+    yield f"run {record.get('run')} of workspace {record.get('workspace')}: {_told(record.get('label') or '')}"
     if sent.get("artifact"):
         size = sent.get("bytes")
         about = f", {format_size(size)}" if isinstance(size, int) else ""
@@ -112,7 +114,7 @@ def _attempts(record: dict[str, Any], word: dict[str, Any]) -> list[str]:
         took = format_duration(seconds) if isinstance(seconds, int | float) else ""
         outcome = f"{said.get('outcome', '')} {said.get('code', '')}".strip()
         cells = (str(at + 1), str(row.get("exit_code", said.get("exit_code", ""))), took, outcome)
-        lines.append(f"| {' | '.join(cells)} | {_line(said.get('message', '')).replace('|', '/')} |")
+        lines.append(f"| {' | '.join(cells)} | {_told(said.get('message', '')).replace('|', '/')} |")
     if not lines:
         return []
     return ["\n".join(["| attempt | exit | took | outcome | it said |", "| --- | --- | --- | --- | --- |", *lines])]
@@ -128,8 +130,7 @@ def _boot_log(word: dict[str, Any]) -> list[str]:
 
 def failing_lines(folder: str) -> list[str]:
     """The lines of a run's log that tell why it failed, errors first, without colours, progress and secrets."""
-    text = "".join(_tail(os.path.join(folder, name)) for name in ("log", "log.err"))
-    return pick(text)
+    return pick("\n".join(_tail(os.path.join(folder, name)) for name in ("log", "log.err")))
 
 
 def _tail(path: str) -> str:
@@ -153,14 +154,14 @@ def pick(text: str) -> list[str]:
     )
     progress = re.compile(r"^((taken|progress) \d+ \d+|stage \S+|Writing at 0x\w+.*|[\s.#=\-|\\/%\d]*)$")
     lines: list[str] = []
-    for raw in text.splitlines():
-        line = _line(colours.sub("", raw.rstrip("\r").rpartition("\r")[2])).rstrip()
+    for raw in text.split("\n"):
+        line = _line(colours.sub("", raw.rstrip("\r").rpartition("\r")[2]))[:_LONGEST].rstrip()
         if line.strip() and not progress.match(line) and line not in lines[-_LINES:]:
-            lines.append(_masked(line)[:_WIDTH])
+            lines.append(line)
     errors = [line for line in lines if wrong.search(line)]
     first = list(dict.fromkeys(errors[:_ERRORS]))
     rest = [line for line in lines[-_LINES:] if line not in first]
-    return _fitting(first, rest)
+    return _fitting([_told(line) for line in first], [_told(line) for line in rest])
 
 
 def _fitting(first: list[str], rest: list[str]) -> list[str]:
@@ -179,13 +180,21 @@ def _fitting(first: list[str], rest: list[str]) -> list[str]:
     return [*kept, *(["..."] if kept and tail else []), *tail]
 
 
+def _told(value: Any, width: int = _WIDTH) -> str:
+    """What somebody else said as one line that may be shown: ``width`` characters at most, no secret in it."""
+    return _masked(_line(value)[:_LONGEST])[:width]
+
+
 def _masked(line: str) -> str:
-    """A line without what looks like a secret: a tool may print one."""
+    """A line without what looks like a secret: a tool may print one. Takes time in proportion to the line."""
     import re
 
+    names = r"(?:password|passwd|passphrase|secret|token|api_?key|psk)"
+    value = r"""(?:"[^"]*"|'[^']*'|\S+)"""
     line = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", r"\1 ***", line)
-    line = re.sub(r"(://)[^/\s:@]*:[^/\s@]+@", r"\1***@", line)
-    return re.sub(r"(?i)\b((?:[\w-]*(?:password|passwd|secret|token|api_?key))\s*[=:]\s*)\S+", r"\1***", line)
+    line = re.sub(r"(://)[^/\s@]+@", r"\1***@", line)
+    line = re.sub(rf"(?i)(?<![\w-])([\w-]*{names}[\"']?\s*[=:]\s*){value}", r"\1***", line)
+    return re.sub(rf"(?i)(?<![\w-])(--?[\w-]*{names}\s+){value}", r"\1***", line)
 
 
 def _line(value: Any) -> str:
@@ -194,8 +203,10 @@ def _line(value: Any) -> str:
 
 
 def _fenced(lines: list[str]) -> str:
+    import re
+
     body = "\n".join(lines) if lines else "(the log is empty)"
-    return f"~~~~text\n{body.replace('~~~~', '~~~')}\n~~~~"
+    return f"~~~~text\n{re.sub('~{4,}', '~~~', body)}\n~~~~"
 
 
 def _numbered(texts: list[str]) -> str:
