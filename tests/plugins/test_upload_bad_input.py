@@ -22,7 +22,7 @@ from tests.kit import Project
 from tests.usb import UsbJob, app, need_esptool
 
 IMAGE = app("bad input")
-NOWHERE = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": "/dev/null"}
+NOWHERE = {"name": "k1", "host": "", "mac": "02:4B:31:00:00:01", "ota_port": 1, "usb_port": __file__}
 
 
 @pytest.mark.parametrize(
