@@ -10,6 +10,7 @@ import os
 
 from k1ctl.files import flock
 from k1ctl.process import nested, script
+from k1ctl.process.client import open_descriptors
 from k1ctl.queue import names, offer
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import UN
@@ -45,18 +46,20 @@ def hold(
     view: View,
     priority: str = "normal",
 ) -> Hold:
-    """Stand in line for ``resources`` and hold them; what a run around us holds is not asked for again.
+    """Stand in line for ``resources`` and hold them; what a run or a script around us holds is not asked for again.
 
     ``what`` is what others see and, with the worktree, whose place it is: a waiter that is killed finds it again. Call
     it before any thread exists: it forks. Raises K1ctlError (as BusyError queue-timeout after ``wait`` seconds),
     OSError.
     """
     folder = queue_folder(workspace, config)
+    lent = nested.adopt(folder, open_descriptors())
     have, held = nested.join(folder, os.environ.get(nested.LEASES))
+    have = {**have, **{r: max(n, have.get(r, 0)) for r, n in lent.items()}}
     try:
         for fd in held:
             os.set_inheritable(fd, False)
-        wanted = nested.still_needed(resources, have)
+        wanted = nested.still_needed(resources, have, *(("k1ctl queue ticket {}",) if lent else ()))
         if not wanted:
             return Hold(held)
         key = names.stable_key(workspace.path, *(f"{r}={n}" for r, n in sorted(wanted.items())), what)

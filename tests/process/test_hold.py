@@ -64,6 +64,19 @@ def test_what_a_run_around_us_holds(workspace: Project) -> None:
     assert "held" in done.assert_ok().stdout
 
 
+def test_what_a_script_around_us_holds(workspace: Project) -> None:
+    """Nor under a script that holds it by a descriptor, which it leaves open for us."""
+    here = workspace.run("queue", "ticket", "console:k1").assert_ok().stdout.strip()
+    code = HOLDER.replace("time.sleep(60)", "")
+    words = (
+        'exec 9<>"$1"; $0 -m k1ctl queue acquire --fd 9 --wait 5s || exit; '
+        '"$0" -c "$2" || exit; exec 9>&-; exec "$0" -m k1ctl queue run console:k1 --wait 5s -- echo free'
+    )
+    argv = ["bash", "-c", words, sys.executable, here, code]
+    done = subprocess.run(argv, cwd=workspace.root, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "held\nfree\n"), done.stderr
+
+
 def test_released(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given back, it is nobody's."""
     monkeypatch.chdir(workspace.root)
