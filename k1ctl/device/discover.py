@@ -38,6 +38,11 @@ class Board:
         self.remarks: list[str] = []
 
     @property
+    def new(self) -> bool:
+        """Whether it has said who it is, and that is no configured device."""
+        return not self.device and bool(self.mac or self.identity)
+
+    @property
     def hosts(self) -> list[str]:
         """Its names and addresses in the network."""
         return list(dict.fromkeys([*(s.host for s in self.services), *(s.address for s in self.services)]))
@@ -157,15 +162,20 @@ def _recognise(boards: list[Board], devices: list[Mapping[str, Any]]) -> None:
             board.port = board.port or (given if given and given.mac in ("", board.mac) else None)
             board.remarks += _remarks(board, device, by_mac=bool(own))
         for other in near:
-            if other is device:
-                continue
-            if not other["mac"] or not board.mac:
-                board.remarks.append(f"{other['host']} is the address of {other['name']}, too")
-                continue
-            board.remarks.append(
-                f"{other['host']} is configured as {other['name']} with the MAC {spelled(str(other['mac']))}: "
-                "what is meant for it would be refused as wrong-device"
-            )
+            if other is not device:
+                board.remarks.append(_in_its_place(board, device, other))
+
+
+def _in_its_place(board: Board, device: Mapping[str, Any] | None, other: Mapping[str, Any]) -> str:
+    place, name = _named_by(board, other), other["name"]
+    if device is not None and not (other["mac"] and board.mac):
+        return f"{place} is configured as {name}, too"
+    if not board.mac:
+        return f"{place} is configured as {name}, which it may be"
+    return (
+        f"{place} is configured as {name} with the MAC {spelled(str(other['mac']))}: "
+        "what is meant for it would be refused as wrong-device"
+    )
 
 
 def _not_ours(port: Port) -> list[str]:
@@ -176,17 +186,19 @@ def _not_ours(port: Port) -> list[str]:
     return [f"{port.path} may not be opened by this user (on Linux: the group dialout or uucp)"]
 
 
-def _named_by(board: Board, device: Mapping[str, Any]) -> bool:
-    """Whether the device's configured address or port leads to this board."""
+def _named_by(board: Board, device: Mapping[str, Any]) -> str:
+    """The device's configured address, or port, where that leads to this board; else ""."""
     import os
 
-    host = str(device["host"]).rstrip(".").lower()
+    host, given = str(device["host"]).rstrip(".").lower(), str(device.get("usb_port") or "")
     there = any(
         host in (service.host, service.address) and (service.http_port or _HTTP_PORT) == int(device["http_port"])
         for service in board.services
     )
-    given = str(device.get("usb_port") or "")
-    return there or bool(board.port and given and os.path.realpath(given) == os.path.realpath(board.port.path))
+    if there:
+        return host
+    plugged = board.port and given and os.path.realpath(given) == os.path.realpath(board.port.path)
+    return given if plugged else ""
 
 
 def _remarks(board: Board, device: Mapping[str, Any], *, by_mac: bool) -> list[str]:

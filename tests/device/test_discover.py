@@ -13,6 +13,8 @@ from k1ctl.device.mdns import Service
 from k1ctl.device.probe import Probe
 from k1ctl.device.usb import Port
 from k1ctl.testing import SimulatedDevice
+from k1ctl_plugins.device.discover import text
+from k1ctl_plugins.device.discover.flow import Found
 
 ONE, TWO = "02:4b:31:00:00:01", "02:4b:31:00:00:02"
 
@@ -77,7 +79,10 @@ def test_a_board_that_says_nothing_is_not_recognised_by_its_address() -> None:
     services = [service("k1.local", "10.0.0.5")]
     silent: Answers = {("10.0.0.5", 80): "10.0.0.5:80: no answer in time"}
     (board,) = join(services, silent, [], [device(host="k1.local", mac=ONE)])
-    assert board.device == "" and "it did not say who it is" in board.remarks[0]
+    assert (board.device, board.new) == ("", False) and "it did not say who it is" in board.remarks[0]
+    assert board.remarks[1:] == ["k1.local is configured as k1, which it may be"]
+    assert Found([board], [], {}).sections == {}
+    assert text.boards([board]).splitlines()[1].startswith("(unknown)")
     (board,) = join(services, silent, [], [device(host="k1.local")])
     assert board.device == "k1" and any("no `mac` configured" in remark for remark in board.remarks)
 

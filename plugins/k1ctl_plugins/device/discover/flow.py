@@ -25,7 +25,7 @@ class Found:
         self.sections: dict[Board, str] = {}
         names = list(taken)
         for board in boards:
-            if not board.device and (board.mac or board.services):
+            if board.new:
                 name, self.sections[board] = engine.section(board, names)
                 names.append(name)
 

@@ -14,7 +14,7 @@ def boards(found: list[Board]) -> str:
     """One line a board; its remarks follow the table."""
     rows = [
         (
-            board.device or "(new)",
+            board.device or ("(new)" if board.new else "(unknown)"),
             board.mac or "?",
             board.identity or "?",
             _network(board),
