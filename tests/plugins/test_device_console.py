@@ -227,22 +227,21 @@ def test_whatever_a_device_says(desk: Desk, tmp_path: Path) -> None:
 
 def test_logs(desk: Desk) -> None:
     """What consoles kept is listed and printed; the last session alone; followed while another console is open."""
-    desk.project.run("device", "logs").assert_ok()
     desk.project.run("device", "logs", "other").assert_fails(78, "other")
-    desk.project.run("device", "console", "--send", " ", "--expect", "Lava").assert_ok()
-    desk.project.run("device", "console", "--send", "m", "--expect", "exit").assert_ok()
-    whole = desk.project.run("device", "logs").assert_ok().stdout
-    assert "Lava" in whole and whole.index("Lava") < whole.index("exit")
-    assert "Lava" not in desk.project.run("device", "logs", "--last").assert_ok().stdout
+    first, second = (console_log.Log(str(desk.folder), keep=9, limit=99) for _ in range(2))
+    first.write(b"one\n")
+    second.write(b"two\n")
+    first.close()
+    assert desk.project.run("device", "logs").assert_ok().stdout == "one\ntwo\n"
     rows = desk.project.run("device", "logs", "--list", "--json").assert_ok().json["logs"]
-    assert len(rows) == 2 and all(os.stat(row["path"]).st_mode & 0o777 == 0o600 for row in rows)
-    assert rows[0]["path"] in desk.project.run("device", "logs", "--list").assert_ok().stdout
+    assert [(row["path"], row["open"]) for row in rows] == [(first.path, False), (second.path, True)]
     follow = desk.project.popen("device", "logs", "--last", "--follow")
-    assert follow.stdout is not None
-    while "exit" not in follow.stdout.readline():
-        pass
-    desk.project.run("device", "console", "--send", "0 ", "--expect", "Twilight").assert_ok()
-    while "Twilight" not in follow.stdout.readline():
+    assert follow.stdout is not None and follow.stdout.readline() == "two\n"
+    second.write(b"more\n")
+    assert follow.stdout.readline() == "more\n"
+    second.close()
+    desk.project.run("device", "console", "--send", "0 ", "--expect", "Lava").assert_ok()
+    while "Lava" not in follow.stdout.readline():
         pass
     follow.send_signal(signal.SIGINT)
     follow.communicate(timeout=20)
