@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from k1ctl.device import images
+from k1ctl import escalation
+from k1ctl.config import load
+from k1ctl.device import esptool, images, usb
+from k1ctl.errors import NotFoundError
+from k1ctl.testing import SimulatedDevice
+from k1ctl_plugins.device.rollback import flow
 from tests import desk
-from tests.kit import Project
+from tests.kit import Project, finish, wait_until
 
+DRY = "device rollback --dry-run --json"
 SECTION = '[devices.k1]\nhost = "127.0.0.1"\n'
 
 
@@ -109,3 +117,94 @@ def test_a_flash_whose_end_nobody_recorded(workspace: Project, word: str, outcom
     booked(workspace, "after", soak=0)
     ledger = images.read(workspace.facts(), "k1")
     assert ledger["current"]["run"] == "run-after" and [e["artifact"] for e in ledger["soaked"]] == [before]
+
+
+def chosen_plan(project: Project) -> dict[str, Any]:
+    plan: dict[str, Any] = project.run("device", "rollback", "--dry-run", "--json").assert_ok().json
+    return plan
+
+
+def incident(project: Project) -> None:
+    """Let nobody have answered at k1 for too long."""
+    facts = project.facts()
+    while escalation.load(facts, "k1")["rung"] != "incident":
+        escalation.observe(facts, load(facts), "k1", "offline", message="no route")
+
+
+def test_in_an_incident(workspace: Project, tmp_path: Path) -> None:
+    """The remedy does not wait for the incident's end: its pause is lifted for it, and who waited is behind it."""
+    with SimulatedDevice(tmp_path / "device") as device:
+        quick = '[escalation]\noffline_human = "2ms"\noffline_incident = "4ms"\n'
+        desk.configure(workspace, device.toml("k1"), more=quick)
+        good = booked(workspace, "good")
+        booked(workspace, "bad", "needs-usb")
+        incident(workspace)
+        why = chosen_plan(workspace)["lifts"]
+        assert why.startswith("incident: offline since")
+        said = workspace.run("device", "rollback", "--dry-run").assert_ok()
+        assert f"would end the pause of its queue: {why}" in said.stdout and said.changed == ()
+        waiter = workspace.popen("queue", "run", "device:k1", "--", "true")
+        wait_until(lambda: workspace.run("queue", "list", "--json").json["tickets"])
+        done = workspace.run("device", "rollback", "--soak", "0.3s", "--json").assert_ok()
+        assert "goes on for this rollback: it was paused: incident" in done.stderr
+        assert (done.json["artifact"], done.json["lifts"]) == (good, why) and len(device.flashes()) == 1
+        assert finish(waiter) == 0
+    (mine,), (behind,) = desk.runs(workspace), desk.runs(workspace, kind="queue-run")
+    assert mine["granted_at"] < behind["granted_at"]
+    assert [e["by"] for e in workspace.events("queue.resumed")] == ["incident"]
+    closed = [e["reason"] for e in workspace.events("escalation.step") if e["rung"] == "closed"]
+    assert closed == [f"k1ctl device rollback of k1 to {good} in repo"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "go", "text"),
+    [
+        (("queue", "pause", "device:k1"), ("queue", "resume", "device:k1"), "was paused by a person: new cable"),
+        (("device", "disable", "k1"), ("device", "enable", "k1"), "is out of service: new cable ("),
+    ],
+)
+def test_a_person_holds_it(workspace: Project, stop: tuple[str, ...], go: tuple[str, ...], text: str) -> None:
+    """What a person paused or disabled is refused at once, also within an incident, with who, why and what to do; it
+    stays so. Who runs under a lease of the device has his turn."""
+    desk.configure(workspace, SECTION, more='[escalation]\noffline_human = "2ms"\noffline_incident = "4ms"\n')
+    booked(workspace, "good")
+    booked(workspace, "bad", "soak-failed")
+    incident(workspace)
+    workspace.run(*stop, "--reason", "new cable").assert_ok()
+    for args in ((), ("--dry-run",)):
+        error = refused(workspace, 75, *args)
+        assert error["code"] == "device-out-of-service" and text in error["message"] and error["reason"] == "new cable"
+        assert "k1ctl " + " ".join(go) in error["hint"]
+    assert workspace.events("device.rollback") == [] and not (workspace.ops / "runs").exists()
+    workspace.run(*go).assert_ok()
+    assert bool(chosen_plan(workspace)["lifts"]) is (stop[0] == "device")  # `queue pause` took the incident's place
+    workspace.run("queue", "resume", "device:k1").assert_ok()
+    again = " && ".join(f"{sys.executable} -m k1ctl {words}" for words in (f"{' '.join(stop)} --reason x", DRY))
+    assert '"lifts":""' in workspace.run("queue", "run", "device:k1", "--", "sh", "-c", again).assert_ok().stdout
+
+
+def test_on_the_cable_at_once(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that crashes and is alone on USB is not tried over the network first, where it may answer now and then;
+    what was asked for is done, and with another board there, or no esptool, `auto` decides."""
+    desk.configure(workspace, f'{SECTION}mac = "02:4B:31:00:00:01"\n')
+    booked(workspace, "good")
+    there = [usb.Port("/dev/ttyACM0", "02:4b:31:00:00:01")]
+    monkeypatch.setattr(usb, "choose", partial(usb.choose, lister=lambda: there))
+    monkeypatch.setattr(esptool, "find_esptool", lambda wanted: None)
+
+    def absent(wanted: str) -> None:
+        raise NotFoundError("no esptool")
+
+    def way(via: str = "auto") -> str:
+        facts = workspace.facts()
+        return flow.make_plan(facts, load(facts), "k1", via=via, force=False).via
+
+    booked(workspace, "bad", "not-back")
+    assert way() == "auto"
+    booked(workspace, "bad", "needs-usb")
+    assert (way(), way("ota")) == ("usb", "ota")
+    there.append(usb.Port("/dev/ttyACM1", "02:4b:31:00:00:02"))
+    assert way() == "auto"
+    there.pop()
+    monkeypatch.setattr(esptool, "find_esptool", absent)
+    assert way() == "auto"

@@ -26,10 +26,11 @@ from k1ctl.units import format_size
 def rollback(context: Context, /, name: str | None, listing: bool, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Put the last image that passed its soak back on the device, and see that it passes again.
 
-    It is an upload as any other: in turn, over the network, or over USB where the device does not answer and is the
-    only board there. An image passes when it is uploaded with a soak (`upload --soak 20s`, or `soak` of the device).
-    Exit codes: those of `upload`; 1 the device runs that image already; 65 no image has passed, or it is not kept any
-    more.
+    It is an upload that stands before all others in line. It goes over the network, or over USB where the device does
+    not answer, or crashes, and is the only board there. A pause that an incident made ends for it; where a person
+    paused or disabled the device it is refused. An image passes when it is uploaded with a soak (`upload --soak 20s`,
+    or `soak` of the device). Exit codes: those of `upload`; 1 the device runs that image already; 65 no image has
+    passed, or it is not kept any more; 75 also when the device is out of service.
 
     \b
     Example:
@@ -44,13 +45,19 @@ def rollback(context: Context, /, name: str | None, listing: bool, dry_run: bool
         emit_json({"ok": True, **found}) if as_json else put(text.sheet(found))
         return 0
     plan = flow.make_plan(
-        context.workspace, context.config, name, to=options["to"], soak=options["soak"], force=options["force"]
+        context.workspace,
+        context.config,
+        name,
+        to=options["to"],
+        soak=options["soak"],
+        via=options["via"],
+        force=options["force"],
     )
     if dry_run:
         facts = {"ok": True, "dry_run": True, **plan.document()}
-        emit_json(facts) if as_json else put(f"would send {text.entry(plan.entry)} to {plan.device}")
+        emit_json(facts) if as_json else put(text.planned(plan.document()))
         return 0
-    done = flow.roll_back(context.workspace, plan, via=options["via"], wait_limit=options["wait_limit"])
+    done = flow.roll_back(context.workspace, context.config, plan, wait_limit=options["wait_limit"])
     if as_json:
         emit_json({"ok": True, **done})
         return 0

@@ -7,26 +7,38 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import artifacts
 from k1ctl.device import images
+from k1ctl.device.afterwards import NEEDS_USB
 from k1ctl.errors import K1ctlError, WrongDataError
+from k1ctl.output import clean, say
 from k1ctl.signals import signals
+from k1ctl_plugins.device.rollback import pause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
 
 # -P: a file in the repository that is named like a module must not be imported in its place.
 _K1CTL = (sys.executable, "-P", "-m", "k1ctl")
+AUTO, USB = "auto", "usb"  # of `upload --via`
+_BY_CABLE = ("device-offline", "ota-no-connect", "ota-interrupted", "outcome-unknown")  # of an update that crashes cut
 SOAK_SECONDS = 20.0  # where nothing else says how long
 
 
 class Plan:
-    """Back to ``entry`` of the ledger on ``device``, watched for ``soak`` seconds; ``current`` is what is replaced."""
+    """Back to ``entry`` of the ledger on ``device`` by ``via``, watched for ``soak`` seconds; ``current`` is what is
+    replaced. ``lifts``: why an incident paused the device's queue, which ends for it; "" when none did."""
 
-    def __init__(self, device: str, entry: dict[str, Any], current: dict[str, Any] | None, soak: float) -> None:
+    def __init__(
+        self, device: str, entry: dict[str, Any], current: dict[str, Any] | None, soak: float, via: str, lifts: str
+    ) -> None:
         self.device, self.entry, self.current, self.soak = device, entry, current, soak
+        self.via, self.lifts = via, lifts
 
     def document(self) -> dict[str, Any]:
-        return {"device": self.device, "image": self.entry, "replaces": self.current, "soak_seconds": self.soak}
+        about = {"device": self.device, "image": self.entry, "replaces": self.current, "soak_seconds": self.soak}
+        return {**about, "via": self.via, "lifts": self.lifts}
 
 
 def listed(workspace: Workspace, config: Config, name: str | None) -> dict[str, Any]:
@@ -43,13 +55,20 @@ def listed(workspace: Workspace, config: Config, name: str | None) -> dict[str, 
 
 
 def make_plan(
-    workspace: Workspace, config: Config, name: str | None, *, to: str = "", soak: float | None = None, force: bool
+    workspace: Workspace,
+    config: Config,
+    name: str | None,
+    *,
+    to: str = "",
+    soak: float | None = None,
+    via: str = AUTO,
+    force: bool,
 ) -> Plan:
     """Choose the image: the last one that passed its soak and has not been found not to do since, or the one whose id
     begins with ``to``.
 
     Raises WrongDataError (codes no-good-image, no-artifact, artifact-damaged), K1ctlError (code runs-already),
-    ConfigError.
+    BusyError (code device-out-of-service), ConfigError.
     """
     device, settings = _device(config, name)
     ledger = images.read(workspace, device)
@@ -77,7 +96,25 @@ def make_plan(
     problem = _problem(workspace, device, entry)
     if problem is not None:
         raise problem
-    return Plan(device, entry, ledger["current"], soak or settings["soak"] or entry.get("soak_seconds") or SOAK_SECONDS)
+    seconds = soak or settings["soak"] or entry.get("soak_seconds") or SOAK_SECONDS
+    lifts = pause.of_incident(workspace, config, device)
+    if via == AUTO and ledger["current"] and ledger["current"]["verification"] == NEEDS_USB:
+        via = _over_usb(config, device, settings)
+    return Plan(device, entry, ledger["current"], seconds, via, lifts)
+
+
+def _over_usb(config: Config, device: str, settings: dict[str, Any]) -> str:
+    """USB at once, where nothing but the device is there: one that crashes and answers now and then takes updates in
+    over the network that it does not live to end."""
+    from k1ctl.device.esptool import find_esptool
+    from k1ctl.device.usb import choose
+
+    try:
+        choose({**settings, "name": device}, alone=True)
+        find_esptool(str(config.get("tools", "esptool")))
+    except K1ctlError:
+        return AUTO
+    return USB
 
 
 def _device(config: Config, name: str | None) -> tuple[str, dict[str, Any]]:
@@ -107,8 +144,11 @@ def _problem(workspace: Workspace, device: str, entry: dict[str, Any]) -> WrongD
     return None
 
 
-def roll_back(workspace: Workspace, plan: Plan, *, via: str, wait_limit: float | None) -> dict[str, Any]:
-    """Upload the image as a user would; the upload's answer, and what was replaced. Raises what the upload says."""
+def roll_back(workspace: Workspace, config: Config, plan: Plan, *, wait_limit: float | None) -> dict[str, Any]:
+    """Upload the image as a user would, before all who wait; the upload's answer, and what was replaced.
+
+    Raises what the upload says.
+    """
     from k1ctl.events import emit
 
     entry, current = plan.entry, plan.current
@@ -119,27 +159,45 @@ def roll_back(workspace: Workspace, plan: Plan, *, via: str, wait_limit: float |
         artifact=entry["artifact"],
         replaces=current["artifact"] if current else "",
         was=current["verification"] or current["outcome"] if current else "",
+        via=plan.via,
+        lifts=plan.lifts,
     )
     argv = [*_K1CTL, "--root", workspace.root, "upload", entry["target"], "--artifact", entry["artifact"], "--json"]
-    argv += ["--device", plan.device, "--soak", f"{plan.soak:f}", "--via", via]
+    argv += ["--device", plan.device, "--soak", f"{plan.soak:f}", "--via", plan.via, "--priority", pause.PRIORITY]
     argv += [] if wait_limit is None else ["--wait-limit", f"{wait_limit:f}"]
-    status, answer = _called(argv, workspace.path)
+
+    def begun(over: Callable[[], bool]) -> None:
+        if plan.lifts and pause.in_line(workspace, config, plan.device, over):
+            pause.lift(workspace, config, plan.device, entry["artifact"])
+            say(f"device:{plan.device} goes on for this rollback: it was paused: {clean(plan.lifts)}")
+
+    status, answer = _called(argv, workspace.path, begun)
     if status == 0 and answer.get("ok"):
-        return {**{k: v for k, v in answer.items() if k != "ok"}, "replaces": current}
-    told = answer.get("error", {})
+        return {**{k: v for k, v in answer.items() if k != "ok"}, "replaces": current, "lifts": plan.lifts}
+    raise _failed(plan, status, answer.get("error", {}))
+
+
+def _failed(plan: Plan, status: int, told: dict[str, Any]) -> K1ctlError:
+    """The upload's error as the rollback's: where the network was tried, the cable is what is left."""
     details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
+    hint = str(told.get("hint", ""))
+    if plan.via == AUTO and told.get("transport") == "ota" and told.get("code") in _BY_CABLE:
+        hint = f"with its USB cable on this host: k1ctl device rollback {plan.device} --via usb"
     error = K1ctlError(
         f"not rolled back: {told.get('message', f'the upload ended with exit code {status}')}",
-        hint=told.get("hint", ""),
+        hint=hint,
         code=told.get("code", "upload-failed"),
         **details,
     )
     error.exit_code = status if status > 0 else 128 - status
-    raise error
+    return error
 
 
-def _called(argv: list[str], cwd: str) -> tuple[int, dict[str, Any]]:
-    """Run k1ctl; its exit code and its JSON answer. ^C reaches it through the terminal, TERM is passed on."""
+def _called(argv: list[str], cwd: str, begun: Callable[[Callable[[], bool]], None]) -> tuple[int, dict[str, Any]]:
+    """Run k1ctl; its exit code and its JSON answer. ^C reaches it through the terminal, TERM is passed on.
+
+    ``begun(over)`` is called once it runs; ``over()`` tells whether it has ended. When that fails it is ended.
+    """
     import json
     import subprocess
 
@@ -147,6 +205,11 @@ def _called(argv: list[str], cwd: str) -> tuple[int, dict[str, Any]]:
     try:
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=cwd) as process:
             signals.signal(signals.SIGTERM, lambda *_: process.terminate())
+            try:
+                begun(lambda: process.poll() is not None)
+            except BaseException:
+                process.terminate()
+                raise
             out = process.communicate()[0]
     finally:
         for number, handler in kept:

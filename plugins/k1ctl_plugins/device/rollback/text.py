@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from k1ctl.output import table
+from k1ctl.output import clean, table
 from k1ctl.units import format_duration
 
 
@@ -12,6 +12,13 @@ def entry(found: dict[str, Any]) -> str:
     """One image in a few words: ``9f3c2a11... (fw of lisbon, soaked 20s)``."""
     soaked = f", soaked {format_duration(found['soak_seconds'])}" if found.get("soak_seconds") else ""
     return f"{found['artifact']} ({found['target']} of {found['workspace']}{soaked})"
+
+
+def planned(plan: dict[str, Any]) -> str:
+    """What ``--dry-run`` prints."""
+    way = {"auto": "", "usb": " over USB"}.get(plan["via"], f" by {plan['via']}")
+    lifts = f"\nwould end the pause of its queue: {clean(plan['lifts'])}" if plan["lifts"] else ""
+    return f"would send {entry(plan['image'])} to {plan['device']}{way}{lifts}"
 
 
 def sheet(found: dict[str, Any]) -> str:
