@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TRIES = 3  # how often people are told of a step before it is given up
 TRY_AGAIN = 30.0  # s between two of them
 ASK_AGAIN = 30.0  # s between two looks at a device whose incident holds up who waits
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")
 _PATIENCE = 2.0  # s that somebody who holds the file is waited for
 
 
@@ -279,20 +280,43 @@ def _locked(path: str) -> int:
 
 def look_after(workspace: Workspace, config: Config, paused: Mapping[str, str]) -> None:
     """For who waits in line: have a device asked again whose incident holds him up, so that nobody waits for a device
-    that is back. ``paused`` {resource: reason}; it is asked by a process of its own, every 30 s for all who wait."""
-    from k1ctl.device.health import state_path as record_path
+    that is back. ``paused`` {resource: reason}; one process asks every 30 s for all who wait. Never raises."""
     from k1ctl.queue.incident import mark_of
 
     for resource, why in paused.items():
         kind, _, device = resource.partition(":")
-        if kind != "device" or not mark_of(why) or device not in config.names("devices"):
-            continue
         try:
-            age = time.time() - os.stat(record_path(workspace, device)).st_mtime
-        except OSError:
-            age = ASK_AGAIN
-        if not 0 <= age < ASK_AGAIN:
-            _apart(workspace, ["k1ctl", "--root", workspace.root, "device", "escalation", device, "--check"])
+            if kind != "device" or not mark_of(why) or device not in config.names("devices"):
+                continue
+            if _asked_long_ago(workspace, device) and _turn_to_ask(workspace, device):
+                _apart(workspace, ["k1ctl", "--root", workspace.root, "device", "escalation", device, "--check"])
+        except Exception as exc:  # no process, no memory, no folder: he waits all the same
+            said = f"{type(exc).__name__}: {exc}"[:300]
+            emit(workspace, "escalation.failed", device=device, what="asking", message=said)
+
+
+def _asked_long_ago(workspace: Workspace, device: str) -> bool:
+    from k1ctl.device.health import state_path as record_path
+
+    try:
+        age = time.time() - os.stat(record_path(workspace, device)).st_mtime
+    except OSError:
+        return True
+    return not 0 <= age < ASK_AGAIN
+
+
+def _turn_to_ask(workspace: Workspace, device: str) -> bool:
+    """Whether nobody else had the device asked in the last 30 s, be there an answer or none; then it is our turn."""
+    fd = open_locked(state_path(workspace, device).removesuffix(".json") + ".asking.lock", blocking=False)
+    if fd is None:
+        return False
+    try:
+        last = os.fstat(fd)
+        if last.st_size and 0 <= time.time() - last.st_mtime < ASK_AGAIN:
+            return False
+        return os.pwrite(fd, b"\n", 0) > 0  # its time is what counts; an empty one was just made
+    finally:
+        os.close(fd)
 
 
 def tell_apart(workspace: Workspace, device: str) -> None:
@@ -309,7 +333,7 @@ def _apart(workspace: Workspace, words: list[str]) -> None:
     import subprocess
     import sys
 
-    env = {k: v for k, v in os.environ.items() if k not in ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")}
+    env = {k: v for k, v in os.environ.items() if k not in _OF_RUNS}
     nowhere = subprocess.DEVNULL
     subprocess.run(
         ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-P", "-m", *words],
