@@ -31,6 +31,7 @@ _ANSWERED = (*GOOD, TEST_FAILED)  # what only a device that is there can give
 _DEVICES_FAULT = (69, 76)  # exit codes that say nothing about the image: another's success takes them back
 _NOT_NOW = 75  # busy is no failure
 _KEPT = 20  # steps that are kept for people to look at
+_SAID = 300  # characters of a message that are kept
 
 
 class Moment:
@@ -98,7 +99,7 @@ class Seen:
         held: str = "",
     ) -> None:
         self.what, self.workspace, self.run, self.code, self.exit_code = what, workspace, run, code, exit_code
-        self.message, self.attempts, self.seconds, self.held = message, attempts, seconds, held
+        self.message, self.attempts, self.seconds, self.held = message[:_SAID], attempts, seconds, held
 
     @property
     def failed(self) -> bool:

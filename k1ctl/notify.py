@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 INFO, WARNING, CRITICAL = "info", "warning", "critical"
 SENT, FAILED = "sent", "failed"
 _SPARE = 2.0  # s beyond a channel's own limit until it is cut off
+_AGAIN = 1.0  # s until it is again, should it have caught that
 
 
 class Notification:
@@ -168,7 +169,7 @@ class _CutOff:
         self.armed = threading.current_thread() is threading.main_thread()
         if self.armed:
             self.before = signals.signal(signals.SIGALRM, self._end)
-            signals.setitimer(signals.ITIMER_REAL, self.seconds)
+            signals.setitimer(signals.ITIMER_REAL, self.seconds, _AGAIN)
 
     def _end(self, number: int, frame: object) -> None:
         raise TimeoutError(f"no end after {self.seconds:g} s")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from k1ctl.plugins import Plugins
     from k1ctl.workspace import Workspace
 
+_LIMIT = 600.0  # s that a process tells; beyond it a channel hangs where no alarm reaches it
 _SUBJECTS = {
     HUMAN: "needs a person",
     INCIDENT: "does not answer: incident, its queue is paused",
@@ -96,6 +97,8 @@ def notification(workspace: Workspace, device: str, step: Step) -> Notification:
 
 def main(argv: list[str]) -> int:
     """The process that `k1ctl.escalation.tell_apart` starts; what goes wrong is an event."""
+    import faulthandler
+
     from k1ctl.config import load
     from k1ctl.events import emit
     from k1ctl.plugins import Plugins
@@ -104,6 +107,7 @@ def main(argv: list[str]) -> int:
     root, name, device = argv
     workspace = Workspace(root, root, name)
     try:
+        faulthandler.dump_traceback_later(_LIMIT, exit=True)  # others tell then: it holds their lock
         tell(workspace, load(workspace), Plugins(), device)
     except Exception as exc:  # nobody reads what it prints
         emit(

@@ -333,6 +333,50 @@ def test_a_person_closes_it(desk: Desk) -> None:
     assert desk.state["steps"][-1]["reason"] == "closed by anna: new cable"
 
 
+# who waits in line
+
+
+def test_one_asks_for_all_who_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, a device in an incident is asked by one process every 30 s, also where no answer of it can be
+    kept; what a person paused, another resource and a device that is not configured are left alone."""
+    started: list[list[str]] = []
+    monkeypatch.setattr(escalation, "_apart", lambda workspace, words: started.append(words))
+    mark = "incident: offline [incident k1/7]"
+    others = {"device:k1": "cable is out", "build:fw": mark, "device:k9": mark}
+
+    def wait() -> None:
+        for _ in range(3):
+            escalation.look_after(desk.workspace, desk.config, others)
+            escalation.look_after(desk.workspace, desk.config, {"device:k1": mark})
+
+    threads = [threading.Thread(target=wait) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [words[-3:] for words in started] == [["escalation", "k1", "--check"]]
+    [asking] = Path(desk.path).parent.glob("*.asking.lock")
+    os.utime(asking, (0, 0))
+    wait()
+    assert len(started) == 2
+    os.utime(asking, (0, 0))
+    (asking.parent / "k1.json").write_text("{}")  # somebody else just asked it
+    wait()
+    assert len(started) == 2
+
+
+def test_who_waits_is_disturbed_by_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process can be started: an event, once in 30 s, and the wait goes on."""
+
+    def none_left(*_: Any) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(escalation, "_apart", none_left)
+    for _ in range(3):
+        escalation.look_after(desk.workspace, desk.config, {"device:k1": "incident: offline [incident k1/7]"})
+    assert [e["message"] for e in desk.events("escalation.failed")] == ["BlockingIOError: no more processes"]
+
+
 # telling people
 
 
@@ -358,10 +402,14 @@ def test_a_failing_channel_hides_no_other_and_is_tried_again(desk: Desk, monkeyp
         name = "hangs"
 
         def send(self, notification: notify.Notification, timeout: float) -> str:
-            time.sleep(60)
+            try:
+                time.sleep(60)
+            except Exception:  # not to be had so easily
+                time.sleep(60)
             return ""
 
     monkeypatch.setattr(notify, "_SPARE", 0.0)
+    monkeypatch.setattr(notify, "_AGAIN", 0.05)
     monkeypatch.setitem(desk.config.file, ("notify", "timeout"), 0.05)
     desk.away()
     desk.see(OFFLINE)

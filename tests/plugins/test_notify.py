@@ -14,10 +14,11 @@ import pytest
 
 from k1ctl.config import load
 from k1ctl.errors import K1ctlError
+from k1ctl.groups import living
 from k1ctl.notify import CRITICAL, INFO, Channel, Notification
 from k1ctl.testing import add_distribution
-from k1ctl_plugins.notify.channels import AppriseChannel, CommandChannel, configured
-from tests.kit import Project
+from k1ctl_plugins.notify.channels import AppriseChannel, CommandChannel, Unusable, configured, services
+from tests.kit import Project, wait_until
 
 SECRET = "hunter2"
 needs_apprise = pytest.mark.skipif(importlib.util.find_spec("apprise") is None, reason="needs apprise")
@@ -104,6 +105,11 @@ def test_a_command_that_fails_hangs_or_is_not_there(tmp_path: Path) -> None:
     assert refusal(CommandChannel(["./plain"], root)).exit_code == 126
     with pytest.raises(K1ctlError, match=r"no end after 0\.05 s"):
         CommandChannel(["sh", "-c", "sleep 60 & wait"], root).send(TOLD, 0.05)
+    pids = tmp_path / "pids"
+    apart = f"set -m; sleep 60 & echo $! > {pids}; wait"  # in a group of its own, as timeout(1) and zsh do it
+    with pytest.raises(K1ctlError, match="no end"):
+        CommandChannel(["bash", "-c", apart], root).send(TOLD, 0.5)
+    wait_until(lambda: not living(int(pids.read_text())))
     long = Notification(INFO, "s", "r", key="k", text="x" * 300_000)
     assert CommandChannel(["true"], root).send(long, 5) == "exit code 0"
 
@@ -114,7 +120,7 @@ def test_what_is_configured(workspace: Project) -> None:
     facts = workspace.facts()
     channels = configured(facts, load(facts))
     assert [channel.name for channel in channels] == ["command", "apprise"]
-    assert isinstance(channels[1], AppriseChannel) and channels[1].file == str(workspace.ops / "urls")
+    assert isinstance(channels[1], Unusable) and str(workspace.ops / "urls") in channels[1].why.message
     assert configured(facts, load(facts, {"K1CTL_NOTIFY_COMMAND": "", "K1CTL_NOTIFY_APPRISE_FILE": ""})) == []
 
 
@@ -123,40 +129,52 @@ def test_what_is_configured(workspace: Project) -> None:
 def test_apprise_reaches_a_service(
     tmp_path: Path, service: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every URL of file and variable is told once, with title, text and level; a comment is none."""
+    """Every URL of file and variable is a channel, told once, with title, text and level; a comment is none."""
     url, got = service
     monkeypatch.setenv("APPRISE_TEST", f"{url}/in")
     path = urls(tmp_path, "# on-call", "", f"{url}/in")
-    assert AppriseChannel(str(path), "APPRISE_TEST").send(TOLD, 5) == "2 sent"
+    channels = services(str(path), "APPRISE_TEST")
+    assert [channel.name for channel in channels] == ["apprise line 3", "apprise $APPRISE_TEST, word 1"]
+    assert [channel.send(TOLD, 5) for channel in channels] == ["sent", "sent"]
     assert [(g["title"], g["message"], g["type"]) for g in got] == [
         ("k1 does not answer", "line 1\nline 2", "failure")
     ] * 2
     assert got[0]["authorization"].startswith("Basic ")
-    AppriseChannel(str(path), "").send(Notification(INFO, "s", "r", key="k", recovered=True), 5)
+    channels[0].send(Notification(INFO, "s", "r", key="k", recovered=True), 5)
     assert got[-1]["type"] == "success"
 
 
 @needs_apprise
 def test_apprise_tells_no_secret(workspace: Project, tmp_path: Path, service: tuple[str, list[dict[str, Any]]]) -> None:
-    """What cannot be sent is told by its line; no output, no event and no log has the URL's password."""
-    path = urls(tmp_path, f"{service[0]}/out", f"nonsense://{SECRET}", f"{service[0]}/in")
+    """Each URL has its own outcome, told by its line; no output, no event and no log has the URL's password."""
+    path = urls(tmp_path, f"{service[0]}/out", f"nonsense://{SECRET}", f"{service[0]}/in", f"{SECRET} x://y")
     workspace.configure(f'[notify]\napprise_file = "{path}"\n')
-    done = workspace.run("notify", "test", "--json").assert_fails(1)
-    message = done.json["channels"][0]["message"]
-    assert message == "line 1 (json:) was not sent; line 2 (nonsense:) is no URL that apprise knows (1 sent)"
-    said = done.stdout + done.stderr + json.dumps(workspace.events())
+    done = workspace.run("notify", "test", "--json").assert_fails(1, "")
+    rows = {row["channel"].removeprefix("apprise "): (row["outcome"], row["message"]) for row in done.json["channels"]}
+    unknown = ("failed", "that is no URL that apprise knows")
+    assert rows == {
+        "line 1": ("failed", "the service did not take it, or was not reached"),
+        "line 2": unknown,
+        "line 3": ("sent", "sent"),
+        "line 4": unknown,
+    }
+    listed = workspace.run("notify", "list").assert_ok()
+    assert "json: by apprise" in listed.stdout
+    said = done.stdout + done.stderr + listed.stdout + json.dumps(workspace.events())
     assert SECRET not in said and "127.0.0.1" not in said
 
 
-@needs_apprise
 def test_a_file_with_secrets_has_to_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open to others, missing, or without a URL: bad configuration in one line, before anything is sent."""
-    open_file = refusal(AppriseChannel(str(urls(tmp_path, "json://h", mode=0o640)), ""))
+    """Open to others, missing, or without a URL: bad configuration in one line, before anything is sent; what the
+    variable has is a channel all the same."""
+    open_file = refusal(services(str(urls(tmp_path, "json://h", mode=0o640)), "")[0])
     assert (open_file.code, open_file.exit_code) == ("notify-file-open", 78) and "chmod 600" in open_file.hint
-    assert refusal(AppriseChannel(str(tmp_path / "none"), "")).code == "notify-file"
+    assert refusal(services(str(tmp_path / "none"), "")[0]).code == "notify-file"
     monkeypatch.delenv("APPRISE_TEST", raising=False)
-    nothing = refusal(AppriseChannel(str(urls(tmp_path, "# none")), "APPRISE_TEST"))
-    assert nothing.code == "notify-no-url" and "$APPRISE_TEST" in nothing.message
+    [nothing] = services(str(urls(tmp_path, "# none")), "APPRISE_TEST")
+    assert refusal(nothing).code == "notify-no-url" and "$APPRISE_TEST" in refusal(nothing).message
+    monkeypatch.setenv("APPRISE_TEST", "json://h")
+    assert [type(c) for c in services(str(tmp_path / "none"), "APPRISE_TEST")] == [Unusable, AppriseChannel]
 
 
 def test_without_apprise_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,5 +182,5 @@ def test_without_apprise_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     import sys
 
     monkeypatch.setitem(sys.modules, "apprise", None)
-    missing = refusal(AppriseChannel("", "X"))
+    missing = refusal(AppriseChannel("line 1", "json://h"))
     assert missing.exit_code == 127 and "k1ctl[notify]" in missing.hint

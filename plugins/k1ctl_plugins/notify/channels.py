@@ -1,4 +1,4 @@
-"""The two channels that k1ctl brings: a command that gets JSON, and the services that apprise knows."""
+"""The channels that k1ctl brings: a command that gets JSON, and the services that apprise knows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
 
-_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS")
+_SCHEME = 20  # characters; a longer one is none, and might be a secret
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")
 
 
 def configured(workspace: Workspace, config: Config) -> list[Channel]:
-    """Those of the two that [notify] sets."""
+    """Those that [notify] sets."""
     rules = config.section("notify")
     found: list[Channel] = []
     if rules["command"]:
         found.append(CommandChannel(rules["command"], workspace.root))
     if rules["apprise_file"] or rules["apprise_env"]:
         file = os.path.join(workspace.root, os.path.expanduser(rules["apprise_file"])) if rules["apprise_file"] else ""
-        found.append(AppriseChannel(file, rules["apprise_env"]))
+        found += services(file, rules["apprise_env"])
     return found
 
 
@@ -57,7 +58,7 @@ class CommandChannel(Channel):
     def send(self, notification: Notification, timeout: float) -> str:
         import subprocess
 
-        from k1ctl.groups import send
+        from k1ctl.groups import send_to_session
         from k1ctl.jsontext import dumps
         from k1ctl.signals import signals
 
@@ -75,8 +76,10 @@ class CommandChannel(Channel):
             raise K1ctlError(f"no end after {timeout:g} s; stopped", code="notify-timed-out") from None
         finally:
             if process.poll() is None:
-                send(process.pid, signals.SIGKILL)
-                process.communicate()
+                send_to_session(process.pid, signals.SIGKILL, group=process.pid)
+                process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
         if process.returncode:
             raise K1ctlError(_ended(process.returncode), code="notify-failed", child_exit_code=process.returncode)
         return "exit code 0"
@@ -87,53 +90,60 @@ def _ended(code: int) -> str:
 
 
 class AppriseChannel(Channel):
-    """``[notify] apprise_file`` and ``apprise_env``: URLs of services, one a line or parted by spaces.
+    """A service by its URL, which holds secrets: nothing of it but its scheme and where it stands is ever told."""
 
-    They hold secrets: the file has to be closed to others, and nothing of a URL but its scheme is ever told.
-    """
-
-    name = "apprise"
-    about = "services by their URLs (apprise)"
-
-    def __init__(self, file: str, variable: str) -> None:
-        self.file, self.variable = file, variable
+    def __init__(self, where: str, url: str) -> None:
+        scheme, there, _ = url.partition("://")
+        self.name, self.url = f"apprise {where}", url
+        self.about = f"{scheme}: by apprise" if there and scheme.isalnum() and len(scheme) <= _SCHEME else "by apprise"
 
     def check(self) -> None:
-        _module()
-        self._urls()
+        self._service()
 
-    def _urls(self) -> list[tuple[str, str]]:
-        """[(where it stands, URL)]. Raises ConfigError."""
-        found: list[tuple[str, str]] = []
-        if self.file:
-            found += [(f"line {n}", url) for n, url in _lines(self.file)]
-        if self.variable:
-            value = os.environ.get(self.variable, "")
-            found += [(f"${self.variable}, word {n}", url) for n, url in enumerate(value.split(), 1)]
-        if not found:
-            where = " and ".join(w for w in (self.file, self.variable and f"${self.variable}") if w)
-            raise ConfigError(f"no URL of apprise stands in {where}", code="notify-no-url")
-        return found
+    def _service(self) -> Any:
+        apprise = _module()
+        service = apprise.Apprise()
+        if not service.add(self.url):
+            raise ConfigError("that is no URL that apprise knows", code="notify-bad-url")
+        return service
 
     def send(self, notification: Notification, timeout: float) -> str:
-        apprise = _module()
-        kinds = {WARNING: apprise.NotifyType.WARNING, CRITICAL: apprise.NotifyType.FAILURE}
-        kind = apprise.NotifyType.SUCCESS if notification.recovered else kinds.get(notification.level)
-        sent, failed = 0, []
-        for where, url in self._urls():
-            service = apprise.Apprise()
-            name = f"{where} ({url.partition('://')[0]}:)" if "://" in url else where
-            if not service.add(url):
-                failed.append(f"{name} is no URL that apprise knows")
-            elif service.notify(
-                body=notification.text, title=notification.subject, notify_type=kind or apprise.NotifyType.INFO
-            ):
-                sent += 1
-            else:
-                failed.append(f"{name} was not sent")
-        if failed:
-            raise K1ctlError(f"{'; '.join(failed)} ({sent} sent)", code="notify-failed")
-        return f"{sent} sent"
+        service, types = self._service(), _module().NotifyType
+        kinds = {WARNING: types.WARNING, CRITICAL: types.FAILURE}
+        kind = types.SUCCESS if notification.recovered else kinds.get(notification.level, types.INFO)
+        if not service.notify(body=notification.text, title=notification.subject, notify_type=kind):
+            raise K1ctlError("the service did not take it, or was not reached", code="notify-failed")
+        return "sent"
+
+
+class Unusable(Channel):
+    """What is configured, and cannot be used for the reason ``why``."""
+
+    name = "apprise"
+    about = "services by their URLs"
+
+    def __init__(self, why: ConfigError) -> None:
+        self.why = why
+
+    def check(self) -> None:
+        raise self.why
+
+
+def services(file: str, variable: str) -> list[Channel]:
+    """``[notify] apprise_file`` and ``apprise_env`` ("" for none): a channel for each URL, one a line or parted by
+    spaces, so that each has a limit and an outcome of its own; `Unusable` where they cannot be had."""
+    found: list[Channel] = []
+    if file:
+        try:
+            found += [AppriseChannel(f"line {number}", url) for number, url in _lines(file)]
+        except ConfigError as exc:
+            found.append(Unusable(exc))
+    words = os.environ.get(variable, "").split() if variable else []
+    found += [AppriseChannel(f"${variable}, word {number}", url) for number, url in enumerate(words, 1)]
+    if not found:
+        where = " and ".join(w for w in (file, variable and f"${variable}") if w)
+        found.append(Unusable(ConfigError(f"no URL of apprise stands in {where}", code="notify-no-url")))
+    return found
 
 
 def _module() -> Any:
