@@ -148,7 +148,7 @@ def test_boards_are_asked_all_at_once(tmp_path: Path) -> None:
     """One that takes requests and never answers costs its own time only, and is told with why."""
     with SimulatedDevice(tmp_path / "a") as well, SimulatedDevice(tmp_path / "b", "hang") as hung:
         services = [service("a.local", "127.0.0.1", well.http_port), service("b.local", "127.0.0.1", hung.http_port)]
-        answers = ask_all(services, 0.4)
+        answers = ask_all(services, 0.2)
     answer = answers["127.0.0.1", well.http_port]
     assert isinstance(answer, Probe) and answer.mac == well.device.mac
     assert isinstance(answers["127.0.0.1", hung.http_port], str)

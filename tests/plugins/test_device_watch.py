@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 
+from k1ctl.config import load
+from k1ctl.device import resets
 from k1ctl.testing import SimulatedDevice
-from tests.kit import Project, finish, wait_until
+from k1ctl_plugins.device.watch import flow, show
+from tests.kit import Project, finish
 
-QUICK = '[device]\nwindow = "100ms"\n'
+QUICK = '[device]\nwindow = "50ms"\n'
 NOBODY = '[devices.gone]\nhost = "127.0.0.1"\nhttp_port = 9\n'
 
 
@@ -67,23 +70,41 @@ def test_a_reset_past_the_queue_is_told(desk: tuple[Project, SimulatedDevice]) -
     assert (event["device"], event["reset_at"]) == ("k1", line["reset"]["at"])
 
 
-def test_a_reset_of_a_run_is_explained(desk: tuple[Project, SimulatedDevice]) -> None:
+def look(workspace: Project, screen: flow.Screen, *names: str) -> None:
+    """`device watch` in this process, until the screen has seen enough."""
+    facts = workspace.facts()
+    flow.watch(facts, load(facts, {}), names, interval=0.05, seconds=None, screen=screen)
+
+
+class Until:
+    """A screen that hands on what is shown, until ``enough`` of the devices: then it is ^C."""
+
+    def __init__(self, enough: Callable[[Sequence[flow.Watched]], Any], screen: flow.Screen | None = None) -> None:
+        self.enough, self.screen, self.shown = enough, screen, 0
+
+    def show(self, all_of_them: Sequence[flow.Watched], new: flow.Watched) -> None:
+        if self.screen is not None:
+            self.screen.show(all_of_them, new)
+        self.shown += 1
+        if self.enough(all_of_them):
+            raise KeyboardInterrupt
+
+
+def test_a_reset_of_a_run_is_explained(desk: tuple[Project, SimulatedDevice], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has the device through the queue may restart it: he is named, and there is no event."""
     workspace, device = desk
-    holder = workspace.popen("queue", "run", "device:k1", "--label", "flash by hand", "--", "sleep", "60")
-    watching = Watching(workspace, "k1")
-    try:
-        wait_until(lambda: workspace.run("queue", "list", "--json").json["tickets"])
-        watching.until(lambda line: line["state"] == "online")
-        device.device.restart()
-        line = watching.until(lambda line: line["reset"])
-    finally:
-        holder.terminate()
-        holder.communicate()
-        finish(holder)
-        watching.end()
-    assert line["reset"]["explained_by"] == "repo: flash by hand"
-    assert (line["resets"], line["unexplained_resets"]) == (1, 0)
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(resets, "explanation", lambda *_: "repo: flash by hand")
+
+    def restarted(watched: Sequence[flow.Watched]) -> bool:
+        if not seen and watched[0].state == "online":
+            device.device.restart()
+        seen.append(watched[0].document())
+        return bool(seen[-1]["reset"])
+
+    look(workspace, Until(restarted), "k1")
+    assert seen[-1]["reset"]["explained_by"] == "repo: flash by hand"
+    assert (seen[-1]["resets"], seen[-1]["unexplained_resets"]) == (1, 0)
     assert workspace.events("device.unexplained-reset") == []
 
 
@@ -114,21 +135,22 @@ def test_on_a_terminal(desk: tuple[Project, SimulatedDevice]) -> None:
     assert "Traceback" not in str(terminal.before)
 
 
-def test_in_a_pipe(desk: tuple[Project, SimulatedDevice]) -> None:
+def test_in_a_pipe(desk: tuple[Project, SimulatedDevice], capsys: pytest.CaptureFixture[str]) -> None:
     """A line for each device, and no further ones as long as nothing changes; --for ends it."""
     workspace, _ = desk
-    outcome = workspace.run("device", "watch", "--interval", "100ms", "--for", "0.7s").assert_ok()
-    lines = outcome.stdout.splitlines()
-    assert sorted(line.split(" ", 1)[1].split(",")[0].split(" (")[0] for line in lines) == [
+    screen = Until(lambda watched: screen.shown >= 4 and all(each.verdict for each in watched), show.Changes())
+    look(workspace, screen)
+    told = capsys.readouterr()
+    assert sorted(line.split(" ", 1)[1].split(",")[0].split(" (")[0] for line in told.out.splitlines()) == [
         "gone: offline",
         "k1: online",
     ]
-    assert "\x1b" not in outcome.stdout and outcome.stderr == ""
+    assert "\x1b" not in told.out and told.err == ""
+    assert workspace.run("device", "watch", "--for", "0").assert_ok().stdout == ""
 
 
 def test_wrong_calls(workspace: Project) -> None:
-    """No device at all, or one that is not configured, is 78; a wrong duration is 2."""
+    """No device at all, or one that is not configured, is 78."""
     workspace.run("device", "watch").assert_fails(78, "no device is configured")
     workspace.configure(NOBODY)
     workspace.run("device", "watch", "k9").assert_fails(78, "k9")
-    workspace.run("device", "watch", "--for", "soon").assert_fails(2)

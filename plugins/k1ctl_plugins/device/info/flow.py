@@ -164,8 +164,11 @@ def _announced(found: Info, interface: str, seconds: float) -> None:
         own = service.host == host or service.address in (host, told)
         return own and service.http_port in (None, port)
 
+    def whole(services: list[Service]) -> bool:
+        return any(service.http_port and service.ota_port and near(service) for service in services)
+
     try:
-        heard = mdns.browse(seconds, interface, (lambda services: any(map(near, services))) if right else None)
+        heard = mdns.browse(seconds, interface, whole if right else None)
     except K1ctlError as exc:
         if exc.code == "unknown-interface":
             raise
