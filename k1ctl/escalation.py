@@ -78,11 +78,23 @@ def observe(
             config = load_config(workspace)
         keeper = _Keeper(workspace, config, device, apart)
         prompt = keeper.prompt_of(what, facts)
-        keeper.observe(what, facts)
+        if not _elsewhere(config, device):
+            keeper.observe(what, facts)
     except Exception as exc:  # whatever it is, the work it tells of goes on
         said = f"{type(exc).__name__}: {exc}"[:300]
         emit(workspace, "escalation.failed", device=device, what=what, run=str(facts.get("run", "")), message=said)
     return prompt
+
+
+def _elsewhere(config: Config, device: str) -> bool:
+    """Whether this call's environment alone gives the device another address: what it met there is nobody else's."""
+    from k1ctl.config import Config as Configuration
+
+    if not config.file.get(("devices", device, "host")):
+        return False
+    for_all = Configuration(config.path, config.file, {})
+    places = [("devices", device, key) for key in ("host", "http_port")]
+    return any(config.get(*place) != for_all.get(*place) for place in places)
 
 
 def _concerned(path: str) -> bool:

@@ -76,8 +76,9 @@ class Desk:
         """It did not answer for so long, and a look was just now."""
         self.see(OFFLINE, message="no route")
         state = self.state
-        state["offline"]["seconds"] = seconds
-        write_json(self.path, state)
+        if state["offline"]:
+            state["offline"]["seconds"] = seconds
+            write_json(self.path, state)
 
     @property
     def state(self) -> Any:
@@ -279,6 +280,26 @@ def test_it_never_raises(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkdir(desk.path)
     desk.see(OFFLINE)
     assert [e["what"] for e in desk.events("escalation.failed")] == [OFFLINE, UPLOAD_FAILED, OFFLINE, OFFLINE]
+
+
+def test_an_address_of_ones_own_is_no_news_of_the_device(desk: Desk) -> None:
+    """One whose environment names another address stops nobody, and resumes nothing; his failed run has a prompt. Where
+    the file has no address, the environment's counts."""
+    device = ("devices", "k1", "http_port")
+    desk.config.environment[device] = 9
+    desk.away()
+    desk.see(OFFLINE)
+    assert not os.path.exists(desk.path)
+    assert desk.see(UPLOAD_FAILED, run=failed_run(desk), code="device-offline", exit_code=69)
+    del desk.config.environment[device]
+    desk.away()
+    desk.see(OFFLINE)
+    desk.config.environment[device] = 9
+    desk.see(ONLINE)
+    assert desk.paused
+    del desk.config.file["devices", "k1", "host"]
+    desk.see(ONLINE)
+    assert desk.paused is None
 
 
 def test_a_queue_that_a_person_paused_is_no_incidents(desk: Desk) -> None:
