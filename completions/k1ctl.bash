@@ -485,7 +485,7 @@ _k1ctl_command() {
   commands='' options='' arguments='' runs='' mixed=1
   case $1 in
     '')
-      commands='build completion config demo device events hook init plugins queue sim tools upload worktree'
+      commands='build completion config demo device events hook init notify plugins queue sim tools upload worktree'
       options='--root=@folder --version -h/--help'
       ;;
     ' build')
@@ -537,12 +537,58 @@ _k1ctl_command() {
       options='--agents=- --keep --pace=- --json -h/--help'
       ;;
     ' device')
-      commands='health'
+      commands='console disable discover enable escalation health info list logs metrics rollback test watch'
       options='-h/--help'
+      ;;
+    ' device console')
+      options='--reset --for=- --send+=- --expect+=- --timeout=- --fail-on-panic --wait=- --elf=@file --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device disable')
+      options='--reason=- --dry-run --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device discover')
+      options='--interface=- --timeout=- --usb-only --mdns-only --toml --json -h/--help'
+      ;;
+    ' device enable')
+      options='--dry-run --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device escalation')
+      options='--check --close --reason=- --dry-run --json -h/--help'
+      arguments='@device'
       ;;
     ' device health')
       options='--wait=- --max-age=- --format=text,nagios --json -h/--help'
       arguments='@device'
+      ;;
+    ' device info')
+      options='--interface=- --timeout=- --max-age=- --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device list')
+      options='--max-age=- --json -h/--help'
+      ;;
+    ' device logs')
+      options='--list --last --since=- --follow/-f --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device metrics')
+      options='--timeout=- --format=text,json,prom --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device rollback')
+      options='--list --to=- --soak=- --via=auto,ota,usb --force --wait-limit=- --dry-run --json -h/--help'
+      arguments='@device'
+      ;;
+    ' device test')
+      options='--device=@device --duration=- --record --strict --all --junit=@file --wait=- --dry-run --json -h/--help'
+      arguments='-+'
+      ;;
+    ' device watch')
+      options='--interval=- --for=- --jsonl -h/--help'
+      arguments='@device+'
       ;;
     ' events')
       commands='list tail'
@@ -571,6 +617,16 @@ _k1ctl_command() {
       ;;
     ' init')
       options='--dry-run --conductor=json,toml,auto --json -h/--help'
+      ;;
+    ' notify')
+      commands='list test'
+      options='-h/--help'
+      ;;
+    ' notify list')
+      options='--json -h/--help'
+      ;;
+    ' notify test')
+      options='--dry-run --json -h/--help'
       ;;
     ' plugins')
       options='--check --json -h/--help'
@@ -631,14 +687,17 @@ _k1ctl_command() {
       arguments='@run'
       ;;
     ' sim')
-      commands='faults start status stop'
+      commands='faults reset start status stop'
       options='-h/--help'
       ;;
     ' sim faults')
       options='--json -h/--help'
       ;;
+    ' sim reset')
+      options='--name=@device --json -h/--help'
+      ;;
     ' sim start')
-      options='--name=@device --ota-port=- --http-port=- --fault+=- --pace=- --mac=- --identity=- --partition-size=- --filesystem-size=- --password-env=- --password-file=- --login=md5,sha256,sha256-md5 --usb --reboot=- --dry-run --json -h/--help'
+      options='--name=@device --ota-port=- --http-port=- --fault+=- --pace=- --mac=- --identity=- --partition-size=- --filesystem-size=- --password-env=- --password-file=- --login=md5,sha256,sha256-md5 --usb --usb-link=pty,rfc2217 --mdns --reboot=- --dry-run --json -h/--help'
       ;;
     ' sim status')
       options='--name=@device --json -h/--help'
@@ -658,7 +717,7 @@ _k1ctl_command() {
       options='--json -h/--help'
       ;;
     ' upload')
-      options='--device=@device --artifact=@artifact,@file --build --filesystem --force --interface=- --via=auto,ota,usb --full --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
+      options='--device=@device --artifact=@artifact,@file --build --filesystem --force --interface=- --via=auto,ota,usb --full --soak=- --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
       arguments='@target'
       ;;
     ' worktree')
@@ -679,17 +738,22 @@ _k1ctl_command() {
 }
 
 _k1ctl_settings='
-build.cache build.cache_size build.jobs build.timeout defaults.device defaults.target device.window devices.@.fps_min
+build.cache build.cache_size build.jobs build.timeout console.baud console.keep console.limit defaults.device
+defaults.target device.window devices.@.boot_timeout devices.@.build_id devices.@.fps_min devices.@.groups
 devices.@.heap_min devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac
 devices.@.ota_host_port devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout
-devices.@.rssi_min devices.@.usb_port hooks.target hooks.wait ota.attempt_timeout ota.attempts ota.connect_timeout
-ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay process.grace
-process.keep_runs process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@ queue.stall
-run_targets.@.about run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port
-run_targets.@.resources run_targets.@.timeout run_targets.@.wait targets.@.chip targets.@.command
+devices.@.rssi_min devices.@.soak devices.@.usb_port escalation.failures_agent escalation.failures_human
+escalation.forget escalation.offline_human escalation.offline_incident escalation.retrying hooks.target hooks.wait
+notify.apprise_env notify.apprise_file notify.command notify.timeout ota.attempt_timeout ota.attempts
+ota.connect_timeout ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay
+process.grace process.keep_runs process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@
+queue.stall run_targets.@.about run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port
+run_targets.@.resources run_targets.@.timeout run_targets.@.wait targets.@.build_id targets.@.chip targets.@.command
 targets.@.command_release targets.@.device targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs
 targets.@.partition_size targets.@.path targets.@.release_env targets.@.release_flags targets.@.script
-targets.@.script_release tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub worktree.copy worktree.npm
+targets.@.script_release test.attempts test.delay test.duration test.lost test.patterns test.regression test.settle
+tools.addr2line tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub usb.yield_timeout worktree.copy
+worktree.npm
 '
 
 complete -o nospace -F _k1ctl k1ctl

@@ -299,6 +299,7 @@ function __k1ctl_command --no-scope-shadowing
                 'events' \
                 'hook' \
                 'init' \
+                'notify' \
                 'plugins' \
                 'queue' \
                 'sim' \
@@ -314,6 +315,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Read the record of every decision, as it comes if wanted' \
                 'Do the work of Conductor\'s setup, run and archive scripts' \
                 'Make ops/ with a commented ops/k1ctl.toml that fits this host' \
+                'See and try the channels over which people are told' \
                 'List the plugins, what they add, and which are broken' \
                 'Stand in line for what there is only one of, or only N of' \
                 'Run a K1 without hardware, with faults on demand' \
@@ -504,13 +506,120 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
         case 'device'
             set commands \
-                'health'
+                'console' \
+                'disable' \
+                'discover' \
+                'enable' \
+                'escalation' \
+                'health' \
+                'info' \
+                'list' \
+                'logs' \
+                'metrics' \
+                'rollback' \
+                'test' \
+                'watch'
             set command_abouts \
-                'Say whether the device is there, the one that is configured, and within its limits'
+                'Show what the device says on its serial port, and send it what is typed' \
+                'Put a device out of service: nobody new gets it' \
+                'Find boards in the network and on USB, and say which are configured' \
+                'Put a device into service again' \
+                'Show how far a device\'s trouble has come, why, and what comes next' \
+                'Say whether the device is there, the one that is configured, and within its limits' \
+                'Tell all that is known of a device, and where its views contradict each other' \
+                'List the configured devices: how each is, who has it, what it was sent last' \
+                'Print what the device said on its serial port' \
+                'Collect all metrics of the device, with what is missing and why' \
+                'Put the last image that passed its soak back on the device' \
+                'Measure patterns on the device and compare them with their baselines' \
+                'Show how devices are, as it changes, and resets that no run explains'
             set options \
                 '-h/--help'
             set option_abouts \
                 'Show this message and exit'
+        case 'device console'
+            set options \
+                '--reset' \
+                '--for=-' \
+                '--send+=-' \
+                '--expect+=-' \
+                '--timeout=-' \
+                '--fail-on-panic' \
+                '--wait=-' \
+                '--elf=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Reset the device once the port is open' \
+                'End after D' \
+                'Send TEXT' \
+                'Wait until REGEX was seen (in the text without colours)' \
+                'Limit of each --expect' \
+                'End with exit 1 when the device panics' \
+                'Wait at most D for who has the console' \
+                'ELF file that backtraces are decoded with (default: the one the device names, else that of ' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device disable'
+            set options \
+                '--reason=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Why' \
+                'Say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device discover'
+            set options \
+                '--interface=-' \
+                '--timeout=-' \
+                '--usb-only' \
+                '--mdns-only' \
+                '--toml' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Listen on this interface only (default: on all)' \
+                'How long to listen to the network (default: 3s)' \
+                'Look at the serial ports only' \
+                'Listen to the network only' \
+                'Print sections of ops/k1ctl.toml for the boards that are new' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'device enable'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device escalation'
+            set options \
+                '--check' \
+                '--close' \
+                '--reason=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Ask the devices, go on with the ladder, tell who is to be told: for cron' \
+                'End the escalation of NAME' \
+                'With --close: why' \
+                'With --close: say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
         case 'device health'
             set options \
                 '--wait=-' \
@@ -526,6 +635,121 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
             set arguments \
                 '@device'
+        case 'device info'
+            set options \
+                '--interface=-' \
+                '--timeout=-' \
+                '--max-age=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Listen on this interface (default: the device\'s own)' \
+                'How long to listen to mDNS (default: 3s)' \
+                'An answer that old will do (default: [device] window)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device list'
+            set options \
+                '--max-age=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'An answer that old will do (default: [device] window)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'device logs'
+            set options \
+                '--list' \
+                '--last' \
+                '--since=-' \
+                '--follow/-f' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'List them, do not print them' \
+                'Only those of the last session' \
+                'Only those written to in the last D' \
+                'Print what comes, too, also of later sessions, until ^C' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device metrics'
+            set options \
+                '--timeout=-' \
+                '--format=text,json,prom' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'All of it ends in D' \
+                'prom: the text format of Prometheus, for its textfile collector' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device rollback'
+            set options \
+                '--list' \
+                '--to=-' \
+                '--soak=-' \
+                '--via=auto,ota,usb' \
+                '--force' \
+                '--wait-limit=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Show what is known of the device\'s images, and change nothing' \
+                'This image instead of the last one' \
+                'Watch it for D (default: the device\'s soak, else as before)' \
+                'As in k1ctl upload' \
+                'Also when the device runs that image already' \
+                'Wait in line at most D' \
+                'Say what would be sent' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@device'
+        case 'device test'
+            set options \
+                '--device=@device' \
+                '--duration=-' \
+                '--record' \
+                '--strict' \
+                '--all' \
+                '--junit=@file' \
+                '--wait=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Which device, or group: a free one (default: [defaults] device)' \
+                'Sample each pattern for D (default: [test] duration)' \
+                'Make what is measured the new baseline' \
+                'A pattern without a baseline fails' \
+                'Test every pattern the device has' \
+                'Write the results as JUnit XML, whatever they are' \
+                'Wait in line at most D' \
+                'Say what would be tested and do nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+        case 'device watch'
+            set options \
+                '--interval=-' \
+                '--for=-' \
+                '--jsonl' \
+                '-h/--help'
+            set option_abouts \
+                'Between two looks (default: 2s' \
+                'End after D (default: with ^C)' \
+                'Print a JSON document for each answer' \
+                'Show this message and exit'
+            set arguments \
+                '@device+'
         case 'events'
             set commands \
                 'list' \
@@ -630,6 +854,33 @@ function __k1ctl_command --no-scope-shadowing
             set option_abouts \
                 'Change nothing' \
                 'Also write Conductor\'s scripts and its file, and take an existing conductor.json over' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'notify'
+            set commands \
+                'list' \
+                'test'
+            set command_abouts \
+                'List the channels that are configured, and whether each can work' \
+                'Send a notification for trying through every channel, and say what became of each'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'notify list'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'notify test'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Check every channel and send nothing' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
         case 'plugins'
@@ -866,11 +1117,13 @@ function __k1ctl_command --no-scope-shadowing
         case 'sim'
             set commands \
                 'faults' \
+                'reset' \
                 'start' \
                 'status' \
                 'stop'
             set command_abouts \
                 'List what can go wrong with a simulated device, for `sim start --fault`' \
+                'Press RESET on the simulated device' \
                 'Start the simulated device and wait until it answers' \
                 'Say whether it runs (exit 0) or not (exit 1), and what it was flashed with' \
                 'Stop the simulated device; nothing to do is no failure'
@@ -883,6 +1136,15 @@ function __k1ctl_command --no-scope-shadowing
                 '--json' \
                 '-h/--help'
             set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'sim reset'
+            set options \
+                '--name=@device' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Which simulated device' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
         case 'sim start'
@@ -900,6 +1162,8 @@ function __k1ctl_command --no-scope-shadowing
                 '--password-file=-' \
                 '--login=md5,sha256,sha256-md5' \
                 '--usb' \
+                '--usb-link=pty,rfc2217' \
+                '--mdns' \
                 '--reboot=-' \
                 '--dry-run' \
                 '--json' \
@@ -918,6 +1182,8 @@ function __k1ctl_command --no-scope-shadowing
                 'Ask for the OTA password in the first line of this file (0600)' \
                 'How it asks: as before core 3.3.1' \
                 'Give it a USB port that esptool can flash, with a console' \
+                'What that port is: a terminal (default), or a TCP port with DTR and RTS, which --reset of ' \
+                'Announce it by mDNS, on loopback only' \
                 'How long a restart takes (default: 200ms)' \
                 'Check the options, start nothing' \
                 'Print one JSON document on stdout' \
@@ -981,6 +1247,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--interface=-' \
                 '--via=auto,ota,usb' \
                 '--full' \
+                '--soak=-' \
                 '--wait=@run' \
                 '--wait-limit=-' \
                 '--priority=critical,high,normal,low' \
@@ -988,7 +1255,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--json' \
                 '-h/--help'
             set option_abouts \
-                'Which device (default: the target\'s, else [defaults] device)' \
+                'Device, group, or any (default: the target\'s, else [defaults] device)' \
                 'What to send (default: the newest build)' \
                 'Build the target first' \
                 'Send a filesystem (LittleFS, SPIFFS, FAT), not the app' \
@@ -996,6 +1263,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Interface or own address it connects back to' \
                 'Over the network, or a USB cable' \
                 'With --via usb: also bootloader and partition table' \
+                'Watch it for D afterwards (default: the device\'s soak)' \
                 'Take up an upload that goes on without its caller' \
                 'Wait in line at most D' \
                 '' \
@@ -1062,10 +1330,16 @@ set -g __k1ctl_settings \
     'build.cache_size' \
     'build.jobs' \
     'build.timeout' \
+    'console.baud' \
+    'console.keep' \
+    'console.limit' \
     'defaults.device' \
     'defaults.target' \
     'device.window' \
+    'devices.@.boot_timeout' \
+    'devices.@.build_id' \
     'devices.@.fps_min' \
+    'devices.@.groups' \
     'devices.@.heap_min' \
     'devices.@.host' \
     'devices.@.http_port' \
@@ -1078,9 +1352,20 @@ set -g __k1ctl_settings \
     'devices.@.password_file' \
     'devices.@.probe_timeout' \
     'devices.@.rssi_min' \
+    'devices.@.soak' \
     'devices.@.usb_port' \
+    'escalation.failures_agent' \
+    'escalation.failures_human' \
+    'escalation.forget' \
+    'escalation.offline_human' \
+    'escalation.offline_incident' \
+    'escalation.retrying' \
     'hooks.target' \
     'hooks.wait' \
+    'notify.apprise_env' \
+    'notify.apprise_file' \
+    'notify.command' \
+    'notify.timeout' \
     'ota.attempt_timeout' \
     'ota.attempts' \
     'ota.connect_timeout' \
@@ -1106,6 +1391,7 @@ set -g __k1ctl_settings \
     'run_targets.@.resources' \
     'run_targets.@.timeout' \
     'run_targets.@.wait' \
+    'targets.@.build_id' \
     'targets.@.chip' \
     'targets.@.command' \
     'targets.@.command_release' \
@@ -1120,11 +1406,20 @@ set -g __k1ctl_settings \
     'targets.@.release_flags' \
     'targets.@.script' \
     'targets.@.script_release' \
+    'test.attempts' \
+    'test.delay' \
+    'test.duration' \
+    'test.lost' \
+    'test.patterns' \
+    'test.regression' \
+    'test.settle' \
+    'tools.addr2line' \
     'tools.esptool' \
     'tools.pio' \
     'usb.baud' \
     'usb.connect_timeout' \
     'usb.stub' \
+    'usb.yield_timeout' \
     'worktree.copy' \
     'worktree.npm'
 

@@ -42,6 +42,7 @@ _EXACT = {
     ("config get", "key"): ("@key",),
     ("config set", "key"): ("@key",),
     ("config unset", "key"): ("@key",),
+    ("device watch", "names"): ("@device",),
     ("hook run", "args"): ("@file",),
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),

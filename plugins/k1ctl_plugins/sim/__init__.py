@@ -140,7 +140,7 @@ def stop(context: Context, name: str, dry_run: bool, as_json: bool) -> None:
         emit_json({"ok": True, "name": name, "dry_run": dry_run, "stopped": stopped})
 
 
-@sim.command()
+@sim.command(short_help="Press RESET on the simulated device.")
 @_name
 @json_option
 @pass_context

@@ -10,7 +10,7 @@ from k1ctl.errors import UsageError
 from k1ctl.output import emit_json, json_option, put, say
 
 
-@click.command()
+@click.command(short_help="Find boards in the network and on USB, and say which are configured.")
 @click.option("--interface", default="", metavar="NAME|IP", help="Listen on this interface only (default: on all).")
 @click.option(
     "--timeout", type=DURATION, default=3.0, metavar="D", help="How long to listen to the network (default: 3s)."

@@ -9,7 +9,7 @@ from k1ctl.errors import UsageError
 from k1ctl.output import emit_json, json_option, put, say
 
 
-@click.command()
+@click.command(short_help="Show how far a device's trouble has come, why, and what comes next.")
 @click.argument("name", required=False)
 @click.option("--check", is_flag=True, help="Ask the devices, go on with the ladder, tell who is to be told: for cron.")
 @click.option("--close", "closed", is_flag=True, help="End the escalation of NAME; its queue is resumed.")

@@ -9,7 +9,7 @@ from k1ctl.durations import DURATION
 from k1ctl.output import emit_json, json_option, put, say, table
 
 
-@click.command()
+@click.command(short_help="Print what the device said on its serial port.")
 @click.argument("name", required=False)
 @click.option("--list", "listed", is_flag=True, help="List them, do not print them.")
 @click.option("--last", is_flag=True, help="Only those of the last session.")
