@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
 from k1ctl.errors import BusyError, ConfigError
 from k1ctl.jsontext import dumps, loads
@@ -57,6 +58,27 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644, fsync: bool
         except OSError:
             pass
         raise
+
+
+def write_named(path: str, data: bytes | str) -> None:
+    """Write a file that a user named: replaced in one step, behind a link where ``path`` is one; a terminal, a pipe or
+    ``/dev/null`` is written to and stays what it is. Raises OSError.
+    """
+    if writes_through(path):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(fd, "wb") as f:
+            os.set_blocking(fd, True)
+            f.write(data.encode() if isinstance(data, str) else data)
+        return
+    write_atomic(os.path.realpath(path), data)
+
+
+def writes_through(path: str) -> bool:
+    """Whether ``path`` is one that `write_named` writes to without replacing it; a folder is, and cannot be written."""
+    try:
+        return path.startswith(("/dev/std", "/dev/fd/", "/proc/")) or not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def write_json(path: str, value: Any, *, mode: int = 0o644, fsync: bool = False) -> None:

@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from k1ctl.errors import BusyError
-from k1ctl.files import LINE_LIMIT, Locked, append_line, open_locked, read_bytes, read_json, write_atomic, write_json
+from k1ctl.files import (
+    LINE_LIMIT,
+    Locked,
+    append_line,
+    open_locked,
+    read_bytes,
+    read_json,
+    write_atomic,
+    write_json,
+    write_named,
+)
 from tests.kit import finish, processes, wait_until
 
 WRITER = """
@@ -57,6 +67,24 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_atomic(str(tmp_path / "folder"), "x")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_a_user_named_stays_what_it_is(tmp_path: Path) -> None:
+    """A link keeps its place and a pipe gets the bytes; neither is replaced. A folder cannot be written."""
+    (tmp_path / "target").write_text("old, and longer")
+    (tmp_path / "link").symlink_to("target")
+    write_named(str(tmp_path / "link"), "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_named(str(tmp_path / "pipe"), "said")
+    assert os.read(reader, 100) == b"said" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+    for path in ("pipe", "."):  # nobody reads it
+        with pytest.raises(OSError):
+            write_named(str(tmp_path / path), "unheard")
+    write_named(str(tmp_path / "fresh"), "made")
+    assert (tmp_path / "fresh").read_text() == "made"
 
 
 def test_a_mode_is_kept_from_the_first_byte(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import select
 import time
 
 from k1ctl import groups
-from k1ctl.files import read_json, write_json
-from k1ctl.jsontext import loads
+from k1ctl.files import read_json, write_named
+from k1ctl.jsontext import dumps, loads
 from k1ctl.process import record
 from k1ctl.process.attempt import Ending
 from k1ctl.process.view import FIRST_LOOK, News
@@ -268,7 +268,7 @@ class FrontEnd:
         try:
             run.save(state="ended", **facts)
             if self.spec.result:
-                write_json(self.spec.result, {"run": self.run_id, "folder": self.folder, **facts})
+                write_named(self.spec.result, dumps({"run": self.run_id, "folder": self.folder, **facts}) + "\n")
         except OSError:
             pass
         return ending

@@ -7,13 +7,13 @@ import sys
 import time
 
 from k1ctl.errors import ConfigError, K1ctlError
-from k1ctl.files import flock, write_json
+from k1ctl.files import flock, write_named
 from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.process.client import Client, let_go, open_descriptors
 from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE
-from k1ctl.queue import history
+from k1ctl.queue import history, names
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import EX, UN
 from k1ctl.signals import signals
@@ -80,6 +80,7 @@ class Supervisor(Client):
                 "supervisor": os.getpid(),
                 "created_at": rfc3339(),
                 "details": spec.details,
+                **({"device": spec.device} if spec.device else {}),
             },
         )
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -127,9 +128,10 @@ class Supervisor(Client):
         if have:
             outer = ("k1ctl queue ticket {}",) if self.lent else ()
             settled = nested.settled(spec.resources, have)
-            spec.device = next((r.partition(":")[2] for r in settled if r not in spec.resources), "")
+            held = next((r.partition(":")[2] for r in settled if r not in spec.resources), "")
             spec.resources = nested.still_needed(settled, have, *outer)
-            if spec.device:
+            if held:
+                spec.device = held
                 self.chosen()
         if not spec.resources:
             return None
@@ -154,7 +156,9 @@ class Supervisor(Client):
 
     def chosen(self) -> None:
         """The record names the device before anything is done to it."""
-        self.run.save(resources=self.spec.resources, device=self.spec.device)
+        device = f"device:{self.spec.device}"
+        resources = {device if names.CHOICE in r else r: n for r, n in self.run.record["resources"].items()}
+        self.run.save(resources=resources, device=self.spec.device)
         super().chosen()
 
     def _work(self) -> Ending:
@@ -282,7 +286,7 @@ class Supervisor(Client):
         """The result file that the caller asked for."""
         if self.spec.result:
             try:
-                write_json(self.spec.result, {"run": self.run.id, "folder": self.run.folder, **facts})
+                write_named(self.spec.result, dumps({"run": self.run.id, "folder": self.run.folder, **facts}) + "\n")
             except OSError as exc:
                 self.tell("warning", message=f"{self.spec.result} could not be written: {exc.strerror}")
 
