@@ -112,7 +112,7 @@ def bounded(value: Any, depth: int = DEPTH_LIMIT) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):
-        return value if math.isfinite(value) and abs(value) < _NUMBER_LIMIT else None
+        return value if abs(value) < _NUMBER_LIMIT else None
     if isinstance(value, str):
         return value[:TEXT_LIMIT]
     if depth <= 0:

@@ -6,14 +6,15 @@ from typing import Any
 
 from k1ctl.simulator.documents import Api, Refused, diag, params, realtime
 from k1ctl.simulator.lights import rmt
-from k1ctl.simulator.settings import EASINGS, PARAMETERS, PATTERNS, SAVED, TRANSITIONS
+from k1ctl.simulator.settings import EASINGS, PARAMETERS, PATTERNS, SAVED, TRANSITIONS, as_float
 
 _STRESS_MS, _USUAL_MS = 150, 250  # webserver.cpp, realtime presets
 
 
-def _number(value: Any) -> float:
-    """A JSON value as ArduinoJson's as<float>() gives it."""
-    return float(value) if isinstance(value, int | float) else 0.0
+def _whole(value: Any) -> int:
+    """A JSON value as ArduinoJson's as<int>() gives it: 0 for what no int holds."""
+    number = as_float(value)
+    return int(number) if abs(number) < 1 << 31 else 0
 
 
 def post_params(api: Api) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def post_params(api: Api) -> dict[str, Any]:
 
 def select(api: Api) -> dict[str, Any]:
     if "index" in api.body:
-        index = int(_number(api.body["index"]))
+        index = _whole(api.body["index"])
     elif "id" in api.body:
         index = next((i for i, pattern in enumerate(PATTERNS) if pattern[1] == api.body["id"]), 255)
     else:
@@ -47,7 +48,7 @@ def audio_config(api: Api) -> dict[str, Any]:
     audio = api.settings.audio
     for name, least, most in (("microphone_gain", 0.5, 2.0), ("vu_floor_pct", 0.5, 0.98)):
         if name in api.body:
-            value = _number(api.body[name])
+            value = as_float(api.body[name])
             if not least <= value <= most:
                 raise Refused(400, "invalid_value", "Value out of valid range")
             audio[name] = value
@@ -96,7 +97,7 @@ def reassociate(api: Api) -> dict[str, Any]:
 def tx_power(api: Api) -> dict[str, Any]:
     if "power_dbm" not in api.body:
         raise Refused(400, "invalid_param", "power_dbm required")
-    return {"applied_dbm": min(max(_number(api.body["power_dbm"]), 8.0), 19.5)}
+    return {"applied_dbm": min(max(as_float(api.body["power_dbm"]), 8.0), 19.5)}
 
 
 def power_save(api: Api) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def power_save(api: Api) -> dict[str, Any]:
 def channel(api: Api) -> dict[str, Any]:
     if "channel" not in api.body:
         raise Refused(400, "invalid_param", "channel required")
-    return {"channel": int(min(max(_number(api.body["channel"]), 1), 13))}
+    return {"channel": int(min(max(as_float(api.body["channel"]), 1), 13))}
 
 
 def band_steering(api: Api) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def post_diag(api: Api) -> dict[str, Any]:
     if "enabled" in api.body:
         api.settings.diag["enabled"] = api.body["enabled"] is True
     if "interval_ms" in api.body:
-        api.settings.diag["interval_ms"] = max(int(_number(api.body["interval_ms"])), 0) or 5000
+        api.settings.diag["interval_ms"] = max(_whole(api.body["interval_ms"]), 0) or 5000
     return diag(api)
 
 
@@ -166,8 +167,8 @@ def transitions(api: Api) -> dict[str, Any]:
         now["enabled"] = body["enabled"] is True
     if body.get("default_type") in TRANSITIONS:
         now["default_type"] = body["default_type"]
-    if "default_duration_ms" in body and 100 <= _number(body["default_duration_ms"]) <= 10_000:
-        now["default_duration_ms"] = int(_number(body["default_duration_ms"]))
+    if "default_duration_ms" in body and 100 <= as_float(body["default_duration_ms"]) <= 10_000:
+        now["default_duration_ms"] = _whole(body["default_duration_ms"])
     if body.get("default_easing") in EASINGS:
         now["default_easing"] = body["default_easing"]
     return now

@@ -81,6 +81,14 @@ EASINGS = tuple(  # "linear" and ease_in_out_bounce are not taken
 )
 
 
+def as_float(value: Any) -> float:
+    """A JSON value as ArduinoJson's as<float>() gives it: 0 for what is no number, without end for a too large one."""
+    try:
+        return float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
 class Settings:
     """The settings of one device. Those in RAM are lost with a restart (`rebooted`), those in NVS are kept."""
 
@@ -112,7 +120,7 @@ class Settings:
             if name not in PARAMETERS:
                 continue
             default, least, most = PARAMETERS[name]
-            number = float(value) if isinstance(value, int | float) else 0.0  # as ArduinoJson converts the rest
+            number = as_float(value)
             if name == "palette_id":
                 kept: float = int(number) if least <= number <= most else 0
             else:

@@ -15,7 +15,7 @@ from k1ctl.device.http import BODY_LIMIT
 from k1ctl.jsontext import dumps
 from tests.device.fakes import http_server
 
-NUMBERS = st.integers() | st.floats() | st.booleans()
+NUMBERS = st.integers() | st.floats() | st.booleans() | st.just(10**400)  # no float is as large
 LEAVES = st.none() | NUMBERS | st.text(max_size=300)
 DOCUMENTS = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3)

@@ -280,8 +280,11 @@ def test_settings_are_kept_in_their_ranges(device: SimulatedDevice) -> None:
     """What is set is told, moved to the border of its range; a reset restores defaults; a restart forgets RAM only."""
     said = ask(device, "POST", "/api/params", {"brightness": 7, "palette_id": 99, "mirror_mode": False, "nothing": 1})
     assert (said.json["brightness"], said.json["palette_id"], said.json["mirror_mode"]) == (1, 0, False)
+    endless = b'{"index": 1e999, "interval_ms": 1%s}' % bytes(b"0" * 400)
+    assert ask(device, "POST", "/api/select", endless).json["current_pattern"] == 0, "as<int>() of it is 0"
+    assert ask(device, "POST", "/api/diag", endless).json["interval_ms"] == 5000
     assert ask(device, "POST", "/api/realtime/config", {"enabled": False}).json["enabled"] is False
-    assert ask(device, "POST", "/api/select", {"index": 3}).json["id"] == "spectrum"
+    device.device.settings.select(3, transition=False)
     device.device.restart()
     wait_until(lambda: device.device.answering)
     assert ask(device, "GET", "/api/params").json["mirror_mode"] is True
