@@ -1,7 +1,8 @@
 """What a pattern cost when it was last accepted, ``ops/baselines/PATTERN.json``, and whether it costs more now.
 
 The shape is that of the K1 guides (Annex A): {pattern, baseline{fps, render_time_ms, memory_kb}, thresholds{fps_min,
-render_time_ms_max, memory_kb_max}, recorded_at}. A threshold that is null or missing is not checked.
+render_time_ms_max, memory_kb_max}, recorded_at}, and `parameters`, what the device was set to. A threshold that is
+null or missing is not checked.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
 FPS, RENDER, MEMORY = FIGURES = ("fps", "render_time_ms", "memory_kb")
 THRESHOLDS = {FPS: "fps_min", RENDER: "render_time_ms_max", MEMORY: "memory_kb_max"}
 _LARGEST = 1e9
+_LONGEST_NAME = 150  # characters; a filesystem takes 255 bytes, the temporary file beside it included
 
 
 def path_of(folder: str, pattern: str) -> str:
     """``FOLDER/PATTERN.json``; what does not belong into a file name is written in hexadecimal."""
-    return os.path.join(folder, f"{''.join(c if _plain(c) else f'%{ord(c):02x}' for c in pattern)}.json")
+    name = "".join(c if _plain(c) else f"%{ord(c):02x}" for c in pattern)
+    if len(name) > _LONGEST_NAME:
+        from hashlib import sha256
+
+        name = f"{name[:_LONGEST_NAME]}%{sha256(pattern.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return os.path.join(folder, f"{name}.json")
 
 
 def _plain(c: str) -> bool:
@@ -73,16 +80,40 @@ def read(folder: str, pattern: str) -> Baseline | None:
     return found
 
 
-def record(folder: str, pattern: str, figures: Mapping[str, float | None], before: Baseline | None) -> Baseline:
-    """Make ``figures`` the baseline of a pattern; thresholds that stand in ``before`` are kept. Raises OSError."""
+def record(
+    folder: str,
+    pattern: str,
+    figures: Mapping[str, float | None],
+    before: Baseline | None,
+    parameters: Mapping[str, float | bool],
+) -> Baseline:
+    """Make ``figures``, measured with ``parameters``, the baseline of a pattern; the thresholds of ``before`` are kept.
+
+    Raises OSError.
+    """
     kept = (before or {}).get("thresholds") or {}
     found = {
         "pattern": pattern,
         "baseline": {name: figures.get(name) for name in FIGURES},
         "thresholds": {**dict.fromkeys(THRESHOLDS.values()), **kept},
         "recorded_at": rfc3339(),
+        "parameters": dict(parameters),
     }
     write_json(path_of(folder, pattern), found)
+    return found
+
+
+def other_parameters(baseline: Baseline | None, now: Mapping[str, float | bool]) -> list[str]:
+    """What the device was set to otherwise when the baseline was recorded, as in ``brightness 0.5, was 1``; nothing
+    where the file does not tell."""
+    before = (baseline or {}).get("parameters")
+    if not isinstance(before, dict):
+        return []
+    found = []
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(old, int | float) and abs(old) <= _LARGEST and old != value:
+            found.append(f"{name} {value:g}, was {old:g}")
     return found
 
 

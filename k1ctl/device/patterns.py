@@ -251,9 +251,14 @@ def put_back(rest: Rest, mark: Mark) -> dict[str, Any]:
     show(rest, mark.pattern)
     message = f"{mark.pattern} is shown again"
     if mark.restarted:
-        now = parameters(rest)
-        lost = {k: v for k, v in mark.parameters.items() if k not in now or now[k] != v}
-        if lost:
-            rest.post(PARAMETERS, lost)
-            message += f", and {len(lost)} parameters are as before the restart"
+        put_parameters_back(rest, mark)
+        message += ", and its parameters are as before the restart"
     return {"pattern": mark.pattern, "state": "restored", "message": message}
+
+
+def put_parameters_back(rest: Rest, mark: Mark) -> None:
+    """Set what the device was set to, but for what it tells to be so. Raises as `Rest.post`."""
+    now = parameters(rest)
+    lost = {k: v for k, v in mark.parameters.items() if k not in now or now[k] != v}
+    if lost:
+        rest.post(PARAMETERS, lost)

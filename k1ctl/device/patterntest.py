@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any, NoReturn
 
-from k1ctl.device import baseline, guard, patterns
-from k1ctl.device.sampling import RestartedError, Sample
+from k1ctl.device import baseline, guard, patterns, testjob
+from k1ctl.device.sampling import RestartedError, Sample, Watch
 from k1ctl.device.testjob import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, VOID
 from k1ctl.errors import K1ctlError, UnreachableError, UsageError, WrongDataError
 from k1ctl.files import read_json, write_json
@@ -23,10 +24,15 @@ from k1ctl.output import clean
 from k1ctl.units import format_duration, rfc3339
 
 _UNDO_SECONDS = 20.0
+_LOOK_SECONDS = 0.5  # between two looks whether the supervisor lives
 
 
 class Stopped(BaseException):
     """^C or TERM arrived."""
+
+
+class NoTimeLeft(BaseException):
+    """What is put back takes too long; no Exception, so that no request takes it for one of its own."""
 
 
 class PatternTest:
@@ -39,6 +45,8 @@ class PatternTest:
         self.armed = False
         self.mark: patterns.Mark | None = None
         self.rest: patterns.Rest | None = None
+        self.watch: Watch | None = None
+        self.shown: dict[str, Any] | None = None  # the result of the pattern that the device shows
         self.record: dict[str, Any] = {
             "state": "running",
             "pid": os.getpid(),
@@ -72,7 +80,7 @@ class PatternTest:
             self.armed = False
         except Stopped:
             pass
-        self._put_back()
+        self._put_back(failure)
         self._end(failure)
         return int(self.record["exit_code"])
 
@@ -83,6 +91,8 @@ class PatternTest:
         self._guard(guard.guard_key(device))
         rest = self.rest = self._reach(device)
         self._undo_an_earlier_one(rest)
+        self.watch = Watch(rest, self.job["test"]["lost"])
+        self.watch.look()
         known = patterns.listed(rest)
         shown = patterns.settled(rest)
         wanted = self._wanted(known, shown)
@@ -111,8 +121,10 @@ class PatternTest:
                 rest, found = patterns.reach(device)
                 break
             except UnreachableError as exc:
-                self.say(f"attempt {number} of {rules['attempts']}: {exc.message}")
-                if number >= rules["attempts"]:
+                last = number >= rules["attempts"]
+                again = "" if last else f"; again in {format_duration(rules['delay'])}"
+                self.say(f"attempt {number} of {rules['attempts']}: {exc.message}{again}")
+                if last:
                     exc.details["skip"] = True
                     raise
                 time.sleep(rules["delay"])
@@ -150,26 +162,25 @@ class PatternTest:
 
     def _row(self, word: str, name: str) -> dict[str, Any]:
         row = {"pattern": word, "name": name, "state": SKIPPED, "code": "not-reached", "message": "it was not begun"}
-        return {**row, "seconds": 0.0, "figures": {}, "details": {}, "baseline": None, "findings": [], "warnings": []}
+        return {**row, "seconds": 0.0, **testjob.nothing_measured()}
 
     def _one(self, rest: patterns.Rest, row: dict[str, Any], before: dict[str, Any] | None) -> None:
         """Show one pattern, sample it and judge it. Raises UnreachableError once the device is lost."""
-        assert self.mark is not None
+        assert self.mark is not None and self.watch is not None
         word, rules, begun = row["pattern"], self.job["test"], time.monotonic()
-        sample = Sample(rest, word, rules["lost"])
+        sample = Sample(rest, word, self.watch)
         row.update(baseline=before and before["baseline"], state=VOID, code="sample-void", message="it was broken off")
         try:
             self._mark(word)
             self.say(f"{word}: sampling for {format_duration(rules['duration'])}")
-            self._show(rest, sample)
+            self._look()
+            self._show(rest, self.watch, row)
             time.sleep(rules["settle"])
             sample.take(rules["duration"])
             self._parameters_are_the_same(rest)
             self._judge(row, sample, before)
         except RestartedError as exc:
-            row.update(state=FAILED, code=exc.code, message=exc.message)
-            self.mark.restarted = True
-            self.mark.save()
+            self._restarted(exc)
         except UnreachableError as exc:
             row.update(code=exc.code, message=exc.message)
             raise
@@ -186,37 +197,64 @@ class PatternTest:
             self.mark.selected.append(word)
         self.mark.save()
 
-    @staticmethod
-    def _show(rest: patterns.Rest, sample: Sample) -> None:
-        """Show the sample's pattern, once more where an answer got lost; from then on a restart is noticed."""
-        sample.watch()
+    def _show(self, rest: patterns.Rest, watch: Watch, row: dict[str, Any]) -> None:
+        """Show the pattern of ``row``, once more where an answer got lost."""
+        word, self.shown = row["pattern"], row
+        watch.during = f"while {word} was shown"
         try:
-            patterns.show(rest, sample.pattern)
+            patterns.show(rest, word)
         except UnreachableError as exc:
-            sample.until_back(exc)
-            patterns.show(rest, sample.pattern)
+            watch.until_back(exc)
+            patterns.show(rest, word)
+
+    def _look(self) -> None:
+        """Notice also what happened behind a sample. Raises UnreachableError."""
+        assert self.watch is not None
+        try:
+            self.watch.look()
+        except RestartedError as exc:
+            self._restarted(exc)
+            self.say(f"{self.shown['pattern']}: {FAILED}: {exc.message}" if self.shown else exc.message)
+
+    def _restarted(self, exc: RestartedError) -> None:
+        """The pattern that was shown fails; the device gets the parameters back that it keeps in RAM."""
+        assert self.mark is not None and self.rest is not None
+        if self.shown is not None:
+            self.shown.update(state=FAILED, code=exc.code, message=exc.message)
+        self.mark.restarted = True
+        self.mark.save()
+        try:
+            patterns.put_parameters_back(self.rest, self.mark)
+        except K1ctlError as failed:  # the end tries it again
+            self.say(f"its parameters are not yet as before the restart: {failed.message}")
 
     def _parameters_are_the_same(self, rest: patterns.Rest) -> None:
         assert self.mark is not None
         now, before = patterns.parameters(rest), self.mark.parameters
         changed = sorted(name for name in now if now[name] != before.get(name, now[name]))
-        if changed and not self.mark.restarted:
-            names = ", ".join(changed[:5])
-            raise K1ctlError(f"somebody else changed parameters meanwhile: {names}", code="parameters-changed")
+        if changed:
+            what, code = "somebody else changed parameters meanwhile", "parameters-changed"
+            if self.mark.restarted:
+                what, code = "parameters are not yet as before the restart", "parameters-lost"
+            raise K1ctlError(f"{what}: {', '.join(changed[:5])}", code=code)
 
     def _judge(self, row: dict[str, Any], sample: Sample, before: dict[str, Any] | None) -> None:
         figures = row["figures"] = sample.figures()
         found = baseline.compare(figures, before, self.job["test"]["regression"])
+        assert self.mark is not None
+        other = baseline.other_parameters(before, self.mark.parameters)
         if self.job["record"]:  # it replaces the baseline; limits that a person set still hold
             found = [finding for finding in found if finding["kind"] == "threshold"]
         row["findings"] = found
         row["warnings"] = [f"the device gave {baseline.figure_text(n, None)}" for n, v in figures.items() if v is None]
+        if other and not self.job["record"]:
+            row["warnings"].append(f"not set as when the baseline was recorded: {'; '.join(other)}")
         if found:
             code = "pattern-regression" if found[0]["kind"] == "regression" else "pattern-limit"
             row.update(state=FAILED, code=code, message="; ".join(baseline.finding_text(f) for f in found))
             return
         if self.job["record"]:
-            row["baseline"] = baseline.record(self.job["baselines"], row["pattern"], figures, before)["baseline"]
+            baseline.record(self.job["baselines"], row["pattern"], figures, before, self.mark.parameters)
             row["recorded"] = True
         elif before is None:
             self._without_a_baseline(row)
@@ -232,17 +270,21 @@ class PatternTest:
 
     # how it ends
 
-    def _put_back(self) -> None:
-        """Undo what was changed; the mark stays where that fails, for the next test."""
+    def _put_back(self, failure: Exception | None) -> None:
+        """Undo what was changed; the mark stays where that fails, for the next test. A ``failure`` that tells that the
+        device is lost has waited for it already."""
         if self.mark is None or not self.mark.selected or self.rest is None:
             return
         signal.signal(signal.SIGALRM, self._no_time)
-        signal.setitimer(signal.ITIMER_REAL, self.job["undo_seconds"] if self.signal else _UNDO_SECONDS)
+        seconds = self.job["undo_seconds"] if self.signal else _UNDO_SECONDS
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
+            if not isinstance(failure, UnreachableError):
+                self._look()
             self.record["restored"] = patterns.put_back(self.rest, self.mark)
             self.mark.remove()
-        except (K1ctlError, OSError, TimeoutError) as exc:
-            why = getattr(exc, "message", str(exc))
+        except (K1ctlError, OSError, NoTimeLeft) as exc:
+            why = getattr(exc, "message", str(exc)) or f"it was not done in {format_duration(seconds)}"
             message = f"{self.mark.pattern} could not be put back: {why}; the next k1ctl device test tries it again"
             self.record["restored"] = {"pattern": self.mark.pattern, "state": "failed", "message": message}
         finally:
@@ -251,7 +293,7 @@ class PatternTest:
 
     @staticmethod
     def _no_time(*_: object) -> NoReturn:
-        raise TimeoutError("no time was left")
+        raise NoTimeLeft
 
     def _end(self, failure: Exception | None) -> None:
         rows = self.record["results"]
@@ -311,7 +353,15 @@ def main(argv: list[str]) -> int:
         raise WrongDataError(f"{argv[0]}/{JOB} cannot be read", code="bad-job")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, test.told_to_end)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     return test.run()
+
+
+def _end_with(supervisor: int) -> None:
+    """TERM for a worker whose supervisor is gone: nobody reads what it finds, and others wait for the device."""
+    while os.getppid() == supervisor:
+        time.sleep(_LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

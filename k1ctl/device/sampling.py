@@ -7,7 +7,7 @@ import time
 from k1ctl.device.baseline import FPS, MEMORY, RENDER, number
 from k1ctl.device.http import BadAnswer, RateLimited
 from k1ctl.device.patterns import CURRENT, FRAMES, HEALTH, PERFORMANCE, Rest
-from k1ctl.device.probe import restarted
+from k1ctl.device.probe import MILLIS, restarted
 from k1ctl.errors import K1ctlError, UnreachableError
 
 TYPE_CHECKING = False
@@ -31,72 +31,37 @@ class VoidError(K1ctlError):
     code = "sample-void"
 
 
-class Sample:
-    """The figures of one pattern, as they grow: `take` fills it, `figures` sums it up whenever it ends."""
+class Watch:
+    """Notices that the device started anew since the last look, and waits for one that does not answer.
 
-    def __init__(self, rest: Rest, pattern: str, lost_seconds: float) -> None:
-        """``lost_seconds``: without an answer for so long, the device is lost."""
-        self.rest, self.pattern, self.lost_seconds = rest, pattern, lost_seconds
-        self.fps: list[float] = []
-        self.averages: list[float] = []  # microseconds of drawing, as the device averages them
-        self.render: list[float] = []  # microseconds of drawing, frame by frame
-        self.total: list[float] = []
-        self.used: list[float] = []  # KiB
-        self.seen = 0  # times that the right pattern was seen
-        self.limited = self.garbage = self.silent = 0
+    ``lost_seconds``: without an answer for so long it is lost; ``during`` says what has been going on since the last
+    look, as in ``while lava was shown``.
+    """
+
+    def __init__(self, rest: Rest, lost_seconds: float) -> None:
+        self.rest, self.lost_seconds, self.during = rest, lost_seconds, "before the first pattern was shown"
         self.uptime: tuple[int, float] | None = None  # (milliseconds, when it had been told)
 
-    def take(self, seconds: float) -> None:
-        """Sample for ``seconds``, at least once, comparing its uptime with what `watch` saw before.
-
-        Raises RestartedError, VoidError (another pattern was chosen, or nothing could be measured), UnreachableError
-        (it is lost).
-        """
-        end = time.monotonic() + seconds
-        while True:
-            self._performance(self._ask(PERFORMANCE))
-            self._frames(self._ask(FRAMES))
-            self._shown(self._ask(CURRENT))
-            self.watch()
-            if time.monotonic() >= end:
-                break
-        if not self.fps or not self.seen:
-            what = "the figures" if self.seen else "which pattern is shown"
-            why = [f"{n} {text}" for n, text in self._failures() if n]
-            raise VoidError(f"the device did not tell {what}: {', '.join(why)}", hint="do others poll it? try again")
-
-    def _failures(self) -> tuple[tuple[int, str], ...]:
-        answers = ("answers were 429", "answers made no sense", "questions had no answer")
-        return tuple(zip((self.limited, self.garbage, self.silent), answers, strict=True))
-
-    def watch(self) -> None:
-        """Make sure that it has not started anew. Raises RestartedError, UnreachableError."""
+    def look(self) -> None:
+        """Raises RestartedError, UnreachableError (it is lost)."""
         asked = time.monotonic()
-        self._same_start(self._ask(HEALTH), asked)
+        try:
+            self._same_start(self.rest.get(HEALTH, _PATIENCE), asked)
+        except (RateLimited, BadAnswer):
+            pass  # the next look tells
+        except UnreachableError as exc:
+            self.until_back(exc)
 
-    def _same_start(self, health: dict[str, Any] | None, asked: float) -> None:
-        told = (health or {}).get("uptime_ms")
-        if not isinstance(told, int) or isinstance(told, bool):
+    def _same_start(self, health: dict[str, Any], asked: float) -> None:
+        told = health.get("uptime_ms")
+        if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told < MILLIS:
             return
-        if self.uptime is not None and restarted(self.uptime[0], told, max(asked - self.uptime[1], 0.0)):
+        before, self.uptime = self.uptime, (told, time.monotonic())
+        if before is not None and restarted(before[0], told, max(asked - before[1], 0.0)):
             raise RestartedError(
-                f"the device started anew while {self.pattern} was shown (up for {told / 1000:.1f} s)",
+                f"the device started anew {self.during} (up for {told / 1000:.1f} s)",
                 hint="its boot log tells why: k1ctl device console",
             )
-        self.uptime = told, time.monotonic()
-
-    def _ask(self, path: str) -> dict[str, Any] | None:
-        """The answer; None when there is none that can be used. Raises as `watch` once it does not answer at all."""
-        try:
-            return self.rest.get(path, _PATIENCE)
-        except RateLimited:
-            self.limited += 1
-        except BadAnswer:
-            self.garbage += 1
-        except UnreachableError as exc:
-            self.silent += 1
-            self.until_back(exc)
-        return None
 
     def until_back(self, lost: UnreachableError) -> None:
         """Wait until the device that did not answer does. Raises RestartedError where it started anew meanwhile,
@@ -114,6 +79,56 @@ class Sample:
                 pass
             return
         raise UnreachableError(f"the device vanished: {lost.message}", hint=lost.hint, code="device-vanished") from lost
+
+
+class Sample:
+    """The figures of one pattern, as they grow: `take` fills it, `figures` sums it up whenever it ends."""
+
+    def __init__(self, rest: Rest, pattern: str, watch: Watch) -> None:
+        self.rest, self.pattern, self.watch = rest, pattern, watch
+        self.fps: list[float] = []
+        self.averages: list[float] = []  # microseconds of drawing, as the device averages them
+        self.render: list[float] = []  # microseconds of drawing, frame by frame
+        self.total: list[float] = []
+        self.used: list[float] = []  # KiB
+        self.seen = 0  # times that the right pattern was seen
+        self.limited = self.garbage = self.silent = 0
+
+    def take(self, seconds: float) -> None:
+        """Sample for ``seconds``, at least once.
+
+        Raises RestartedError, VoidError (another pattern was chosen, or nothing could be measured), UnreachableError
+        (it is lost).
+        """
+        end = time.monotonic() + seconds
+        while True:
+            self._performance(self._ask(PERFORMANCE))
+            self._frames(self._ask(FRAMES))
+            self._shown(self._ask(CURRENT))
+            self.watch.look()
+            if time.monotonic() >= end:
+                break
+        if not self.fps or not self.seen:
+            what = "the figures" if self.seen else "which pattern is shown"
+            why = [f"{n} {text}" for n, text in self._failures() if n]
+            raise VoidError(f"the device did not tell {what}: {', '.join(why)}", hint="do others poll it? try again")
+
+    def _failures(self) -> tuple[tuple[int, str], ...]:
+        answers = ("answers were 429", "answers made no sense", "questions had no answer")
+        return tuple(zip((self.limited, self.garbage, self.silent), answers, strict=True))
+
+    def _ask(self, path: str) -> dict[str, Any] | None:
+        """The answer; None when there is none that can be used. Raises as `Watch.until_back` for want of any."""
+        try:
+            return self.rest.get(path, _PATIENCE)
+        except RateLimited:
+            self.limited += 1
+        except BadAnswer:
+            self.garbage += 1
+        except UnreachableError as exc:
+            self.silent += 1
+            self.watch.until_back(exc)
+        return None
 
     def _performance(self, found: dict[str, Any] | None) -> None:
         if found is None:

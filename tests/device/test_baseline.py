@@ -66,15 +66,15 @@ def test_what_is_not_known_is_not_compared(figures: dict[str, float | None]) -> 
 def test_recording_keeps_thresholds(tmp_path: Path) -> None:
     """The file has the shape of the guides; what a person set stays, the figures are the new ones."""
     figures = {"fps": 150.2, "render_time_ms": 1.21, "memory_kb": 155.0}
-    baseline.record(str(tmp_path), "lava", figures, None)
+    baseline.record(str(tmp_path), "lava", figures, None, {"speed": 0.5})
     path = tmp_path / "lava.json"
     first = json.loads(path.read_text())
-    assert set(first) == {"pattern", "baseline", "thresholds", "recorded_at"}
+    assert set(first) == {"pattern", "baseline", "thresholds", "recorded_at", "parameters"}
     assert (first["pattern"], first["baseline"]) == ("lava", figures)
     assert first["thresholds"] == dict.fromkeys(THRESHOLDS.values())
     path.write_text(json.dumps({**first, "thresholds": {"fps_min": 120}}))
     before = baseline.read(str(tmp_path), "lava")
-    again = baseline.record(str(tmp_path), "lava", {**figures, "fps": 140.0}, before)
+    again = baseline.record(str(tmp_path), "lava", {**figures, "fps": 140.0}, before, {})
     assert again == baseline.read(str(tmp_path), "lava")
     assert (again["baseline"]["fps"], again["thresholds"]["fps_min"]) == (140.0, 120)
     assert baseline.recorded(str(tmp_path)) == ["lava"] and baseline.recorded(str(tmp_path / "none")) == []

@@ -114,6 +114,19 @@ def test_record_then_pass_then_regression(desk: Desk) -> None:
     assert desk.shown == TWILIGHT and not desk.mark.exists()
 
 
+def test_a_baseline_knows_what_the_device_was_set_to(desk: Desk) -> None:
+    """Other parameters are a warning, as they change the figures; a baseline that does not tell them is none."""
+    desk.test("lava", record=True)
+    desk.device.device.settings.set_parameters({"brightness": 0.5})
+    (warning,) = row(desk.test("lava"))["warnings"]
+    assert warning == "not set as when the baseline was recorded: brightness 0.5, was 1"
+    outcome = desk.test("lava", record=True)
+    assert row(outcome)["warnings"] == [] and row(outcome)["baseline"]["fps"] == 149.5
+    path = desk.baselines / "lava.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "parameters": {"brightness": "much", "speed": 1e300}}))
+    assert row(desk.test("lava"))["warnings"] == []
+
+
 def test_thresholds_hold_while_recording(desk: Desk) -> None:
     """What a person set fails a sample that is below it, which is then not recorded."""
     desk.test("lava", record=True)
@@ -194,6 +207,27 @@ def test_a_restart_fails_and_loses_nothing(desk: Desk) -> None:
     device = desk.device.device.settings
     assert (desk.shown, outcome["restored"]["state"], desk.mark.exists()) == (TWILIGHT, "restored", False)
     assert [device.parameters[n] for n in ("speed", "custom_param_1", "mirror_mode")] == [0.25, 0.75, 0]
+
+
+@pytest.mark.parametrize("last", ["lava", "bloom"])
+def test_a_restart_behind_a_sample_is_noticed(desk: Desk, last: str) -> None:
+    """It fails the pattern that was shown, not the next one or somebody else, and nothing that RAM held is lost."""
+    device = desk.device.device.settings
+    device.set_parameters({"speed": 0.25, "custom_param_1": 0.75})
+    speeds = []
+
+    def hear(line: str) -> None:
+        if line == f"{last}: passed":
+            desk.device.device.restart()
+        elif line == "bloom: passed":
+            speeds.append(device.parameters["speed"])
+
+    outcome = desk.test("lava", "bloom", hear=hear, rules={"lost": 5})
+    assert (outcome["exit_code"], outcome["restored"]["state"], desk.shown) == (1, "restored", TWILIGHT)
+    failed = {r["pattern"]: r["code"] for r in outcome["results"] if r["state"] == "failed"}
+    assert failed == {last: "device-restarted"}
+    assert f"while {last} was shown" in row(outcome, ["lava", "bloom"].index(last))["message"]
+    assert speeds in ([], [0.25]) and device.parameters["speed"] == 0.25 and device.parameters["custom_param_1"] == 0.75
 
 
 def test_a_device_that_vanishes(desk: Desk) -> None:

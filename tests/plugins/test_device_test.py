@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl.simulator.device import Device
+from k1ctl.simulator.faults import Faults
 from k1ctl.testing import SimulatedDevice
 from k1ctl_plugins.device.test import junit
 from tests import desk
@@ -88,9 +89,10 @@ def test_compare_and_report(workspace: Project, device: SimulatedDevice) -> None
     workspace.configure(f'{RULES}{device.toml()}[devices.k2]\nhost = "127.0.0.1"\nhttp_port = 9\n')
     known = {"pattern": "lava", "baseline": {"fps": 170.0}, "thresholds": {"render_time_ms_max": 1.3}}
     workspace.write("ops/baselines/lava.json", json.dumps(known))
-    outcome = workspace.run("device", "test", "lava", "departure", "--device", "any", "--junit", "a.xml").assert_fails(
-        1
-    )
+    (workspace.root / "a.xml").symlink_to("junit.xml")
+    words = ("lava", "departure", "--device", "any", "--junit", "a.xml")
+    outcome = workspace.run("device", "test", *words).assert_fails(1, "k1: lava: failed", "prompt.md")
+    assert (workspace.root / "a.xml").is_symlink()
     lines = outcome.stdout.splitlines()
     assert [line.split()[:3] for line in lines[1:3]] == [["lava", "failed", "149.5"], ["departure", "passed", "150.2"]]
     assert "(-12.1 %)" in lines[1] and "no baseline" in lines[2] and lines[3] == "k1: 1 passed, 1 failed"
@@ -102,6 +104,22 @@ def test_compare_and_report(workspace: Project, device: SimulatedDevice) -> None
     assert device.device.settings.pattern == TWILIGHT
     (event,) = workspace.events("test.finished")
     assert (event["device"], event["outcome"], event["not_passed"]) == ("k1", "failed", ["lava"])
+
+
+def test_a_junit_file_that_cannot_be_written_hides_no_result(workspace: Project, device: SimulatedDevice) -> None:
+    """A pipe that nobody reads stays one; the table is there all the same, and the call fails."""
+    os.mkfifo(workspace.root / "pipe.xml")
+    report = workspace.run("device", "test", "lava", "--junit", "pipe.xml", "--json").assert_fails(1).json
+    assert (report["passed"], report["error"]["code"]) == (1, "junit-unwritten")
+    assert (workspace.root / "pipe.xml").is_fifo()
+
+
+def test_a_busy_device_is_skipped_and_not_away(workspace: Project, device: SimulatedDevice) -> None:
+    """429 to everything is 77, too, but nobody is told that it is gone."""
+    device.device.faults = Faults(["busy"])
+    workspace.configure(f"{RULES}{device.toml()}probe_timeout = 0.1\n")
+    workspace.run("device", "test", "lava").assert_fails(77, "hint: others poll it", "again in 10 ms")
+    assert not (workspace.ops / "device" / "k1.escalation.json").exists()
 
 
 def test_offline_is_skipped_by_the_run_target(workspace: Project) -> None:
@@ -166,6 +184,18 @@ def test_a_stopped_test_puts_the_pattern_back(workspace: Project, device: Simula
     front.send_signal(signal.SIGINT)
     front.communicate()
     assert (finish(front), device.device.settings.pattern, mark(workspace).exists()) == (130, TWILIGHT, False)
+
+
+def test_a_test_that_nobody_waits_for_ends(workspace: Project, device: SimulatedDevice) -> None:
+    """kill -9 of call and supervisor: the worker ends long before its time, and the pattern is back."""
+    front, run = begun(workspace, device)
+    os.kill(front.pid, signal.SIGKILL)
+    os.kill(run["supervisor"], signal.SIGKILL)
+    front.communicate()
+    finish(front)
+    wait_until(lambda: not mark(workspace).exists())
+    assert device.device.settings.pattern == TWILIGHT
+    wait_until(lambda: json.loads((Path(run["folder"]) / "test-outcome.json").read_text())["state"] == "ended")
 
 
 @pytest.mark.parametrize("victim", ["pid", "front"])

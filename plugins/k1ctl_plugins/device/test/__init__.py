@@ -58,32 +58,40 @@ def test(
 
             _write_junit(junit, unstarted(plan.asked, plan.named, exc.code, exc.message))
         raise
-    if junit:
-        _write_junit(junit, found)
+    unwritten = _write_junit(junit, found) if junit else None
     if as_json:
-        emit_json(_with_error(found))
+        emit_json(_with_error(found, unwritten))
     else:
         _tell(found)
         flow.raise_where_nothing_was_tested(found)
-    return int(found["exit_code"])
+        if unwritten:
+            raise unwritten
+    return int(found["exit_code"]) or (unwritten.exit_code if unwritten else 0)
 
 
 def _check_junit(path: str) -> None:
     import os
 
     from k1ctl.errors import UsageError
+    from k1ctl.files import writes_through
 
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+    place = path if writes_through(path) else os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path) or not os.access(place, os.W_OK):
         raise UsageError(f"--junit {path} cannot be written", hint="name a file in a folder that is there")
 
 
-def _write_junit(path: str, found: dict[str, Any]) -> None:
-    from k1ctl.files import write_atomic
+def _write_junit(path: str, found: dict[str, Any]) -> K1ctlError | None:
+    """The error where it could not be written, for when the results are told."""
+    from k1ctl.files import write_named
     from k1ctl.units import rfc3339
     from k1ctl_plugins.device.test.junit import document
 
-    write_atomic(path, document(found, rfc3339()))
+    try:
+        write_named(path, document(found, rfc3339()))
+    except OSError as exc:
+        text = f"--junit {path} could not be written: {exc.strerror}"
+        return K1ctlError(text, hint="the run's record has the results", code="junit-unwritten")
+    return None
 
 
 def _dry_run(plan: Any, as_json: bool) -> int:
@@ -97,9 +105,9 @@ def _dry_run(plan: Any, as_json: bool) -> int:
     return 0
 
 
-def _with_error(found: dict[str, Any]) -> dict[str, Any]:
+def _with_error(found: dict[str, Any], unwritten: K1ctlError | None) -> dict[str, Any]:
     if found["ok"]:
-        return found
+        return {**found, **unwritten.document()} if unwritten else found
     return {**found, "error": {key: found[key] for key in ("code", "message", "hint", "exit_code")}}
 
 
@@ -116,7 +124,15 @@ def _tell(found: dict[str, Any]) -> None:
     if found["outcome"] == "skipped":
         say(f"skipped: {found['message']}")
         if found["hint"]:
-            say(found["hint"])
+            say(f"{_label('hint')}: {found['hint']}")
+    if found["prompt"]:
+        say(f"{_label('prompt')}: {found['prompt']} has what to try, in order")
+
+
+def _label(word: str) -> str:
+    import sys
+
+    return style(word, "cyan", stream=sys.stderr)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
 from k1ctl.device import baseline
-from k1ctl.device.testjob import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, STATES, VOID
+from k1ctl.device.testjob import (
+    CURRENT,
+    EXIT_SKIPPED,
+    FAILED,
+    JOB,
+    OUTCOME,
+    PASSED,
+    SKIPPED,
+    STATES,
+    VOID,
+    nothing_measured,
+)
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_json, write_json
 from k1ctl.output import say
@@ -27,6 +38,7 @@ if TYPE_CHECKING:
 
 BASELINES = "baselines"
 ALL, SHOWN = "(all)", "(the one shown)"
+_ALIVE = "device-unconfirmed"  # a test that was skipped as the device is there but answers 429
 _GUARD_SECONDS = 300.0  # another repository's work on the device
 _WORKER = [sys.executable, "-P", "-m", "k1ctl.device.patterntest"]
 
@@ -205,6 +217,7 @@ def _report(plan: Plan, run: Run, ending: Ending, *, undo: bool = True) -> dict[
         "regression_percent": plan.rules["regression"],
         "results": rows,
         "restored": left["restored"],
+        "prompt": "",
         **({"near": left["near"]} if left.get("near") else {}),
     }
 
@@ -212,10 +225,7 @@ def _report(plan: Plan, run: Run, ending: Ending, *, undo: bool = True) -> dict[
 def _unknown_row(word: str, left: dict[str, Any]) -> dict[str, Any]:
     skipped = left["exit_code"] == EXIT_SKIPPED
     row = {"pattern": word, "name": "", "state": SKIPPED if skipped else VOID, "code": left["code"]}
-    return {**row, "message": left["message"], "seconds": 0.0, "figures": {}, "details": {}, "baseline": None} | {
-        "findings": [],
-        "warnings": [],
-    }
+    return {**row, "message": left["message"], "seconds": 0.0, **nothing_measured()}
 
 
 def _outcome(left: dict[str, Any]) -> str:
@@ -253,7 +263,8 @@ def _tell(workspace: Workspace, config: Config, found: dict[str, Any]) -> None:
         from k1ctl import escalation
 
         told = {key: found[key] for key in ("run", "code", "message", "hint", "exit_code", "attempts", "seconds")}
-        found["prompt"] = escalation.observe(workspace, config, found["device"], f"test-{found['outcome']}", **told)
+        what = "online" if found["code"] == _ALIVE else f"test-{found['outcome']}"
+        found["prompt"] = escalation.observe(workspace, config, found["device"], what, **told)
 
 
 class TestView(View):
@@ -264,6 +275,11 @@ class TestView(View):
     def __init__(self, device: str) -> None:
         super().__init__()
         self.device, self._rest = device, b""
+
+    def chosen(self, device: str) -> None:
+        """From here on it is that one's test."""
+        super().chosen(device)
+        self.device = device
 
     def output(self, fd: int, data: bytes) -> None:
         """Read what the worker printed instead of passing it through."""
