@@ -525,7 +525,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Find boards in the network and on USB, and say which are configured' \
                 'Put a device into service again' \
                 'Show how far a device\'s trouble has come, why, and what comes next' \
-                'Say whether the device is there, the one that is configured, and within its limits' \
+                'Say whether the device is there, the right one, and well' \
                 'Tell all that is known of a device, and where its views contradict each other' \
                 'List the configured devices: how each is, who has it, what it was sent last' \
                 'Print what the device said on its serial port' \

@@ -24,7 +24,7 @@ class NagiosCommand(click.Command):
             ctx.exit(3)
 
 
-@click.command(cls=NagiosCommand)
+@click.command(cls=NagiosCommand, short_help="Say whether the device is there, the right one, and well.")
 @click.argument("name", required=False)
 @click.option("--wait", type=DURATION, metavar="D", help="Ask again until it is there, at most for D.")
 @click.option("--max-age", type=DURATION, metavar="D", help="An answer that old will do (default: [device] window).")
