@@ -9,47 +9,50 @@ import click
 from k1ctl.cli import purpose
 from k1ctl.hookspecs import hookimpl
 
-# subcommand: the package beside this module that has it, under its own name
-COMMANDS = {
-    "console": "console",
-    "disable": "disable",
-    "discover": "discover",
-    "enable": "enable",
-    "escalation": "escalation",
-    "health": "health",
-    "info": "info",
-    "list": "list",
-    "logs": "logs",
-    "metrics": "metrics",
-    "rollback": "rollback",
-    "test": "test",
-    "watch": "watch",
-}
+# each in the package of its name beside this module
+COMMANDS = (
+    "console",
+    "disable",
+    "discover",
+    "enable",
+    "escalation",
+    "health",
+    "info",
+    "list",
+    "logs",
+    "metrics",
+    "rollback",
+    "test",
+    "watch",
+)
 
 
 class Subcommands(click.Group):
     """Imports only the subcommand that was asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        package = import_module(f"k1ctl_plugins.device.{COMMANDS[cmd_name]}")
-        command = getattr(package, cmd_name)
+        command = getattr(import_module(f"k1ctl_plugins.device.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
 
 @purpose("Look", example="k1ctl device health --wait 60s")
-@click.group(cls=Subcommands, short_help="Ask a device whether it is there, the right one, and well.")
+@click.group(cls=Subcommands, short_help="Find, check, watch and test the devices, and talk to them.")
 def device() -> None:
-    """Ask a device whether it is there, the right one, and well.
+    """Find, check, watch and test the devices, and talk to them. A NAME that is left out is [defaults] device.
 
     \b
     Example:
-      k1ctl device health k1
+      k1ctl device list
+      k1ctl device health k1 --wait 60s
+      k1ctl device discover --toml
+      k1ctl device console --reset --for 10s
+      k1ctl device test lava --record
     """
 
 

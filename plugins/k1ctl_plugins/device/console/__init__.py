@@ -20,7 +20,7 @@ class OrderedSteps(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=OrderedSteps)
+@click.command(cls=OrderedSteps, short_help="Show what the device says on its serial port, and talk to it.")
 @click.argument("name", required=False)
 @click.option("--reset", is_flag=True, help="Reset the device once the port is open.")
 @click.option("--for", "seconds", type=DURATION, metavar="D", help="End after D.")
