@@ -311,7 +311,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Complete commands, devices, runs and more in your shell' \
                 'Show and change what is set, and where it comes from' \
                 'See agents build and flash a simulated device, with proof' \
-                'Ask a device whether it is there, the right one, and well' \
+                'Find, check, watch and test the devices, and talk to them' \
                 'Read the record of every decision, as it comes if wanted' \
                 'Do the work of Conductor\'s setup, run and archive scripts' \
                 'Make ops/ with a commented ops/k1ctl.toml that fits this host' \
@@ -520,7 +520,7 @@ function __k1ctl_command --no-scope-shadowing
                 'test' \
                 'watch'
             set command_abouts \
-                'Show what the device says on its serial port, and send it what is typed' \
+                'Show what the device says on its serial port, and talk to it' \
                 'Put a device out of service: nobody new gets it' \
                 'Find boards in the network and on USB, and say which are configured' \
                 'Put a device into service again' \
