@@ -162,10 +162,11 @@ def run(options: Mapping[str, Any], words: Sequence[str], command: Sequence[str]
 
 
 def _write_result(path: str, exit_code: int | None, code: str, message: str) -> None:
-    from k1ctl.files import write_json
+    from k1ctl.files import write_named
+    from k1ctl.jsontext import dumps
 
     facts = {"exit_code": exit_code, "by": "k1ctl", "code": code, "message": message}
-    write_json(path, {"run": "", "folder": "", **facts})
+    write_named(path, dumps({"run": "", "folder": "", **facts}) + "\n")
 
 
 def finish(outcome: Outcome) -> int:

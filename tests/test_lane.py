@@ -167,6 +167,15 @@ def test_a_wrong_call_is_explained(workspace: Project, words: list[str], texts: 
     assert not (workspace.ops / "runs").exists()
 
 
+def test_a_result_goes_into_a_pipe(workspace: Project) -> None:
+    """A wrong call tells it, too, and replaces nothing that is no file."""
+    os.mkfifo(workspace.root / "pipe")
+    reader = os.open(workspace.root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    workspace.run("queue", "run", "--result", "pipe", "--", "true").assert_fails(2)
+    assert b'"exit_code":2' in os.read(reader, 4096) and (workspace.root / "pipe").is_fifo()
+    os.close(reader)
+
+
 def test_help_is_clicks(workspace: Project) -> None:
     """`queue run --help` lists every option of the lane, with an example."""
     told = workspace.run("queue", "run", "--help").assert_ok().stdout
