@@ -24,6 +24,7 @@ from k1ctl.output import clean
 from k1ctl.units import format_duration, rfc3339
 
 _UNDO_SECONDS = 20.0
+_CHANGED = ("pattern-changed", "parameters-changed")
 _LOOK_SECONDS = 0.5  # between two looks whether the supervisor lives
 
 
@@ -103,7 +104,7 @@ class PatternTest:
         for row in self.record["results"]:
             self._one(rest, row, before[row["pattern"]])
             self._write()
-            if row["code"] in ("pattern-changed", "parameters-changed"):
+            if row["code"] in _CHANGED:
                 return  # a person uses the device: the rest is left out
 
     def _guard(self, key: str) -> None:
@@ -186,6 +187,8 @@ class PatternTest:
             raise
         except K1ctlError as exc:
             row.update(code=exc.code, message=exc.message)
+            if exc.code in _CHANGED:
+                self._look()  # a start changes them, too
         finally:
             row.update(seconds=round(time.monotonic() - begun, 3), details=sample.details())
             row["figures"] = row["figures"] or sample.figures()

@@ -197,8 +197,11 @@ def test_what_a_killed_one_left_is_undone_on_the_right_board_only(desk: Desk, tm
     assert not desk.mark.exists()
 
 
-def test_a_restart_fails_and_loses_nothing(desk: Desk) -> None:
-    """A device that starts anew under a pattern fails it; its pattern and parameters are put back all the same."""
+@pytest.mark.parametrize("reboot_seconds", [0.2, 0])
+def test_a_restart_fails_and_loses_nothing(desk: Desk, reboot_seconds: float) -> None:
+    """A device that starts anew under a pattern fails it, also where it is back before anybody asks; its pattern and
+    parameters are put back all the same."""
+    desk.device.device.reboot_seconds = reboot_seconds
     desk.device.device.settings.set_parameters({"speed": 0.25, "custom_param_1": 0.75, "mirror_mode": 0})
     desk.fault("reset=0:1")
     outcome = desk.test("lava", "bloom", rules={"duration": 0.1, "lost": 5})
