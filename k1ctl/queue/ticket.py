@@ -165,7 +165,7 @@ class Ticket:
         self._watch.nothing()
         if mine.held_back(paused):
             return False
-        if any(not set(n.choice).isdisjoint(mine.lines) for n in waiting.choices()):
+        if any(not set(n.lines).isdisjoint(mine.lines) for n in waiting.choices()):
             return self._look_ahead(mine, running, waiting, paused)
         free, holders = self._free(running)
         ahead, left = self._ahead(mine, waiting, paused, free)
@@ -179,7 +179,7 @@ class Ticket:
         return False
 
     def _look_ahead(self, mine: Name, running: list[Name], waiting: Waiting, paused: set[str]) -> bool:
-        """`_look` where somebody in line has a choice: what each gets depends on what all those ahead take."""
+        """`_look` where somebody in a line of ours has a choice: what each gets depends on what those ahead take."""
         line = self.line
         free = line.room(running, self.slots)
         found = eligible(waiting, Room(free.__getitem__), paused, line.alive)
@@ -237,15 +237,17 @@ class Ticket:
         So whoever goes, somebody in each of his lines notices.
         """
         near: dict[int, Name] = {}
+        place: dict[str, int] = {}
         for resource in lines:
             line = [n for n in ahead if resource in n.lines]
+            place[resource] = max(1, len(line) - self.slots(resource) + 1)
             while line and not self.line.alive(line[-1]):
                 line.pop()
             for name in line[-1:] or [h for h in holders if resource in h.needs]:
                 near[name.seq] = name
         watching, net = self._watch, watch.NET
         watching.tickets = [n for n in near.values() if n.seq not in self.line.survivors]
-        behind = max(1, len(ahead) - max(map(self.slots, lines)) + 1)
+        behind = max(min(place[r] for r in names.alternatives(need) if r in place) for need in self.needs)
         watching.net = min(net, watch.NEAR_NET * behind**2) if ahead else net  # stopped ones ahead delay us by seconds
         if self._stalled is not None or len(watching.tickets) < len(near):
             watching.net = watch.NEAR_NET  # the kernel does not tell when a group that holds no lock ends

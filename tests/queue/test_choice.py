@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from k1ctl.queue import names, service, view
+from k1ctl.queue import names, service, view, watch
 from k1ctl.queue.order import Room, eligible
 from tests.queue.owners import Owners, files
 from tests.queue.test_wake_ups import storm
@@ -31,6 +33,7 @@ NEEDS = [
     {ANY: 1},
     {"device:c~a": 1, "build": 1},
     {"device:a": 1, "build": 1},
+    {"build": 1},
 ]
 TICKET = st.tuples(
     st.sampled_from([10, 50, 50, 70]), st.sampled_from(NEEDS), st.sampled_from([True, True, True, False])
@@ -122,7 +125,7 @@ class Choices(RuleBasedStateMachine):
         )
         assert {o: self.owners.needs[o] for o in self.running} == self.running
 
-    @rule(needs=st.sampled_from(NEEDS[:8]), priority=st.sampled_from([10, 50, 50, 50, 70]))
+    @rule(needs=st.sampled_from(NEEDS), priority=st.sampled_from([10, 50, 50, 50, 70]))
     def enqueue(self, needs: dict[str, int], priority: int) -> None:
         owner = self.owners.enqueue(needs, priority)
         self.place[owner] = (priority, self.owners.number[owner])
@@ -271,6 +274,41 @@ def test_a_stopped_choice_is_passed_over_and_keeps_its_place(tmp_path: Path) -> 
         owners.end(behind[1])
         owners.until(lambda: owners.state[chooser] == "granted", "the choice is served")
         assert owners.over == []
+
+
+def test_a_choice_keeps_what_it_needs_beside(tmp_path: Path) -> None:
+    """Who waits for that other thing alone does not pass it; where its devices are out of service it claims nothing."""
+    with Owners(tmp_path, SLOTS, stall=0.0) as owners:
+        holders = [owners.enqueue({r: 1}) for r in ("device:a", "device:b")]
+        chooser, behind = owners.enqueue({"device:a~b": 1, "build": 1}), owners.enqueue({"build": 1})
+        assert owners.state[behind] == "waiting", "the choice is no idle one: both its devices are held"
+        owners.end(holders[0])
+        owners.until(lambda: owners.state[chooser] == "granted", "the choice is served")
+        assert owners.needs[chooser] == {"device:a": 1, "build": 1}
+        owners.end(chooser)
+        owners.until(lambda: owners.state[behind] == "granted", "the one behind it is served")
+    with Owners(tmp_path, SLOTS) as owners:
+        for device in "ab":
+            service.disable(str(tmp_path), device, "a test", "a test")
+        chooser = owners.enqueue({"device:a~b": 1, "build": 1})
+        assert owners.state[owners.enqueue({"build": 1})] == "granted"
+        assert owners.state[chooser] == "waiting"
+
+
+def test_who_is_near_the_head_of_a_line_looks_often(tmp_path: Path) -> None:
+    """Also where a choice ties that line to a long one: one that is stopped ahead delays it by seconds only."""
+    text = """import sys
+from k1ctl.queue.line import Line
+from k1ctl.queue.ticket import Ticket
+line = Line(sys.argv[1])
+for need in sys.argv[2:]:
+    ticket = Ticket(line, {need: 1}, lambda r: 1)
+    ticket.enqueue() or print(ticket._watch.net)"""
+    asked = ["device:a", "device:b", *["device:b"] * 8, "device:a~b", "device:a"]
+    done = subprocess.run([sys.executable, "-c", text, tmp_path, *asked], stdout=subprocess.PIPE, text=True, check=True)
+    nets = [float(word) for word in done.stdout.split()]
+    assert nets[-1] == watch.NEAR_NET
+    assert nets[6] > 10 * watch.NEAR_NET, "those far behind leave the others alone"
 
 
 def test_several_slots_keep_being_watched_beside_a_ticket_for_several_resources(tmp_path: Path) -> None:
