@@ -133,9 +133,16 @@ def test_a_device_that_hangs_is_no_other_board(desk: Desk) -> None:
 
 
 def test_an_identity_that_was_not_told(desk: Desk) -> None:
-    """A device that is well, but too often asked who it is, is not told as if it had said so."""
+    """A device that is well, but was just asked by others who it is, is asked again; one that never says is not told
+    as if it had."""
     with desk.device as device:
         desk.services = [desk.service()]
+        waits = [10]
+        device.device.limited = (  # type: ignore[method-assign]
+            lambda route, _: (waits.pop() if waits else None) if "info" in route else None
+        )
+        found = desk.info(mac="02:4B:31:00:00:99")
+        assert (codes(found), found.exit_code) == (["wrong-device"], 65)
         device.device.limited = lambda route, _: 60_000 if "info" in route else None  # type: ignore[method-assign]
         found = desk.info(probe_timeout="0.3")
     assert found.exit_code == 0 and "60000 ms" in found.missing["identity"]

@@ -87,6 +87,14 @@ def test_a_device_that_nobody_can_ask_is_a_row(workspace: Project) -> None:
     assert "gone: Is a directory" in workspace.run("device", "list").assert_ok().stdout
 
 
+def test_a_device_that_did_not_say_who_it_is(workspace: Project, tmp_path: Path) -> None:
+    """One that answers 429 to that is online, and its line says that nobody knows which board it is."""
+    with SimulatedDevice(tmp_path / "sim", "busy") as device:
+        workspace.configure(device.toml())
+        row = rows(workspace)["k1"]
+    assert (row["state"], row["message"]) == ("online", "it was too often asked to say who it is")
+
+
 def test_a_choice_of_devices_waits_for_each() -> None:
     """A ticket that leaves the device open counts for all it may take; other resources name no device."""
     assert occupancy.taken("device:k1~k2") == ["k1", "k2"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.device import discover, images, mdns, occupancy, resets, survey
-from k1ctl.device.probe import Probe
+from k1ctl.device.probe import Probe, document, read
 from k1ctl.device.usb import Port, spelled
-from k1ctl.device.verdict import BROKEN, CODES, INFO, WRONG, Verdict, judge
+from k1ctl.device.verdict import ANSWERED, BROKEN, CODES, INFO, WRONG, Verdict, judge
 from k1ctl.errors import K1ctlError
 from k1ctl.units import parse_rfc3339, rfc3339
 
@@ -128,13 +129,28 @@ def _over_http(workspace: Workspace, config: Config, found: Info, max_age: float
         found.missing["http"] = record
         return
     verdict = judge(record, device)
+    if verdict.reachable and INFO in verdict.missing:  # well, but others had just asked who it is
+        record = _who_is_it(found, record)
+        verdict = judge(record, device)
     found.record, found.verdict = record, verdict
     if verdict.state in (WRONG, BROKEN):
         found.contradict(CODES[verdict.state], verdict.message)
     elif not verdict.reachable:
         found.missing["http"] = verdict.message
-    elif INFO in verdict.missing:
-        found.missing["identity"] = record["answers"][INFO]["message"] or "it was not asked in time"
+
+
+def _who_is_it(found: Info, record: Record) -> Record:
+    """The record with what the device says of itself once it may be asked again."""
+    device = found.device
+    try:
+        told = document(device, INFO, float(device["probe_timeout"]))
+        read(f"{device['host']}:{device['http_port']}", told, 0.0)
+    except K1ctlError as exc:
+        found.missing["identity"] = exc.message
+        return record
+    at = {"document_at": rfc3339(), "document_monotonic": time.monotonic()}
+    answer = {"outcome": ANSWERED, "code": "", "message": "", "hint": "", "document": told, **at}
+    return {**record, "answers": {**record["answers"], INFO: answer}}
 
 
 def _on_usb(found: Info) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.device import discover, occupancy, survey
 from k1ctl.device.usb import spelled
-from k1ctl.device.verdict import judge
+from k1ctl.device.verdict import INFO, judge
 from k1ctl.output import table
 from k1ctl.units import format_duration, parse_rfc3339
 
@@ -56,7 +56,8 @@ def _health(record: dict[str, Any] | str, device: dict[str, Any]) -> dict[str, A
     verdict = judge(record, device)
     figures = {key: verdict.values[key] for key in _FIGURES}
     when = {"probed_at": record["probed_at"], "age_seconds": round(record["age_seconds"], 3)}
-    return {"state": verdict.state, "message": verdict.message, **figures, **when}
+    unsaid = "it was too often asked to say who it is" if verdict.reachable and INFO in verdict.missing else ""
+    return {"state": verdict.state, "message": verdict.message or unsaid, **figures, **when}
 
 
 def text(rows: list[dict[str, Any]]) -> str:
