@@ -72,9 +72,7 @@ def compose(record: dict[str, Any], word: dict[str, Any], told: dict[str, Any], 
         f"All of it: {os.path.join(folder, 'log')}",
         *_boot_log(word),
         "## What to try, in this order",
-        _numbered(
-            steps(str(told["code"]), device=name, target=target, run=run, artifact=str(sent.get("artifact") or ""))
-        ),
+        _numbered(steps(str(told["code"]), device=name, target=target, run=run, **_calls(sent, name, target))),
         "Try one, look at what changed, then the next. When all were tried, stop and report what you saw.",
         "## What not to do",
         "\n".join(f"- {text}" for text in NEVER),
@@ -84,6 +82,26 @@ def compose(record: dict[str, Any], word: dict[str, Any], told: dict[str, Any], 
     if name:
         parts[-1] += f"\n- `k1ctl device escalation {name}`: what is known of the device's trouble, and who was told"
     return "\n\n".join(parts) + "\n"
+
+
+def _calls(sent: dict[str, Any], device: str, target: str) -> dict[str, str]:
+    """The calls that do the same once more (``again``), send the newest build (``upload``), use the cable (``by_usb``);
+    "" for one that there is not."""
+    from shlex import quote
+
+    if "patterns" in sent:
+        words = [quote(_line(word)) for word in sent["patterns"] if not str(word).startswith("(")]
+        everything = ["--all"] if "(all)" in sent["patterns"] else []
+        return {"again": " ".join(["k1ctl device test", *everything, *words, "--device", device])}
+    if not target:
+        return {}
+    apart = sent.get("image_kind") == "filesystem"
+    upload = f"k1ctl upload {target} --device {device}{' --filesystem' if apart else ''}"
+    same = f"{upload} --artifact {sent['artifact']}" if sent.get("artifact") else upload
+    by_usb = f"{same} --via usb"
+    over_usb = f"{by_usb} --full" if sent.get("full") else by_usb
+    again = over_usb if sent.get("transport") == "usb" else same
+    return {"again": again, "upload": upload, "by_usb": "" if apart else by_usb}
 
 
 def _facts(record: dict[str, Any], sent: dict[str, Any], device: dict[str, Any], word: dict[str, Any]) -> Iterable[str]:

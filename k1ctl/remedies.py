@@ -1,19 +1,20 @@
 """What to try, in order, for each text code that an upload, a build or a device test can end with.
 
-``{device}``, ``{target}``, ``{artifact}`` and ``{run}`` stand for those of the run. What the codes mean: docs/upload.md
-and docs/usb.md.
+``{device}``, ``{target}`` and ``{run}`` stand for those of the run; ``{again}`` for the call that does the same once
+more, with the same image, ``{upload}`` for one that sends the newest build, ``{by_usb}`` for the same over the cable.
+What the codes mean: docs/outcomes.md and docs/usb.md.
 """
 
 from __future__ import annotations
 
 HEALTH = "`k1ctl device health {device} --wait 60s`: is it there, and is it the one that is configured?"
-UPLOAD = "`k1ctl upload {target} --device {device}` once more."
-REBUILD = "`k1ctl build {target}` and look at what it warns of; then `k1ctl upload {target} --device {device}`."
-BY_USB = "With a USB cable to this host: `k1ctl upload {target} --device {device} --via usb`."
+AGAIN = "`{again}`: the same once more."
+UPLOAD = "`{upload}`: what was built now."
+REBUILD = "`k1ctl build {target}` and look at what it warns of; then `{upload}`."
+BY_USB = "With a USB cable to this host: `{by_usb}`."
 PERSON = "This needs a person: say so where you report, with the run id {run}."
-_SAME_IMAGE = (
-    "The same image once more settles it, no other: `k1ctl upload {target} --device {device} --artifact {artifact}`."
-)
+ROLLBACK = "`k1ctl device rollback {device}` puts the last image that passed its soak back on, so that others go on."
+_SAME_IMAGE = "The same image once more settles it, no other: `{again}`."
 _CONFIG = (
     "`k1ctl config show` tells what is set and where; ops/k1ctl.toml belongs to everybody, so ask before you edit it."
 )
@@ -21,42 +22,41 @@ _BOARD = "Compare the board of the target (`env` and `chip` of [targets.{target}
 
 REMEDIES: dict[str, tuple[str, ...]] = {
     # the device did not answer
-    "device-offline": (HEALTH, "Wait: a device that restarts needs half a minute.", UPLOAD, BY_USB, PERSON),
+    "device-offline": (HEALTH, "Wait: a device that restarts needs half a minute.", AGAIN, BY_USB, PERSON),
     "device-unreachable-permission": (
         "macOS keeps this program from the local network: System Settings, Privacy & Security, Local Network.",
         PERSON,
     ),
-    "device-unconfirmed": ("Something polls the device past k1ctl (429): end what you started of it.", HEALTH, UPLOAD),
+    "device-unconfirmed": ("Something polls the device past k1ctl (429): end what you started of it.", HEALTH, AGAIN),
     "device-not-back": (
         HEALTH,
-        "The image was installed and the device did not come back: it may crash before its network is up. Look at the "
-        "boot log: `k1ctl device console {device}`.",
-        "Put the image before it back on: `k1ctl device rollback {device}`.",
-        BY_USB,
+        "The image was installed and the device did not come back: it may crash before its network is up. With a USB "
+        "cable to this host its console tells: `k1ctl device console {device} --for 15s`, or what was kept of it: "
+        "`k1ctl device logs {device}`. The same image once more is no help.",
+        ROLLBACK,
         PERSON,
     ),
     "needs-usb": (
         "The image crashes again and again; read the boot log above for the panic and its backtrace.",
-        "Mend the cause in the source and build.",
-        BY_USB,
-        "`k1ctl device rollback {device}` puts the last image that passed its soak back on.",
+        ROLLBACK + " It needs the USB cable on this host.",
+        "Mend the cause in the source; `k1ctl build {target}`, then `{upload}`.",
         PERSON,
     ),
     # the way to it
     "ota-no-connect": (
         "The device agreed and never connected back: a firewall of this host, the wrong interface, or an image larger "
         "than its partition. Compare the image's size with `partition_size` of [targets.{target}].",
-        "`k1ctl upload {target} --device {device} --interface NAME` with the one in the device's network.",
+        "`{again} --interface NAME` with the one in the device's network.",
         BY_USB,
         PERSON,
     ),
     "ota-interrupted": (
         HEALTH,
-        UPLOAD,
+        AGAIN,
         "Twice in a row: look at `rssi_dbm` in `k1ctl device health {device} --json`.",
         BY_USB,
     ),
-    "ota-login-unanswered": (HEALTH, UPLOAD, PERSON),
+    "ota-login-unanswered": (HEALTH, AGAIN, PERSON),
     "ota-protocol": ("Something else answers at that address. Compare `host` of [devices.{device}].", HEALTH, PERSON),
     "device-garbage": ("Something else answers at that address. Compare `host` of [devices.{device}].", HEALTH, PERSON),
     "wrong-device": (
@@ -66,16 +66,20 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     ),
     "ota-port-in-use": (
         "Another program has `ota_host_port` of [devices.{device}]; wait for it to end.",
-        UPLOAD,
+        AGAIN,
         _CONFIG,
     ),
     "ota-port-forbidden": ("`ota_host_port` of [devices.{device}] is one that only root may open.", _CONFIG, PERSON),
     "unknown-interface": ("`interface` of [devices.{device}] names none of this host.", _CONFIG, PERSON),
-    "device-guarded": ("Another repository of this host works on the device: wait, and upload again.", UPLOAD),
+    "device-guarded": ("Another repository of this host works on the device: wait, and upload again.", AGAIN),
+    "device-out-of-service": ("A person took it out of service; the message says who and why. Ask, or wait.", PERSON),
     # the device said no
     "image-refused": (
-        "The device runs what it ran before. " + _BOARD,
-        "The image may be larger than the app partition: compare its size with `partition_size`.",
+        "The device runs what it ran before; its own words above say why. `MD5 Check Failed`, `Stream Read Timeout`: "
+        "not all arrived as it was sent; `{again}`, once.",
+        "`Not Enough Space`, `Bad Size Given`: larger than the app partition; compare the image's size with "
+        "`partition_size` of [targets.{target}].",
+        "`Wrong Magic Byte`, `Could Not Activate The Firmware`: no image for this board. " + _BOARD,
         REBUILD,
     ),
     "ota-login-refused": (
@@ -89,30 +93,31 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     "outcome-unknown": (
         HEALTH,
         _SAME_IMAGE,
-        "Unknown again: the link is bad (`rssi_dbm` in `k1ctl device health {device} --json`). " + BY_USB,
+        "Unknown again: the link is bad (`rssi_dbm` in `k1ctl device health {device} --json`).",
+        BY_USB,
         PERSON,
     ),
     "supervisor-lost": ("`k1ctl upload --wait {run}` tells what became of it.", HEALTH, _SAME_IMAGE),
-    "flash-failed": ("The worker was killed before it sent: is this host out of memory or disk?", UPLOAD),
+    "flash-failed": ("The worker was killed before it sent: is this host out of memory or disk?", AGAIN),
     "caller-left": ("The upload goes on: `k1ctl upload --wait {run}`.",),
-    "never-began": ("The run left the line before its turn; nothing was sent.", UPLOAD),
-    "queue-timeout": ("`k1ctl queue list` shows who holds the device and whether it is paused, and why.", UPLOAD),
-    "queue-cancelled": ("Somebody took it out of the line; `k1ctl events list --event 'queue.*'` says who.", UPLOAD),
-    "cancelled": ("Somebody stopped it; `k1ctl events list --event 'queue.*'` says who.", UPLOAD),
+    "never-began": ("The run left the line before its turn; nothing was sent.", AGAIN),
+    "queue-timeout": ("`k1ctl queue list` shows who holds the device and whether it is paused, and why.", AGAIN),
+    "queue-cancelled": ("Somebody took it out of the line; `k1ctl events list --event 'queue.*'` says who.", AGAIN),
+    "cancelled": ("Somebody stopped it; `k1ctl events list --event 'queue.*'` says who.", AGAIN),
     # what runs is not what was sent
     "wrong-build": (
         "The device tells another build id than the image has: was something else flashed past the queue? "
         "`k1ctl device info {device}` and `k1ctl events list --event 'upload.*'`.",
-        UPLOAD,
+        AGAIN,
         PERSON,
     ),
     "soak-failed": (
         "The image runs, and not well: restarts, or too few frames. The message has the figures; mend the cause.",
-        "`k1ctl device rollback {device}` puts the last image that passed its soak back on, so that others can go on.",
+        ROLLBACK,
     ),
     "not-verified": (
         "The image is on the device; the soak was ended before it was over. " + HEALTH,
-        "`k1ctl upload {target} --device {device} --soak 20s` has it watched.",
+        "`{again} --soak 20s` has it watched.",
     ),
     "bad-build-id": ("`build_id` of [devices.{device}] is no route with keys.", _CONFIG),
     "no-build-id": ("The image has nothing that `build_id` of [targets.{target}] could be compared with.", _CONFIG),
@@ -124,18 +129,18 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     "image-damaged": ("Its checksum is wrong; build it anew: `k1ctl build {target} --clean`.", UPLOAD),
     "image-too-large": ("Make it smaller: `k1ctl build {target} --release`, fewer assets or log texts.", REBUILD),
     "image-changed": ("A kept artifact was changed. Build it anew: `k1ctl build {target} --clean`.", UPLOAD),
-    "no-artifact": ("Nothing was built here yet: `k1ctl upload {target} --device {device} --build`.",),
+    "no-artifact": ("Nothing was built here yet: `{upload} --build`.",),
     "build-failed-since": ("The newest build failed: mend it first.", REBUILD),
     "no-output": ("The build left none of its outputs: compare `outputs` of [targets.{target}].", REBUILD),
     # USB
     "usb-absent": ("No board is on USB.", "Plug it in; this needs hands.", PERSON),
     "usb-ambiguous": ("More than one board could be it; set `mac` in [devices.{device}].", PERSON),
     "usb-no-answer": ("The board does not answer esptool: hold BOOT, press RESET. This needs hands.", PERSON),
-    "usb-lost": ("The port went away before the write: another cable or socket.", UPLOAD, PERSON),
-    "port-busy": ("Another program has the port open; the message names it. Close it if it is yours.", UPLOAD),
+    "usb-lost": ("The port went away before the write: another cable or socket.", AGAIN, PERSON),
+    "port-busy": ("Another program has the port open; the message names it. Close it if it is yours.", AGAIN),
     "no-mac": ("Without `mac` in [devices.{device}] nothing is flashed over USB.", PERSON),
     "wrong-chip": (_BOARD, PERSON),
-    "no-partition-table": ("The chip is blank: `k1ctl upload {target} --device {device} --via usb --full`.",),
+    "no-partition-table": ("The chip is blank: `{by_usb} --full`.",),
     "incomplete-set": ("The artifact lacks bootloader or partition table.", REBUILD),
     "tool-missing": ("`k1ctl tools status` says what is missing, `k1ctl tools install` brings it.", PERSON),
     # builds
@@ -154,12 +159,12 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     # tests on the device
     "pattern-failed": (
         "The log names the patterns and figures; ops/baselines has what they are compared with. What changed since?",
-        "`k1ctl device test` once more: a second failure is a finding, the first may be a busy moment.",
-        "Record a new baseline only when the change is wanted, and say so.",
+        "`{again}` once more: a second failure is a finding, the first may be a busy moment.",
+        "Record a new baseline (`--record`) only when the change is wanted, and say so.",
     ),
-    "test-broken-off": ("The test was killed or its record was lost: `k1ctl device test` once more.", HEALTH),
+    "test-broken-off": ("The test was killed or its record was lost: `{again}` once more.", HEALTH),
 }
-OTHERWISE = (HEALTH, UPLOAD, PERSON)
+OTHERWISE = (HEALTH, AGAIN, PERSON)
 NEVER = (
     "Never flash past the queue: no `pio run -t upload`, no espota.py, no esptool. Others share this device, and k1ctl "
     "knows only what went through it.",
@@ -170,8 +175,11 @@ NEVER = (
 
 
 def steps(code: str, **names: str) -> list[str]:
-    """What to try for ``code``, in order, with the names put in."""
-    return [_fill(text, names) for text in REMEDIES.get(code, OTHERWISE)]
+    """What to try for ``code``, in order, with the names put in; a call that is "" is none, and so is its step."""
+    without = ["{" + name + "}" for name in ("again", "upload", "by_usb") if not names.get(name)]
+    texts = REMEDIES.get(code, OTHERWISE)
+    fitting = [text for text in texts if not any(name in text for name in without)]
+    return [_fill(text, names) for text in fitting or [PERSON]]
 
 
 def _fill(text: str, names: dict[str, str]) -> str:

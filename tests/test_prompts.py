@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import shlex
 import string
 import time
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from k1ctl import prompts
+from k1ctl.cli import cli
 from k1ctl.files import write_json
 from k1ctl.process import record
 from k1ctl.remedies import OTHERWISE, REMEDIES, steps
@@ -19,6 +23,14 @@ from k1ctl.workspace import Workspace
 from tests.kit import REPOSITORY
 
 _DONE = {"installed", "refused", "unknown"}  # outcomes; the first needs no remedy, the others have codes
+NAMES = {
+    "device": "k1",
+    "target": "fw",
+    "run": "r1",
+    "again": "k1ctl upload fw --device k1 --artifact a1",
+    "upload": "k1ctl upload fw --device k1",
+    "by_usb": "k1ctl upload fw --device k1 --artifact a1 --via usb",
+}
 CODE = re.compile(r"`([a-z]+(?:-[a-z*]+)+)`")
 
 
@@ -39,10 +51,64 @@ def test_remedies_fill_every_name_they_have() -> None:
     """No placeholder is left over, none is unknown, and an unknown code has steps, too."""
     for code, texts in [*REMEDIES.items(), ("no-such-code", OTHERWISE)]:
         names = {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
-        assert names <= {"device", "target", "run", "artifact"}, code
-        told = steps(code, device="k1", target="fw", run="r1", artifact="a1")
+        assert names <= NAMES.keys(), code
+        told = steps(code, **NAMES)
         assert told and not any("{" in text for text in told), code
-    assert "TARGET" in steps("image-empty", device="k1", target="", run="r")[0]
+        assert steps(code, device="k1", target="", run="r1"), code
+    assert "TARGET" in steps("image-foreign", device="k1", target="", run="r", upload="x")[0]
+
+
+def test_the_calls_that_are_advised_are_there() -> None:
+    """Every `k1ctl ...` of a prompt is a command with these options, and none of them runs until somebody ends it."""
+    calls = {call for code in REMEDIES for text in steps(code, **NAMES) for call in re.findall("`(k1ctl [^`]*)`", text)}
+    assert len(calls) > 20
+    for call in calls:
+        command: click.Command = cli
+        context, words = click.Context(cli), shlex.split(call)[1:]
+        while isinstance(command, click.Group):
+            found = command.get_command(context, words[0])
+            if found is None and command.params:  # as `build`, whose words are targets
+                break
+            assert found is not None, call
+            command, context, words = found, click.Context(found, parent=context), words[1:]
+        options, _, _ = command.make_parser(context).parse_args(words)
+        assert not call.startswith("k1ctl device console") or "seconds" in options or "--for" in call, call
+
+
+@pytest.mark.parametrize(
+    ("sent", "calls"),
+    [
+        (
+            {"artifact": "a1", "transport": "auto"},
+            {"again": "--artifact a1", "upload": "", "by_usb": "--artifact a1 --via usb"},
+        ),
+        (
+            {"artifact": "a1", "transport": "usb", "full": True},
+            {"again": "--artifact a1 --via usb --full", "upload": "", "by_usb": "--artifact a1 --via usb"},
+        ),
+        (
+            {"artifact": "a1", "transport": "ota", "image_kind": "filesystem"},
+            {"again": "--filesystem --artifact a1", "upload": "--filesystem", "by_usb": None},
+        ),
+    ],
+    ids=["an image", "the full set", "a filesystem"],
+)
+def test_what_is_advised_sends_what_was_sent(sent: dict[str, Any], calls: dict[str, str | None]) -> None:
+    """The same image, way and kind: never an application in place of a filesystem, never a build that is not there."""
+    made = prompts._calls(sent, "k1", "fw")
+    assert made == {
+        name: "" if more is None else f"k1ctl upload fw --device k1 {more}".rstrip() for name, more in calls.items()
+    }
+
+
+def test_what_is_advised_tests_what_was_tested() -> None:
+    """The same patterns on the same device, words quoted."""
+    sent = {"patterns": ["lava", "a; rm x"], "device": "k1"}
+    assert prompts._calls(sent, "k1", "") == {"again": "k1ctl device test lava 'a; rm x' --device k1"}
+    assert prompts._calls({"patterns": ["(all)"]}, "k1", "")["again"] == "k1ctl device test --all --device k1"
+    told = steps("pattern-failed", device="k1", target="", run="r", **prompts._calls(sent, "k1", ""))
+    others = steps("x", device="k1", target="", run="r")
+    assert len(told) == 3 and not any("upload" in text for text in [*told, *others])
 
 
 @pytest.fixture
@@ -103,7 +169,7 @@ def test_a_prompt_stands_by_itself(run: record.Run) -> None:
         "~~~~text\nunreachable: 10.0.0.7 (UDP 3232): no answer\n~~~~",
         run.log,
         "1. `k1ctl device health k1 --wait 60s`",
-        "`k1ctl upload fw --device k1`",
+        "`k1ctl upload fw --device k1 --artifact 9f3c2a11`: the same once more.",
         "Never flash past the queue",
         f"`k1ctl queue show {run.id}`",
         "`k1ctl device escalation k1`",
