@@ -85,8 +85,10 @@ def _backwards(folder: str, word: bytes) -> Iterable[str]:
     for file in files:
         try:
             with open(os.path.join(folder, file), "rb") as f:
-                lines = [line for line in f if word in line]
+                data = f.read()
         except OSError:
             continue
-        for line in reversed(lines):
-            yield line.decode("utf-8", "replace")
+        end = len(data)
+        while (at := data.rfind(word, 0, end)) >= 0:  # most days have no such line, and none is cut into lines for it
+            end = data.rfind(b"\n", 0, at) + 1
+            yield data[end : data.find(b"\n", at) + 1 or None].decode("utf-8", "replace")
