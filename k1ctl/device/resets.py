@@ -153,9 +153,12 @@ def tell(workspace: Workspace, device: Mapping[str, Any], record: Record) -> Non
 
 
 def note_unexplained(workspace: Workspace, device: str, found: Sample) -> bool:
-    """Write the event ``device.unexplained-reset``; False when somebody has done so for this restart."""
+    """Write the event ``device.unexplained-reset``; False when somebody has done so for this restart.
+
+    Waits for nobody. Raises BusyError (somebody is just about to), OSError.
+    """
     path = state_path(workspace, device).removesuffix(".json") + ".reset.json"
-    with Locked(path.removesuffix(".json") + ".lock"):
+    with Locked(path.removesuffix(".json") + ".lock", blocking=False):
         last = read_json(path)
         known = last.get("started_at") if isinstance(last, dict) else None
         if isinstance(known, int | float) and abs(known - found.started_at) <= _SAME_SECONDS:

@@ -13,6 +13,8 @@ import pytest
 from k1ctl.config import load
 from k1ctl.device import guard, resets
 from k1ctl.device.resets import AFTER_SECONDS, Sample
+from k1ctl.errors import BusyError
+from k1ctl.files import Locked
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
 from tests.kit import Project, finish, wait_until
@@ -124,5 +126,7 @@ def test_an_unexplained_reset_is_one_event(workspace: Project) -> None:
     assert resets.note_unexplained(facts, "k1", found)
     assert not resets.note_unexplained(facts, "k1", found._replace(started_at=AT + 1.5))
     assert resets.note_unexplained(facts, "k1", found._replace(started_at=AT + 30))
+    with Locked(facts.ops_path("device", "k1.reset.lock")), pytest.raises(BusyError):  # and waits for nobody stopped
+        resets.note_unexplained(facts, "k1", found._replace(started_at=AT + 60))
     told = workspace.events("device.unexplained-reset")
     assert [(e["device"], e["reset_at"]) for e in told] == [("k1", rfc3339(AT)), ("k1", rfc3339(AT + 30))]
