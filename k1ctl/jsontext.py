@@ -8,8 +8,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+_DIGITS = 20  # of the longest 64-bit integer, its sign included
 _coder: Any
 try:
     import _json
@@ -23,12 +25,29 @@ class _Context:
     strict = True
     object_hook = None
     object_pairs_hook = None
-    parse_float = float
-    parse_int = int
+    parse_float: Callable[[str], float] = float
+    parse_int: Callable[[str], int] = int
 
     @staticmethod
     def parse_constant(name: str) -> Any:
         raise ValueError(f"{name} is not JSON")
+
+
+class _Bounded(_Context):
+    """Numbers that 64 bits hold."""
+
+    @staticmethod
+    def parse_float(text: str) -> float:
+        value = float(text)
+        if value - value != 0:
+            raise ValueError("a number that no float holds")
+        return value
+
+    @staticmethod
+    def parse_int(text: str) -> int:
+        if len(text) > _DIGITS:
+            raise ValueError(f"a number of {len(text)} digits")
+        return int(text)
 
 
 def _refuse(value: object) -> Any:
@@ -45,15 +64,19 @@ def dumps(value: Any) -> str:
     return "".join(encode(value, 0))
 
 
-def loads(text: str) -> Any:
-    """The value that ``text`` holds. Raises ValueError when it is not one JSON document."""
+def loads(text: str, *, bounded: bool = False) -> Any:
+    """The value that ``text`` holds; ``bounded``: it is a stranger's, and has no number that 64 bits do not hold.
+
+    Raises ValueError when it is not one such JSON document.
+    """
+    context = _Bounded if bounded else _Context
     if _coder is None:  # pragma: no cover
         import json
 
-        return json.loads(text)
+        return json.loads(text, parse_float=context.parse_float, parse_int=context.parse_int)
     text = text.strip(" \t\r\n")
     try:
-        value, end = _coder.make_scanner(_Context)(text, 0)
+        value, end = _coder.make_scanner(context)(text, 0)
     except StopIteration as stop:
         raise ValueError(f"not JSON at character {stop.value}") from None
     except SystemError:

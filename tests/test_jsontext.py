@@ -53,6 +53,16 @@ def test_what_is_not_one_document_is_refused(text: str) -> None:
         loads(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 21, "[-1" + "0" * 400 + "]", '{"a": 1e999}', "-1e400"])
+def test_a_stranger_has_no_endless_numbers(text: str) -> None:
+    """What 64 bits do not hold is refused where it is asked for; what they hold is taken."""
+    loads(text)
+    with pytest.raises(ValueError):
+        loads(text, bounded=True)
+    largest = [2**64 - 1, -(2**63), 1.5e300, 0.1]
+    assert loads(dumps(largest), bounded=True) == largest
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf")], {1, 2}, object(), b"x"])
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     """No foreign constant and no repr slips into a file."""

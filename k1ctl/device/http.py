@@ -206,7 +206,7 @@ def _headers(head: bytes) -> dict[str, str]:
 def _document(where: str, data: bytes) -> Any:
     body = _body(where, data)
     try:
-        return loads(body.decode())
+        return loads(body.decode(), bounded=True)
     except (ValueError, RecursionError) as exc:
         raise BadAnswer(f"{where}: the answer is not JSON") from exc
 

@@ -110,7 +110,7 @@ class Sample:
                 break
         if not self.fps or not self.seen:
             what = "the figures" if self.seen else "which pattern is shown"
-            why = [f"{n} {text}" for n, text in self._failures() if n]
+            why = [f"{n} {text}" for n, text in self._failures() if n] or ["its answers have none"]
             raise VoidError(f"the device did not tell {what}: {', '.join(why)}", hint="do others poll it? try again")
 
     def _failures(self) -> tuple[tuple[int, str], ...]:

@@ -66,13 +66,15 @@ def test_an_open_connection_is_not_waited_for() -> None:
         ok(b"\xff\xfe"),
         ok(b"[" * 60_000),
         ok(b"9" * 10_000),
+        ok(b'{"uptime_ms": 1' + b"0" * 400 + b"}"),
+        ok(b'{"fps": 1e999}'),
         ok(b"{}", b"Content-Length: 99"),
         ok(b" " * (BODY_LIMIT + 1)),
         b"x" * 100_000,
         b"HTTP/1.1 404 Not Found\r\n\r\n{}",
         b"HTTP/1.1 500 Oops\r\n\r\n",
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_garbage_is_a_clear_error(data: bytes) -> None:
     """Whatever is not HTTP 200 with JSON is a BadAnswer, never another exception."""
