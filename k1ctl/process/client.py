@@ -10,6 +10,7 @@ from k1ctl import events
 from k1ctl.errors import K1ctlError
 from k1ctl.jsontext import dumps
 from k1ctl.process.attempt import Ending
+from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE
 from k1ctl.queue import names
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import Line
@@ -133,6 +134,9 @@ def let_go(keep: set[int], *, streams: tuple[int, ...]) -> None:
     from k1ctl.device.guard import GUARDS
     from k1ctl.process.nested import LEASES
 
+    device = os.environ.pop(DEVICE, None)
+    if device is not None and os.environ.get(DEFAULT_DEVICE) == device:
+        del os.environ[DEFAULT_DEVICE]
     for name in (LEASES, GUARDS):
         os.environ.pop(name, None)
     null = os.open(os.devnull, os.O_RDWR)

@@ -50,6 +50,8 @@ def launch(
     """
     view = view or View()
     _settle(spec, config)
+    if spec.device:
+        view.chosen(spec.device)
     for _ in range(_TAKE_OVERS):
         front = _start(workspace, config, spec, before, after, view)
         try:
@@ -66,9 +68,11 @@ def launch(
 def _settle(spec: RunSpec, config: Config) -> None:
     """Which devices a group stands for is asked once, here: all that follows is in the ticket's name."""
     if any(r.startswith("device:") for r in spec.resources):
-        from k1ctl.queue.choice import settled
+        from k1ctl.queue.choice import only_one, settled
 
-        spec.resources = settled(spec.resources, config)
+        found = settled(spec.resources, config)
+        spec.device = only_one(spec.resources, found)
+        spec.resources = found
 
 
 class Submitted:

@@ -76,9 +76,11 @@ def acquire(
 
 def _spec(found: Offer, wait: float | None) -> RunSpec:
     name = found.name
-    label = str(found.facts().get("label") or "")
-    priority = names.priority_name(name.priority)
-    return RunSpec("script", [], name.needs, wait=wait, priority=priority, key=name.key, label=label)
+    facts, priority = found.facts(), names.priority_name(name.priority)
+    label = str(facts.get("label") or "")
+    spec = RunSpec("script", [], name.needs, wait=wait, priority=priority, key=name.key, label=label)
+    spec.device = str(facts.get("device") or "")  # where the group has but one
+    return spec
 
 
 def _check_nesting(folder: str, spec: RunSpec) -> None:
@@ -168,6 +170,8 @@ class Claim(Client):
             "owner": holder[0],
             "queued_at": rfc3339(),
         }
+        if spec.device:
+            self.facts["device"] = spec.device
         self.file = -1  # the script's file, opened by us: its lock is the script's, not ours
         self.handed = False
 

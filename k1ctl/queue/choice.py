@@ -30,6 +30,11 @@ def one_of(devices: Sequence[str]) -> str:
     return _KIND + names.CHOICE.join(devices)
 
 
+def only_one(needs: Mapping[str, int], found: Mapping[str, int]) -> str:
+    """The device that a group among ``needs`` stands for, by name, where `settled` ``found`` but one; "" otherwise."""
+    return next((r.removeprefix(_KIND) for r in found if r not in needs and names.CHOICE not in r), "")
+
+
 def settled(needs: Mapping[str, int], config: Config) -> dict[str, int]:
     """``needs`` with each ``device:GROUP`` as the choice of its devices: those that have slots enough and are not
     named beside it. A name that is neither device nor group stays a resource as any other.

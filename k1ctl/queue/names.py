@@ -66,7 +66,10 @@ def build(state: str, priority: int, seq: int, pid: int, key: str, needs: Mappin
     wanted = ",".join(f"{r}={n}" for r, n in sorted(needs.items()))
     name = f"{state}{priority:02d}.{seq:010d}.{pid}.{key or '-'}.{wanted}"
     if len(name) > NAME_LIMIT:
-        raise UsageError(f"too many resources in one ticket: the names are {len(wanted)} characters in all")
+        raise UsageError(
+            f"too many resources in one ticket: the names are {len(wanted)} characters in all",
+            hint="make a smaller group of devices (groups = [...])" if CHOICE in wanted else "",
+        )
     return name
 
 
@@ -148,9 +151,10 @@ def check_slots(needs: Mapping[str, int], slots: Callable[[str], int]) -> None:
     for resource, need in needs.items():
         there = max(map(slots, alternatives(resource)))
         if need > there:
+            each = alternatives(resource)
             raise UsageError(
-                f"{resource} has {there} slot{'s' * (there != 1)}, {need} were asked for",
-                hint=f'[queue.slots] "{resource}" = {need} in ops/k1ctl.toml gives it more',
+                f"{' or '.join(each)} has {there} slot{'s' * (there != 1)}, {need} were asked for",
+                hint=f'[queue.slots] "{each[0]}" = {need} in ops/k1ctl.toml gives it more',
                 code="too-many-slots",
             )
 

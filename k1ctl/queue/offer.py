@@ -43,11 +43,11 @@ class Offer:
             os.close(fd)
 
 
-def create(folder: str, needs: dict[str, int], priority: int, key: str, label: str) -> str:
+def create(folder: str, needs: dict[str, int], priority: int, key: str, label: str, device: str = "") -> str:
     """Make an offer and return its path; those that nobody claimed for a day are removed.
 
-    ``key`` is "" for one of its own, so that only the same descriptor finds its kept place again. Raises UsageError,
-    OSError.
+    ``key`` is "" for one of its own, so that only the same descriptor finds its kept place again; ``device`` what a
+    group of one device stands for. Raises UsageError, OSError.
     """
     offers = os.path.join(folder, "offers")
     _sweep(offers)
@@ -62,7 +62,7 @@ def create(folder: str, needs: dict[str, int], priority: int, key: str, label: s
         except FileNotFoundError:
             os.makedirs(offers, exist_ok=True)
             continue
-        write_facts(fd, {"label": label})
+        write_facts(fd, {"label": label, **({"device": device} if device else {})})
         os.close(fd)
         return path
 

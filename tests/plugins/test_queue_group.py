@@ -53,6 +53,17 @@ def test_a_group_is_a_resource(project: Project) -> None:
     assert (project.ops / "queue" / "history" / "device:k2").read_text().count("\n") == 2
 
 
+def test_a_group_of_one_device_is_a_group(project: Project) -> None:
+    """Also where but one device is left to choose from, command, record and script are told which it is."""
+    done = project.run("queue", "run", "device:any", "device:k1", "device:k2", "--", *TELL).assert_ok()
+    assert (done.stdout, done.stderr) == ("got k3 k3\n", "k1ctl: the device is k3\n")
+    [run] = (project.ops / "runs").glob("*/run.json")
+    assert json.loads(run.read_text())["device"] == "k3"
+    text = f"""path=$({K1CTL} queue ticket device:desk device:k2) || exit; exec 9<>"$path"
+        {K1CTL} queue acquire --fd 9"""
+    assert subprocess.check_output(["sh", "-c", text], cwd=project.root, text=True) == "k1\n"
+
+
 def test_a_script_takes_one_of_a_group(project: Project) -> None:
     """`acquire` prints which device it is, also when it is called again; the lease is that device's."""
     out(project, "k1", "k2")
@@ -71,7 +82,16 @@ def test_a_lease_around_is_one_of_the_group(project: Project) -> None:
     """A run inside a lease on a device of the group has it already; inside another it may not wait for one."""
     inner = [*K1CTL.split(), "queue", "run", "device:desk", "--", *TELL]
     assert project.run("queue", "run", "device:k2", "--", *inner).assert_ok().stdout == "got k2 k2\n"
+    assert [r["resources"] for r in project.run("queue", "history", "--json").json["runs"]] == [{"device:k2": 1}] * 2
     project.run("queue", "run", "device:k3", "--", *inner).assert_fails(2, "could wait for each other")
+
+
+def test_a_submitted_run_has_no_device_of_its_callers(project: Project) -> None:
+    """It has no share in the lease around the call, so it is not told of that lease's device either."""
+    text = f"{K1CTL} queue wait $({K1CTL} queue submit device:k3 -- {TELL[0]} {TELL[1]} '{TELL[2]}')"
+    out(project, "k1")
+    done = project.run("queue", "run", "device:desk", "--", "sh", "-c", text).assert_ok()
+    assert done.stdout == "got\n"
 
 
 def test_enable_and_disable(project: Project) -> None:
@@ -93,6 +113,7 @@ def test_enable_and_disable(project: Project) -> None:
     project.run("device", "disable", "k9", *cable).assert_fails(78, "no device 'k9'")
     project.run("device", "enable", "k9").assert_fails(78, "no device 'k9'")
     project.run(*disable, "--reason", " ").assert_fails(2, "say why")
+    project.run("queue", "pause", "device:desk").assert_fails(2, "a group of devices: k1, k2", "queue pause device:k1")
 
 
 def test_what_a_word_stands_for(project: Project) -> None:
@@ -114,8 +135,9 @@ def test_what_a_word_stands_for(project: Project) -> None:
             settled(*words)
     with pytest.raises(UsageError):
         names.parse_needs(["device:k1~k2"])
-    with pytest.raises(UsageError, match="has 2 slots, 3 were"):
+    with pytest.raises(UsageError, match="device:k2 or device:k3 has 2 slots, 3 were") as refused:
         names.check_slots(settled("device:wide=3"), config.slots)
+    assert '"device:k2" = 3 in' in refused.value.hint
     project.configure("")
     with pytest.raises(ConfigError, match="no device is configured"):
         choice.settled({"device:any": 1}, load(project.facts()))

@@ -103,9 +103,13 @@ def test_a_device_out_of_service_is_passed_by(project: Project, devices: list[Si
 
 
 def test_a_run_on_a_device_uploads_to_it(project: Project, devices: list[SimulatedDevice]) -> None:
-    """A command that was let in for one of a group: its upload goes to that one, whichever is the default."""
+    """A command that was let in for one of a group: its upload goes to that one, whichever is the default; but a target
+    that has a device of its own goes to no other."""
     service.disable(str(project.ops / "queue"), "k1", "a test", "a test")
     done = project.run("queue", "run", "device:desk", "--", *COMMAND, "upload", "--json").assert_ok()
     assert done.json["device"] == "k2"
     done = project.run("queue", "run", "device:k2", "--", *COMMAND, "upload", "--device", "any", "--json").assert_ok()
     assert done.json["device"] == "k2" and len(devices[1].flashes()) == 2
+    bound, inner = {"K1CTL_TARGETS_FW_DEVICE": "k1"}, (*COMMAND, "upload", "--json")
+    project.run("queue", "run", "device:desk", "--", *inner, env=bound).assert_fails(2, "could wait for each other")
+    assert devices[0].flashes() == [] and len(devices[1].flashes()) == 2

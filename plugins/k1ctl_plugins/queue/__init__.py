@@ -18,6 +18,8 @@ from k1ctl_plugins.queue.scripts import acquire, ticket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k1ctl.config import Config
+
 
 @purpose("Share", example="k1ctl queue run device:k1 --timeout 5m -- ./flash.sh")
 @click.group(short_help="Stand in line for what there is only one of, or only N of.")
@@ -302,6 +304,7 @@ def pause(context: Context, resource: str, reason: str, dry_run: bool, as_json: 
     from k1ctl.queue import names, view
 
     names.check_resource(resource)
+    _check_one(context.config, resource)
     new = resource not in view.pauses(_folder(context)) if dry_run else view.pause(_folder(context), resource, reason)
     if new and not dry_run:
         events.emit(context.workspace, "queue.paused", resource=resource, reason=reason)
@@ -332,6 +335,19 @@ def resume(context: Context, resource: str, dry_run: bool, as_json: bool) -> Non
     _said(as_json, {"resource": resource, "paused": False, "changed": was, "dry_run": dry_run})
     if left.startswith(names.OUT_OF_SERVICE):
         say(f"{resource} is {left}; k1ctl device enable {resource.partition(':')[2]} ends that")
+
+
+def _check_one(config: Config, resource: str) -> None:
+    """A group is no resource that could be paused: who may take one of it holds that device. Raises UsageError."""
+    from k1ctl.queue import choice
+
+    group = resource.removeprefix("device:")
+    devices = choice.members(config, group) if group != resource else []
+    if devices and devices != [group]:
+        raise UsageError(
+            f"{resource} is a group of devices: {', '.join(devices)}",
+            hint=f"pause each by itself, as in: k1ctl queue pause device:{devices[0]}",
+        )
 
 
 def _said(as_json: bool, facts: dict[str, Any]) -> None:

@@ -44,7 +44,8 @@ def ticket(context: Context, words: tuple[str, ...], priority: str, key: str, la
     names.check_slots(settled, context.config.slots)
     workspace, folder = context.workspace, queue_folder(context.workspace, context.config)
     kept = names.stable_key(workspace.path, *(f"{r}={n}" for r, n in sorted(needs.items())), key) if key else ""
-    path = offer.create(folder, settled, names.PRIORITIES[priority], kept, label)
+    device = choice.only_one(needs, settled)
+    path = offer.create(folder, settled, names.PRIORITIES[priority], kept, label, device)
     if as_json:
         emit_json({"ok": True, "path": path, "resources": settled, "priority": priority})
     else:

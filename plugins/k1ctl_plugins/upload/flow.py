@@ -11,7 +11,7 @@ from k1ctl.files import read_json, write_json
 from k1ctl.process import record
 from k1ctl.process.attempt import ANY_SIGNAL
 from k1ctl.process.launch import launch
-from k1ctl.process.spec import DEVICE, RunSpec
+from k1ctl.process.spec import RunSpec
 from k1ctl.queue import names
 from k1ctl.signals import signals
 from k1ctl.transports import Delivery
@@ -100,7 +100,7 @@ def make_plan(
     workspace.check_inside()
     name = target or config.get("defaults", "target")
     settings = config.named("targets", name)
-    asked = device or os.environ.get(DEVICE) or settings["device"] or config.get("defaults", "device")
+    asked = device or settings["device"] or config.get("defaults", "device")
     wish = images.Wish(artifact, build=build_first, filesystem=filesystem, force=force, dry_run=dry_run)
     wish.check()
     if filesystem and full:

@@ -97,7 +97,8 @@ class Ways:
 
     def to(self, device: str) -> Way:
         """The way to the device that the queue gave, "" where there was no choice."""
-        return next((way for way in self.open if way.device["name"] == device), self.open[0])
+        (way,) = [way for way in self.open if way.device["name"] == device] if device else self.open
+        return way
 
 
 def _device(workspace: Workspace, config: Config, name: str, interface: str) -> dict[str, Any]:
