@@ -2,8 +2,9 @@
 
 Written under the device's lease only: ``pending`` before a flash begins, and the rest once its outcome is known. Whose
 supervisor was killed in between leaves ``pending`` behind; what became of it stands in its run's folder, and is looked
-up there by whoever reads. {device, current, pending, soaked}: each entry is {artifact, target, sha256, run, workspace,
-at, transport, outcome, verification}; ``soaked``, the last one first, has ``soak_seconds`` and ``fps_min``, too.
+up there by whoever reads: unknown, where that is gone. {device, current, pending, soaked}: each entry is {artifact,
+target, sha256, run, workspace, at, transport, outcome, verification}; ``soaked``, the last one first, has
+``soak_seconds`` and ``fps_min``, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 KEPT = 10  # images that passed a soak
+_SENT: dict[str, type | tuple[type, ...]] = dict.fromkeys(
+    ("artifact", "target", "sha256", "run", "workspace", "at"), str
+)
+_CURRENT = {**_SENT, "outcome": str, "verification": str}
+_SOAKED = {**_CURRENT, "soak_seconds": (int, float), "fps_min": (int, float, type(None))}
 _UNSETTLED = ("sending", "unknown")  # outcomes of a flash after which the device may run either
 _FAILED = (NOT_BACK, WRONG_BUILD, NEEDS_USB, SOAK_FAILED)  # verifications of an image that did not do
 
@@ -38,20 +44,44 @@ def read(workspace: Workspace, device: str) -> dict[str, Any]:
 
 
 def _kept(workspace: Workspace, device: str) -> dict[str, Any]:
-    found = read_json(path_of(workspace, device))
-    ledger: dict[str, Any] = {"device": device, "current": None, "pending": None, "soaked": []}
-    if isinstance(found, dict) and isinstance(found.get("soaked"), list):
-        ledger.update({key: found.get(key) for key in ("current", "pending", "soaked")})
-    return ledger
+    """The ledger's file; what is damaged in it counts as not there, so that nothing fails for it."""
+    try:
+        found = read_json(path_of(workspace, device))
+    except OSError:
+        found = None
+    found = found if isinstance(found, dict) else {}
+    soaked = found.get("soaked")
+    return {
+        "device": device,
+        "current": _sound(found.get("current"), _CURRENT),
+        "pending": _sound(found.get("pending"), _SENT),
+        "soaked": [entry for entry in (soaked if isinstance(soaked, list) else []) if _sound(entry, _SOAKED)],
+    }
+
+
+def _sound(entry: Any, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any] | None:
+    """``entry`` if it is one with these fields, else None."""
+    good = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in fields.items())
+    return entry if good else None
 
 
 def _folded(workspace: Workspace, ledger: dict[str, Any]) -> dict[str, Any]:
     """``ledger`` with what became of its pending flash."""
     pending, ledger["pending"] = ledger["pending"], None
     if pending is not None:
-        left = read_json(os.path.join(workspace.ops_path("runs", str(pending["run"])), "flash-outcome.json"))
-        _book(ledger, pending, left if isinstance(left, dict) else {})
+        _book(ledger, pending, _left(workspace.ops_path("runs", pending["run"])))
     return ledger
+
+
+def _left(folder: str) -> dict[str, Any]:
+    """The outcome that a run left; unknown where the run was cleaned away, or what it left is damaged."""
+    path = os.path.join(folder, "flash-outcome.json")
+    try:
+        left = read_json(path)
+        began = left is not None or os.path.exists(path) or not os.path.isdir(folder)
+    except OSError:
+        left, began = None, True
+    return left if isinstance(left, dict) else {"outcome": "unknown"} if began else {}
 
 
 def begin(workspace: Workspace, device: str, entry: Mapping[str, Any]) -> None:
