@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from k1ctl.device.afterwards import LISTEN_SECONDS
 from k1ctl.errors import K1ctlError
 from k1ctl.files import write_atomic
+from k1ctl.output import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from k1ctl.device.stop import StopRequest
 
+_LONGEST = 200  # characters of a panic that are told; the boot log has the rest
 _ENOUGH = 2  # panics, or starts, that are no accident
 BOOT_LOG = "boot.log"  # in the run's folder
 
@@ -50,7 +52,7 @@ def look(device: Mapping[str, Any], folder: str, stop: StopRequest, job: Mapping
     path = _kept(os.path.join(folder, BOOT_LOG), heard.data)
     loops = len(heard.resets) >= _ENOUGH
     starts = f"{len(heard.resets)} starts while it was listened to" if loops else ""
-    what = str(heard.panics[-1]) if heard.panics else starts
+    what = clean(str(heard.panics[-1]))[:_LONGEST] if heard.panics else starts
     hint = (
         "its console shows no crash: is it on the Wi-Fi?" if heard.data else "its console says nothing: does it hang?"
     )

@@ -100,28 +100,27 @@ class Soak:
             return False
         health = health if isinstance(health, dict) else {}
         self.figures["samples"] += 1
-        uptime, free = health.get("uptime_ms"), health.get("memory_free_kb")
-        if isinstance(uptime, int):
+        uptime, free = health.get("uptime_ms"), _number(health.get("memory_free_kb"))
+        if isinstance(uptime, int) and not isinstance(uptime, bool):
             if self.last is not None and restarted(self.last[0], uptime, asked - self.last[1]):
                 self.figures["restarts"] += 1
             self.last = uptime, time.monotonic()
-        if isinstance(free, int | float):
+        if free is not None:
             least = self.figures["heap_min_bytes"]
             self.figures["heap_min_bytes"] = min(int(free * 1024), least if least is not None else int(free * 1024))
-        self._frames(health.get("fps"))
+        self._frames(_number(health.get("fps")))
         return True
 
-    def _frames(self, fps: Any) -> None:
-        known = isinstance(fps, int | float) and not isinstance(fps, bool) and 0 <= fps < 1e9
-        if known:
+    def _frames(self, fps: float | None) -> None:
+        if fps is not None:
             self.sum, self.told = self.sum + fps, self.told + 1
             least = self.figures["fps_min"]
             self.figures["fps_min"] = fps if least is None else min(fps, least)
             self.figures["fps_mean"] = round(self.sum / self.told, 2)
-        if self.floor and (not known or fps < self.floor):
+        if self.floor and (fps is None or fps < self.floor):
             self.low += 1
             if self.low >= _LOW_RUNNING and not self.failed:
-                said = f"{fps:g} fps" if known else "no word on fps"
+                said = "no word on fps" if fps is None else f"{fps:g} fps"
                 self.failed = f"{said} (at least {self.floor:g})"
         else:
             self.low = 0
@@ -131,3 +130,9 @@ class Soak:
         least = self.figures["fps_min"]
         frames = "" if least is None else f" (min {least:.0f} fps)"
         return f"soak {format_duration(self.seconds)} ok{frames}"
+
+
+def _number(told: Any) -> float | None:
+    """A figure of the device; None for what cannot be one."""
+    known = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < 1e9
+    return told if known else None

@@ -32,6 +32,7 @@ from k1ctl.device.identity import difference
 from k1ctl.device.probe import INFO, document, read, restarted
 from k1ctl.device.soak import Broken, Soak
 from k1ctl.errors import K1ctlError, WrongDataError
+from k1ctl.output import clean
 from k1ctl.units import format_duration
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from k1ctl.device.stop import StopRequest
 
 _NAP, _ALIVE_NAP = 0.1, 0.25  # s between two looks: at a device that is away; at one that answers (its window: 0.2 s)
+_LONGEST = 80  # characters of a build id that are told
 
 
 class _Stopped(Exception):
@@ -120,7 +122,7 @@ class Verification:
                 self.health = (after, heard) if isinstance(after, int) else None
                 return right
             except RateLimited:
-                stays = True
+                stays, why = True, "it answers 429 only: something polls it too often"
             except K1ctlError as exc:
                 why, stays = exc.message, False
         self._not_back(limit, why, stays)
@@ -153,7 +155,7 @@ class Verification:
     def _not_back(self, limit: float, why: str, stays: bool) -> None:
         text = f"not back in {format_duration(limit)}: {why}"
         if stays:
-            self._is(NOT_BACK, text, "restart it: the image is in its flash, and is started then")
+            self._is(NOT_BACK, text, "k1ctl device health says how it is; a restart starts what is in its flash")
             return
         self._crashed(NOT_BACK, text)
 
@@ -181,8 +183,9 @@ class Verification:
         if not build.get("ids"):
             return True
         word = self.build_id(self.info)
-        self.found["build_id"] = word
-        if buildid.matches(word, build["ids"], build["rule"]):
+        matches = buildid.matches(word, build["ids"], build["rule"])
+        self.found["build_id"] = word = clean(word)[:_LONGEST]
+        if matches:
             return True
         said = f"it says that it runs {word}" if word else "it tells no build id"
         hint = "did its bootloader go back to the image before? its console says (k1ctl device console)"

@@ -75,6 +75,13 @@ def test_what_is_tolerated(monkeypatch: pytest.MonkeyPatch, script: Callable[[fl
     assert Desk(monkeypatch, script).watch(20.0)["restarts"] == 0
 
 
+def test_figures_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no counter and no memory can tell is left out, and fails nothing."""
+    huge = {"memory_free_kb": float("inf"), "uptime_ms": True}
+    figures = Desk(monkeypatch, lambda at: {**health(at), **huge}).watch(5.0)
+    assert (figures["heap_min_bytes"], figures["restarts"]) == (None, 0)
+
+
 def test_the_counter_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
     """An uptime that begins at 0 again after 49.7 days is no restart."""
     before = (1 << 32) - 5000

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from k1ctl.device import verify
 from k1ctl.device.flash import Flash
+from k1ctl.device.http import RateLimited
 from k1ctl.device.stop import StopRequest
 from k1ctl.simulator.console import PANIC_MARK
 from k1ctl.testing import SimulatedDevice
@@ -109,6 +111,38 @@ def test_no_crash_on_the_cable(tmp_path: Path) -> None:
     """A device that is away and whose console shows no crash is not-back."""
     seen = flashed(tmp_path, "no-return", usb=True, listen_seconds=0.3)["verification"]
     assert seen["state"] == "not-back" and "k1ctl device console" in seen["hint"]
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: Any, **job: Any) -> dict[str, Any]:
+    """The verification of a device that gives this answer to every question."""
+
+    def give(*_: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(verify, "get_json", give)
+    monkeypatch.setattr(verify, "document", give)
+    device = {"name": "k1", "host": "h", "http_port": 1, "identity": "K1", "mac": "", "boot_timeout": 0.2}
+    stop = StopRequest()
+    try:
+        job = {"device": {**device, "build_id": "/i:b"}, **job}
+        return verify.Verification(job, {}, str(tmp_path), stop, lambda line: None).run()
+    finally:
+        stop.close()
+
+
+def test_others_use_its_rate_limit_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A device that says nothing but 429 is there: not-back says that, and not that it gave no answer."""
+    seen = asked(monkeypatch, tmp_path, RateLimited(0.1))
+    assert seen["state"] == "not-back" and "429" in seen["message"] and "restart" in seen["hint"]
+
+
+def test_a_build_id_of_any_length(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the device tells for a build id is told in one line that has an end."""
+    seen = asked(monkeypatch, tmp_path, {"device": "K1", "b": "\x1b[2J\n" + "x" * 9999}, build=BUILD)
+    assert seen["state"] == "wrong-build" and len(seen["message"]) < 200 and seen["message"].isprintable()
+    assert len(seen["build_id"]) == 80
 
 
 @pytest.mark.parametrize(("fault", "code"), [("lost-ok", 0), ("no-install", 76)])
