@@ -44,6 +44,7 @@ class AutoFlash(UsbFlash):
         except K1ctlError as refused:
             if refused.code != "usb-absent":
                 failed.message = f"{failed.message}; USB was not tried: {refused.message}"
+                failed.hint += f"; for USB: {refused.hint}" if refused.hint else ""
             raise failed from refused
         self.say(f"over the network: {failed.message}")
         self.record.update(code=failed.code, message=failed.message, exit_code=failed.exit_code)

@@ -20,6 +20,7 @@ from k1ctl_plugins.device.rollback import flow
 from tests import desk
 from tests.kit import Project, finish, wait_until
 
+CABLE = "with its USB cable on this host: k1ctl device rollback k1 --via usb"
 DRY = "device rollback --dry-run --json"
 SECTION = '[devices.k1]\nhost = "127.0.0.1"\n'
 
@@ -89,7 +90,7 @@ def test_what_is_gone(workspace: Project) -> None:
 def test_a_ledger_that_nobody_wrote(workspace: Project) -> None:
     """Without one, or with one that is damaged, nothing is known, and nothing fails."""
     desk.configure(workspace, SECTION)
-    for text in (None, "{torn", '{"soaked": 3}'):
+    for text in (None, "{torn", '{"soaked": 3}', '{"soaked": [3, {}, {"sha256": 1}], "current": {}, "pending": "x"}'):
         if text is not None:
             path = Path(images.path_of(workspace.facts(), "k1"))
             path.parent.mkdir(exist_ok=True)
@@ -97,19 +98,37 @@ def test_a_ledger_that_nobody_wrote(workspace: Project) -> None:
         found = workspace.run("device", "rollback", "--list", "--json").assert_ok().json
         assert (found["current"], found["soaked"]) == (None, [])
     assert "no image has passed" in workspace.run("device", "rollback", "k1", "--list").assert_ok().stdout
+    path.unlink()
+    path.mkdir()
+    assert images.read(workspace.facts(), "k1")["current"] is None
+    path.rmdir()
+    path.write_text('{"soaked": [3], "current": {"outcome": 1}, "pending": {"run": 2}}')
+    good = booked(workspace, "good")  # the next upload is written as ever
+    assert images.read(workspace.facts(), "k1")["current"]["artifact"] == good
 
 
 @pytest.mark.parametrize(
-    ("word", "outcome"), [("installed", "installed"), ("sending", "unknown"), ("refused", None), ("", None)]
+    ("left", "outcome"),
+    [
+        ('{"outcome": "installed"}', "installed"),
+        ('{"outcome": "sending"}', "unknown"),
+        ('{"outcome": "refused"}', None),
+        ("", None),
+        ("{torn", "unknown"),
+        (None, "unknown"),
+    ],
 )
-def test_a_flash_whose_end_nobody_recorded(workspace: Project, word: str, outcome: str | None) -> None:
-    """What became of it is read in its run; what was refused, or never began, leaves the image before."""
+def test_a_flash_whose_end_nobody_recorded(workspace: Project, left: str | None, outcome: str | None) -> None:
+    """What became of it is read in its run; what was refused, or never began, leaves the image before. Where the run
+    was cleaned away, or its word is damaged, nobody knows."""
     desk.configure(workspace, SECTION)
     before = booked(workspace, "before")
     entry = {"artifact": "0123456789abcdef", "target": "fw", "sha256": "01", "run": "run-lost", "workspace": "oslo"}
     images.begin(workspace.facts(), "k1", entry)
-    if word:
-        workspace.write("ops/runs/run-lost/flash-outcome.json", f'{{"outcome": "{word}"}}')
+    if left is not None:
+        workspace.write("ops/runs/run-lost/flash.json", "{}")
+    if left:
+        workspace.write("ops/runs/run-lost/flash-outcome.json", left)
     current = images.read(workspace.facts(), "k1")["current"]
     assert (current["artifact"], current["outcome"]) == (
         ("0123456789abcdef", outcome) if outcome else (before, "installed")
@@ -208,3 +227,41 @@ def test_on_the_cable_at_once(workspace: Project, monkeypatch: pytest.MonkeyPatc
     there.pop()
     monkeypatch.setattr(esptool, "find_esptool", absent)
     assert way() == "auto"
+
+
+@pytest.mark.parametrize(
+    ("told", "message", "hint"),
+    [
+        ({"code": "device-garbage", "message": "no JSON", "hint": "?"}, "not rolled back: no JSON", f"?; {CABLE}"),
+        (
+            {
+                "code": "device-offline",
+                "message": "x",
+                "hint": "(with a USB cable to this host: k1ctl upload --via usb)",
+            },
+            "not rolled back: x",
+            "(with a USB cable to this host: k1ctl device rollback k1 --via usb)",
+        ),
+        (
+            {"code": "outcome-unknown", "outcome": "unknown", "message": "x", "hint": "upload again: it settles it"},
+            "x",
+            f"call it again: it settles it; {CABLE}",
+        ),
+        (
+            {"code": "soak-failed", "outcome": "installed", "message": "k1 took the image, but: x", "hint": "h"},
+            "k1 took the image, but: x",
+            "h",
+        ),
+        (
+            {"code": "caller-left", "message": "run 1 goes on without this call", "hint": "h"},
+            "run 1 goes on without this call",
+            "h",
+        ),
+    ],
+)
+def test_how_it_fails(told: dict[str, Any], message: str, hint: str) -> None:
+    """It says that it is not done only where that is so; an update that the device may have cut off by crashing leads
+    to the cable, and no hint to another image than the one that is put back."""
+    plan = flow.Plan("k1", {}, None, 1.0, "auto", "")
+    error = flow._failed(plan, 69, {"transport": "ota", **told})
+    assert (error.message, error.hint, error.exit_code) == (message, hint, 69)

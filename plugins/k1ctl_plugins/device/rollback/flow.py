@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # -P: a file in the repository that is named like a module must not be imported in its place.
 _K1CTL = (sys.executable, "-P", "-m", "k1ctl")
 AUTO, USB = "auto", "usb"  # of `upload --via`
-_BY_CABLE = ("device-offline", "ota-no-connect", "ota-interrupted", "outcome-unknown")  # of an update that crashes cut
+# How an upload over the network ends where the device crashes in the middle of it.
+_BY_CABLE = ("device-offline", "device-garbage", "ota-no-connect", "ota-interrupted", "ota-protocol", "outcome-unknown")
 SOAK_SECONDS = 20.0  # where nothing else says how long
 
 
@@ -178,13 +179,16 @@ def roll_back(workspace: Workspace, config: Config, plan: Plan, *, wait_limit: f
 
 
 def _failed(plan: Plan, status: int, told: dict[str, Any]) -> K1ctlError:
-    """The upload's error as the rollback's: where the network was tried, the cable is what is left."""
+    """The upload's error as the rollback's: behind the network, the cable is what is left."""
     details = {k: v for k, v in told.items() if k not in ("code", "message", "hint", "exit_code")}
-    hint = str(told.get("hint", ""))
-    if plan.via == AUTO and told.get("transport") == "ota" and told.get("code") in _BY_CABLE:
-        hint = f"with its USB cable on this host: k1ctl device rollback {plan.device} --via usb"
+    again = f"k1ctl device rollback {plan.device} --via usb"
+    hint = str(told.get("hint", "")).replace("upload again", "call it again").replace("k1ctl upload --via usb", again)
+    if told.get("transport") == "ota" and told.get("code") in _BY_CABLE and again not in hint:
+        hint += f"{'; ' if hint else ''}with its USB cable on this host: {again}"
+    said = str(told.get("message", f"the upload ended with exit code {status}"))
+    open_end = told.get("outcome") in ("installed", "unknown") or told.get("code") == "caller-left"
     error = K1ctlError(
-        f"not rolled back: {told.get('message', f'the upload ended with exit code {status}')}",
+        said if open_end else f"not rolled back: {said}",
         hint=hint,
         code=told.get("code", "upload-failed"),
         **details,
