@@ -295,12 +295,13 @@ def _failed(outcome: str, exc: K1ctlError) -> dict[str, Any]:
 def _uptime(answers: Mapping[str, Any], device: Mapping[str, Any]) -> list[float] | None:
     """[uptime_ms, when it was told on the monotonic clock], from whichever document has it; None where the right device
     told none."""
+    from k1ctl.device.probe import told_uptime
+
     if not judge({"answers": answers}, device).reachable:
         return None
     for path in (HEALTH, INFO):
-        document = answers[path].get("document") or {}
-        uptime = document.get("uptime_ms")
-        if isinstance(uptime, int) and not isinstance(uptime, bool) and answers[path]["outcome"] == ANSWERED:
+        uptime = told_uptime(answers[path].get("document") or {})
+        if uptime is not None and answers[path]["outcome"] == ANSWERED:
             return [uptime, float(answers[path]["document_monotonic"])]
     return None
 

@@ -85,16 +85,23 @@ def restarted(before: int, after: int, seconds_between: float) -> bool:
     return (after - before - least) % MILLIS > most - least
 
 
+def told_uptime(document: Mapping[str, Any]) -> int | None:
+    """The ``uptime_ms`` of a document of the firmware; None where it has none that 32 bits can count."""
+    uptime = document.get("uptime_ms")
+    whole = isinstance(uptime, int) and not isinstance(uptime, bool) and 0 <= uptime < MILLIS
+    return uptime if whole else None
+
+
 def read(where: str, answer: Any, seconds: float) -> Probe:
     """An answer of `INFO` as a probe; ``where`` it came from. Raises BadAnswer."""
     if not isinstance(answer, dict) or not isinstance(answer.get("device"), str):
         raise BadAnswer(f"{where}{INFO}: the answer has no `device` field")
-    uptime, mac, ip = answer.get("uptime_ms"), answer.get("mac"), answer.get("ip")
+    mac, ip = answer.get("mac"), answer.get("ip")
     return Probe(
         True,
         answer["device"],
         mac if isinstance(mac, str) else "",
-        uptime if isinstance(uptime, int) and not isinstance(uptime, bool) else None,
+        told_uptime(answer),
         ip if isinstance(ip, str) else "",
         False,
         seconds,

@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from k1ctl.device.health import state_path
-from k1ctl.device.probe import restarted
+from k1ctl.device.probe import restarted, told_uptime
 from k1ctl.device.verdict import ANSWERED, HEALTH, INFO
 from k1ctl.errors import K1ctlError
 from k1ctl.events import emit, parse
@@ -43,8 +43,8 @@ def sample(record: Record) -> Sample | None:
     """The uptime in a record of `k1ctl.device.health.ask`; None when the device told none in it."""
     for path in (HEALTH, INFO):
         answer = record["answers"][path]
-        uptime = (answer.get("document") or {}).get("uptime_ms")
-        if answer["outcome"] == ANSWERED and isinstance(uptime, int) and not isinstance(uptime, bool):
+        uptime = told_uptime(answer.get("document") or {})
+        if answer["outcome"] == ANSWERED and uptime is not None:
             told = float(answer["document_monotonic"])
             wall = record["wall"] - (record["monotonic"] - told)
             return Sample(uptime, told, record["monotonic"] - record["seconds"], wall - uptime / 1000)
