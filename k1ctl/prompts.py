@@ -58,7 +58,8 @@ def compose(record: dict[str, Any], word: dict[str, Any], told: dict[str, Any], 
     device = device if isinstance(device, dict) else {"name": str(device)}
     name, target, run = str(device.get("name") or ""), str(sent.get("target") or ""), str(record.get("run", ""))
     what = _DOING.get(str(record.get("kind")), "Run")
-    title = " ".join(w for w in (what, f"of {target}" if target else "", f"to {name}" if name else "") if w)
+    where = f"{'to' if target else 'on'} {name}" if name else ""
+    title = " ".join(w for w in (what, f"of {target}" if target else "", where) if w)
     parts = [
         f"# {title} failed: {told['code'] or 'failed'} (exit {told['exit_code']})",
         f"> {_told(told['message'], 3 * _WIDTH)}",

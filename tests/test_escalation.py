@@ -449,6 +449,30 @@ def test_a_failing_channel_hides_no_other_and_is_tried_again(desk: Desk, monkeyp
     assert [row["settled"] for row in (*desk.tell(), *desk.tell(), *desk.tell())] == [False, False, True]
 
 
+def test_a_channel_that_no_alarm_reaches_ends_with_its_process(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the lock of those who tell people: others tell them then."""
+
+    class Deaf(Lamp):
+        def send(self, notification: notify.Notification, timeout: float) -> str:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            time.sleep(60)
+            return ""
+
+    desk.away()
+    desk.see(OFFLINE)
+    monkeypatch.setattr(telling, "_LIMIT", 0.05)
+    monkeypatch.setattr("k1ctl.plugins.Plugins", lambda: Few(Deaf(desk.told)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os._exit(telling.main([desk.workspace.root, "oslo", "k1"]) + 10)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    monkeypatch.setattr(escalation, "TRY_AGAIN", 0.0)
+    assert [row["settled"] for row in desk.tell()] == [True, True]
+
+
 def test_a_command_gets_exactly_the_json_and_holds_up_nobody(tmp_path: Path) -> None:
     """A process of its own tells it, in the root, with one line of JSON on stdin, while who observed is long gone."""
     gate, got = tmp_path / "gate", tmp_path / "got"

@@ -178,6 +178,16 @@ def test_a_prompt_stands_by_itself(run: record.Run) -> None:
     assert "{" not in text
 
 
+def test_the_prompt_of_a_test_on_a_device(run: record.Run) -> None:
+    """It has a device, no target, and its own call again; nothing of it is about uploads."""
+    made = {"kind": "device-test", "workspace": "oslo", "details": {"device": "k1", "patterns": ["lava"]}}
+    test = record.create(Workspace(str(Path(run.folder).parents[2]), "", "oslo"), made)
+    test.save()
+    text = prompt(test, code="pattern-failed", message="k1: not passed: lava")
+    assert text.startswith("# Test on k1 failed: pattern-failed (exit 69)\n\n> k1: not passed: lava\n")
+    assert "`k1ctl device test lava --device k1` once more" in text and "k1ctl upload" not in text
+
+
 def test_a_prompt_without_log_or_record(run: record.Run) -> None:
     """An empty log is said; a run whose folder is gone has no prompt."""
     assert "(the log is empty)" in prompt(run, code="image-refused", message="m", hint="h")
