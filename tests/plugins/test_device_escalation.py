@@ -84,6 +84,17 @@ def test_a_person_ends_it(workspace: Project) -> None:
     assert "k1 has no open escalation" in workspace.run(*close, "--reason", "x").assert_ok().stderr
 
 
+def test_one_device_that_cannot_be_checked_hides_no_other(workspace: Project) -> None:
+    """Its trouble is told when all were checked."""
+    workspace.configure(
+        '[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\n[devices.k2]\nhost = "127.0.0.1"\nhttp_port = 9\n'
+    )
+    (workspace.ops / "device" / "k1.lock").mkdir(parents=True)
+    workspace.run("device", "escalation", "--check").assert_fails(78, "k1.lock")
+    rows = workspace.run("device", "escalation", "--json").assert_ok().json["devices"]
+    assert [(row["device"], row["state"]) for row in rows] == [("k1", "none"), ("k2", "retry")]
+
+
 def test_wrong_calls(workspace: Project) -> None:
     """One line and a hint each; without a device there is nothing to show, and a list is a list."""
     assert workspace.run("device", "escalation", "--json").assert_ok().json == {"ok": True, "devices": []}

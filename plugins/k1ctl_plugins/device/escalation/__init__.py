@@ -49,8 +49,7 @@ def escalation(
         return
     names = flow.names(context.config, name)
     if check:
-        for each in names:
-            flow.check(context.workspace, context.config, context.plugins, each)
+        flow.check_all(context.workspace, context.config, context.plugins, names)
     rows = [flow.document(context.workspace, context.config, each) for each in names]
     if as_json:
         emit_json({"ok": True, "devices": rows})

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import escalation as engine
-from k1ctl.errors import BusyError, UsageError
+from k1ctl.errors import BusyError, K1ctlError, UsageError
 from k1ctl.ladder import CHECK, CLOSED, INCIDENT, OFFLINE, ONLINE, outlook, owed
 
 if TYPE_CHECKING:
@@ -61,6 +61,18 @@ def _step(name: str, step: dict[str, Any]) -> dict[str, Any]:
     """A step with what became of it: ``told`` one row a channel (None: nobody has to be, or not yet)."""
     kept = {k: step[k] for k in ("rung", "at", "reason", "workspace", "run", "code", "told")}
     return {**kept, "key": engine.key_of(name, step), "notify": step["notify"], "pending": owed(step)}
+
+
+def check_all(workspace: Workspace, config: Config, plugins: Plugins, names: list[str]) -> None:
+    """`check` of each device; what the first of them raised comes when all were checked."""
+    failed: K1ctlError | OSError | None = None
+    for name in names:
+        try:
+            check(workspace, config, plugins, name)
+        except (K1ctlError, OSError) as exc:
+            failed = failed or exc
+    if failed is not None:
+        raise failed
 
 
 def check(workspace: Workspace, config: Config, plugins: Plugins, name: str) -> None:
