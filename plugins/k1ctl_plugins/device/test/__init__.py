@@ -35,7 +35,7 @@ def test(
     threshold that stands there, fails. Without a PATTERN: [test] patterns, else those with a baseline, else the one
     shown. The call stands in line for the device; the former pattern is put back however it ends. Exit codes: 0 all
     passed; 1 one failed, or its sample is void; 2 no such pattern; 65 another device; 69 it vanished in the middle;
-    75 still in line; 77 skipped: it did not answer in [test] attempts (3, [test] delay apart).
+    75 still in line, or others ask it too much; 77 skipped: no answer in [test] attempts (3, [test] delay apart).
 
     \b
     Example:
