@@ -154,7 +154,8 @@ def test_the_image_is_doubted_after_a_reset_past_the_queue(desk: Desk) -> None:
     with desk.device:
         for ago, doubted in ((0.0, False), (3600.0, True)):
             entry = {"target": "fw", "artifact": "abc", "at": rfc3339(time.time() - ago), "outcome": "installed"}
-            ledger = {"current": {**entry, "workspace": "oslo", "verification": "ok"}, "pending": None, "soaked": []}
+            entry |= {"sha256": "abc", "run": "r1", "workspace": "oslo", "verification": "ok"}
+            ledger = {"current": entry, "pending": None, "soaked": []}
             path = desk.workspace.ops / "device" / "k1.images.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(ledger))
