@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INFO = "/api/device/info"  # firmware, webserver.cpp: {device, uptime_ms, ip, mac, build{}}, one answer a second
+OTHER_INFO = "/api/device-info"  # the same document, with a rate limit of its own
 
 
 MILLIS = 1 << 32  # uptime_ms is millis(), which counts in 32 bits: after 49.7 days it begins at 0 again

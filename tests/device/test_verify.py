@@ -14,8 +14,10 @@ import pytest
 
 from k1ctl.device import verify
 from k1ctl.device.flash import Flash
-from k1ctl.device.http import RateLimited
+from k1ctl.device.http import RateLimited, get_json
+from k1ctl.device.probe import INFO, OTHER_INFO
 from k1ctl.device.stop import StopRequest
+from k1ctl.simulator import routes
 from k1ctl.simulator.console import PANIC_MARK
 from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import make_image
@@ -56,6 +58,21 @@ def test_back_with_another_start(tmp_path: Path) -> None:
     seen = done["verification"]
     assert (seen["state"], seen["restarted"], seen["soak"], seen["boot_log"]) == ("ok", True, None, "")
     assert 0 < seen["back_seconds"] == done["back_seconds"] and seen["message"].startswith("back in ")
+
+
+def test_the_next_probe_need_not_wait(tmp_path: Path) -> None:
+    """What is asked of a device that is back leaves the route of a probe alone, which answers once a second."""
+    with SimulatedDevice(tmp_path / "device") as device:
+        job = Job(tmp_path / "run", device.settings())
+        assert work(job)[0] == 0 and job.outcome["verification"]["state"] == "ok"
+        where = device.settings()
+        assert get_json(where["host"], where["http_port"], INFO, 5)["mac"] == job.outcome["device_mac"]
+
+
+def test_firmware_without_the_other_route(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Firmware that has one route for who it is is asked there."""
+    monkeypatch.setattr(routes, "ROUTES", [r for r in routes.ROUTES if r.path != OTHER_INFO])
+    assert flashed(tmp_path)["verification"]["state"] == "ok"
 
 
 def test_a_soak(tmp_path: Path) -> None:
