@@ -24,22 +24,20 @@ class Room(dict[str, int]):
         return free
 
 
-def claims(needs: Mapping[str, int], left: Room, paused: AbstractSet[str]) -> dict[str, int] | None:
-    """What a ticket with these needs claims of what is ``left``; None when a pause holds it back.
+def claims(name: Name, left: Room, paused: AbstractSet[str]) -> dict[str, int]:
+    """What a ticket that no pause holds back claims of what is ``left``.
 
     Of a choice that is the first alternative that has room, else the one that has most, so that it is the same for
     all who look.
     """
+    if not name.choice:
+        return name.needs
     wants: dict[str, int] = {}
-    for resource, need in needs.items():
+    for resource, need in name.needs.items():
         taken = resource
         if names.CHOICE in resource:
-            open_ones = [r for r in names.alternatives(resource) if r not in paused]
-            if not open_ones:
-                return None
+            open_ones = [r for r in name.choice if r not in paused]
             taken = next((r for r in open_ones if left[r] >= need), "") or max(open_ones, key=left.__getitem__)
-        elif resource in paused:
-            return None
         wants[taken] = wants.get(taken, 0) + need
     return wants
 
@@ -58,12 +56,16 @@ def eligible(
     """
     found = []
     for name in waiting:
-        wants = claims(name.needs, left, paused)
-        if wants is None or name.seq in passed:
+        if name.held_back(paused) or name.seq in passed:
             continue
-        if any(left[r] > 0 for r in wants) and not alive(name):
+        wants = claims(name, left, paused)
+        takes, fit = False, True
+        for resource, need in wants.items():
+            there = left[resource]
+            takes, fit = takes or there > 0, fit and there >= need
+        if takes and not alive(name):
             continue
-        if fits(wants, left):
+        if fit:
             found.append((name, wants))
         for resource, need in wants.items():
             left[resource] -= need

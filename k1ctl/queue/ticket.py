@@ -199,8 +199,7 @@ class Ticket:
         """What is ours where those ahead leave room unused, as in `_passed_over`."""
         idle = []
         for name in ahead:
-            wants = claims(name.needs, free, paused)
-            if wants is not None and fits(wants, free) and self.line.alive(name):
+            if fits(claims(name, free, paused), free) and self.line.alive(name):
                 idle.append(name.seq)
         found = eligible([*ahead, mine], Room(free.__getitem__), paused, self.line.alive, passed=idle) if idle else []
         wants = next((w for n, w in found if n.file == mine.file), None)
