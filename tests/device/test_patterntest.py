@@ -85,6 +85,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(patterns, "WINDOWS", dict.fromkeys(patterns.WINDOWS, 0.0))
     monkeypatch.setattr(patterns, "PATIENCE", 0.2)
     monkeypatch.setattr(sampling, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sampling, "_AGAIN", 0.02)
     monkeypatch.setattr(Device, "limited", lambda *_: None)
     with SimulatedDevice(tmp_path / "sim") as device:
         device.device.settings.pattern = TWILIGHT
@@ -197,7 +198,7 @@ def test_what_a_killed_one_left_is_undone_on_the_right_board_only(desk: Desk, tm
     assert not desk.mark.exists()
 
 
-@pytest.mark.parametrize("reboot_seconds", [0.2, 0])
+@pytest.mark.parametrize("reboot_seconds", [0.1, 0])
 def test_a_restart_fails_and_loses_nothing(desk: Desk, reboot_seconds: float) -> None:
     """A device that starts anew under a pattern fails it, also where it is back before anybody asks; its pattern and
     parameters are put back all the same."""
@@ -215,7 +216,7 @@ def test_a_restart_fails_and_loses_nothing(desk: Desk, reboot_seconds: float) ->
 @pytest.mark.parametrize("last", ["lava", "bloom"])
 def test_a_restart_behind_a_sample_is_noticed(desk: Desk, last: str) -> None:
     """It fails the pattern that was shown, not the next one or somebody else, and nothing that RAM held is lost."""
-    device = desk.device.device.settings
+    device, desk.device.device.reboot_seconds = desk.device.device.settings, 0.05
     device.set_parameters({"speed": 0.25, "custom_param_1": 0.75})
     speeds = []
 
