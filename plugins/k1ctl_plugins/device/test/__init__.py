@@ -137,7 +137,7 @@ def _label(word: str) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     """The figures, each with how it differs from the baseline's."""
-    from k1ctl.device.baseline import FIGURES
+    from k1ctl.device.pattern.baseline import FIGURES
 
     cells = []
     for name, unit in zip(FIGURES, ("", " ms", " KiB"), strict=True):

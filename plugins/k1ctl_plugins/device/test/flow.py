@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
-from k1ctl.device import baseline
-from k1ctl.device.testjob import (
+from k1ctl.device.pattern import baseline
+from k1ctl.device.pattern.job import (
     CURRENT,
     EXIT_SKIPPED,
     FAILED,
@@ -40,7 +40,7 @@ BASELINES = "baselines"
 ALL, SHOWN = "(all)", "(the one shown)"
 _ALIVE = "device-unconfirmed"  # a test that was skipped as the device is there but answers 429
 _GUARD_SECONDS = 300.0  # another repository's work on the device
-_WORKER = [sys.executable, "-P", "-m", "k1ctl.device.patterntest"]
+_WORKER = [sys.executable, "-P", "-m", "k1ctl.device.pattern.worker"]
 
 
 class Plan:
@@ -235,14 +235,14 @@ def _outcome(left: dict[str, Any]) -> str:
 
 def _undo(run: Run) -> dict[str, Any] | None:
     """Put back what a killed worker changed; None when there is nothing to put back."""
-    from k1ctl.device import patterns
+    from k1ctl.device.pattern import client
 
     job = read_json(os.path.join(run.folder, JOB)) or {}
-    mark = patterns.left_mark(job.get("mark", ""))
+    mark = client.left_mark(job.get("mark", ""))
     if mark is None or mark.run != run.id:
         return None
     try:
-        done = patterns.put_back(patterns.reach(job["device"])[0], mark)
+        done = client.put_back(client.reach(job["device"])[0], mark)
         mark.remove()
     except (K1ctlError, OSError) as exc:
         message = f"{mark.pattern} could not be put back: {exc}; the next k1ctl device test tries it again"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as xml
 
-from k1ctl.device.baseline import FIGURES, figure_text
-from k1ctl.device.testjob import FAILED, SKIPPED, STATES, VOID
+from k1ctl.device.pattern.baseline import FIGURES, figure_text
+from k1ctl.device.pattern.job import FAILED, SKIPPED, STATES, VOID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

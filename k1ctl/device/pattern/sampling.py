@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from k1ctl.device.baseline import FPS, MEMORY, RENDER, number
 from k1ctl.device.http import BadAnswer, RateLimited
-from k1ctl.device.patterns import CURRENT, FRAMES, HEALTH, PERFORMANCE, Rest
+from k1ctl.device.pattern.baseline import FPS, MEMORY, RENDER, number
+from k1ctl.device.pattern.client import CURRENT, FRAMES, HEALTH, PERFORMANCE, Rest
 from k1ctl.device.probe import MILLIS, restarted
 from k1ctl.errors import K1ctlError, UnreachableError
 

@@ -1,9 +1,9 @@
-"""The worker of a pattern test: ``python -m k1ctl.device.patterntest RUN_DIR``.
+"""The worker of a pattern test: ``python -m k1ctl.device.pattern.worker RUN_DIR``.
 
 It is started by a supervisor that holds the device's lease, in a process group of its own. It reads
 ``RUN_DIR/test.json``, prints plain lines, and leaves ``RUN_DIR/test-outcome.json``, written anew with each result.
-Before the first change it writes the mark (`k1ctl.device.patterns.Mark`), and it puts back what it changed however it
-ends; after a kill the supervisor does, and after a kill of both the next test.
+Before the first change it writes the mark (`k1ctl.device.pattern.client.Mark`), and it puts back what it changed
+however it ends; after a kill the supervisor does, and after a kill of both the next test.
 """
 
 from __future__ import annotations
@@ -15,9 +15,20 @@ import threading
 import time
 from typing import Any, NoReturn
 
-from k1ctl.device import baseline, guard, patterns, testjob
-from k1ctl.device.sampling import RestartedError, Sample, Watch
-from k1ctl.device.testjob import CURRENT, EXIT_SKIPPED, FAILED, JOB, OUTCOME, PASSED, SKIPPED, VOID
+from k1ctl.device import guard
+from k1ctl.device.pattern import baseline, client
+from k1ctl.device.pattern.job import (
+    CURRENT,
+    EXIT_SKIPPED,
+    FAILED,
+    JOB,
+    OUTCOME,
+    PASSED,
+    SKIPPED,
+    VOID,
+    nothing_measured,
+)
+from k1ctl.device.pattern.sampling import RestartedError, Sample, Watch
 from k1ctl.errors import K1ctlError, UnreachableError, UsageError, WrongDataError
 from k1ctl.files import read_json, write_json
 from k1ctl.output import clean
@@ -44,8 +55,8 @@ class PatternTest:
         self.job: dict[str, Any] = read_json(os.path.join(folder, JOB)) or {}
         self.signal = 0
         self.armed = False
-        self.mark: patterns.Mark | None = None
-        self.rest: patterns.Rest | None = None
+        self.mark: client.Mark | None = None
+        self.rest: client.Rest | None = None
         self.watch: Watch | None = None
         self.shown: dict[str, Any] | None = None  # the result of the pattern that the device shows
         self.record: dict[str, Any] = {
@@ -94,12 +105,12 @@ class PatternTest:
         self._undo_an_earlier_one(rest)
         self.watch = Watch(rest, self.job["test"]["lost"])
         self.watch.look()
-        known = patterns.listed(rest)
-        shown = patterns.settled(rest)
+        known = client.listed(rest)
+        shown = client.settled(rest)
         wanted = self._wanted(known, shown)
         before = {word: baseline.read(self.job["baselines"], word) for word in wanted}
-        mark = {"run": self.job["run"], "pattern": shown, "parameters": patterns.all_parameters(rest), "selected": []}
-        self.mark = patterns.Mark(self.job["mark"], {**mark, "restarted": False})
+        mark = {"run": self.job["run"], "pattern": shown, "parameters": client.all_parameters(rest), "selected": []}
+        self.mark = client.Mark(self.job["mark"], {**mark, "restarted": False})
         self.record["results"] = [self._row(word, known[word]) for word in wanted]
         for row in self.record["results"]:
             self._one(rest, row, before[row["pattern"]])
@@ -113,13 +124,13 @@ class PatternTest:
             workspace, run = str(self.job.get("workspace", "")), str(self.job.get("run", ""))
             guard.acquire(path, float(self.job["guard_timeout"]), workspace=workspace, run=run)
 
-    def _reach(self, device: dict[str, Any]) -> patterns.Rest:
+    def _reach(self, device: dict[str, Any]) -> client.Rest:
         """Make sure that the right device is there, in so many attempts. Raises what the last one said."""
         rules = self.job["test"]
         for number in range(1, max(1, rules["attempts"]) + 1):
             self.record["attempts"] = number
             try:
-                rest, found = patterns.reach(device)
+                rest, found = client.reach(device)
                 break
             except UnreachableError as exc:
                 last = number >= rules["attempts"]
@@ -134,13 +145,13 @@ class PatternTest:
             self._guard(guard.guard_key(device, found.mac))  # another repository may know it by its MAC
         return rest
 
-    def _undo_an_earlier_one(self, rest: patterns.Rest) -> None:
-        left = patterns.left_mark(self.job["mark"])
+    def _undo_an_earlier_one(self, rest: client.Rest) -> None:
+        left = client.left_mark(self.job["mark"])
         if left is None:
             return
         try:
-            message = patterns.put_back(rest, left)["message"]
-        except patterns.NotShownError as exc:  # as of a firmware that has this pattern no more
+            message = client.put_back(rest, left)["message"]
+        except client.NotShownError as exc:  # as of a firmware that has this pattern no more
             message = f"{left.pattern} is given up: {exc.message}"
         left.remove()
         self.say(f"the test of run {left.run} was killed before it put the pattern back: {message}")
@@ -151,7 +162,7 @@ class PatternTest:
         wanted = list(dict.fromkeys(shown if word == CURRENT else word for word in self.job["patterns"]))
         for word in wanted:
             if word not in known:
-                close = patterns.near(word, known)
+                close = client.near(word, known)
                 meant = f"; did you mean {' or '.join(close)}?" if close else ""
                 raise UsageError(
                     f"{self.job['device']['name']} has no pattern {word!r}{meant}",
@@ -163,9 +174,9 @@ class PatternTest:
 
     def _row(self, word: str, name: str) -> dict[str, Any]:
         row = {"pattern": word, "name": name, "state": SKIPPED, "code": "not-reached", "message": "it was not begun"}
-        return {**row, "seconds": 0.0, **testjob.nothing_measured()}
+        return {**row, "seconds": 0.0, **nothing_measured()}
 
-    def _one(self, rest: patterns.Rest, row: dict[str, Any], before: dict[str, Any] | None) -> None:
+    def _one(self, rest: client.Rest, row: dict[str, Any], before: dict[str, Any] | None) -> None:
         """Show one pattern, sample it and judge it. Raises UnreachableError once the device is lost."""
         assert self.mark is not None and self.watch is not None
         word, rules, begun = row["pattern"], self.job["test"], time.monotonic()
@@ -200,15 +211,15 @@ class PatternTest:
             self.mark.selected.append(word)
         self.mark.save()
 
-    def _show(self, rest: patterns.Rest, watch: Watch, row: dict[str, Any]) -> None:
+    def _show(self, rest: client.Rest, watch: Watch, row: dict[str, Any]) -> None:
         """Show the pattern of ``row``, once more where an answer got lost."""
         word, self.shown = row["pattern"], row
         watch.during = f"while {word} was shown"
         try:
-            patterns.show(rest, word)
+            client.show(rest, word)
         except UnreachableError as exc:
             watch.until_back(exc)
-            patterns.show(rest, word)
+            client.show(rest, word)
 
     def _look(self) -> None:
         """Notice also what happened behind a sample. Raises UnreachableError."""
@@ -227,13 +238,13 @@ class PatternTest:
         self.mark.restarted = True
         self.mark.save()
         try:
-            patterns.put_parameters_back(self.rest, self.mark)
+            client.put_parameters_back(self.rest, self.mark)
         except K1ctlError as failed:  # the end tries it again
             self.say(f"its parameters are not yet as before the restart: {failed.message}")
 
-    def _parameters_are_the_same(self, rest: patterns.Rest) -> None:
+    def _parameters_are_the_same(self, rest: client.Rest) -> None:
         assert self.mark is not None
-        now, before = patterns.parameters(rest), self.mark.parameters
+        now, before = client.parameters(rest), self.mark.parameters
         changed = sorted(name for name in now if now[name] != before.get(name, now[name]))
         if changed:
             what, code = "somebody else changed parameters meanwhile", "parameters-changed"
@@ -284,7 +295,7 @@ class PatternTest:
         try:
             if not isinstance(failure, UnreachableError):
                 self._look()
-            self.record["restored"] = patterns.put_back(self.rest, self.mark)
+            self.record["restored"] = client.put_back(self.rest, self.mark)
             self.mark.remove()
         except (K1ctlError, OSError, NoTimeLeft) as exc:
             why = getattr(exc, "message", str(exc)) or f"it was not done in {format_duration(seconds)}"
@@ -347,7 +358,7 @@ class PatternTest:
 def main(argv: list[str]) -> int:
     """Test what ``argv[0]`` (a run folder) describes; returns the exit code."""
     if len(argv) != 1:
-        sys.stderr.write("usage: python -m k1ctl.device.patterntest RUN_DIR\n")
+        sys.stderr.write("usage: python -m k1ctl.device.pattern.worker RUN_DIR\n")
         return 2
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

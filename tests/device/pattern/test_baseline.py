@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k1ctl.device import baseline
-from k1ctl.device.baseline import FIGURES, FPS, THRESHOLDS
+from k1ctl.device.pattern import baseline
+from k1ctl.device.pattern.baseline import FIGURES, FPS, THRESHOLDS
 from k1ctl.errors import WrongDataError
 
 AMOUNTS = st.integers(1, 10_000_000).map(lambda n: Decimal(n) / 100)

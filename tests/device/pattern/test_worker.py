@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k1ctl.device import patterns, sampling
-from k1ctl.device.patterntest import PatternTest
+from k1ctl.device.pattern import client, sampling
+from k1ctl.device.pattern.worker import PatternTest
 from k1ctl.process.record import Run
 from k1ctl.simulator.device import Device
 from k1ctl.simulator.faults import Faults
@@ -82,8 +82,8 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     """Neither side keeps rate limits, but for the fault `busy`."""
-    monkeypatch.setattr(patterns, "WINDOWS", dict.fromkeys(patterns.WINDOWS, 0.0))
-    monkeypatch.setattr(patterns, "PATIENCE", 0.2)
+    monkeypatch.setattr(client, "WINDOWS", dict.fromkeys(client.WINDOWS, 0.0))
+    monkeypatch.setattr(client, "PATIENCE", 0.2)
     monkeypatch.setattr(sampling, "_PATIENCE", 0.1)
     monkeypatch.setattr(sampling, "_AGAIN", 0.02)
     monkeypatch.setattr(Device, "limited", lambda *_: None)
@@ -187,7 +187,7 @@ def test_its_name_is_looked_up_once(desk: Desk, monkeypatch: pytest.MonkeyPatch)
 def test_what_a_killed_one_left_is_undone_on_the_right_board_only(desk: Desk, tmp_path: Path) -> None:
     """Another board at its address keeps its pattern; the mark stays for the next test."""
     mark = {"run": "r1", "pattern": "bloom", "parameters": {}, "selected": ["twilight"], "restarted": False}
-    patterns.Mark(str(desk.mark), mark).save()
+    client.Mark(str(desk.mark), mark).save()
     run = Run(str(tmp_path), {"run": "r1"})
     for mac, state, shown in (("02:4B:31:00:00:99", "failed", TWILIGHT), (desk.device.device.mac, "restored", BLOOM)):
         device = {**desk.device.settings(), "mac": mac}
@@ -281,7 +281,7 @@ def test_a_transition_under_way(desk: Desk) -> None:
     assert desk.test("lava")["exit_code"] == 0
     assert desk.shown == BLOOM
     assert device.select(TWILIGHT, transition=True)
-    patterns.show(patterns.Rest(desk.device.settings()), "lava")
+    client.show(client.Rest(desk.device.settings()), "lava")
     assert desk.shown == LAVA and device.under_way is None
 
 
@@ -337,7 +337,7 @@ TOLD: dict[str, Any] = {
 @given(st.dictionaries(st.sampled_from([name for name in TOLD if name != "active"]), JSON, max_size=4))
 def test_any_document_is_survived(desk: Desk, monkeypatch: pytest.MonkeyPatch, strange: dict[str, Any]) -> None:
     """Whatever JSON the routes tell, the worker ends with a result or a refusal, never with a bug."""
-    monkeypatch.setattr(patterns.Rest, "_ask", lambda *_: {**TOLD, **strange})
+    monkeypatch.setattr(client.Rest, "_ask", lambda *_: {**TOLD, **strange})
     outcome = desk.test("lava")
     assert outcome["exit_code"] in (0, 1, 2, 65) and outcome["code"] != "bug", outcome
     if outcome["exit_code"] == 0:
@@ -356,15 +356,15 @@ def test_a_former_pattern_that_is_gone(desk: Desk) -> None:
 
 def test_figures_that_are_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers that no device can have are not counted; without any the sample is void."""
-    ask = patterns.Rest.get
+    ask = client.Rest.get
 
-    def get(self: patterns.Rest, path: str, patience: float | None = None) -> dict[str, Any]:
+    def get(self: client.Rest, path: str, patience: float | None = None) -> dict[str, Any]:
         found = ask(self, path, patience)
-        if path == patterns.PERFORMANCE:
+        if path == client.PERFORMANCE:
             return {**found, "fps": -1, "render_avg_us": "much", "memory_free_kb": 1e300}
-        return {"frames": [7, {"render_us": None}]} if path == patterns.FRAMES else found
+        return {"frames": [7, {"render_us": None}]} if path == client.FRAMES else found
 
-    monkeypatch.setattr(patterns.Rest, "get", get)
+    monkeypatch.setattr(client.Rest, "get", get)
     outcome = desk.test("lava")
     assert (row(outcome)["state"], row(outcome)["code"]) == ("void", "sample-void")
     assert row(outcome)["figures"] == {"fps": None, "render_time_ms": None, "memory_kb": None}
