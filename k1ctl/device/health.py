@@ -297,7 +297,8 @@ def _uptime(answers: Mapping[str, Any], device: Mapping[str, Any]) -> list[float
     told none."""
     from k1ctl.device.probe import told_uptime
 
-    if not judge({"answers": answers}, device).reachable:
+    verdict = judge({"answers": answers}, device)
+    if not verdict.reachable or INFO in verdict.missing:  # another board may be there; what was seen before stays
         return None
     for path in (HEALTH, INFO):
         uptime = told_uptime(answers[path].get("document") or {})

@@ -311,6 +311,11 @@ def test_a_restart_is_seen_past_a_silence(workspace: Project, tmp_path: Path, mo
         mac, device.device.mac = device.device.mac, "02:4B:31:00:00:99"
         device.device.booted += 1800
         assert again()["restarted"] is None
+        with pytest.MonkeyPatch.context() as patch:  # and where it cannot be known which board it is, nothing is said
+            patch.setattr(device.device, "limited", lambda route, _: 60_000 if "info" in route else None)
+            patch.setattr(health, "CARRY_SECONDS", 0.0)
+            found = again()
+            assert judge(found, settings).missing == [INFO] and found["restarted"] is None
         device.device.booted -= 1800
         device.device.mac = mac
         assert again()["restarted"] is False

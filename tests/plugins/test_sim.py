@@ -14,6 +14,7 @@ import pytest
 
 from k1ctl.device.ota import send
 from k1ctl.device.probe import check_identity, probe
+from k1ctl.simulator import daemon
 from k1ctl.units import parse_rfc3339
 from tests.kit import REPOSITORY, Project, finish, wait_until
 
@@ -21,7 +22,7 @@ from tests.kit import REPOSITORY, Project, finish, wait_until
 @pytest.fixture
 def project(workspace: Project) -> Iterator[Project]:
     yield workspace
-    workspace.run("sim", "stop")
+    daemon.stop(str(workspace.ops / "device" / "sim-k1"))
 
 
 def test_start_status_stop(project: Project) -> None:
