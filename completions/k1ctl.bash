@@ -583,7 +583,7 @@ _k1ctl_command() {
       arguments='@device'
       ;;
     ' device test')
-      options='--device=@device --duration=- --record --strict --all --junit=@file --wait=- --dry-run --json -h/--help'
+      options='--device=any,@device --duration=- --record --strict --all --junit=@file --wait=- --dry-run --json -h/--help'
       arguments='-+'
       ;;
     ' device watch')
@@ -717,7 +717,7 @@ _k1ctl_command() {
       options='--json -h/--help'
       ;;
     ' upload')
-      options='--device=@device --artifact=@artifact,@file --build --filesystem --force --interface=- --via=auto,ota,usb --full --soak=- --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
+      options='--device=any,@device --artifact=@artifact,@file --build --filesystem --force --interface=- --via=auto,ota,usb --full --soak=- --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
       arguments='@target'
       ;;
     ' worktree')

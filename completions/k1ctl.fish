@@ -714,7 +714,7 @@ function __k1ctl_command --no-scope-shadowing
                 '@device'
         case 'device test'
             set options \
-                '--device=@device' \
+                '--device=any,@device' \
                 '--duration=-' \
                 '--record' \
                 '--strict' \
@@ -1239,7 +1239,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
         case 'upload'
             set options \
-                '--device=@device' \
+                '--device=any,@device' \
                 '--artifact=@artifact,@file' \
                 '--build' \
                 '--filesystem' \

@@ -136,8 +136,8 @@ def test_values_come_from_ops(ask: Ask, desk: Project) -> None:
     devices, newest = {"k1", "my k1", "lab", "lab-2"}, set(RUNS[10:])
     resources = {"device:k1", "device:lab", "device:lab-2", "build:fw", "build:web", "port", "cable", "lamp", "scope"}
     expected = {
-        "k1ctl upload --device ": devices,
-        "k1ctl upload --device=": {f"--device={name}" for name in devices},
+        "k1ctl upload --device ": {"any", *devices},
+        "k1ctl upload --device=": {f"--device={name}" for name in ("any", *devices)},
         "k1ctl upload --device=l": {"--device=lab", "--device=lab-2"},
         "k1ctl upload ": {"fw", "web"},
         "k1ctl upload --artifact 9": {"9f3c2a1122334455"},
@@ -244,7 +244,7 @@ def test_hostile_names_are_words_and_nothing_else(ask: Ask, desk: Project) -> No
         "k1ctl queue run a -- $(touch ran",
     )
 
-    assert found["k1ctl upload --device "] == set(hostile)
+    assert found["k1ctl upload --device "] == {"any", *hostile}
     assert found["k1ctl events list --workspace "] >= {"oslo", *hostile} - {"a\nb", "tab\there"}
     assert found["k1ctl queue pause "] == {"device:k1", "device:-n", "build:fw", "build:-n", "cable", "lamp", "scope"}
     assert found["k1ctl queue wait "] == set(RUNS[10:])
@@ -255,7 +255,7 @@ def test_hostile_names_are_words_and_nothing_else(ask: Ask, desk: Project) -> No
 def test_without_ops_and_without_a_configuration(ask: Ask, workspace: Project) -> None:
     """A repository where k1ctl was never called: nothing to offer, and no word about it."""
     (workspace.root / "ops").rmdir()
-    lines = ("k1ctl upload --device ", "k1ctl queue pause ", "k1ctl queue wait ", "k1ctl queue cancel ")
+    lines = ("k1ctl device disable ", "k1ctl queue pause ", "k1ctl queue wait ", "k1ctl queue cancel ")
 
     assert ask(workspace.root, *lines) == {line: set() for line in lines}
 

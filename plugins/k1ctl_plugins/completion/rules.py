@@ -42,10 +42,12 @@ _EXACT = {
     ("config get", "key"): ("@key",),
     ("config set", "key"): ("@key",),
     ("config unset", "key"): ("@key",),
+    ("device test", "device"): ("any", "@device"),
     ("device watch", "names"): ("@device",),
     ("hook run", "args"): ("@file",),
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),
+    ("upload", "device"): ("any", "@device"),
     ("worktree add", "path"): ("@folder",),
 }
 NOTHING = {  # what the user has to make up
