@@ -8,7 +8,7 @@ from k1ctl.events import parse
 from k1ctl.queue import names
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.service import out_of_service
-from k1ctl.queue.view import entries, paused
+from k1ctl.queue.view import entries, pauses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def of_devices(workspace: Workspace, config: Config, devices: Iterable[str]) -> 
     among others; ``out_of_service`` is {reason, by, since} or None; ``paused`` the reason of an ordinary pause or None.
     """
     folder = queue_folder(workspace, config)
-    rows, out, stopped = entries(folder), out_of_service(folder), paused(folder)
+    rows, out, stopped = entries(folder), out_of_service(folder), pauses(folder)
     found = {}
     for device in devices:
         mine = [row for row in rows if any(device in taken(resource) for resource in row["resources"])]

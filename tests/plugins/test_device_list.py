@@ -59,6 +59,7 @@ def test_all_that_is_known(workspace: Project, tmp_path: Path) -> None:
     assert (k1["last_upload"]["outcome"], k1["last_upload"]["at"]) == ("refused", "2026-01-01T11:00:00.000Z")
     assert (gone["state"], gone["groups"], gone["usb_port"]) == ("offline", ["bench"], "")
     assert isinstance(gone["out_of_service"], dict) and gone["out_of_service"]["reason"] == "new cable"
+    assert gone["paused"] is None, "out of service is no pause of the queue's"
     head, first, second, why = told.splitlines()
     assert head.split()[:3] == ["DEVICE", "STATE", "HOST"]
     assert "repo: soak, 1 waiting" in first and "refused" in first
