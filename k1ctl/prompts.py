@@ -171,7 +171,9 @@ def pick(text: str) -> list[str]:
         r"exception|undefined reference|no such file|timed? ?out|denied|cannot|wrong)\b",
         re.IGNORECASE,
     )
-    progress = re.compile(r"^((taken|progress) \d+ \d+|stage \S+|Writing at 0x\w+.*|[\s.#=\-|\\/%\d]*)$")
+    progress = re.compile(
+        r"^((taken|progress) \d+ \d+|soak [\d.]+ [\d.]+ \S+|stage \S+|Writing at 0x\w+.*|[\s.#=\-|\\/%\d]*)$"
+    )
     lines: list[str] = []
     for raw in text.split("\n"):
         line = _line(colours.sub("", raw.rstrip("\r").rpartition("\r")[2]))[:_LONGEST].rstrip()

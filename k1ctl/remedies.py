@@ -38,8 +38,9 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     ),
     "needs-usb": (
         "The image crashes again and again; read the boot log above for the panic and its backtrace.",
-        ROLLBACK + " It needs the USB cable on this host.",
-        "Mend the cause in the source; `k1ctl build {target}`, then `{upload}`.",
+        "With its cable on this host: `k1ctl device rollback {device} --via usb` puts the last image that passed its soak "
+        "back on, so that others go on.",
+        "Mend the cause in the source; `k1ctl build {target}`, then `{upload} --via usb --soak 20s`.",
         PERSON,
     ),
     # the way to it
