@@ -38,8 +38,8 @@ REMEDIES: dict[str, tuple[str, ...]] = {
     ),
     "needs-usb": (
         "The image crashes again and again; read the boot log above for the panic and its backtrace.",
-        "With its cable on this host: `k1ctl device rollback {device} --via usb` puts the last image that passed its soak "
-        "back on, so that others go on.",
+        "With its cable on this host: `k1ctl device rollback {device} --via usb` puts the last image that passed its "
+        "soak back on, so that others go on.",
         "Mend the cause in the source; `k1ctl build {target}`, then `{upload} --via usb --soak 20s`.",
         PERSON,
     ),
