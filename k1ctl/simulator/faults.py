@@ -72,6 +72,7 @@ FAULTS: dict[str, tuple[Callable[[str], float] | None, str]] = {
     "hang": (None, "hang: HTTP requests are taken and never answered"),
     "html": (None, "html: every HTTP answer is a page, as another program on that address would give"),
     "http": (_status, "http=STATUS: every HTTP answer has this status"),
+    "windows": (_finite, "windows=N: a route answers once in N times its window (0: as often as it is asked)"),
     "busy": (None, "busy: every rate limit is used up by others, so 429"),
     "wrong-mac": (None, "wrong-mac: the REST API tells another MAC than the device was started with"),
     "build-id": (None, "build-id: /api/device/info tells build.id, the first 16 hex digits of the image's SHA-256"),

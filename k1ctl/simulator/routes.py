@@ -149,9 +149,11 @@ def answer(
         if not body or kind.lower().startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
             return Answer(501, "text/plain", "Handler did not handle the request", {}, route.name)
     busy = device.faults.value("busy", 1) is not None
-    wait = route.window_ms if busy and route.window_ms else device.limited(route.name, route.window_ms)
+    scale = device.faults.value("windows", 1)
+    window = route.window_ms if scale is None else int(route.window_ms * scale)
+    wait = route.window_ms if busy and route.window_ms else device.limited(route.name, window)
     if wait is not None:
-        limits = {"X-RateLimit-Window": route.window_ms, "X-RateLimit-NextAllowedMs": wait}
+        limits = {"X-RateLimit-Window": window, "X-RateLimit-NextAllowedMs": wait}
         return _error(device, route, Refused(429, "rate_limited", "Too many requests"), limits)
     try:
         sent = _parsed(body) if method == "POST" and isinstance(body, bytes) else {}

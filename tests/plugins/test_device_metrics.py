@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from k1ctl.simulator.device import Device, requests
+from k1ctl.simulator.faults import Faults
 from k1ctl.testing import SimulatedDevice
 from tests.kit import Project
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{device="k1"(,path="[^"]+")?\} (\S+)$')
 
 
-def test_all_of_it(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_it(workspace: Project, tmp_path: Path) -> None:
     """Each endpoint is asked once; JSON, Prometheus' text and lines tell the same figures."""
     with SimulatedDevice(tmp_path / "sim", "fps=44.5") as device:
         workspace.configure("[device]\nwindow = '1h'\n" + device.toml())
@@ -28,7 +29,7 @@ def test_all_of_it(workspace: Project, tmp_path: Path, monkeypatch: pytest.Monke
         asked = requests(device.device.folder)
         assert {route: told["asked"] for route, told in asked.items()} == dict.fromkeys(asked, 1)
         assert {route.partition(" ")[2] for route in asked} == set(report["endpoints"])
-        monkeypatch.setattr(Device, "limited", lambda *_: None)
+        device.device.faults = Faults(["fps=44.5", "windows=0"])
         text = workspace.run("device", "metrics", "k1", "--format", "prom").assert_ok().stdout
         lines = workspace.run("device", "metrics").assert_ok().stdout
     types = [line for line in text.splitlines() if line.startswith("#")]

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k1ctl.simulator.device import Device
 from k1ctl.simulator.faults import Faults
 from k1ctl.testing import SimulatedDevice
 from k1ctl_plugins.device.test import junit
@@ -29,10 +28,9 @@ STATES = {"passed": None, "failed": "failure", "void": "error", "skipped": "skip
 
 
 @pytest.fixture
-def device(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedDevice]:
-    """A device that shows `twilight`; what a worker in another process asks is not limited."""
-    monkeypatch.setattr(Device, "limited", lambda *_: None)
-    with SimulatedDevice(tmp_path / "sim") as simulated:
+def device(workspace: Project, tmp_path: Path) -> Iterator[SimulatedDevice]:
+    """A device that shows `twilight` and answers as often as it is asked."""
+    with SimulatedDevice(tmp_path / "sim", "windows=0") as simulated:
         simulated.device.settings.pattern = TWILIGHT
         workspace.configure(RULES + simulated.toml())
         yield simulated

@@ -386,6 +386,15 @@ def test_a_slow_answer_comes_whole(tmp_path: Path) -> None:
         assert time.monotonic() - began >= len(said.body) / 2048
 
 
+def test_windows_are_as_long_as_told(tmp_path: Path) -> None:
+    """`windows=0` limits nothing, `windows=30` makes each window so many times as long."""
+    for fault, status, told in (("windows=0", 200, None), ("windows=30", 429, "30000")):
+        with SimulatedDevice(tmp_path, fault) as device:
+            assert ask(device, "GET", "/api/patterns").status == 200
+            said = ask(device, "GET", "/api/patterns")
+            assert (said.status, said.headers.get("X-RateLimit-Window")) == (status, told)
+
+
 def test_others_use_up_the_limits(tmp_path: Path) -> None:
     """With `busy` every limited route is 429, also when nobody asked before."""
     with SimulatedDevice(tmp_path, "busy") as device:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from k1ctl.device.pattern import client, sampling
 from k1ctl.device.pattern.worker import PatternTest
 from k1ctl.process.record import Run
-from k1ctl.simulator.device import Device
 from k1ctl.simulator.faults import Faults
 from k1ctl.testing import SimulatedDevice, wait_until
 from k1ctl_plugins.device.test import flow
@@ -72,7 +71,7 @@ class Desk:
         return outcome
 
     def fault(self, *texts: str) -> None:
-        self.device.device.faults = Faults(texts)
+        self.device.device.faults = Faults(["windows=0", *texts])
 
     @property
     def shown(self) -> int:
@@ -86,8 +85,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(client, "PATIENCE", 0.2)
     monkeypatch.setattr(sampling, "_PATIENCE", 0.1)
     monkeypatch.setattr(sampling, "_AGAIN", 0.02)
-    monkeypatch.setattr(Device, "limited", lambda *_: None)
-    with SimulatedDevice(tmp_path / "sim") as device:
+    with SimulatedDevice(tmp_path / "sim", "windows=0") as device:
         device.device.settings.pattern = TWILIGHT
         yield Desk(tmp_path, device)
 
