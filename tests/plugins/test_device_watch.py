@@ -13,7 +13,8 @@ import pexpect
 import pytest
 
 from k1ctl.config import load
-from k1ctl.device import resets
+from k1ctl.device import health, resets
+from k1ctl.device.verdict import HEALTH, INFO
 from k1ctl.testing import SimulatedDevice
 from k1ctl_plugins.device.watch import flow, show
 from tests.kit import Project, finish
@@ -106,6 +107,22 @@ def test_a_reset_of_a_run_is_explained(desk: tuple[Project, SimulatedDevice], mo
     assert seen[-1]["reset"]["explained_by"] == "repo: flash by hand"
     assert (seen[-1]["resets"], seen[-1]["unexplained_resets"]) == (1, 0)
     assert workspace.events("device.unexplained-reset") == []
+
+
+def test_a_board_that_did_not_say_who_it_is_did_not_restart(desk: tuple[Project, SimulatedDevice]) -> None:
+    """Another uptime at its address may be another board's: only of the right one it is a reset."""
+    workspace, device = desk
+    facts = workspace.facts()
+    settings, config = device.settings(), load(facts, {})
+    watched = flow.Watched(settings)
+    first = health.ask(facts, settings, window=0)
+    watched.take(facts, config, first)
+    routes = first["answers"]
+    told = {**routes[HEALTH], "document": {**routes[HEALTH]["document"], "uptime_ms": 5}}
+    limited = {"outcome": "limited", "code": "", "message": "", "hint": ""}
+    for info, resets_seen in ((limited, 0), (routes[INFO], 1)):
+        watched.take(facts, config, {**first, "answers": {HEALTH: told, INFO: info}})
+        assert watched.state == "online" and watched.resets == resets_seen
 
 
 def test_on_a_terminal(desk: tuple[Project, SimulatedDevice]) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from k1ctl.device import resets, survey
-from k1ctl.device.verdict import Verdict, judge
+from k1ctl.device.verdict import INFO, Verdict, judge
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.units import rfc3339
 
@@ -54,7 +54,8 @@ class Watched:
             self.trouble = answer
             return
         self.trouble, self.record, self.verdict = "", answer, judge(answer, self.device)
-        found = resets.sample(answer) if self.verdict.reachable else None
+        known = self.verdict.reachable and INFO not in self.verdict.missing  # else another board may be there
+        found = resets.sample(answer) if known else None
         if found is None:
             return
         before, self._last = self._last, found
