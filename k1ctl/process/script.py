@@ -168,6 +168,7 @@ class Claim(Client):
             "command": f"{holder[1]} (pid {holder[0]})",
             "label": spec.label,
             "owner": holder[0],
+            "holder": holder[1],
             "queued_at": rfc3339(),
         }
         if spec.device:

@@ -26,6 +26,20 @@ class TicketNotFoundError(K1ctlError):
 
 
 _STATES = {"r": "running", "w": "waiting", "p": "parked"}
+# What a ticket's owner wrote of itself that is told.
+_OWNERS = (
+    "run",
+    "kind",
+    "workspace",
+    "command",
+    "label",
+    "queued_at",
+    "granted_at",
+    "group",
+    "keep",
+    "owner",
+    "holder",
+)
 
 
 def entries(folder: str) -> list[dict[str, Any]]:
@@ -58,8 +72,7 @@ def entries(folder: str) -> list[dict[str, Any]]:
         if state == "waiting":
             row["position"] = 1 + sum(_share(name, each) for each in line)
             line.append(name)
-        wanted = ("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "group", "keep", "owner")
-        rows.append({**row, **{k: facts[k] for k in wanted if k in facts}})
+        rows.append({**row, **{k: facts[k] for k in _OWNERS if k in facts}})
     return rows
 
 

@@ -66,9 +66,9 @@ def _ended(workspace: Workspace, ticket: int) -> record.Run | None:
 
 
 def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bool = False) -> dict[str, Any]:
-    """Take a waiting ticket out of the line or tell a running one's supervisor to stop its command.
+    """Take a waiting ticket out of the line or tell a running one's supervisor, or a console, to end it.
 
-    Raises TicketNotFoundError, FlashUnderWayError, K1ctlError when its supervisor is gone.
+    Raises TicketNotFoundError, FlashUnderWayError, K1ctlError when its supervisor is gone or a script holds it.
     """
     try:
         entry = view.find(folder, wanted)
@@ -80,12 +80,8 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
         raise K1ctlError(f"run {run.id} {told}: there is nothing to cancel", code="already-ended") from None
     by = f"{getpass.getuser()} in {workspace.name}"
     if entry["state"] == "running" and entry.get("kind") == "script":
-        raise K1ctlError(
-            f"ticket {entry['ticket']} is held by a script (pid {entry.get('owner')}): it cannot be taken from it",
-            hint="it ends with the script, or when the script closes its descriptor",
-            code="held-by-script",
-        )
-    if entry["state"] == "running":
+        _end_holder(entry, dry_run)
+    elif entry["state"] == "running":
         over = _flash_is_over(workspace, entry)
         if entry.get("kind") == "upload" and entry.get("group") and not over:  # without one it waits for the device
             raise FlashUnderWayError(
@@ -104,6 +100,28 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
     if not dry_run:
         events.emit(workspace, "queue.cancelled", ticket=entry["ticket"], run=entry.get("run", ""), by=by)
     return {"ticket": entry["ticket"], "run": entry.get("run", ""), "state": entry["state"], "dry_run": dry_run}
+
+
+def _end_holder(entry: dict[str, Any], dry_run: bool) -> None:
+    """TERM to a command of ours that holds its lease itself: its ticket was seen locked, by a descriptor that it alone
+    has. A script is somebody else's: raises K1ctlError (code held-by-script)."""
+    if entry.get("holder", "script") == "script":
+        raise K1ctlError(
+            f"ticket {entry['ticket']} is held by a script (pid {entry.get('owner')}): it cannot be taken from it",
+            hint="it ends with the script, or when the script closes its descriptor",
+            code="held-by-script",
+        )
+    if not dry_run:
+        try:
+            os.kill(int(entry["owner"]), signal.SIGTERM)
+        except ProcessLookupError:  # it has just ended
+            pass
+        except PermissionError:
+            raise K1ctlError(
+                f"ticket {entry['ticket']} is held by {entry['holder']} (pid {entry['owner']}) of another user",
+                hint="whoever runs it ends it",
+                code="not-yours",
+            ) from None
 
 
 def _flash_is_over(workspace: Workspace, entry: dict[str, Any]) -> bool:
