@@ -65,12 +65,14 @@ def serve(folder: str, name: str, faults: Sequence[str], options: dict[str, Any]
             os.close(ready_fd)
         while not select.select([stop.fd], [], [], _LOOK_SECONDS)[0]:
             if same_file(lock, path):
+                device.name_again()
                 continue
             os.close(lock)  # somebody cleaned the folder away (git clean): be known in it again, or make room
             lock = open_locked(path, blocking=False)
             if lock is None:
                 return 0
             write_json(os.path.join(folder, STATE), told)
+            device.name_again()
     os.close(lock)
     return 0
 

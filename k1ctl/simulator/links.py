@@ -42,6 +42,13 @@ if TYPE_CHECKING:
         def lose(self) -> None:
             """Pull the cable: the host's end fails. It is plugged in again at once."""
 
+        @property
+        def named(self) -> bool:
+            """Whether its address leads here."""
+
+        def name_it(self) -> None:
+            """Make its address lead here, after its folder was cleaned away."""
+
         def close(self) -> None:
             """Free what is held."""
 
@@ -72,6 +79,18 @@ class PtyLink:
         self.device = os.ttyname(slave)
         os.close(slave)  # open only in hosts, so that their closing is seen
         os.set_blocking(self.master, False)
+        self.name_it()
+
+    @property
+    def named(self) -> bool:
+        """Whether ``link`` leads here."""
+        try:
+            return not self.link or os.readlink(self.link) == self.device
+        except OSError:
+            return False
+
+    def name_it(self) -> None:
+        """Make ``link`` lead here."""
         if self.link:
             fresh = f"{self.link}.{os.getpid()}"
             os.symlink(self.device, fresh)
@@ -128,7 +147,7 @@ class PtyLink:
 
     def close(self) -> None:
         os.close(self.master)
-        if self.link:
+        if self.link and self.named:  # another device of this folder has made it its own, perhaps
             try:
                 os.unlink(self.link)
             except FileNotFoundError:
@@ -138,7 +157,7 @@ class PtyLink:
 class TcpLink:
     """One host at a time on a TCP port of loopback; the next one waits until the one before has closed."""
 
-    has_lines = False
+    has_lines, named = False, True
 
     def __init__(self, port: int = 0) -> None:
         self.listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -152,6 +171,9 @@ class TcpLink:
     @property
     def is_open(self) -> bool:
         return self.host is not None
+
+    def name_it(self) -> None:
+        """A port needs no name."""
 
     def receive(self, stop_fd: int, seconds: float) -> bytes | None:
         heard = (self.host or self.listener).fileno()

@@ -71,12 +71,16 @@ class SerialPort:
         self.dead = os.path.join(device.folder, _DEAD)
         self.flashes, self.stop_fd = 0, -1  # flashes over USB since this start
         self.started, self.started_at = 0.0, ""
-        self.lines, self.pressed, self.pulled = Lines(), False, False
+        self.lines, self.pressed, self.pulled, self.renamed = Lines(), False, False, False
         self._look_at_the_app()
 
     def press_reset(self) -> None:
         """Press the board's RESET button; may be called from another thread."""
         self.pressed = True
+
+    def name_again(self) -> None:
+        """Be found by the same name again, where somebody cleaned it away; may be called from another thread."""
+        self.renamed = not self.link.named
 
     def unplug(self) -> None:
         """Pull the cable and plug it in again; may be called from another thread."""
@@ -113,6 +117,9 @@ class SerialPort:
                 self.link.lose()
                 if self.rom is not None:
                     self._leave_loader("cut")
+            if self.renamed:
+                self.renamed = False
+                self.link.name_it()
             if self.pressed:
                 self.pressed = False
                 self._reset(console.POWER_ON)

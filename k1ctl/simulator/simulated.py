@@ -85,6 +85,11 @@ class SimulatedDevice:
         else:
             self.device.restart()
 
+    def name_again(self) -> None:
+        """Make the terminal's name again where somebody cleaned it away (git clean)."""
+        if self.usb:
+            self.usb.name_again()
+
     @property
     def ota_port(self) -> int:
         """UDP port of ArduinoOTA."""

@@ -61,6 +61,19 @@ def test_the_port_can_be_opened_again(tmp_path: Path) -> None:
                 until(port, lambda text: text.endswith(PROMPT))
 
 
+def test_its_name_is_made_again(tmp_path: Path) -> None:
+    """A name that somebody cleaned away is made again; one that is another device's now is left alone at the end."""
+    with SimulatedDevice(tmp_path, usb=True) as device:
+        name = Path(device.usb_port)
+        name.unlink()
+        device.name_again()
+        wait_until(name.is_char_device)
+        assert device.usb is not None and device.usb.link.named
+        name.unlink()
+        name.symlink_to("/dev/null")
+    assert name.is_symlink()
+
+
 def test_a_crashing_image(tmp_path: Path) -> None:
     """An app that panics as it starts prints its panic again and again, and answers neither HTTP nor invitations."""
     image = app("crash" + PANIC_MARK.decode())
