@@ -161,12 +161,20 @@ def _pids(path: str) -> set[int]:
     lsof = find_tool("lsof")  # macOS brings it
     if not lsof:
         return set()
-    argv = [lsof, "-t", "--", path]
+    argv = [lsof, "-t", "-w", "-n", "-P", "--", *_twins(path)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_LSOF_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return set()
     return {int(line) for line in done.stdout.split() if line.isdigit()}
+
+
+def _twins(path: str) -> list[str]:
+    """A port's names: macOS has two for each, of which an open one makes the other busy."""
+    for one, other in (("/dev/cu.", "/dev/tty."), ("/dev/tty.", "/dev/cu.")):
+        if path.startswith(one) and os.path.exists(twin := other + path.removeprefix(one)):
+            return [path, twin]
+    return [path]
 
 
 def _has_open(pid: str, path: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from k1ctl.device import partitions
+from k1ctl.device import partitions, usb
 from k1ctl.device.cable import find
 from k1ctl.device.esptool import Report, find_esptool, meaning
 from k1ctl.device.esptool_run import run
@@ -110,6 +111,18 @@ def test_without_a_mac_nothing_is_chosen() -> None:
     with pytest.raises(K1ctlError) as caught:
         choose(device(mac=""), lister=lambda: [OWN])
     assert (caught.value.code, caught.value.exit_code) == ("no-mac", 78)
+
+
+def test_both_names_of_a_port_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there is no /proc lsof is asked, also for the other name that macOS has for a port."""
+    lsof = tmp_path / "lsof"
+    lsof.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho {os.getpid()}\n')
+    lsof.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/tty.usbmodem1")
+    assert [f"(pid {os.getpid()})" in user for user in usb.users("/dev/cu.usbmodem1")] == [True]
+    assert (tmp_path / "asked").read_text().endswith("-- /dev/cu.usbmodem1 /dev/tty.usbmodem1\n")
 
 
 def test_spellings_of_a_mac() -> None:
