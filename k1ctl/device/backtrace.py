@@ -26,6 +26,7 @@ _SECONDS = 20.0
 _XTENSA = ("esp32", "esp32s2", "esp32s3")
 _LINE = re.compile(r"^(0x[0-9a-f]+): (.*)$", re.IGNORECASE)
 _DAYS = 30  # of events that are looked through for the last upload
+_KNOWN = 1000  # explanations that are kept
 
 
 class Elf(NamedTuple):
@@ -190,27 +191,39 @@ class Explainer:
         self.known: dict[tuple[Any, ...], Decoded] = {}
         self.lock = threading.Lock()
 
-    def start(self, panic: Panic) -> Job:
-        """Begin to explain ``panic``."""
-        return Job(self, panic)
+    def start(self, panic: Panic, *, now: bool = False) -> Job:
+        """Begin to explain ``panic``; ``now``: only if that takes no time, since too many wait for theirs."""
+        return Job(self, panic, now)
+
+    def at_once(self, panic: Panic) -> Decoded:
+        """Its explanation where it is known already."""
+        return self.known.get(_key(panic), Decoded([], "", "not decoded: it panics faster than that"))
 
     def explain(self, panic: Panic) -> Decoded:
         """Its explanation, perhaps the one of before."""
-        key = (panic.elf, panic.pc, *panic.backtrace)
+        key = _key(panic)
         with self.lock:
             if key not in self.known:
+                if len(self.known) >= _KNOWN:
+                    self.known.clear()
                 self.known[key] = explain(self.workspace, self.device, panic, **self.settings)
             return self.known[key]
+
+
+def _key(panic: Panic) -> tuple[Any, ...]:
+    return (panic.elf, panic.pc, *panic.backtrace)
 
 
 class Job:
     """A panic that is being explained: ``result`` is there once it is done."""
 
-    def __init__(self, explainer: Explainer, panic: Panic) -> None:
+    def __init__(self, explainer: Explainer, panic: Panic, now: bool) -> None:
         import threading
 
         self.panic = panic
-        self.result: Decoded | None = None
+        self.result: Decoded | None = explainer.at_once(panic) if now else None
+        if now:
+            return
         self.thread = threading.Thread(target=self._run, args=(explainer,), daemon=True)
         self.thread.start()
 
@@ -219,6 +232,7 @@ class Job:
 
     def wait(self) -> Decoded:
         """Its result."""
-        self.thread.join()
+        if self.result is None:
+            self.thread.join()
         assert self.result is not None
         return self.result

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
 from codecs import getincrementaldecoder
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pexpect import EOF, TIMEOUT
@@ -14,7 +17,7 @@ from k1ctl.device.panic import ANSI, Reader
 from k1ctl.errors import K1ctlError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from k1ctl.device.console_session import Session
 
@@ -25,6 +28,8 @@ else:
 _SHOWN = 2000  # characters of what came that an error tells
 _GAP, _LINE_SECONDS = 0.05, 1.0  # s without a byte after which a line is as it is; s that one may take
 _WINDOW = 65536  # characters that an expression may span
+_GRACE = 10.0  # s past its limit after which an expression that is still being tried is given up
+_LONGEST_ESCAPE = 300  # characters
 _PARTIAL = re.compile(r"(?:\r|\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,200})?)\Z")
 _ESCAPE = re.compile(r"\\(?:([nrt\\0e])|x([0-9a-fA-F]{2}))")
 _NAMES = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\", "0": b"\0", "e": b"\x1b"}
@@ -72,6 +77,32 @@ class _Crashed(Exception):
     """The device panicked where that was not expected."""
 
 
+class _TooSlow(Exception):
+    """An expression takes for ever."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise in the midst of what is being done after ``seconds``: only that ends an expression which tries all of many
+    ways, as ``(a+)+$``. (In the main thread, where alone signals come; elsewhere there is no limit.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def over(number: int, frame: object) -> None:
+        raise _TooSlow
+
+    before, began = signal.signal(signal.SIGALRM, over), time.monotonic()
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:  # whose alarm it was has it back
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 0.001), interval)
+
+
 class Dialogue(_Base):
     """pexpect's side of an open console; ``show`` is given every byte."""
 
@@ -85,7 +116,7 @@ class Dialogue(_Base):
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> str:
         """What came, as text without colours. Raises TIMEOUT, KeyboardInterrupt."""
-        if len(self.session.reader.panics) > self.allowed:
+        if self.session.reader.count > self.allowed:
             raise _Crashed
         end = None if timeout is None or timeout < 0 else time.monotonic() + timeout
         while True:
@@ -95,9 +126,9 @@ class Dialogue(_Base):
                 data += self._rest_of_the_line(data)
                 text = self.held + self.decoder.decode(data)
                 partial = _PARTIAL.search(text)
-                self.held = partial[0] if partial else ""
+                self.held = partial[0] if partial and len(partial[0]) < _LONGEST_ESCAPE else ""
                 return ANSI.sub("", text[: len(text) - len(self.held)]).replace("\r\n", "\n")
-            if len(self.session.reader.panics) > self.allowed:
+            if self.session.reader.count > self.allowed:
                 raise _Crashed
             if left <= 0:
                 raise TIMEOUT("nothing came")
@@ -126,7 +157,7 @@ class Dialogue(_Base):
         Raises K1ctlError: code not-seen (1) telling what came, device-panic (1) when the device crashed where that was
         not expected, device-lost (69) when it is gone.
         """
-        self.allowed = len(self.session.reader.panics)
+        self.allowed = self.session.reader.count
         done: list[Match] = []
         for step in steps:
             if step.expect is None:
@@ -134,9 +165,12 @@ class Dialogue(_Base):
                 continue
             begun = time.monotonic()
             try:
-                at = self.expect_list([step.expect, TIMEOUT, EOF], timeout=seconds)
+                with limited(seconds + _GRACE):
+                    at = self.expect_list([step.expect, TIMEOUT, EOF], timeout=seconds)
             except _Crashed:
                 raise self._crashed(step, done) from None
+            except _TooSlow:
+                raise _too_slow(step.expect.pattern, done) from None
             if at:
                 raise self._not_seen(step, seconds, done)
             found: Any = self.match
@@ -144,12 +178,12 @@ class Dialogue(_Base):
                 raise self._crashed(step, done)
             done.append(Match(step.expect.pattern, found[0], found.groups(), time.monotonic() - begun))
             self.asked = self.session.reader.open is not None
-            self.allowed = len(self.session.reader.panics) + self.asked
+            self.allowed = self.session.reader.count + self.asked
         return done
 
     def _crashed_before_that(self) -> bool:
         """Whether a panic came and was over before what was seen: it is another start of the app that said that."""
-        if len(self.session.reader.panics) <= self.allowed:
+        if self.session.reader.count <= self.allowed:
             return False
         reader = Reader()
         reader.crashed = self.asked
@@ -180,13 +214,14 @@ class Dialogue(_Base):
 
     def _crashed(self, step: Step, done: list[Match]) -> K1ctlError:
         assert step.expect is not None
-        panic = self.session.reader.panics[self.allowed]
+        reader = self.session.reader
+        panic = reader.panics[max(self.allowed - reader.count, -len(reader.panics))]
         return K1ctlError(
             f"{self.session.name} panicked before {step.expect.pattern!r} was seen: {panic}",
             hint=f"all of it is in {self.session.log.path}",
             code="device-panic",
             expect=step.expect.pattern,
-            panics=[p.document() for p in self.session.reader.panics],
+            panics=[p.document() for p in reader.panics],
             matched=[m.document() for m in done],
         )
 
@@ -196,6 +231,16 @@ def _deaf(name: str, done: list[Match]) -> K1ctlError:
         f"{name} does not take what is sent",
         hint="it may hang; k1ctl device console --reset",
         code="device-deaf",
+        matched=[m.document() for m in done],
+    )
+
+
+def _too_slow(pattern: str, done: list[Match]) -> UsageError:
+    return UsageError(
+        f"{pattern!r} takes too long to be tried on what came",
+        hint="write it without a repetition of a repetition, as (a+)+",
+        code="bad-expression",
+        expect=pattern,
         matched=[m.document() for m in done],
     )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import NamedTuple
 
-from k1ctl.files import flock
+from k1ctl.files import flock, same_file
 from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _END = ".log"
+_LOOK = 1.0  # s between two looks whether the file is still there
 _SEPARATORS = {ord(c): None for c in "-:."}
 
 
@@ -83,8 +85,8 @@ def _row(path: str) -> Kept | None:
         live = not flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB, path)
     finally:
         os.close(fd)
-    day, time = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}", f"{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}.{stamp[15:18]}"
-    return Kept(path, session, f"{day}T{time}Z", there.st_size, there.st_mtime, live)
+    day, clock = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}", f"{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}.{stamp[15:18]}"
+    return Kept(path, session, f"{day}T{clock}Z", there.st_size, there.st_mtime, live)
 
 
 def _part(path: str) -> int:
@@ -95,11 +97,13 @@ def _part(path: str) -> int:
 class Log:
     """The log of one session, written as the bytes come; a part of at most ``limit`` bytes, ``keep`` files in all.
 
-    A disk that is full costs what could not be written, not the session: ``lost`` counts those bytes.
+    A disk that is full costs what could not be written, not the session: ``lost`` counts those bytes. A file that was
+    cleaned away (git clean) is gone; the session goes on in another one within a second.
     """
 
     def __init__(self, place: str, *, keep: int, limit: int) -> None:
         self.place, self.keep, self.limit = place, max(keep, 1), max(limit, 1)
+        self.looked = time.monotonic()
         self.session, self.path, self.part, self.fd, self.size, self.lost = "", "", 0, -1, 0, 0
         while self.fd < 0:
             self.session, self.part = f"{rfc3339().translate(_SEPARATORS)}-{os.getpid()}", 0
@@ -115,7 +119,7 @@ class Log:
         number = f".{self.part}" if self.part > 1 else ""
         path = os.path.join(self.place, f"{self.session}{number}{_END}")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
+        flock(fd, fcntl.LOCK_EX, path)  # whoever lists the logs has it for a moment
         self.close()
         self.fd, self.path, self.size = fd, path, 0
         self._prune()
@@ -134,7 +138,7 @@ class Log:
         view = memoryview(data)
         while view:
             try:
-                if self.size >= self.limit:
+                if self.size >= self.limit or self._cleaned_away():
                     self._next()
                 count = os.write(self.fd, view[: self.limit - self.size])
             except OSError:
@@ -142,6 +146,13 @@ class Log:
                 return
             self.size += count
             view = view[count:]
+
+    def _cleaned_away(self) -> bool:
+        now = time.monotonic()
+        if now - self.looked < _LOOK:
+            return False
+        self.looked = now
+        return not same_file(self.fd, self.path)
 
     def close(self) -> None:
         """It is complete."""

@@ -7,7 +7,7 @@ import time
 
 from k1ctl.device import port, usb
 from k1ctl.device.cable import BAUD, Cable, CableLost, find
-from k1ctl.device.panic import Reader
+from k1ctl.device.panic import KEPT_PANICS, Reader
 from k1ctl.errors import BusyError, K1ctlError, UnreachableError
 from k1ctl.units import format_duration
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LENT, _LOST = 0.02, 0.2  # s between two tries to have the port again
 _QUIET = 1.0  # s without a byte after which a panic without an end is complete
 _AGAIN = 60.0  # s in which the same panic is one event
+_KINDS = 30  # different ones in twice that time that are events
+_EXPLAINING = 32  # panics that may wait for addr2line
 
 
 class Session:
@@ -77,7 +79,7 @@ class Session:
             if end is not None and time.monotonic() >= end:
                 raise BusyError(
                     f"{found.path} is held by {who} (waited {format_duration(wait or 0)})",
-                    hint="another repository on this host uses it; try again when it is done",
+                    hint="try again when it is done; without --wait it is waited for",
                     code="port-busy",
                 )
             if not told:
@@ -105,7 +107,9 @@ class Session:
     def gone(self) -> UnreachableError:
         """The error where the device is not there."""
         return UnreachableError(
-            f"{self.name} is not on its port: {self.away}", hint="is it plugged in?", code="device-lost"
+            f"{self.name} is not on its port: {self.away}",
+            hint="is it plugged in?" if self.hold else "try again when that is done, or give it a longer --timeout",
+            code="device-lost",
         )
 
     def pump(self, seconds: float, also: Sequence[int] = ()) -> bytes:
@@ -141,7 +145,7 @@ class Session:
             job.wait()
         self._report()
         if was or self.away:
-            count = len(self.reader.panics)
+            count = self.reader.count
             self.note("console.closed", device=self.name, log=self.log.path, bytes=self.bytes, panics=count)
 
     def _asked_for(self) -> bool:
@@ -165,6 +169,7 @@ class Session:
         data = b""
         while self.cable is not None and (more := self._receive(0)):
             data += more
+        self._panics(self.reader.close())  # what comes after that is another start
         self._let_go()
         who = port.wanter_text(self.key, self.folder)
         self.away = f"lent to {who}"
@@ -176,6 +181,7 @@ class Session:
         if self.cable is not None:
             self.cable.close()
             self.cable = None
+        self._panics(self.reader.close())
         self.away = why
         self.say(f"{self.name} is gone from {self.path} ({why}); waiting for it")
         self.note("console.lost", device=self.name, message=why, log=self.log.path, log_bytes=self.log.size)
@@ -218,14 +224,15 @@ class Session:
         return data
 
     def _panics(self, panics: list[Panic]) -> None:
-        self.jobs += [self.explainer.start(panic) for panic in panics]
+        for panic in panics:
+            self.jobs.append(self.explainer.start(panic, now=len(self.jobs) >= _EXPLAINING))
 
     def _report(self) -> None:
         """Tell of the panics whose explanation is there, in their order."""
         while self.jobs and self.jobs[0].result is not None:
             job = self.jobs.pop(0)
             assert job.result is not None
-            self.explained.append((job.panic, job.result))
+            self.explained = [*self.explained, (job.panic, job.result)][-KEPT_PANICS:]
             self._note_panic(job.panic, job.result)
             self.panicked(job.panic, job.result)
 
@@ -236,6 +243,9 @@ class Session:
         if now - before < _AGAIN:
             self.noted[key] = before, count + 1
             return
+        self.noted = {each: row for each, row in self.noted.items() if now - row[0] < 2 * _AGAIN or each == key}
+        if len(self.noted) >= _KINDS:
+            return  # each is another one: the log has them
         self.noted[key] = now, 0
         self.note(
             "device.panic",

@@ -7,6 +7,7 @@ sends that to the device.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -58,6 +59,7 @@ class Keyboard:
 
         signal.signal(signal.SIGCONT, self.handler)
         try:
+            termios.tcflush(self.fd, termios.TCIFLUSH)  # the screen's answers to what the device asked it are no input
             termios.tcsetattr(self.fd, termios.TCSANOW, self.before)
         except termios.error:
             pass
@@ -67,21 +69,37 @@ class Screen:
     """Where the device's output goes: never waited for, so that a pager or a stopped terminal keeps nobody."""
 
     def __init__(self, fd: int) -> None:
-        self.fd, self.waiting, self.dropped = fd, bytearray(), 0
+        self.fd, self.waiting, self.dropped, self.gone = fd, bytearray(), 0, False
 
     def show(self, data: bytes) -> None:
         """Write what the reader takes; the rest waits, and past a megabyte the oldest is dropped (the log has it)."""
+        if self.gone:
+            return
         self.waiting += data
         if len(self.waiting) > _WAITS:
             self.dropped += len(self.waiting) - _WAITS
             del self.waiting[:-_WAITS]
         while self.waiting and select.select([], [self.fd], [], 0)[1]:
-            del self.waiting[: os.write(self.fd, self.waiting[:_AT_ONCE])]
+            self._write()
 
-    def finish(self) -> None:
-        """Write what waits, at the end. Raises BrokenPipeError."""
-        while self.waiting:
-            del self.waiting[: os.write(self.fd, self.waiting)]
+    def _write(self) -> None:
+        try:
+            del self.waiting[: os.write(self.fd, self.waiting[:_AT_ONCE])]
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            self.gone = True  # the terminal was closed; HUP says the same
+            self.waiting.clear()
+
+    def finish(self, patience: float | None = None) -> None:
+        """Write what waits, at the end; given up where the reader takes nothing for ``patience`` seconds (None: as long
+        as it takes), and counted. Raises BrokenPipeError."""
+        while self.waiting and select.select([], [self.fd], [], patience)[1]:
+            self._write()
+        self.dropped += len(self.waiting)
+        self.waiting.clear()
 
 
 class Keys:

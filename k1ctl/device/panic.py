@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONGEST = 8192  # bytes of a line that are looked at
+KEPT_PANICS = 1000  # of a device that crashes for days
 _LINES = 120  # after which a panic without an end is over: both cores' registers and a core dump's first lines
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _RESET = re.compile(r"\brst:(0x[0-9a-f]+) \(([^)]*)\)(?:,boot:(0x[0-9a-f]+(?: \([^)]*\))?))?", re.IGNORECASE)
@@ -84,7 +85,9 @@ class Panic:
 
     def __str__(self) -> str:
         where = f" at {self.pc}" if self.pc else ""
-        return f"{self.kind}: {self.reason}{where}"
+        from k1ctl.output import clean
+
+        return clean(f"{self.kind}: {self.reason}{where}")
 
     def document(self) -> dict[str, Any]:
         """As JSON tells it."""
@@ -102,9 +105,11 @@ class Panic:
 
 
 class Reader:
-    """Reads a device's output; ``panics`` and ``resets`` are what came so far."""
+    """Reads a device's output; ``panics`` and ``resets`` are what came so far, the last thousand; ``count`` panics in
+    all."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.panics: list[Panic] = []
         self.resets: list[Reset] = []
         self.open: Panic | None = None
@@ -114,30 +119,40 @@ class Reader:
 
     def feed(self, data: bytes) -> list[Panic]:
         """Take a piece of output; the panics that are complete with it."""
-        before = len(self.panics)
+        before = self.count
         *lines, rest = (self.rest + data).split(b"\n")
         self.rest = rest[:LONGEST]
         for line in lines:
             self._line(plain(line[:LONGEST]))
-        return self.panics[before:]
+        return self._since(before)
+
+    def _since(self, before: int) -> list[Panic]:
+        new = self.panics[len(self.panics) - (self.count - before) :]
+        for each in (self.panics, self.resets):
+            del each[:-KEPT_PANICS]
+        return new
 
     def settle(self) -> list[Panic]:
         """Nothing came for a while: a panic that has begun is complete, as on a device that halts."""
-        before = len(self.panics)
+        before = self.count
         self._end()
-        return self.panics[before:]
+        return self._since(before)
 
     def close(self) -> list[Panic]:
-        """The output is over."""
-        before = len(self.panics)
-        self.feed(b"\n")
+        """The output is over, or goes on somewhere else."""
+        before = self.count
+        found = self.feed(b"\n")
         self._end()
-        return self.panics[before:]
+        return [*found, *self._since(before + len(found))]
 
     def _end(self) -> None:
         if self.open is not None:
-            self.panics.append(self.open)
+            self._is(self.open)
             self.open, self.crashed = None, True
+
+    def _is(self, panic: Panic) -> None:
+        self.panics.append(panic)
+        self.count += 1
 
     def _line(self, line: str) -> None:
         reset = _RESET.search(line)
@@ -156,7 +171,7 @@ class Reader:
         self.resets.append(reset)
         kind = "brownout" if "BROWN" in reset.reason.upper() else "watchdog" if "WDT" in reset.reason.upper() else ""
         if kind and not self.crashed:  # it said nothing before: the supply fell too fast, or interrupts were off
-            self.panics.append(Panic(kind, f"reset by {reset.reason} ({reset.code})"))
+            self._is(Panic(kind, f"reset by {reset.reason} ({reset.code})"))
         self.crashed = False
 
     def _begins(self, line: str) -> bool:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from shutil import rmtree
 
+import pytest
+
+from k1ctl.device import console_log
 from k1ctl.device.console_log import Log, kept
 
 
@@ -37,6 +43,34 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     assert sorted(contents(tmp_path)) == [b"first", b"second"]
     first.close()
     second.close()
+
+
+def test_cleaned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody removed the folder (git clean), the session goes on in another file."""
+    monkeypatch.setattr(console_log, "_LOOK", 0.0)
+    log = Log(str(tmp_path / "logs"), keep=9, limit=100)
+    log.write(b"one")
+    rmtree(tmp_path / "logs")
+    log.write(b"two")
+    log.write(b"three")
+    assert contents(tmp_path / "logs") == [b"twothree"] and log.lost == 0
+    log.close()
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written is counted, and the session goes on."""
+    log = Log(str(tmp_path), keep=9, limit=100)
+    log.write(b"one")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        log.write(b"two")
+    log.write(b"three")
+    assert contents(tmp_path) == [b"onethree"] and log.lost == 3
+    log.close()
+
+
+def full(fd: int, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_session_without_a_word(tmp_path: Path) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import tty
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from k1ctl.device import port
+from k1ctl.device import console_dialogue, port
 from k1ctl.device.backtrace import Explainer
 from k1ctl.device.cable import Cable, CableLost
 from k1ctl.device.console_dialogue import Dialogue, Match, Step, expected, sent
 from k1ctl.device.console_log import Log
 from k1ctl.device.console_session import Session
-from k1ctl.device.console_terminal import Screen
+from k1ctl.device.console_terminal import Keyboard, Screen
 from k1ctl.device.usb import Port
-from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.errors import BusyError, K1ctlError, UsageError
 from k1ctl.workspace import Workspace
 
 MAC = "02:4b:31:00:00:01"
@@ -176,6 +178,89 @@ def test_a_screen_that_takes_nothing() -> None:
     with pytest.raises(BrokenPipeError):
         screen.finish()
     os.close(writing)
+
+
+def test_a_reader_that_stands_still_keeps_nobody() -> None:
+    """A console told to end gives up what is not taken, and counts it; a terminal that hung up is no failure."""
+    reading, writing = os.pipe()
+    screen = Screen(writing)
+    screen.show(b"x" * 500_000)
+    left = len(screen.waiting)
+    screen.finish(0.01)
+    assert 0 < screen.dropped <= left and not screen.waiting
+    os.close(reading)
+    os.close(writing)
+    master, slave = os.openpty()
+    os.close(master)
+    screen = Screen(slave)
+    screen.show(b"x")
+    screen.finish()
+    assert screen.gone
+    os.close(slave)
+
+
+def test_what_the_screen_answered_is_no_input() -> None:
+    """A device may ask the terminal where its cursor is; what is left of the answers is not for the shell."""
+    master, slave = os.openpty()
+    with Keyboard(slave):
+        os.write(master, b"\x1b[1;1R")
+        assert select.select([slave], [], [], 5)[0]
+    tty.setcbreak(slave)
+    assert not select.select([slave], [], [], 0)[0]
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_flood_of_panics(tmp_path: Path) -> None:
+    """However many panics a device makes up: all are counted, a thousand kept, some explained, a few noted."""
+    console, board = Console(tmp_path), Board()
+    console.there = [board.port]
+    asked: list[bool] = []
+    known = console.session.explainer.start
+    console.session.explainer.start = lambda panic, now=False: asked.append(now) or known(panic, now=now)  # type: ignore[func-returns-value,method-assign]
+    console.session.open()
+    text = b"".join(b"abort() was called at PC 0x%08x on core 0\nRebooting...\n" % at for at in range(1200))
+    left = memoryview(text)
+    with console.session.explainer.lock:  # an addr2line that takes its time
+        while console.session.reader.count < 1200:
+            if left and select.select([], [board.master], [], 0)[1]:
+                left = left[os.write(board.master, left[:2000]) :]
+            console.session.pump(0.01)
+        assert asked.count(False) == 32
+    console.session.close()
+    assert len(console.session.reader.panics) == 1000 == len(console.session.explained)
+    assert len([name for name, _ in console.events if name == "device.panic"]) == 30
+    assert console.events[-1][1]["panics"] == 1200
+    board.unplug()
+
+
+def test_a_panic_ends_with_the_port(tmp_path: Path) -> None:
+    """A panic whose end a flash kept from us, or a device that is gone, is told at once, and not taken for what comes
+    after it."""
+    console, board = Console(tmp_path), Board()
+    console.there = [board.port]
+    console.session.open()
+    os.write(board.master, b"abort() was called at PC 0x42001234 on core 1\n")
+    console.until(b"core 1\n")
+
+    def meanwhile() -> None:
+        console.session.pump(0.2)
+
+    with port.borrowed(console.session.key, 5, folder=console.folder, check=meanwhile):
+        assert console.session.reader.count == 1
+        error = console.session.gone()
+        assert "lent to" in error.message and "plugged" not in error.hint
+    console.session.close()
+    board.unplug()
+
+
+def test_an_expression_that_takes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expression that tries all of many ways is given up past its limit, and named."""
+    monkeypatch.setattr(console_dialogue, "_GRACE", -4.9)
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(UsageError) as caught:
+        dialogue(Console(tmp_path), Board(), expected("(a+)+$"), pieces=[b"a" * 40 + b"b\n"])
+    assert caught.value.code == "bad-expression" and signal.getsignal(signal.SIGALRM) == before
 
 
 def dialogue(console: Console, board: Board, *steps: Step, pieces: list[bytes]) -> list[Match]:

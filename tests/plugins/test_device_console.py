@@ -188,11 +188,19 @@ def test_a_stopped_console_is_named(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_one_console_at_a_time(desk: Desk) -> None:
-    """The second one waits in line as long as it may, and is told who has it."""
-    console = desk.console(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """The second one waits in line as long as it may, and is told who has it; `queue cancel` ends the first, which HUP
+    does not where that was ignored (nohup)."""
+    console = desk.console(
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    console.send_signal(signal.SIGHUP)
     done = desk.project.run("device", "console", "--wait", "100ms", "--for", "1s")
     done.assert_fails(75, "console:k1", f"device console k1 (pid {console.pid})")
-    console.terminate()
+    ticket = str(desk.project.run("queue", "list", "--json").json["tickets"][0]["ticket"])
+    assert desk.project.run("queue", "cancel", ticket, "--dry-run").assert_ok() and console.poll() is None
+    desk.project.run("queue", "cancel", ticket).assert_ok()
     assert finish(console) == 143
 
 

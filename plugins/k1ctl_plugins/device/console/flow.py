@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from k1ctl.device.panic import Panic
     from k1ctl.workspace import Workspace
 
+_PATIENCE = 2.0  # s in which a reader that takes nothing keeps a console that was told to end
+
 
 def steps(order: Sequence[str], send: Sequence[str], expect: Sequence[str]) -> list[Step]:
     """The dialogue's steps, in the ``order`` of the options ``send`` and ``expect``. Raises UsageError."""
@@ -40,12 +42,14 @@ def steps(order: Sequence[str], send: Sequence[str], expect: Sequence[str]) -> l
 
 
 class Signals:
-    """INT, TERM and HUP as a request to end: ``number`` is the one that came, 0 until then."""
+    """INT, TERM and HUP as a request to end, but what was ignored before us (nohup) stays so: ``number`` is the one
+    that came, 0 until then."""
 
     def __init__(self) -> None:
         self.number, self.stop = 0, StopRequest()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._came)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._came)
 
     def _came(self, number: int, frame: object) -> None:
         self.number = self.number or number
@@ -78,6 +82,7 @@ class Console:
             "port": session.path,
             "log": session.log.path,
             "bytes": session.bytes,
+            "bytes_not_kept": session.log.lost,
             "seconds": round(time.monotonic() - self.began, 3),
             "truncated": session.bytes > len(self.kept),
             "lines": lines if lines[-1] else lines[:-1],
@@ -140,9 +145,11 @@ def console(
         lease.release()
     shown.signal = signals.number
     if not quiet:
-        shown.screen.finish()
+        shown.screen.finish(_PATIENCE if signals.number else None)
         if shown.screen.dropped:
             say(f"k1ctl: {shown.screen.dropped} bytes were not shown; they are in {log.path}")
+    if log.lost:
+        say(f"k1ctl: {log.lost} bytes could not be kept in {log.place}: is the disk full?")
     return shown
 
 
