@@ -52,11 +52,12 @@ def test(
         return _dry_run(plan, as_json)
     try:
         found = flow.test(context.workspace, context.config, plan)
-    except K1ctlError as exc:
+    except (K1ctlError, OSError) as exc:
         if junit:
             from k1ctl_plugins.device.test.junit import unstarted
 
-            _write_junit(junit, unstarted(plan.asked, plan.named, exc.code, exc.message))
+            code, why = (exc.code, exc.message) if isinstance(exc, K1ctlError) else ("not-begun", str(exc))
+            _write_junit(junit, unstarted(plan.asked, plan.named, code, why))
         raise
     unwritten = _write_junit(junit, found) if junit else None
     if as_json:
