@@ -116,8 +116,12 @@ def configured(device: Mapping[str, Any], lister: Callable[[], Sequence[Port]] =
 
 def told_at(path: str, there: Sequence[Port]) -> str:
     """The MAC that the port ``path``, or what it is a link to, tells; "" when it is not in ``there`` or tells none."""
-    real = os.path.realpath(path)
-    return next((port.mac for port in there if os.path.realpath(port.path) == real), "")
+    return next((port.mac for port in there if _node(port.path) == _node(path)), "")
+
+
+def _node(path: str) -> str:
+    """What a path leads to, by one of the two names that macOS has for a port."""
+    return os.path.realpath(path).replace("/dev/tty.", "/dev/cu.")
 
 
 def check_free(path: str) -> None:

@@ -13,7 +13,7 @@ from k1ctl.device.cable import find
 from k1ctl.device.esptool import Report, find_esptool, meaning
 from k1ctl.device.esptool_run import run
 from k1ctl.device.stop import StopRequest
-from k1ctl.device.usb import Port, choose, ports, spelled
+from k1ctl.device.usb import Port, choose, ports, spelled, told_at
 from k1ctl.errors import K1ctlError, NotExecutableError, NotFoundError, UnreachableError, WrongDataError
 from tests.usb import MAJORS, need_esptool
 
@@ -53,6 +53,7 @@ def test_a_configured_port_with_another_board_on_it(tmp_path: Path) -> None:
             assert path in caught.value.message and OTHER.mac in caught.value.message
             right = take(device(usb_port=path), lister=lambda: [OWN._replace(path=str(node)), OTHER])
             assert right == Port(path, OWN.mac)
+    assert told_at("/dev/tty.usbmodem1", [OTHER._replace(path="/dev/cu.usbmodem1")]) == OTHER.mac  # macOS has both
 
 
 def test_a_configured_port_that_is_not_there(tmp_path: Path) -> None:
