@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from k1ctl.cli import cli
 from k1ctl.simulator.faults import Faults
 from k1ctl.testing import SimulatedDevice
 from k1ctl_plugins.device.test import junit
@@ -158,6 +160,25 @@ def test_a_wait_that_ends_is_in_the_junit_file(workspace: Project) -> None:
     (case,) = check_shape((workspace.root / "c.xml").read_bytes()).findall("testcase")
     error = case.find("error")
     assert error is not None and error.attrib["type"] == "queue-timeout"
+
+
+def test_a_run_that_cannot_be_begun_is_in_the_junit_file(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever it is that fails before there is a run, CI does not read what an earlier call left."""
+    workspace.configure('[devices.k1]\nhost = "127.0.0.1"\n')
+
+    def fork() -> int:
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(os, "fork", fork)
+    path = tmp_path / "d.xml"
+    words = ["--root", str(workspace.root), "device", "test", "lava", "--junit", str(path)]
+    with pytest.raises(OSError, match="no more processes"):
+        cli.main(words, standalone_mode=False)
+    (case,) = check_shape(path.read_bytes()).findall("testcase")
+    error = case.find("error")
+    assert error is not None and "no more processes" in error.attrib["message"]
 
 
 def begun(workspace: Project, device: SimulatedDevice) -> tuple[subprocess.Popen[str], dict[str, Any]]:
