@@ -32,7 +32,9 @@ TRIES = 3  # how often people are told of a step before it is given up
 TRY_AGAIN = 30.0  # s between two of them
 ASK_AGAIN = 30.0  # s between two looks at a device whose incident holds up who waits
 _OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")
+CALL_AGAIN = 5.0  # s in which a process that is to tell people has begun to
 _PATIENCE = 2.0  # s that somebody who holds the file is waited for
+_FOR_RUNS = 10.0  # s for what became of a run: nobody sees that a second time
 
 
 def state_path(workspace: Workspace, device: str) -> str:
@@ -126,6 +128,7 @@ class _Keeper:
     def __init__(self, workspace: Workspace, config: Config, device: str, apart: bool = True) -> None:
         self.workspace, self.config, self.device, self.apart = workspace, config, device, apart
         self.path = state_path(workspace, device)
+        self.patience = _PATIENCE
         self.resource = f"device:{device}"
 
     def prompt_of(self, what: str, facts: dict[str, Any]) -> str:
@@ -137,6 +140,7 @@ class _Keeper:
         """Let the machine see it."""
         known = {k: facts[k] for k in ("run", "code", "exit_code", "message", "attempts", "seconds") if k in facts}
         by = rules(self.config)
+        self.patience = _FOR_RUNS if known.get("run") else _PATIENCE
 
         def change(state: State, now: Moment) -> tuple[State, list[Step]]:
             seen = Seen(what, workspace=self.workspace.name, **known)
@@ -148,7 +152,7 @@ class _Keeper:
 
     def change(self, change: Change) -> list[Step]:
         """Let the machine take a step, under the lock, and do what is to be done; the new steps."""
-        fd = _locked(self.path.removesuffix(".json") + ".lock")
+        fd = _locked(self.path.removesuffix(".json") + ".lock", self.patience)
         try:
             before = _read(self.path)
             state, steps = change(before, Moment(time.time(), time.monotonic()))
@@ -159,13 +163,22 @@ class _Keeper:
                     self._act(step)
                     step["acted"] = True
                     write_json(self.path, state)
-            if self._settle(state):
+            settled, calls = self._settle(state), self._calls(state, steps)
+            if calls:
+                state["called"] = time.time()
+            if settled or calls:
                 write_json(self.path, state)
         finally:
             os.close(fd)
-        if self.apart and any(due(step) for step in state["steps"]):
+        if calls:
             tell_apart(self.workspace, self.device)
         return steps
+
+    def _calls(self, state: State, steps: list[Step]) -> bool:
+        """Whether to start a process that tells people: there is news, or who was called last is not at it."""
+        if not self.apart or not any(due(step) for step in state["steps"]):
+            return False
+        return any(step["notify"] for step in steps) or not 0 <= time.time() - state.get("called", 0.0) < CALL_AGAIN
 
     def _act(self, step: Step) -> None:
         """The effect of a step; had twice, it is the same. The event comes first: it says why."""
@@ -265,7 +278,7 @@ def due_again(step: Step) -> bool:
 def record(workspace: Workspace, device: str, key: str, **fields: Any) -> None:
     """Note something at a step, under the lock, for who tells people. Raises BusyError, OSError."""
     path = state_path(workspace, device)
-    fd = _locked(path.removesuffix(".json") + ".lock")
+    fd = _locked(path.removesuffix(".json") + ".lock", _FOR_RUNS)
     try:
         state = _read(path)
         for step in state["steps"]:
@@ -276,17 +289,17 @@ def record(workspace: Workspace, device: str, key: str, **fields: Any) -> None:
         os.close(fd)
 
 
-def _locked(path: str) -> int:
+def _locked(path: str, patience: float) -> int:
     """The lock, held: each holder has it for some writes only. Raises BusyError when one of them is stopped."""
     from k1ctl.errors import BusyError
 
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         fd = open_locked(path, blocking=False)
         if fd is not None:
             return fd
         if time.monotonic() >= deadline:
-            raise BusyError(f"{path} is held by another process for {_PATIENCE:g} s")
+            raise BusyError(f"{path} is held by another process for {patience:g} s")
         time.sleep(0.01)
 
 

@@ -473,6 +473,21 @@ def test_a_channel_that_no_alarm_reaches_ends_with_its_process(desk: Desk, monke
     assert [row["settled"] for row in desk.tell()] == [True, True]
 
 
+def test_one_process_is_called_however_many_see_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs a moment to begin; who looks meanwhile starts no other, but for news; one that died has a successor."""
+    called: list[str] = []
+    monkeypatch.setattr(escalation, "tell_apart", lambda workspace, device: called.append(device))
+    for number in range(4):
+        escalation.observe(desk.workspace, desk.config, "k1", UPLOAD_FAILED, run=f"r{number}", code="image-refused")
+    assert desk.state["rung"] == HUMAN and called == ["k1"]
+    desk.away()
+    escalation.observe(desk.workspace, desk.config, "k1", OFFLINE)
+    assert desk.state["rung"] == INCIDENT and len(called) == 2
+    monkeypatch.setattr(escalation, "CALL_AGAIN", 0.0)
+    escalation.observe(desk.workspace, desk.config, "k1", OFFLINE)
+    assert len(called) == 3
+
+
 def test_a_command_gets_exactly_the_json_and_holds_up_nobody(tmp_path: Path) -> None:
     """A process of its own tells it, in the root, with one line of JSON on stdin, while who observed is long gone."""
     gate, got = tmp_path / "gate", tmp_path / "got"
