@@ -108,7 +108,6 @@ def test_enable_and_disable(project: Project) -> None:
     assert "device enable k1" in project.run("queue", "resume", "device:k1").assert_ok().stderr
     project.run("queue", "run", "device:k1", "--wait", "0s", "--", "true").assert_fails(75, "out of service: lent")
     assert project.run("device", "enable", "k1", "--json").assert_ok().json["was"]["reason"] == "lent"
-    project.run("queue", "run", "device:k1", "--", "true").assert_ok()
     assert [e["device"] for kind in ("disabled", "enabled") for e in project.events(f"device.{kind}")] == ["k1", "k1"]
     project.run("device", "disable", "k9", *cable).assert_fails(78, "no device 'k9'")
     project.run("device", "enable", "k9").assert_fails(78, "no device 'k9'")
