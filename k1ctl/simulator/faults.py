@@ -111,8 +111,10 @@ def parse(text: str) -> Fault:
             raise ValueError("wrong form")
         return Fault(name, convert(value) if convert else 0.0, int(count) if colon else None)
     except (KeyError, ValueError) as exc:
-        about = FAULTS[name][1] if name in FAULTS else f"there are: {', '.join(FAULTS)}"
-        hint = f"{about}; `:N` limits one to the first N flashes or requests; k1ctl sim faults lists them"
+        about = f"there are: {', '.join(FAULTS)}"
+        if name in FAULTS:
+            about = f"{FAULTS[name][1]}; `:N` limits it to the first N flashes or requests"
+        hint = f"{about}; k1ctl sim faults lists them"
         raise UsageError(f"{text!r} is not a fault", hint=hint) from exc
 
 
