@@ -156,7 +156,7 @@ class Verification:
         """What `INFO` tells, by its route's other name where it has one: that has a rate limit of its own, so that the
         next upload's probe need not wait for ours."""
         try:
-            return document(self.device, OTHER_INFO, seconds)
+            return get_json(str(self.device["host"]), int(self.device["http_port"]), OTHER_INFO, seconds)
         except (BadAnswer, RateLimited):
             return document(self.device, INFO, seconds)
 

@@ -14,14 +14,15 @@ import pytest
 from k1ctl import escalation
 from k1ctl.config import load
 from k1ctl.device import esptool, images, usb
-from k1ctl.errors import NotFoundError
+from k1ctl.errors import K1ctlError, NotFoundError
+from k1ctl.queue import service, view
+from k1ctl.queue.view import entries
 from k1ctl.testing import SimulatedDevice
 from k1ctl_plugins.device.rollback import flow
 from tests import desk
 from tests.kit import Project, finish, wait_until
 
 CABLE = "with its USB cable on this host: k1ctl device rollback k1 --via usb"
-DRY = "device rollback --dry-run --json"
 SECTION = '[devices.k1]\nhost = "127.0.0.1"\n'
 
 
@@ -35,29 +36,35 @@ def booked(project: Project, marker: str, state: str = "ok", soak: float = 20.0,
     return kept.id
 
 
-def refused(project: Project, exit_code: int, *args: str) -> dict[str, Any]:
-    error: dict[str, Any] = project.run("device", "rollback", *args, "--json").assert_fails(exit_code).json["error"]
-    assert error["hint"] and len(error["message"].splitlines()) == 1
-    return error
+def planned(project: Project, to: str = "", *, via: str = "auto", force: bool = False) -> flow.Plan:
+    facts = project.facts()
+    return flow.make_plan(facts, load(facts), "k1", to=to, via=via, force=force)
 
 
-def chosen(project: Project, *args: str) -> str:
-    return str(project.run("device", "rollback", "--dry-run", "--json", *args).assert_ok().json["image"]["artifact"])
+def refused(project: Project, exit_code: int, to: str = "") -> K1ctlError:
+    with pytest.raises(K1ctlError) as caught:
+        planned(project, to)
+    assert caught.value.exit_code == exit_code and caught.value.hint and len(caught.value.message.splitlines()) == 1
+    return caught.value
+
+
+def chosen(project: Project, to: str = "", *, force: bool = False) -> str:
+    return str(planned(project, to, force=force).entry["artifact"])
 
 
 def test_which_image(workspace: Project) -> None:
     """The last that passed its soak, whatever was put on since; not one that failed since; another one by its id."""
     desk.configure(workspace, SECTION)
-    assert refused(workspace, 65)["code"] == "no-good-image"
+    assert refused(workspace, 65).code == "no-good-image"
     booked(workspace, "unwatched", soak=0)
-    assert refused(workspace, 65)["code"] == "no-good-image"
+    assert refused(workspace, 65).code == "no-good-image"
     only = booked(workspace, "only")
     booked(workspace, "only", "soak-failed")
     error = refused(workspace, 65)
-    assert "has failed since" in error["message"] and chosen(workspace, "--to", only) == only
+    assert "has failed since" in error.message and chosen(workspace, only) == only
     older, newer = booked(workspace, "older"), booked(workspace, "newer")
-    assert refused(workspace, 1)["code"] == "runs-already"
-    assert chosen(workspace, "--force") == newer and chosen(workspace, "--to", older[:6]) == older
+    assert refused(workspace, 1).code == "runs-already"
+    assert chosen(workspace, force=True) == newer and chosen(workspace, older[:6]) == older
     booked(workspace, "bad", "soak-failed")
     assert chosen(workspace) == newer
     booked(workspace, "newer", "needs-usb")  # the same bytes, and now they crash
@@ -66,7 +73,7 @@ def test_which_image(workspace: Project) -> None:
     assert chosen(workspace) == older
     booked(workspace, "doubt", outcome="unknown")
     assert chosen(workspace) == newer  # what runs is not known, so nothing is held against an image
-    assert refused(workspace, 65, "--to", "ffff")["code"] == "no-good-image"
+    assert refused(workspace, 65, "ffff").code == "no-good-image"
 
 
 def test_what_is_gone(workspace: Project) -> None:
@@ -77,10 +84,10 @@ def test_what_is_gone(workspace: Project) -> None:
     folder = workspace.ops / "artifacts" / "fw" / good
     os.chmod(folder / "firmware.bin", 0o644)
     (folder / "firmware.bin").write_bytes(b"x")
-    assert refused(workspace, 65)["code"] == "artifact-damaged"
+    assert refused(workspace, 65).code == "artifact-damaged"
     shutil.rmtree(folder)
-    error = refused(workspace, 65)
-    assert error["code"] == "no-artifact" and good in error["message"]
+    error = workspace.run("device", "rollback", "--json").assert_fails(65, good).json["error"]
+    assert error["code"] == "no-artifact"
     said = workspace.run("device", "rollback", "--list").assert_ok().stdout
     assert "gone or damaged" in said and "soak-failed" in said
     found = workspace.run("device", "rollback", "--list", "--json").assert_ok().json
@@ -95,7 +102,7 @@ def test_a_ledger_that_nobody_wrote(workspace: Project) -> None:
             path = Path(images.path_of(workspace.facts(), "k1"))
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
-        found = workspace.run("device", "rollback", "--list", "--json").assert_ok().json
+        found = images.read(workspace.facts(), "k1")
         assert (found["current"], found["soaked"]) == (None, [])
     assert "no image has passed" in workspace.run("device", "rollback", "k1", "--list").assert_ok().stdout
     path.unlink()
@@ -138,11 +145,6 @@ def test_a_flash_whose_end_nobody_recorded(workspace: Project, left: str | None,
     assert ledger["current"]["run"] == "run-after" and [e["artifact"] for e in ledger["soaked"]] == [before]
 
 
-def chosen_plan(project: Project) -> dict[str, Any]:
-    plan: dict[str, Any] = project.run("device", "rollback", "--dry-run", "--json").assert_ok().json
-    return plan
-
-
 def incident(project: Project) -> None:
     """Let nobody have answered at k1 for too long."""
     facts = project.facts()
@@ -158,13 +160,13 @@ def test_in_an_incident(workspace: Project, tmp_path: Path) -> None:
         good = booked(workspace, "good")
         booked(workspace, "bad", "needs-usb")
         incident(workspace)
-        why = chosen_plan(workspace)["lifts"]
+        why = planned(workspace).lifts
         assert why.startswith("incident: offline since")
         said = workspace.run("device", "rollback", "--dry-run").assert_ok()
         assert f"would end the pause of its queue: {why}" in said.stdout and said.changed == ()
         waiter = workspace.popen("queue", "run", "device:k1", "--", "true")
-        wait_until(lambda: workspace.run("queue", "list", "--json").json["tickets"])
-        done = workspace.run("device", "rollback", "--soak", "0.3s", "--json").assert_ok()
+        wait_until(lambda: entries(str(workspace.ops / "queue")))
+        done = workspace.run("device", "rollback", "--soak", "0.25s", "--json").assert_ok()
         assert "goes on for this rollback: it was paused: incident" in done.stderr
         assert (done.json["artifact"], done.json["lifts"]) == (good, why) and len(device.flashes()) == 1
         assert finish(waiter) == 0
@@ -175,31 +177,39 @@ def test_in_an_incident(workspace: Project, tmp_path: Path) -> None:
     assert closed == [f"k1ctl device rollback of k1 to {good} in repo"]
 
 
-@pytest.mark.parametrize(
-    ("stop", "go", "text"),
-    [
-        (("queue", "pause", "device:k1"), ("queue", "resume", "device:k1"), "was paused by a person: new cable"),
-        (("device", "disable", "k1"), ("device", "enable", "k1"), "is out of service: new cable ("),
-    ],
-)
-def test_a_person_holds_it(workspace: Project, stop: tuple[str, ...], go: tuple[str, ...], text: str) -> None:
-    """What a person paused or disabled is refused at once, also within an incident, with who, why and what to do; it
-    stays so. Who runs under a lease of the device has his turn."""
+def test_a_person_holds_it(workspace: Project) -> None:
+    """What a person paused or disabled is refused at once, also within an incident, with who, why and what to do, and
+    stays so."""
     desk.configure(workspace, SECTION, more='[escalation]\noffline_human = "2ms"\noffline_incident = "4ms"\n')
     booked(workspace, "good")
     booked(workspace, "bad", "soak-failed")
     incident(workspace)
-    workspace.run(*stop, "--reason", "new cable").assert_ok()
+    folder = str(workspace.ops / "queue")
+    service.disable(folder, "k1", "new cable", "eva in oslo")
+    error = refused(workspace, 75)
+    assert error.code == "device-out-of-service" and error.details["by"] == "eva in oslo"
+    assert "device:k1 is out of service: new cable (eva in oslo, since 2" in error.message
+    assert "k1ctl device enable k1" in error.hint
+    service.enable(folder, "k1")
+    assert planned(workspace).lifts.startswith("incident")
+    view.pause(folder, "device:k1", "new cable")  # takes the incident's place
     for args in ((), ("--dry-run",)):
-        error = refused(workspace, 75, *args)
-        assert error["code"] == "device-out-of-service" and text in error["message"] and error["reason"] == "new cable"
-        assert "k1ctl " + " ".join(go) in error["hint"]
-    assert workspace.events("device.rollback") == [] and not (workspace.ops / "runs").exists()
-    workspace.run(*go).assert_ok()
-    assert bool(chosen_plan(workspace)["lifts"]) is (stop[0] == "device")  # `queue pause` took the incident's place
-    workspace.run("queue", "resume", "device:k1").assert_ok()
-    again = " && ".join(f"{sys.executable} -m k1ctl {words}" for words in (f"{' '.join(stop)} --reason x", DRY))
-    assert '"lifts":""' in workspace.run("queue", "run", "device:k1", "--", "sh", "-c", again).assert_ok().stdout
+        told = workspace.run("device", "rollback", *args, "--json").assert_fails(75).json["error"]
+        assert (told["code"], told["reason"]) == ("device-out-of-service", "new cable")
+        assert "device:k1 was paused by a person: new cable" in told["message"]
+        assert "events list" in told["hint"] and "k1ctl queue resume device:k1" in told["hint"]
+    assert view.pauses(folder) == {"device:k1": "new cable"} and not (workspace.ops / "runs").exists()
+    assert workspace.events("device.rollback") == []
+
+
+def test_whoever_has_the_device_has_his_turn(workspace: Project) -> None:
+    """A rollback within a run that holds the device is not refused for a pause that was made meanwhile."""
+    desk.configure(workspace, SECTION)
+    booked(workspace, "good")
+    booked(workspace, "bad", "soak-failed")
+    k1ctl = f"{sys.executable} -m k1ctl"
+    script = f"{k1ctl} queue pause device:k1 --reason x && {k1ctl} device rollback --dry-run --json"
+    assert '"lifts":""' in workspace.run("queue", "run", "device:k1", "--", "sh", "-c", script).assert_ok().stdout
 
 
 def test_on_the_cable_at_once(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +225,7 @@ def test_on_the_cable_at_once(workspace: Project, monkeypatch: pytest.MonkeyPatc
         raise NotFoundError("no esptool")
 
     def way(via: str = "auto") -> str:
-        facts = workspace.facts()
-        return flow.make_plan(facts, load(facts), "k1", via=via, force=False).via
+        return planned(workspace, via=via).via
 
     booked(workspace, "bad", "not-back")
     assert way() == "auto"

@@ -34,8 +34,7 @@ def prepare(project: Project, device: SimulatedDevice, more: str = "", **ota: fl
 
 def watched(project: Project, stage: str = "soak") -> dict[str, Any]:
     """The run whose device is being watched, or waited for, once it is."""
-    line = {"soak": "\nsoak ", "restart": "\nstage restart"}[stage]
-    wait_until(lambda: any(line in log(run) for run in desk.runs(project)))
+    wait_until(lambda: any(f"\nstage {stage}" in log(run) for run in desk.runs(project)))
     return desk.runs(project)[-1]
 
 
@@ -52,18 +51,18 @@ def log(run: dict[str, Any]) -> str:
 def test_a_soak_that_is_passed(workspace: Project, device: SimulatedDevice) -> None:
     """Answer, record, event and ledger tell of it; a person reads it behind the artifact; the bar is left alone."""
     prepare(workspace, device, "fps_min = 120\n")
-    done = workspace.run("upload", "--soak", "0.5s", "--json").assert_ok().json
+    done = workspace.run("upload", "--soak", "0.25s", "--json").assert_ok().json
     seen = done["verification"]
     assert (done["outcome"], seen["state"], seen["soak"]["restarts"]) == ("installed", "ok", 0)
     (run,) = desk.runs(workspace)
-    assert run["result"]["verification"] == seen and run["details"]["soak_seconds"] == 0.5
+    assert run["result"]["verification"] == seen and run["details"]["soak_seconds"] == 0.25
     assert [e["verification"] for e in workspace.events("upload.finished")] == ["ok"]
     ledger = images.read(workspace.facts(), "k1")
     assert ledger["current"]["artifact"] == ledger["soaked"][0]["artifact"] == done["artifact"]
     assert ledger["current"]["run"] == done["run"] and ledger["soaked"][0]["fps_min"] > 100
-    workspace.configure((workspace.ops / "k1ctl.toml").read_text() + "soak = 0.3\n")
+    workspace.configure((workspace.ops / "k1ctl.toml").read_text() + "soak = 0.25\n")
     said = workspace.run("upload").assert_ok()
-    assert "; back in " in said.stdout and "soak 300 ms ok (min 150 fps)" in said.stdout
+    assert "; back in " in said.stdout and "soak 250 ms ok (min 150 fps)" in said.stdout
     assert "k1: soak" in said.stderr and "warning" not in said.stderr
 
 
@@ -109,7 +108,7 @@ def test_a_kill_while_it_is_verified(workspace: Project, device: SimulatedDevice
     the upload up hears what was seen of it: all, or that it was not."""
     prepare(workspace, device)
     device.device.reboot_seconds = 0.5 if stage == "restart" else 0.05
-    front = workspace.popen("upload", "--soak", "5s" if killed == "supervisor and worker" else "0.8s")
+    front = workspace.popen("upload", "--soak", "5s" if killed == "supervisor and worker" else "0.5s")
     run = watched(workspace, stage)
     if "front end" in killed:
         front.kill()
@@ -125,7 +124,7 @@ def test_a_kill_while_it_is_verified(workspace: Project, device: SimulatedDevice
     else:
         done = told.assert_ok().json
         assert (done["outcome"], done["verification"]["state"]) == ("installed", "ok")
-        assert done["verification"]["soak"]["watched_seconds"] >= 0.8
+        assert done["verification"]["soak"]["watched_seconds"] >= 0.5
         assert status == (-signal.SIGKILL if "front end" in killed else 0)
     assert len(device.flashes()) == 1 and device.image() == IMAGE
     assert nobody_holds(workspace)
@@ -138,7 +137,7 @@ def test_behind_a_worker_that_was_killed(workspace: Project, device: SimulatedDe
     """Where no attempt is left, the supervisor has the device verified, in a process that outlives it, holds the device
     until it is done, and can be told to end."""
     prepare(workspace, device, attempts=1)
-    front = workspace.popen("upload", "--soak", "0.8s" if end != "cancel" else "5s")
+    front = workspace.popen("upload", "--soak", "0.5s" if end != "cancel" else "5s")
     run = watched(workspace)
     os.kill(run["pid"], signal.SIGKILL)
     wait_until(lambda: log(run).count("stage soak") == 2)
@@ -179,7 +178,7 @@ def test_back_from_a_crash_loop(workspace: Project, tmp_path: Path) -> None:
     good, bad = app("good"), app("bad" + PANIC_MARK.decode())
     with SimulatedDevice(tmp_path / "device", usb=True) as device:
         more = f'[tools]\nesptool = "{need_esptool()}"\n'
-        desk.configure(workspace, device.toml("k1") + "boot_timeout = 0.5\nsoak = 0.3\n", more=more)
+        desk.configure(workspace, device.toml("k1") + "boot_timeout = 0.3\nsoak = 0.25\n", more=more)
         kept = desk.keep(workspace, good)
         workspace.run("upload").assert_ok()
         again = workspace.run("device", "rollback", "--json").assert_fails(1).json["error"]
@@ -190,6 +189,7 @@ def test_back_from_a_crash_loop(workspace: Project, tmp_path: Path) -> None:
         assert "Guru Meditation" in Path(error["verification"]["boot_log"]).read_text()
         plan = workspace.run("device", "rollback", "--dry-run", "--json").assert_ok().json
         assert (plan["image"]["artifact"], plan["replaces"]["verification"]) == (kept.id, "needs-usb")
+        assert plan["via"] == "usb"
         done = workspace.run("device", "rollback", "--json").assert_ok().json
         assert (done["transport"], done["verification"]["state"], done["artifact"]) == ("usb", "ok", kept.id)
         assert device.image() == good and [f["transport"] for f in device.flashes()] == ["ota", "ota", "usb"]
