@@ -11,12 +11,14 @@ from k1ctl.device.cable import find
 from k1ctl.device.console import listen
 from k1ctl.device.usb import Port
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UnreachableError
+from k1ctl.simulator import serial
 from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import make_image
 
 
-def test_a_crash_loop(tmp_path: Path) -> None:
+def test_a_crash_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that starts and crashes over and over: both are told, until it was enough."""
+    monkeypatch.setattr(serial, "_CRASH_SECONDS", 0.02)
     (tmp_path / "device").mkdir()
     (tmp_path / "device" / "image.bin").write_bytes(make_image([b"K1SIM-PANIC"]))
     with SimulatedDevice(tmp_path / "device", usb=True) as device:

@@ -24,7 +24,7 @@ from k1ctl.simulator.console import PROMPT
 from k1ctl.testing import SimulatedDevice
 from tests.device.fakes import make_image
 from tests.kit import Project, finish, wait_until
-from tests.usb import MAJORS, UsbJob, app
+from tests.usb import UsbJob, app
 
 
 class Desk:
@@ -133,7 +133,7 @@ def test_a_reset(workspace: Project) -> None:
     """--reset where there are DTR and RTS: open first, reset after, so nothing of the first lines is lost; `sim reset`
     is the board's button."""
     workspace.run("sim", "reset").assert_fails(1, "not running")
-    workspace.configure(workspace.run("sim", "start", "--usb-link", "rfc2217").assert_ok().stdout)
+    workspace.configure(workspace.run("sim", "start", "--usb-link", "rfc2217", "--reboot", "50ms").assert_ok().stdout)
     done = workspace.run("device", "console", "--reset", "--expect", "build (\\S+)$", "--json").assert_ok().json
     assert done["lines"][0].startswith("ESP-ROM:") and done["matched"][0]["groups"] == ["factory"]
     assert done["resets"][0]["reason"] == "USB_UART_CHIP_RESET"
@@ -144,15 +144,14 @@ def test_a_reset(workspace: Project) -> None:
     workspace.run("sim", "stop").assert_ok()
 
 
-@pytest.mark.parametrize("major", MAJORS)
-def test_a_flash_gets_the_port_and_gives_it_back(desk: Desk, tmp_path: Path, major: int) -> None:
+def test_a_flash_gets_the_port_and_gives_it_back(desk: Desk, tmp_path: Path) -> None:
     """Real esptool flashes while a console is open whose reader stands still: it steps aside by itself, and every byte
     before and after is in its log and its output."""
     before, after = b"before\n" * 30_000, b"after\n"
     console = desk.console()
     desk.say(before)
     wait_until(lambda: len(desk.log()) == len(before))
-    job = UsbJob(tmp_path / "run", desk.device.settings(), app("lent"), major)
+    job = UsbJob(tmp_path / "run", desk.device.settings(), app("lent"))
     assert job.run()[0] == 0 and desk.device.image() == app("lent")
     wait_until(lambda: len(desk.project.events("console.resumed")) == 1)
     desk.say(after)

@@ -86,10 +86,11 @@ def test_a_killed_one_counts_as_stopped(project: Project) -> None:
 
 
 def test_a_wiped_folder_is_taken_up_again(project: Project) -> None:
-    """After `git clean` in the root it is still found, and can be stopped."""
-    pid = project.run("sim", "start", "--json").json["pid"]
+    """After `git clean` in the root it is still found, also by its serial port's name, and can be stopped."""
+    told = project.run("sim", "start", "--usb", "--json").json
     shutil.rmtree(project.ops)
-    wait_until(lambda: project.run("sim", "status", "--json").json.get("pid") == pid)
+    wait_until(lambda: project.run("sim", "status", "--json").json.get("pid") == told["pid"])
+    wait_until(Path(told["usb_port"]).exists)
     assert project.run("sim", "stop", "--json").json["stopped"] is True
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import serial.rfc2217
 
 from k1ctl.device.cable import Cable
 from k1ctl.simulator import console
@@ -16,8 +19,9 @@ from tests.kit import wait_until
 from tests.usb import need_esptool
 
 SEQUENCES = """
-import sys, serial
+import sys, time, types, serial, serial.rfc2217
 from esptool.reset import ClassicReset, HardReset, USBJTAGSerialReset
+serial.rfc2217.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.002)))  # 50 ms a line
 port = serial.serial_for_url(sys.argv[1], do_not_open=True, baudrate=115200)
 port.open()
 for line in sys.stdin:
@@ -50,8 +54,10 @@ def test_esptools_own_sequences(tmp_path: Path) -> None:
         assert process.returncode == 0
 
 
-def test_opening_it_changes_nothing(tmp_path: Path) -> None:
+def test_opening_it_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our console opens the port without a reset; 0xFF, which telnet means for itself, arrives as one byte."""
+    hasty = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.002)))  # pyserial: 50 ms a line, and more
+    monkeypatch.setattr(serial.rfc2217, "time", hasty)
     with SimulatedDevice(tmp_path / "device", usb="rfc2217") as device:
         boots, text = device.device.boots, b""
         cable = Cable(device.usb_port)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import serial
 
 from k1ctl.device.ota import send
+from k1ctl.simulator import serial as port_of_it
 from k1ctl.simulator.console import PANIC_MARK, PROMPT, build_id
 from k1ctl.testing import SimulatedDevice
 from tests.kit import wait_until
@@ -74,8 +76,9 @@ def test_its_name_is_made_again(tmp_path: Path) -> None:
     assert name.is_symlink()
 
 
-def test_a_crashing_image(tmp_path: Path) -> None:
+def test_a_crashing_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that panics as it starts prints its panic again and again, and answers neither HTTP nor invitations."""
+    monkeypatch.setattr(port_of_it, "_CRASH_SECONDS", 0.02)
     image = app("crash" + PANIC_MARK.decode())
     with SimulatedDevice(tmp_path / "device", usb=True) as device, opened(device) as port:
         wait_until(lambda: device.usb is not None and device.usb.link.is_open)
