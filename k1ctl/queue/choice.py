@@ -17,12 +17,14 @@ _KIND = "device:"
 
 def members(config: Config, name: str) -> list[str]:
     """The devices that ``name`` may stand for, in the order of the configuration: a device for itself, ``any`` for
-    all, a group for its own; [] for what is neither.
+    all, a group for its own; [] for what is neither. One that nobody can stand in line for, by its name, is none of a
+    group that has others.
     """
     devices = config.names("devices")
     if name in devices:
         return [name]
-    return [d for d in devices if name == ANY or name in config.get("devices", d, "groups")]
+    found = [d for d in devices if name == ANY or name in config.get("devices", d, "groups")]
+    return [d for d in found if names.is_resource(_KIND + d)] or found
 
 
 def one_of(devices: Sequence[str]) -> str:
@@ -39,7 +41,8 @@ def settled(needs: Mapping[str, int], config: Config) -> dict[str, int]:
     """``needs`` with each ``device:GROUP`` as the choice of its devices: those that have slots enough and are not
     named beside it. A name that is neither device nor group stays a resource as any other.
 
-    Raises ConfigError for `ANY` without a device, UsageError for more than one choice or none left.
+    Raises ConfigError for `ANY` without a device, UsageError for more than one choice, none left, or none whose name
+    can be a resource.
     """
     found: dict[str, int] = {}
     open_ones = 0
@@ -53,6 +56,8 @@ def settled(needs: Mapping[str, int], config: Config) -> dict[str, int]:
             others = [d for d in devices if _KIND + d not in needs]
             if not others:
                 raise UsageError(f"{resource}: every device of the group is named beside it")
+            for device in others:
+                names.check_resource(_KIND + device)
             resource = one_of([d for d in others if config.slots(_KIND + d) >= count] or others)
             open_ones += 1
         found[resource] = count

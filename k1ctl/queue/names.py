@@ -120,9 +120,14 @@ def front_of(rank: int, ahead: Sequence[int]) -> int:
     return max(first, min(rivals) - 1) if rivals else rank
 
 
+def is_resource(name: str) -> bool:
+    """Whether ``name`` can be a resource."""
+    return bool(name) and len(name) <= 64 and _ALLOWED.issuperset(name) and name[0].isalnum()
+
+
 def check_resource(name: str) -> str:
     """``name`` if it can be a resource. Raises UsageError."""
-    if not name or len(name) > 64 or not _ALLOWED.issuperset(name) or not name[0].isalnum():
+    if not is_resource(name):
         raise UsageError(
             f"{name!r} is not a resource name",
             hint="letters, digits and : _ @ + - (64 at most, the first a letter or digit), as in device:k1",

@@ -137,6 +137,12 @@ def test_what_a_word_stands_for(project: Project) -> None:
     with pytest.raises(UsageError, match="device:k2 or device:k3 has 2 slots, 3 were") as refused:
         names.check_slots(settled("device:wide=3"), config.slots)
     assert '"device:k2" = 3 in' in refused.value.hint
+    project.configure('[devices."a,b"]\n[devices."x/y"]\n[devices.k2]\n')
+    config = load(project.facts())
+    assert settled("device:any") == {"device:k2": 1}, "nobody can stand in line for the others"
+    project.configure('[devices."a,b"]\n')
+    with pytest.raises(UsageError, match="'device:a,b' is not a resource name"):
+        choice.settled({"device:any": 1}, load(project.facts()))
     project.configure("")
     with pytest.raises(ConfigError, match="no device is configured"):
         choice.settled({"device:any": 1}, load(project.facts()))
