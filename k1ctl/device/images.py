@@ -4,7 +4,7 @@ Written under the device's lease only: ``pending`` before a flash begins, and th
 supervisor was killed in between leaves ``pending`` behind; what became of it stands in its run's folder, and is looked
 up there by whoever reads: unknown, where that is gone. {device, current, pending, soaked}: each entry is {artifact,
 target, sha256, run, workspace, at, transport, outcome, verification}; ``soaked``, the last one first, has
-``soak_seconds`` and ``fps_min``, too.
+``soak_seconds`` and ``fps_min``, too, and ``failed_since``, a state, where it was found not to do later.
 """
 
 from __future__ import annotations
@@ -112,6 +112,9 @@ def _book(ledger: dict[str, Any], entry: Mapping[str, Any], done: Mapping[str, A
     word = outcome if outcome == "installed" else "unknown"
     booked = {**entry, "transport": done.get("transport", ""), "outcome": word, "verification": state}
     ledger["current"] = booked
+    if failed(booked):
+        sha256 = booked["sha256"]
+        ledger["soaked"] = [{**e, "failed_since": state} if e["sha256"] == sha256 else e for e in ledger["soaked"]]
     soak = verification.get("soak") or {}
     if outcome == "installed" and state == OK and soak.get("seconds"):
         passed = {**booked, "soak_seconds": soak["seconds"], "fps_min": soak.get("fps_min")}
@@ -133,9 +136,7 @@ def failed(entry: Mapping[str, Any] | None) -> bool:
 
 def good(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
     """The image to go back to: the last one that passed its soak, but not one that has since been found not to do."""
-    current = ledger["current"]
-    bad = current["sha256"] if failed(current) else ""
-    return next((entry for entry in ledger["soaked"] if entry["sha256"] != bad), None)
+    return next((entry for entry in ledger["soaked"] if not entry.get("failed_since")), None)
 
 
 def runs(ledger: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:

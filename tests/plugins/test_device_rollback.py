@@ -18,7 +18,7 @@ from k1ctl.errors import K1ctlError, NotFoundError
 from k1ctl.queue import service, view
 from k1ctl.queue.view import entries
 from k1ctl.testing import SimulatedDevice
-from k1ctl_plugins.device.rollback import flow
+from k1ctl_plugins.device.rollback import flow, text
 from tests import desk
 from tests.kit import Project, finish, wait_until
 
@@ -72,7 +72,13 @@ def test_which_image(workspace: Project) -> None:
     booked(workspace, "never", outcome="refused")
     assert chosen(workspace) == older
     booked(workspace, "doubt", outcome="unknown")
-    assert chosen(workspace) == newer  # what runs is not known, so nothing is held against an image
+    assert chosen(workspace) == older
+    booked(workspace, "other", soak=0)
+    assert chosen(workspace) == older  # whatever was put on since, what failed is not taken
+    assert "failed since: needs-usb" in text.sheet(flow.listed(workspace.facts(), load(workspace.facts()), "k1"))
+    booked(workspace, "older", "not-back")
+    assert "all 3 images" in refused(workspace, 65).message and chosen(workspace, newer) == newer
+    assert booked(workspace, "newer") == newer and refused(workspace, 1).code == "runs-already"  # it passed again
     assert refused(workspace, 65, "ffff").code == "no-good-image"
 
 
@@ -97,11 +103,11 @@ def test_what_is_gone(workspace: Project) -> None:
 def test_a_ledger_that_nobody_wrote(workspace: Project) -> None:
     """Without one, or with one that is damaged, nothing is known, and nothing fails."""
     desk.configure(workspace, SECTION)
-    for text in (None, "{torn", '{"soaked": 3}', '{"soaked": [3, {}, {"sha256": 1}], "current": {}, "pending": "x"}'):
-        if text is not None:
+    for left in (None, "{torn", '{"soaked": 3}', '{"soaked": [3, {}, {"sha256": 1}], "current": {}, "pending": "x"}'):
+        if left is not None:
             path = Path(images.path_of(workspace.facts(), "k1"))
             path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
+            path.write_text(left)
         found = images.read(workspace.facts(), "k1")
         assert (found["current"], found["soaked"]) == (None, [])
     assert "no image has passed" in workspace.run("device", "rollback", "k1", "--list").assert_ok().stdout

@@ -75,9 +75,12 @@ def make_plan(
     ledger = images.read(workspace, device)
     entry = _named(device, ledger, to) if to else images.good(ledger)
     if entry is None and ledger["soaked"]:
-        last = ledger["soaked"][0]["artifact"]
+        last, count = ledger["soaked"][0]["artifact"], len(ledger["soaked"])
+        those = f"the only image that passed a soak on {device}, {last}, has"
+        if count > 1:
+            those = f"all {count} images that passed a soak on {device}, the last one {last}, have"
         raise WrongDataError(
-            f"the only image that passed a soak on {device}, {last}, has failed since",
+            f"{those} failed since",
             hint=f"--to {last} sends it all the same; k1ctl upload --artifact ID any other",
             code="no-good-image",
         )

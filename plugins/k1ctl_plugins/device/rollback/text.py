@@ -39,6 +39,7 @@ def sheet(found: dict[str, Any]) -> str:
 
 def _row(one: dict[str, Any], found: dict[str, Any]) -> tuple[object, ...]:
     notes = ["rollback takes it"] if one["artifact"] == found["rolls_back_to"] else []
+    notes += [f"failed since: {one['failed_since']}"] if one.get("failed_since") else []
     notes += [] if one["kept"] else ["its artifact is gone or damaged"]
     fps = "" if one.get("fps_min") is None else f"{one['fps_min']:.0f}"
     soak = format_duration(one["soak_seconds"])
