@@ -246,7 +246,7 @@ def put_back(rest: Rest, mark: Mark) -> dict[str, Any]:
     """
     shown = settled(rest)
     if shown != mark.pattern and shown not in mark.selected and not mark.restarted:
-        message = f"{shown} was chosen by somebody else meanwhile, so it stays; before the test it was {mark.pattern}"
+        message = f"{shown} is shown, which the test did not choose, so it stays; before the test it was {mark.pattern}"
         return {"pattern": shown, "state": "left", "message": message}
     show(rest, mark.pattern)
     message = f"{mark.pattern} is shown again"

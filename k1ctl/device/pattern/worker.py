@@ -154,7 +154,7 @@ class PatternTest:
         except client.NotShownError as exc:  # as of a firmware that has this pattern no more
             message = f"{left.pattern} is given up: {exc.message}"
         left.remove()
-        self.say(f"the test of run {left.run} was killed before it put the pattern back: {message}")
+        self.say(f"the test of run {left.run} did not put the pattern back: {message}")
 
     def _wanted(self, known: dict[str, str], shown: str) -> list[str]:
         if self.job["all"]:

@@ -343,6 +343,15 @@ def test_any_document_is_survived(desk: Desk, monkeypatch: pytest.MonkeyPatch, s
     desk.mark.unlink(missing_ok=True)
 
 
+def test_what_a_killed_test_did_not_choose_stays(desk: Desk) -> None:
+    """Somebody has chosen it since, or the device lost its power: told once, and never changed."""
+    left = {"run": "old", "pattern": "bloom", "parameters": {}, "selected": ["lava"], "restarted": False}
+    desk.mark.write_text(json.dumps(left))
+    lines: list[str] = []
+    assert desk.test("lava", hear=lines.append)["exit_code"] == 0
+    assert "twilight is shown, which the test did not choose, so it stays" in lines[0] and desk.shown == TWILIGHT
+
+
 def test_a_former_pattern_that_is_gone(desk: Desk) -> None:
     """Another firmware may have been flashed since a test was killed: told once, and no test fails for it."""
     left = {"run": "old", "pattern": "removed", "parameters": {}, "selected": ["twilight"], "restarted": False}
