@@ -367,7 +367,7 @@ def main(argv: list[str]) -> int:
         raise WrongDataError(f"{argv[0]}/{JOB} cannot be read", code="bad-job")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, test.told_to_end)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(test.job["supervisor"],), daemon=True).start()
     return test.run()
 
 

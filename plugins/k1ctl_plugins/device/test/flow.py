@@ -139,7 +139,7 @@ def test(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
         details=plan.document(),
     )
 
-    def before(run: Run, spec: RunSpec) -> None:
+    def before(run: Run, spec: RunSpec) -> None:  # in the supervisor
         if spec.device:
             run.save(details=plan.document(spec.device))
         job = _job(workspace, config, plan, run, plan.to(spec.device))
@@ -164,6 +164,7 @@ def test(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
 def _job(workspace: Workspace, config: Config, plan: Plan, run: Run, device: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": run.id,
+        "supervisor": os.getpid(),
         "workspace": workspace.name,
         "host_dir": host_dir(),
         "device": device,
