@@ -80,6 +80,7 @@ def test_which_image(workspace: Project) -> None:
     assert "all 3 images" in refused(workspace, 65).message and chosen(workspace, newer) == newer
     assert booked(workspace, "newer") == newer and refused(workspace, 1).code == "runs-already"  # it passed again
     assert refused(workspace, 65, "ffff").code == "no-good-image"
+    workspace.run("device", "rollback", "--soak", "0").assert_fails(2, "has to pass a soak")
 
 
 def test_what_is_gone(workspace: Project) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from k1ctl import artifacts
 from k1ctl.device import images
 from k1ctl.device.afterwards import NEEDS_USB
-from k1ctl.errors import K1ctlError, WrongDataError
+from k1ctl.errors import K1ctlError, UsageError, WrongDataError
 from k1ctl.output import clean, say
 from k1ctl.signals import signals
 from k1ctl_plugins.device.rollback import pause
@@ -69,8 +69,10 @@ def make_plan(
     begins with ``to``.
 
     Raises WrongDataError (codes no-good-image, no-artifact, artifact-damaged), K1ctlError (code runs-already),
-    BusyError (code device-out-of-service), ConfigError.
+    BusyError (code device-out-of-service), UsageError, ConfigError.
     """
+    if soak == 0:
+        raise UsageError("a rollback has to pass a soak", hint="--soak 20s, or leave it out")
     device, settings = _device(config, name)
     ledger = images.read(workspace, device)
     entry = _named(device, ledger, to) if to else images.good(ledger)
@@ -171,8 +173,8 @@ def roll_back(workspace: Workspace, config: Config, plan: Plan, *, wait_limit: f
     argv += [] if wait_limit is None else ["--wait-limit", f"{wait_limit:f}"]
 
     def begun(over: Callable[[], bool]) -> None:
-        if plan.lifts and pause.in_line(workspace, config, plan.device, over):
-            pause.lift(workspace, config, plan.device, entry["artifact"])
+        stands = bool(plan.lifts) and pause.in_line(workspace, config, plan.device, over)
+        if stands and pause.lift(workspace, config, plan.device, entry["artifact"]):
             say(f"device:{plan.device} goes on for this rollback: it was paused: {clean(plan.lifts)}")
 
     status, answer = _called(argv, workspace.path, begun)
