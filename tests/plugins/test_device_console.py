@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from k1ctl import artifacts
-from k1ctl.device import console_log
+from k1ctl.config import load
+from k1ctl.device.console.log import Log, kept
 from k1ctl.device.http import get_json
 from k1ctl.device.port import key_of, wanted
 from k1ctl.errors import K1ctlError
 from k1ctl.simulator.console import PROMPT
 from k1ctl.testing import SimulatedDevice
+from k1ctl_plugins.device.logs import flow
 from tests.device.fakes import make_image
 from tests.kit import Project, finish, wait_until
 from tests.usb import UsbJob, app
@@ -50,7 +53,7 @@ class Desk:
 
     def log(self) -> bytes:
         """All that was kept."""
-        return b"".join(Path(row.path).read_bytes() for row in console_log.kept(str(self.folder)))
+        return b"".join(Path(row.path).read_bytes() for row in kept(str(self.folder)))
 
 
 @pytest.fixture
@@ -120,8 +123,6 @@ def test_no_reset_without_lines(desk: Desk) -> None:
 
 def uptime(project: Project) -> float:
     """The uptime that the simulated device tells, in ms; infinite while it starts anew."""
-    from k1ctl.config import load
-
     port = int(load(project.facts(), {}).section("devices", "k1")["http_port"])
     try:
         return float(get_json("127.0.0.1", port, "/api/device/info", 1)["uptime_ms"])
@@ -235,7 +236,7 @@ def test_whatever_a_device_says(desk: Desk, tmp_path: Path) -> None:
 def test_logs(desk: Desk) -> None:
     """What consoles kept is listed and printed; the last session alone; followed while another console is open."""
     desk.project.run("device", "logs", "other").assert_fails(78, "other")
-    first, second = (console_log.Log(str(desk.folder), keep=9, limit=99) for _ in range(2))
+    first, second = (Log(str(desk.folder), keep=9, limit=99) for _ in range(2))
     first.write(b"one\n")
     second.write(b"two\n")
     first.close()
@@ -253,6 +254,23 @@ def test_logs(desk: Desk) -> None:
     follow.send_signal(signal.SIGINT)
     follow.communicate(timeout=20)
     assert follow.returncode == 130
+
+
+def test_a_follower_misses_no_session(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What begins while the older logs are still printed is followed, too."""
+    logs = [Log(str(desk.folder), keep=9, limit=99)]
+    logs[0].write(b"one\n")
+    found = flow.chosen(desk.project.facts(), load(desk.project.facts(), {}), "k1", last=True, since=None)
+    logs.append(Log(str(desk.folder), keep=9, limit=99))
+    logs[1].write(b"two\n")
+    monkeypatch.setattr(flow.time, "sleep", Mock(side_effect=[None, KeyboardInterrupt]))
+    with pytest.raises(KeyboardInterrupt):
+        flow.show(*found, follow=True)
+    assert capfd.readouterr().out == "one\ntwo\n"
+    for log in logs:
+        log.close()
 
 
 class Terminal:

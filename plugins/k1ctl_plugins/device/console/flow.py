@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
-from k1ctl.device import console_log
-from k1ctl.device.backtrace import Decoded, Explainer
 from k1ctl.device.console import KEPT
-from k1ctl.device.console_session import Session
-from k1ctl.device.console_terminal import HELP, Screen, interact
+from k1ctl.device.console.backtrace import Decoded, Explainer
+from k1ctl.device.console.log import Log, folder
+from k1ctl.device.console.session import Session
+from k1ctl.device.console.terminal import HELP, Screen, interact
 from k1ctl.device.stop import StopRequest
 from k1ctl.errors import K1ctlError
 from k1ctl.output import say
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k1ctl.config import Config
-    from k1ctl.device.console_dialogue import Match, Step
-    from k1ctl.device.panic import Panic
+    from k1ctl.device.console.dialogue import Match, Step
+    from k1ctl.device.console.panic import Panic
     from k1ctl.workspace import Workspace
 
 _PATIENCE = 2.0  # s in which a reader that takes nothing keeps a console that was told to end
@@ -35,7 +35,7 @@ def steps(order: Sequence[str], send: Sequence[str], expect: Sequence[str]) -> l
     """The dialogue's steps, in the ``order`` of the options ``send`` and ``expect``. Raises UsageError."""
     if not order:
         return []
-    from k1ctl.device.console_dialogue import expected, sent
+    from k1ctl.device.console.dialogue import expected, sent
 
     texts, expressions = iter(send), iter(expect)
     return [sent(next(texts)) if name == "send" else expected(next(expressions)) for name in order]
@@ -120,7 +120,7 @@ def console(
     what = f"device console {device['name']}"
     lease = hold(workspace, config, {f"console:{device['name']}": 1}, what=what, wait=wait, view=View())
     rules = config.section("console")
-    log = console_log.Log(console_log.folder(workspace, device["name"]), keep=rules["keep"], limit=rules["limit"])
+    log = Log(folder(workspace, device["name"]), keep=rules["keep"], limit=rules["limit"])
     session = Session(
         device,
         log,
@@ -176,7 +176,7 @@ def _run(
 ) -> None:
     session, stop = shown.session, signals.stop
     if steps:
-        from k1ctl.device.console_dialogue import Dialogue
+        from k1ctl.device.console.dialogue import Dialogue
 
         try:
             shown.matched = Dialogue(session, shown.show, stop.fd).run(steps, timeout)

@@ -37,7 +37,7 @@ def logs(
 
     if follow and (listed or as_json):
         raise UsageError("--follow prints what comes; --list and --json print one answer")
-    place, rows = flow.chosen(context.workspace, context.config, name, last=last, since=since)
+    place, rows, others = flow.chosen(context.workspace, context.config, name, last=last, since=since)
     if as_json:
         emit_json({"ok": True, "folder": place, "logs": [row.document() for row in rows]})
     elif listed:
@@ -46,5 +46,5 @@ def logs(
     else:
         if not rows and not follow:
             say(f"nothing is kept in {place}; k1ctl device console keeps what it shows")
-        flow.show(place, rows, follow=follow)
+        flow.show(place, rows, others, follow=follow)
     return 0

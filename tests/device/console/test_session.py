@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from k1ctl.device import console_dialogue, port
-from k1ctl.device.backtrace import Explainer
+from k1ctl.device import port
 from k1ctl.device.cable import Cable, CableLost
-from k1ctl.device.console_dialogue import Dialogue, Match, Step, expected, sent
-from k1ctl.device.console_log import Log
-from k1ctl.device.console_session import Session
-from k1ctl.device.console_terminal import Keyboard, Screen
+from k1ctl.device.console import dialogue as dialogues
+from k1ctl.device.console.backtrace import Explainer
+from k1ctl.device.console.dialogue import Dialogue, Match, Step, expected, sent
+from k1ctl.device.console.log import Log
+from k1ctl.device.console.session import Session
+from k1ctl.device.console.terminal import Keyboard, Screen
 from k1ctl.device.usb import Port
 from k1ctl.errors import BusyError, K1ctlError, UsageError
 from k1ctl.workspace import Workspace
@@ -256,7 +257,7 @@ def test_a_panic_ends_with_the_port(tmp_path: Path) -> None:
 
 def test_an_expression_that_takes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An expression that tries all of many ways is given up past its limit, and named."""
-    monkeypatch.setattr(console_dialogue, "_GRACE", -4.9)
+    monkeypatch.setattr(dialogues, "_GRACE", -4.9)
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(UsageError) as caught:
         dialogue(Console(tmp_path), Board(), expected("(a+)+$"), pieces=[b"a" * 40 + b"b\n"])

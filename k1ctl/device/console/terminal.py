@@ -17,7 +17,7 @@ from k1ctl.errors import UnreachableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from k1ctl.device.console_session import Session
+    from k1ctl.device.console.session import Session
 
 END, STOP, PREFIX, RESET = b"\x1d", b"\x03", b"\x14", b"\x12"
 HELP = "Ctrl-] or ^C ends it, Ctrl-T Ctrl-R resets the device, Ctrl-T Ctrl-C sends ^C"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from k1ctl import artifacts, events
-from k1ctl.device.backtrace import Explainer, decode, explain, find_addr2line, find_elf
-from k1ctl.device.panic import Panic
+from k1ctl.device.console.backtrace import Explainer, decode, explain, find_addr2line, find_elf
+from k1ctl.device.console.panic import Panic
 from k1ctl.workspace import Workspace
 from tests.kit import needs
 

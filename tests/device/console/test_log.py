@@ -9,8 +9,8 @@ from shutil import rmtree
 
 import pytest
 
-from k1ctl.device import console_log
-from k1ctl.device.console_log import Log, kept
+from k1ctl.device.console import log as logs
+from k1ctl.device.console.log import Log, kept
 
 
 def contents(folder: Path) -> list[bytes]:
@@ -47,7 +47,7 @@ def test_the_oldest_go(tmp_path: Path) -> None:
 
 def test_cleaned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where somebody removed the folder (git clean), the session goes on in another file."""
-    monkeypatch.setattr(console_log, "_LOOK", 0.0)
+    monkeypatch.setattr(logs, "_LOOK", 0.0)
     log = Log(str(tmp_path / "logs"), keep=9, limit=100)
     log.write(b"one")
     rmtree(tmp_path / "logs")

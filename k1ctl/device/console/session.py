@@ -7,7 +7,7 @@ import time
 
 from k1ctl.device import port, usb
 from k1ctl.device.cable import BAUD, Cable, CableLost, find
-from k1ctl.device.panic import KEPT_PANICS, Reader
+from k1ctl.device.console.panic import KEPT_PANICS, Reader
 from k1ctl.errors import BusyError, K1ctlError, UnreachableError
 from k1ctl.units import format_duration
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from k1ctl.device.backtrace import Decoded, Explainer, Job
-    from k1ctl.device.console_log import Log
-    from k1ctl.device.panic import Panic
+    from k1ctl.device.console.backtrace import Decoded, Explainer, Job
+    from k1ctl.device.console.log import Log
+    from k1ctl.device.console.panic import Panic
 
 _LENT, _LOST = 0.02, 0.2  # s between two tries to have the port again
 _QUIET = 1.0  # s without a byte after which a panic without an end is complete

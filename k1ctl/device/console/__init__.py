@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 
 from k1ctl.device.cable import BAUD, Cable, CableLost, find
-from k1ctl.device.panic import Reader
+from k1ctl.device.console.panic import Reader
 from k1ctl.device.port import LOOK, borrowed, key_of
 from k1ctl.errors import K1ctlError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from k1ctl.device.panic import Panic, Reset
+    from k1ctl.device.console.panic import Panic, Reset
 
 KEPT = 1 << 20  # bytes of the output that are kept, the last ones
 

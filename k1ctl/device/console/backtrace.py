@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from k1ctl.device.panic import Panic
+    from k1ctl.device.console.panic import Panic
     from k1ctl.workspace import Workspace
 
 ELF = "firmware.elf"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl.device.panic import LONGEST, Panic, Reader
+from k1ctl.device.console.panic import LONGEST, Panic, Reader
 
 # The texts are those of esp-idf's documentation ("Fatal Errors", "Watchdogs") and of its panic handler's sources.
 REGISTERS = """\

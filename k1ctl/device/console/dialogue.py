@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pexpect import EOF, TIMEOUT
 from pexpect.spawnbase import SpawnBase
 
-from k1ctl.device.panic import ANSI, Reader
+from k1ctl.device.console.panic import ANSI, Reader
 from k1ctl.errors import K1ctlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from k1ctl.device.console_session import Session
+    from k1ctl.device.console.session import Session
 
     _Base = SpawnBase[str]
 else:
