@@ -168,17 +168,22 @@ def show(rest: Rest, pattern: str, seconds: float = SHOW_SECONDS) -> None:
     """
     end = time.monotonic() + seconds
     while True:
-        try:
-            rest.post(SELECT, {"id": pattern})
-        except BadAnswer as exc:
-            if exc.status == 404:
-                raise NotShownError(f"the device has no pattern {pattern!r}", code="unknown-pattern") from exc
-            raise
+        _select(rest, pattern)
         shown, waited = _settled(rest, max(end - time.monotonic(), 0.1))
         if shown == pattern:
             return
         if not waited or time.monotonic() >= end:
             raise NotShownError(f"it shows {shown!r} although {pattern!r} was selected", code="pattern-changed")
+
+
+def _select(rest: Rest, pattern: str) -> bool:
+    """Select the pattern; whether the device says that it shows it. Raises as `show`."""
+    try:
+        return rest.post(SELECT, {"id": pattern}).get("id") == pattern
+    except BadAnswer as exc:
+        if exc.status == 404:
+            raise NotShownError(f"the device has no pattern {pattern!r}", code="unknown-pattern") from exc
+        raise
 
 
 def parameters(rest: Rest) -> dict[str, float | bool]:
@@ -248,7 +253,8 @@ def put_back(rest: Rest, mark: Mark) -> dict[str, Any]:
     if shown != mark.pattern and shown not in mark.selected and not mark.restarted:
         message = f"{shown} is shown, which the test did not choose, so it stays; before the test it was {mark.pattern}"
         return {"pattern": shown, "state": "left", "message": message}
-    show(rest, mark.pattern)
+    if shown != mark.pattern and not _select(rest, mark.pattern):  # no transition is under way that could undo it
+        show(rest, mark.pattern)
     message = f"{mark.pattern} is shown again"
     if mark.restarted:
         put_parameters_back(rest, mark)

@@ -36,7 +36,7 @@ from k1ctl.units import format_duration, rfc3339
 
 _UNDO_SECONDS = 20.0
 _CHANGED = ("pattern-changed", "parameters-changed")
-_LOOK_SECONDS = 0.5  # between two looks whether the supervisor lives
+_LOOK_SECONDS = 0.2  # between two looks whether the supervisor lives
 
 
 class Stopped(BaseException):
