@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl.output import LiveLine, say
+from k1ctl.output import LiveLine, clean, say
 from k1ctl.queue.names import OUT_OF_SERVICE, alternatives
 from k1ctl.units import format_duration
 
@@ -119,8 +119,8 @@ def describe_standing(standing: Standing) -> str:
 def describe_pause(resource: str, why: str) -> str:
     """That nobody gets a resource, for the reason that `k1ctl.queue.view.paused` gives."""
     if why.startswith(OUT_OF_SERVICE):
-        return f"{resource} is {why}"
-    return f"{resource} is paused{': ' + why if why else ''}"
+        return clean(f"{resource} is {why}")
+    return clean(f"{resource} is paused{': ' + why if why else ''}")
 
 
 def describe_holder(holder: dict[str, Any]) -> str:

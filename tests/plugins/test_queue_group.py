@@ -104,10 +104,11 @@ def test_enable_and_disable(project: Project) -> None:
     told = project.run("queue", "list", "--json").assert_ok().json["out_of_service"]["k1"]
     assert told == {key: done[key] for key in ("reason", "by", "since")}
     assert "device:k1 is out of service: the cable is out (" in project.run("queue", "list").assert_ok().stderr
-    assert "was already" in project.run(*disable, "--reason", "lent").assert_ok().stderr
+    assert "was already out of service: lent ?[31m;" in project.run(*disable, "--reason", "lent \x1b[31m").stderr
+    assert "out of service: lent ?[31m (" in project.run("queue", "list").assert_ok().stderr
     assert "device enable k1" in project.run("queue", "resume", "device:k1").assert_ok().stderr
-    project.run("queue", "run", "device:k1", "--wait", "0s", "--", "true").assert_fails(75, "out of service: lent")
-    assert project.run("device", "enable", "k1", "--json").assert_ok().json["was"]["reason"] == "lent"
+    project.run("queue", "run", "device:k1", "--wait", "0s", "--", "true").assert_fails(75, "out of service: lent ?")
+    assert project.run("device", "enable", "k1", "--json").assert_ok().json["was"]["reason"] == "lent \x1b[31m"
     assert [e["device"] for kind in ("disabled", "enabled") for e in project.events(f"device.{kind}")] == ["k1", "k1"]
     project.run("device", "disable", "k9", *cable).assert_fails(78, "no device 'k9'")
     project.run("device", "enable", "k9").assert_fails(78, "no device 'k9'")

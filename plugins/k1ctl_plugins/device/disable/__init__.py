@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, say
+from k1ctl.output import clean, emit_json, json_option, say
 
 
 @click.command(short_help="Put a device out of service: nobody new gets it.")
@@ -34,8 +34,8 @@ def disable(context: Context, name: str, reason: str, dry_run: bool, as_json: bo
         return
     verb = ("would be" if dry_run else "is") if done["changed"] else "was already"
     now = "" if done["changed"] or dry_run else "; the reason is new"
-    say(f"{name} {verb} out of service: {reason}{now}")
+    say(f"{name} {verb} out of service: {clean(done['reason'])}{now}")
     for each in done["goes_on"]:
-        say(f"ticket {each['ticket']} goes on: {each['what']}")
+        say(f"ticket {each['ticket']} goes on: {clean(each['what'])}")
     if done["waiting"]:
         say(f"{done['waiting']} wait{'s' * (done['waiting'] == 1)} for this device alone")
