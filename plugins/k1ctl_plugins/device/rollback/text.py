@@ -27,7 +27,7 @@ def sheet(found: dict[str, Any]) -> str:
     if current is None:
         runs = f"{found['device']}: nothing was uploaded to it from here"
     elif current["outcome"] != "installed":
-        runs = f"{found['device']}: not known; the upload of {entry(current)} ended unknown"
+        runs = f"{found['device']}: not known; the upload of {entry(current)} has no final word"
     else:
         seen = current["verification"] or "not verified"
         runs = f"{found['device']}: {entry(current)}, since {current['at']}, {seen}"
