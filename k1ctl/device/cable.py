@@ -16,7 +16,7 @@ import warnings
 from typing import Any
 
 from k1ctl.device import usb
-from k1ctl.errors import BusyError, ConfigError, K1ctlError, UnreachableError, WrongDataError
+from k1ctl.errors import ConfigError, K1ctlError, UnreachableError, WrongDataError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BAUD = 115200  # without meaning on the S3's own USB
 PIECE = 65536
+BUSY = 1.0  # s between two looks at a port that another program has: all processes are asked
 _WRITE_SECONDS = 1.0
 _RESET_SECONDS = 0.1  # how long esptool holds RTS
 _NO_LINES = (errno.ENOTTY, errno.EINVAL)  # a terminal without DTR and RTS
@@ -74,6 +75,7 @@ class Cable:
         import serial
 
         self.path = path
+        usb.check_free(path)  # before it is opened: that sets the lines, and drops what another reader has not read yet
         try:
             self.port = serial.serial_for_url(path, do_not_open=True, baudrate=baud, timeout=0)
             if "://" not in path:
@@ -89,11 +91,6 @@ class Cable:
         except (AttributeError, OSError):  # rfc2217 has none: a thread of its reads the socket
             self.fd = -1
             self.port.timeout = _SLICE
-        try:
-            usb.check_free(path)
-        except BusyError:
-            self.close()
-            raise
         try:
             self.lines = self._set(rts=False) and self._set(dtr=False)
         except CableLost as exc:

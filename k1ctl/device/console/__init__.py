@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 
-from k1ctl.device.cable import BAUD, Cable, CableLost, find
+from k1ctl.device.cable import BAUD, BUSY, Cable, CableLost, find
 from k1ctl.device.console.panic import Reader
 from k1ctl.device.port import LOOK, borrowed, key_of
-from k1ctl.errors import K1ctlError
+from k1ctl.errors import BusyError, K1ctlError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def listen(
                 if cable is None:
                     cable = Cable(find(device).path, baud)
                 heard.take(cable.receive(min(left, LOOK)))
-            except (CableLost, K1ctlError):
+            except (CableLost, K1ctlError) as exc:
                 if cable is not None:
                     cable.close()
                 cable = None
-                time.sleep(min(LOOK, left))
+                time.sleep(min(BUSY if isinstance(exc, BusyError) else LOOK, left))
         if cable is not None:
             cable.close()
     heard.reader.close()

@@ -230,9 +230,10 @@ class Job:
     def _run(self, explainer: Explainer) -> None:
         self.result = explainer.explain(self.panic)
 
-    def wait(self) -> Decoded:
-        """Its result."""
+    def wait(self, seconds: float | None = None) -> Decoded:
+        """Its result; none is waited for longer than ``seconds``."""
         if self.result is None:
-            self.thread.join()
-        assert self.result is not None
+            self.thread.join(None if seconds is None else max(seconds, 0.0))
+        if self.result is None:
+            self.result = Decoded([], "", "not decoded: addr2line takes too long")
         return self.result

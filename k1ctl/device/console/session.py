@@ -6,7 +6,7 @@ import select
 import time
 
 from k1ctl.device import port, usb
-from k1ctl.device.cable import BAUD, Cable, CableLost, find
+from k1ctl.device.cable import BAUD, BUSY, Cable, CableLost, find
 from k1ctl.device.console.panic import KEPT_PANICS, Reader
 from k1ctl.errors import BusyError, K1ctlError, UnreachableError
 from k1ctl.units import format_duration
@@ -24,6 +24,7 @@ _LENT, _LOST = 0.02, 0.2  # s between two tries to have the port again
 _QUIET = 1.0  # s without a byte after which a panic without an end is complete
 _AGAIN = 60.0  # s in which the same panic is one event
 _KINDS = 30  # different ones in twice that time that are events
+_AT_THE_END = 20.0  # s that explanations may still take when all else is over
 _EXPLAINING = 32  # panics that may wait for addr2line
 
 
@@ -56,7 +57,7 @@ class Session:
         self.cable: Cable | None = None
         self.hold: port.Hold | None = None
         self.path = self.key = self.away = ""
-        self.bytes, self.last, self.looked = 0, time.monotonic(), 0.0
+        self.bytes, self.last, self.looked, self.again = 0, time.monotonic(), 0.0, 0.0
         self.jobs: list[Job] = []
         self.explained: list[tuple[Panic, Decoded]] = []
         self.noted: dict[tuple[str, str, str], tuple[float, int]] = {}
@@ -136,13 +137,14 @@ class Session:
             return False
 
     def close(self) -> None:
-        """Let go of the port; what is still being explained is waited for."""
+        """Let go of the port; what is still being explained is waited for, for some seconds."""
         self._panics(self.reader.close())
         was = self.hold is not None
         self._let_go()
         self.log.close()
+        end = time.monotonic() + _AT_THE_END
         for job in self.jobs:
-            job.wait()
+            job.wait(end - time.monotonic())
         self._report()
         if was or self.away:
             count = self.reader.count
@@ -192,18 +194,25 @@ class Session:
             self._let_go()
         if self.hold is None:
             self.hold = port.take(self.key, what=self.what, workspace=self.workspace, folder=self.folder)
-        if self.hold is not None:
+        if self.hold is not None and time.monotonic() >= self.again:
             try:
                 self.path = find(self.device, self.lister).path
                 self.cable = Cable(self.path, self.baud)
             except K1ctlError as exc:
-                self.away = str(exc)
+                self._still_away(exc)
             else:
                 self.away, self.last = "", time.monotonic()
                 self.say(f"{self.name} is back on {self.path}")
                 self.note("console.resumed", device=self.name, port=self.path, log=self.log.path)
                 return
         select.select(also, [], [], min(seconds, _LOST if self.hold else _LENT))
+
+    def _still_away(self, exc: K1ctlError) -> None:
+        if isinstance(exc, BusyError):
+            self.again = time.monotonic() + BUSY
+            if exc.message != self.away:
+                self.say(f"{exc.message}; waiting for it")
+        self.away = exc.message
 
     # what it says
 

@@ -130,3 +130,12 @@ def test_the_toolchain_is_found(tmp_path: Path, chip: str, place: str) -> None:
     tool.chmod(0o755)
     assert find_addr2line("", chip, env) == str(tool)
     assert find_addr2line(str(tmp_path / "none"), chip, env) == ""
+
+
+def test_the_end_is_not_kept_waiting(tmp_path: Path) -> None:
+    """Whoever ends waits for an explanation no longer than he says."""
+    explainer = Explainer(workspace(tmp_path), "k1")
+    with explainer.lock:
+        job = explainer.start(crash([1]))
+        assert "too long" in job.wait(0.01).note
+    job.thread.join()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
+import sys
 import tty
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from k1ctl.device import port
 from k1ctl.device.cable import Cable, CableLost
 from k1ctl.device.console import dialogue as dialogues
+from k1ctl.device.console import session as sessions
 from k1ctl.device.console.backtrace import Explainer
 from k1ctl.device.console.dialogue import Dialogue, Match, Step, expected, sent
 from k1ctl.device.console.log import Log
@@ -99,6 +102,35 @@ def test_it_comes_back_on_another_path(tmp_path: Path) -> None:
     assert console.events[-1][1]["bytes"] == 8
     for board in (foreign, again):
         board.unplug()
+
+
+def test_a_program_took_the_port_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has the port when the device is back is named once and disturbed by nothing, and waited for."""
+    monkeypatch.setattr(sessions, "BUSY", 0.02)
+    console, board, again = Console(tmp_path), Board(), Board()
+    said: list[str] = []
+    console.session.say = said.append
+    console.there = [board.port]
+    console.session.open()
+    console.there = [again.port]
+    program = "import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); print(flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", program, again.port.path]
+    other = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline()
+    mine = os.open(again.port.path, os.O_RDWR | os.O_NOCTTY)  # to look at what the other has not read yet
+    os.write(again.master, b"for the other")
+    board.unplug()
+    while f"(pid {other.pid})" not in console.session.away:
+        console.session.pump(0.1)
+    for _ in range(3):
+        console.session.pump(0.05)
+    assert len(said) == 2 and "in use by" in said[1] and os.read(mine, 99) == b"for the other"
+    os.close(mine)
+    other.communicate()
+    while console.session.away:
+        console.session.pump(0.1)
+    console.session.close()
+    again.unplug()
 
 
 def test_a_flash_while_the_device_is_away(tmp_path: Path) -> None:
