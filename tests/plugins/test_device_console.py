@@ -77,6 +77,7 @@ def test_not_seen(desk: Desk) -> None:
     done = desk.project.run(*words, "--json")
     error = done.assert_fails(1, "'nothing of the kind' was not seen in 0.1 s", "4 tags | 0 exit").json["error"]
     assert error["code"] == "not-seen" and "2 audio" in error["came"]
+    assert Path(error["log"]).read_bytes() == desk.log()
     desk.project.run("device", "console", "--expect", "(").assert_fails(2, "no regular expression")
     desk.project.run("device", "console", "--json").assert_fails(2, "--for D")
 

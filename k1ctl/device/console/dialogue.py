@@ -209,6 +209,7 @@ class Dialogue(_Base):
             code="not-seen",
             expect=step.expect.pattern,
             came=came[-_SHOWN:],
+            log=self.session.log.path if self.session.bytes else "",
             matched=[m.document() for m in done],
         )
 
@@ -222,6 +223,7 @@ class Dialogue(_Base):
             code="device-panic",
             expect=step.expect.pattern,
             panics=[p.document() for p in reader.panics],
+            log=self.session.log.path,
             matched=[m.document() for m in done],
         )
 

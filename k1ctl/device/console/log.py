@@ -161,10 +161,11 @@ class Log:
             self.fd = -1
 
     def discard_if_empty(self) -> None:
-        """Leave no file where the device said nothing."""
+        """Leave no file, and no ``path``, where the device said nothing."""
         self.close()
         if self.part == 1 and not self.size:
             try:
                 os.unlink(self.path)
             except OSError:
                 pass
+            self.path = ""

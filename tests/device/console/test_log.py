@@ -78,6 +78,7 @@ def test_a_session_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "notes.log").write_text("x")
     log = Log(str(tmp_path), keep=1, limit=100)
     log.discard_if_empty()
+    assert log.path == ""
     assert kept(str(tmp_path)) == [] and [p.name for p in tmp_path.iterdir()] == ["notes.log"]
 
 

@@ -199,6 +199,7 @@ def _run(
                 hint=f"all of it is in {session.log.path}",
                 code="device-panic",
                 panics=[told(panic, decoded)],
+                log=session.log.path,
             )
 
 
