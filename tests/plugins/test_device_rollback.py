@@ -15,10 +15,13 @@ from k1ctl import escalation
 from k1ctl.config import load
 from k1ctl.device import esptool, images, usb
 from k1ctl.errors import K1ctlError, NotFoundError
+from k1ctl.plugins import Plugins
 from k1ctl.queue import service, view
 from k1ctl.queue.view import entries
 from k1ctl.testing import SimulatedDevice
+from k1ctl.transports import Delivery
 from k1ctl_plugins.device.rollback import flow, text
+from k1ctl_plugins.upload import transports
 from tests import desk
 from tests.kit import Project, finish, wait_until
 
@@ -220,8 +223,8 @@ def test_whoever_has_the_device_has_his_turn(workspace: Project) -> None:
 
 
 def test_on_the_cable_at_once(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that crashes and is alone on USB is not tried over the network first, where it may answer now and then;
-    what was asked for is done, and with another board there, or no esptool, `auto` decides."""
+    """A device that crashes and is alone on USB is not tried over the network first, where it may answer now and then,
+    by a rollback and by an upload; with another board there, or no esptool, `auto` decides."""
     desk.configure(workspace, f'{SECTION}mac = "02:4B:31:00:00:01"\n')
     booked(workspace, "good")
     there = [usb.Port("/dev/ttyACM0", "02:4b:31:00:00:01")]
@@ -231,18 +234,22 @@ def test_on_the_cable_at_once(workspace: Project, monkeypatch: pytest.MonkeyPatc
     def absent(wanted: str) -> None:
         raise NotFoundError("no esptool")
 
-    def way(via: str = "auto") -> str:
-        return planned(workspace, via=via).via
+    def ways(via: str = "auto") -> tuple[str, str]:
+        facts = workspace.facts()
+        config = load(facts)
+        device = {"name": "k1", **config.named("devices", "k1")}
+        delivery = Delivery(facts, config, "fw", config.named("targets", "fw"), device)
+        return planned(workspace, via=via).via, transports.find(via, delivery, Plugins()).name
 
     booked(workspace, "bad", "not-back")
-    assert way() == "auto"
+    assert ways() == ("auto", "auto")
     booked(workspace, "bad", "needs-usb")
-    assert (way(), way("ota")) == ("usb", "ota")
+    assert (ways(), ways("ota")) == (("usb", "usb"), ("ota", "ota"))
     there.append(usb.Port("/dev/ttyACM1", "02:4b:31:00:00:02"))
-    assert way() == "auto"
+    assert ways() == ("auto", "auto")
     there.pop()
     monkeypatch.setattr(esptool, "find_esptool", absent)
-    assert way() == "auto"
+    assert ways() == ("auto", "auto")
 
 
 @pytest.mark.parametrize(

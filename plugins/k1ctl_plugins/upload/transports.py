@@ -91,6 +91,16 @@ class AutoTransport(UsbTransport):
         return [*PYTHON, "k1ctl.device.autoflash"]
 
 
+class CrashingTransport(UsbTransport):
+    """USB where the network would be asked first, had the device not been found to crash."""
+
+    about = "over a USB cable (esptool), as what it runs crashes"
+    full = False
+
+    def check(self, delivery: Delivery) -> None:
+        """That the device alone is there, with an esptool, is why it was chosen."""
+
+
 def last_resort(ota: dict[str, Any], device: dict[str, Any]) -> float:
     """Seconds after which a worker is stopped from outside, because it keeps none of its own limits.
 
@@ -108,7 +118,12 @@ def find(via: str, delivery: Delivery, plugins: Plugins) -> Transport:
     if via == AUTO and delivery.kind == "app":
         if not device["host"]:
             return UsbTransport() if _is_on_usb(device) else OtaTransport()  # which says that there is no host
-        return AutoTransport() if device["mac"] else OtaTransport()
+        if not device["mac"]:
+            return OtaTransport()
+        from k1ctl.device.reach import only_over_usb
+
+        crashes = only_over_usb(delivery.workspace, delivery.config, device)
+        return CrashingTransport() if crashes else AutoTransport()
     chosen = _offered(plugins, OTA if via == AUTO else via)
     if delivery.kind not in chosen.kinds:
         raise UsageError(f"--via {via} takes no image of a {delivery.kind}", hint="leave out --via")

@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import artifacts
-from k1ctl.device import images
-from k1ctl.device.afterwards import NEEDS_USB
+from k1ctl.device import images, reach
 from k1ctl.errors import K1ctlError, UsageError, WrongDataError
 from k1ctl.output import clean, say
 from k1ctl.signals import signals
@@ -104,23 +103,9 @@ def make_plan(
         raise problem
     seconds = soak or settings["soak"] or entry.get("soak_seconds") or SOAK_SECONDS
     lifts = pause.of_incident(workspace, config, device)
-    if via == AUTO and ledger["current"] and ledger["current"]["verification"] == NEEDS_USB:
-        via = _over_usb(config, device, settings)
+    if via == AUTO and reach.only_over_usb(workspace, config, {**settings, "name": device}):
+        via = USB
     return Plan(device, entry, ledger["current"], seconds, via, lifts)
-
-
-def _over_usb(config: Config, device: str, settings: dict[str, Any]) -> str:
-    """USB at once, where nothing but the device is there: one that crashes and answers now and then takes updates in
-    over the network that it does not live to end."""
-    from k1ctl.device.esptool import find_esptool
-    from k1ctl.device.usb import choose
-
-    try:
-        choose({**settings, "name": device}, alone=True)
-        find_esptool(str(config.get("tools", "esptool")))
-    except K1ctlError:
-        return AUTO
-    return USB
 
 
 def _device(config: Config, name: str | None) -> tuple[str, dict[str, Any]]:
