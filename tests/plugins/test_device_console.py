@@ -188,6 +188,17 @@ def test_a_stopped_console_is_named(desk: Desk, tmp_path: Path) -> None:
     assert finish(console) == 143
 
 
+def test_a_failed_console_holds_nothing(desk: Desk) -> None:
+    """What its reader has not read yet waits for him, but neither the port nor the line does, and TERM ends it."""
+    console = desk.console("--fail-on-panic", "--for", "30s")
+    desk.say(b"x" * 300_000 + b"\nabort() was called at PC 0x42001234 on core 0\nRebooting...\n")
+    desk.project.run("device", "console", "--for", "10ms", "--wait", "20s").assert_ok()
+    assert console.poll() is None
+    console.terminate()
+    console.communicate(timeout=20)
+    assert console.returncode == -signal.SIGTERM
+
+
 def test_one_console_at_a_time(desk: Desk) -> None:
     """The second one waits in line as long as it may, and is told who has it; `queue cancel` ends the first, which HUP
     does not where that was ignored (nohup)."""

@@ -42,14 +42,23 @@ def steps(order: Sequence[str], send: Sequence[str], expect: Sequence[str]) -> l
 
 
 class Signals:
-    """INT, TERM and HUP as a request to end, but what was ignored before us (nohup) stays so: ``number`` is the one
-    that came, 0 until then."""
+    """INT, TERM and HUP as a request to end from `take` to `give_back`, but what was ignored before us (nohup) stays
+    so: ``number`` is the one that came, 0 until then."""
 
     def __init__(self) -> None:
         self.number, self.stop = 0, StopRequest()
+        self.before: dict[int, Any] = {}
+
+    def take(self) -> None:
+        """From now on they are requests."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._came)
+                self.before[number] = signal.signal(number, self._came)
+
+    def give_back(self) -> None:
+        """From now on they are what they were."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _came(self, number: int, frame: object) -> None:
         self.number = self.number or number
@@ -71,6 +80,16 @@ class Console:
             self.kept = (self.kept + data)[-KEPT:]
         elif data:
             self.screen.show(data)
+
+    def finish(self) -> None:
+        """Show what waits, and tell what could not be shown or kept."""
+        log = self.session.log
+        if not self.quiet:
+            self.screen.finish(_PATIENCE if self.signal else None)
+            if self.screen.dropped:
+                say(f"k1ctl: {self.screen.dropped} bytes were not shown; they are in {log.path}")
+        if log.lost:
+            say(f"k1ctl: {log.lost} bytes could not be kept in {log.place}: is the disk full?")
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -132,10 +151,10 @@ def console(
         note=partial(events.emit, workspace),
         panicked=_say_panic,
     )
-    shown = Console(session, quiet)
+    shown, signals = Console(session, quiet), Signals()
     try:
         session.open(None if wait is None else max(wait - (time.monotonic() - begun), 0.0))
-        signals = Signals()
+        signals.take()
         if reset:
             session.reset()
         _run(shown, signals, steps, seconds, timeout, fail_on_panic)
@@ -143,13 +162,9 @@ def console(
         session.close()
         log.discard_if_empty()
         lease.release()
-    shown.signal = signals.number
-    if not quiet:
-        shown.screen.finish(_PATIENCE if signals.number else None)
-        if shown.screen.dropped:
-            say(f"k1ctl: {shown.screen.dropped} bytes were not shown; they are in {log.path}")
-    if log.lost:
-        say(f"k1ctl: {log.lost} bytes could not be kept in {log.place}: is the disk full?")
+        signals.give_back()
+        shown.signal = signals.number
+        shown.finish()  # when nobody waits for us any more
     return shown
 
 
@@ -193,7 +208,6 @@ def _run(
         shown.show(session.pump(1.0 if end is None else min(max(end - time.monotonic(), 0.0), 1.0), [stop.fd]))
         if fail_on_panic and session.explained:
             panic, decoded = session.explained[0]
-            shown.screen.finish()
             raise K1ctlError(
                 f"{session.name} panicked: {panic}",
                 hint=f"all of it is in {session.log.path}",
