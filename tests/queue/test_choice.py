@@ -147,6 +147,15 @@ class Choices(RuleBasedStateMachine):
         getattr(self.owners, how)(owner)
         self._settle()
 
+    @precondition(lambda self: self.place)
+    @rule(data=st.data(), priority=st.sampled_from(["", "", "high", "low"]))
+    def a_waiter_is_bumped(self, data: st.DataObject, priority: str) -> None:
+        owner = data.draw(st.sampled_from(sorted(self.place)))
+        moved = view.bump(str(self.folder), self.owners.number[owner], priority)
+        assert moved is not None
+        self.place[owner] = (moved[1].priority, moved[1].seq)
+        self._settle()
+
     @rule(device=st.sampled_from(DEVICES))
     def out_of_service_and_back(self, device: str) -> None:
         folder, name = str(self.folder), device.partition(":")[2]
