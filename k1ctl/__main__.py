@@ -67,7 +67,6 @@ def _click(argv: list[str]) -> int:
         if "PacifyFlush" in type(sys.stdout).__name__:  # click's own way out when the reader went away
             return 0
         raise
-    sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 

@@ -25,15 +25,18 @@ def json_option(function: F) -> F:
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON document on stdout, indented when a person reads it."""
+    """Print one JSON document on stdout, indented when a person reads it; see `put` on readers that went away."""
     if sys.stdout.isatty():
         import json
 
         text = json.dumps(value, indent=2)
     else:
         text = dumps(value)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _without_a_reader()
 
 
 def emit_jsonl(values: Iterable[Any]) -> None:
@@ -44,12 +47,35 @@ def emit_jsonl(values: Iterable[Any]) -> None:
 
 
 def put(text: str = "") -> None:
-    """Print a line of data on stdout; characters that its encoding does not have as escapes, as stderr does."""
+    """Print a line of data on stdout; characters that its encoding does not have as escapes, as stderr does.
+
+    A reader that went away is no reason to fail, nor to end with another exit code than with one: that is a verdict,
+    too. What goes on for as long as it is read calls `flush`.
+    """
     try:
         sys.stdout.write(text + "\n")
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        put(text.encode(encoding, "backslashreplace").decode(encoding))
+    except BrokenPipeError:
+        _without_a_reader()
+
+
+_unread = False
+
+
+def _without_a_reader() -> None:
+    """What is printed from now on goes nowhere."""
+    global _unread
+    _unread = True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def flush() -> None:
+    """Hand on what was put. Raises BrokenPipeError once nobody reads it any more."""
+    if _unread:
+        raise BrokenPipeError
+    sys.stdout.flush()
 
 
 def say(text: str) -> None:

@@ -118,6 +118,19 @@ def test_a_reader_that_went_away_is_no_failure(call: list[str], args: list[str],
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_a_reader_that_went_away_changes_no_verdict(form: list[str], unbuffered: str, workspace: Project) -> None:
+    """`k1ctl sim status | true` tells by its exit code what it would have told with a reader."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", "k1ctl", "sim", "status", *form]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(argv, cwd=workspace.root, env=env, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("args", ["--help", "--version", "config show"])
 def test_a_full_disk_behind_stdout_is_told(args: str, workspace: Project) -> None:

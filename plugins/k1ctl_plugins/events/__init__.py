@@ -9,7 +9,7 @@ import click
 
 from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
-from k1ctl.output import emit_json, emit_jsonl, json_option, put
+from k1ctl.output import emit_json, emit_jsonl, flush, json_option, put
 
 
 @purpose("Look", example="k1ctl events tail -f --jsonl | jq .event")
@@ -99,8 +99,6 @@ def tail(
 
 
 def _print(found: Iterable[dict[str, Any]], as_jsonl: bool) -> None:
-    import sys
-
     from k1ctl_plugins.events.choose import line_for_people
 
     if as_jsonl:
@@ -108,7 +106,7 @@ def _print(found: Iterable[dict[str, Any]], as_jsonl: bool) -> None:
         return
     for event in found:
         put(line_for_people(event))
-    sys.stdout.flush()
+    flush()
 
 
 @hookimpl

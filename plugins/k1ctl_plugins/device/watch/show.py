@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from k1ctl.device.verdict import DEGRADED, ONLINE, figure
-from k1ctl.output import clean, emit_jsonl, put, style
+from k1ctl.output import clean, emit_jsonl, flush, put, style
 from k1ctl.units import format_duration
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Changes:
             if new.reset:
                 put(clean(f"{new.reset['at']} {new.reset['message']}"))
             put(clean(f"{new.document()['at']} {line(new)}"))
-            sys.stdout.flush()
+            flush()
 
 
 class Terminal:
