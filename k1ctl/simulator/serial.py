@@ -60,10 +60,10 @@ class Lines:
 
 
 class SerialPort:
-    """The device's end of ``link``; ``into_loader`` is told when the app ends."""
+    """The device's end of ``link``; ``app_ends`` is told when the app ends."""
 
-    def __init__(self, device: Device, link: Link, into_loader: Callable[[], None] = lambda: None) -> None:
-        self.device, self.link, self.into_loader = device, link, into_loader
+    def __init__(self, device: Device, link: Link, app_ends: Callable[[], None] = lambda: None) -> None:
+        self.device, self.link, self.app_ends = device, link, app_ends
         self.memory = Memory(device.folder)
         self.keys = console.Keys(device)
         self.rom: Rom | None = None
@@ -177,6 +177,7 @@ class SerialPort:
         if self.rom is not None:
             self._leave_loader("")
         else:
+            self.app_ends()
             self.device.restart()
             self.keys = console.Keys(self.device)
             self._look_at_the_app()
@@ -187,7 +188,7 @@ class SerialPort:
     def _enter_loader(self) -> None:
         self.memory.follow(self.device.image())
         self.device.silent_until = float("inf")
-        self.into_loader()
+        self.app_ends()
         self.started, self.started_at = time.monotonic(), rfc3339()
         self.rom = Rom(self.memory, self.device.mac, self._faults(), self._pause)
 

@@ -83,6 +83,7 @@ class SimulatedDevice:
         if self.usb:
             self.usb.press_reset()
         else:
+            self.ota.abort()
             self.device.restart()
 
     def name_again(self) -> None:

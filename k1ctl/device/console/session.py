@@ -148,7 +148,8 @@ class Session:
         self._report()
         if was or self.away:
             count = self.reader.count
-            self.note("console.closed", device=self.name, log=self.log.path, bytes=self.bytes, panics=count)
+            log = self.log.path if self.bytes else ""  # where nothing was said none is kept
+            self.note("console.closed", device=self.name, log=log, bytes=self.bytes, panics=count)
 
     def _asked_for(self) -> bool:
         """Whether somebody wants the port; looked at ten times a second, however much the device says."""
