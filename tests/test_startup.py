@@ -109,12 +109,15 @@ def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) 
 
 def test_reading_kept_logs_stays_light(workspace: Project) -> None:
     """`device logs` reads files; the console itself loads pexpect only for a dialogue."""
-    workspace.configure('[devices.k1]\nusb_port = "/dev/null"\n')
+    master, slave = os.openpty()
+    workspace.configure(f'[devices.k1]\nusb_port = "{os.ttyname(slave)}"\n')
+    os.close(slave)
     (workspace.ops / "queue").mkdir(exist_ok=True)
     workspace.run("device", "logs", "--list").assert_ok()
     assert not imported("device", "logs", "--json", cwd=workspace.root) & HEAVY
-    modules = imported("device", "console", "--for", "1s", cwd=workspace.root)
+    modules = imported("device", "console", "--for", "10ms", cwd=workspace.root)
     assert "serial" in modules and not modules & {"pexpect", "psutil", "rich", "sqlite3", "requests"}
+    os.close(master)
 
 
 def test_planning_a_pattern_test_stays_light(workspace: Project) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VENDOR, PRODUCT = 0x303A, 0x1001
 _LSOF_SECONDS = 5.0
+_NAMED = 5  # programs that an error names
 
 
 class Port(NamedTuple):
@@ -134,8 +135,9 @@ def check_free(path: str) -> None:
 
 def busy(path: str, others: Sequence[str]) -> BusyError:
     """The error for a port that ``others`` have open."""
+    named = [*others[:_NAMED], *([f"{len(others) - _NAMED} others"] if len(others) > _NAMED else [])]
     return BusyError(
-        f"{path} is in use by {', '.join(others) or 'another program'}",
+        f"{path} is in use by {', '.join(named) or 'another program'}",
         hint="close the serial monitor that has it open (k1ctl never closes a program that is not its own)",
         code="port-busy",
     )

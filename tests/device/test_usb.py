@@ -126,6 +126,12 @@ def test_both_names_of_a_port_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp
     assert (tmp_path / "asked").read_text().endswith("-- /dev/cu.usbmodem1 /dev/tty.usbmodem1\n")
 
 
+def test_many_programs_are_not_all_named() -> None:
+    """A path that half of the host has open (/dev/null) makes no page of an error."""
+    message = usb.busy("/dev/null", [f"p{n}" for n in range(300)]).message
+    assert message == "/dev/null is in use by p0, p1, p2, p3, p4, 295 others"
+
+
 def test_spellings_of_a_mac() -> None:
     """Every spelling of a MAC is one; what is none is empty, as the serial numbers of other boards are."""
     assert spelled("02-4B-31-00-00-01") == spelled("024B31000001") == "02:4b:31:00:00:01"
