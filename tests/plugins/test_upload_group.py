@@ -85,6 +85,18 @@ def test_who_cannot_is_left_out(project: Project, devices: list[SimulatedDevice]
     project.run("upload", "--device", "shelf").assert_fails(78, "no device 'shelf' is configured", "k3, k4")
 
 
+def test_a_device_that_is_off_is_passed_by(project: Project, devices: list[SimulatedDevice]) -> None:
+    """One that does not answer, with no cable here, gets no upload to its group; where all are off, all are tried."""
+    devices[0].device.silent_until = float("inf")
+    sent = project.run("upload", "--device", "desk", "--json").assert_ok()
+    assert sent.json["device"] == "k2" and "k1 is left out: 127.0.0.1:" in sent.stderr
+    assert devices[0].flashes() == []
+    devices[1].device.silent_until = float("inf")
+    (project.ops / "device/k2.json").unlink()  # what was known of it
+    dry = project.run("upload", "--device", "desk", "--dry-run", "--json").assert_ok().json
+    assert [d["name"] for d in dry["candidates"]] == ["k1", "k2"]
+
+
 def test_a_device_out_of_service_is_passed_by(project: Project, devices: list[SimulatedDevice]) -> None:
     """The group's other device is taken; one that is named waits and its timeout says why, as does one for any."""
     service.disable(str(project.ops / "queue"), "k1", "its cable is out", "a test")

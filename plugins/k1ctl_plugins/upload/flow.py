@@ -17,7 +17,7 @@ from k1ctl.signals import signals
 from k1ctl.transports import Delivery
 from k1ctl.units import rfc3339
 from k1ctl.workspace import host_dir
-from k1ctl_plugins.upload import images, ledger, outcome, stale, transports, trouble, verification
+from k1ctl_plugins.upload import absent, images, ledger, outcome, stale, transports, trouble, verification
 from k1ctl_plugins.upload.progress import FlashView
 from k1ctl_plugins.upload.transports import PYTHON
 from k1ctl_plugins.upload.ways import Way, Ways
@@ -120,6 +120,7 @@ def make_plan(
 
     chosen, warnings = images.choose(workspace, name, settings, wish, build)
     ways.carry(chosen, soak)
+    absent.leave_out(workspace, ways)
     plan = Plan(ways, chosen, wait=wait_limit, priority=priority)
     plan.warnings += [*ways.warnings, *warnings]
     if not artifact and not build_first:

@@ -117,7 +117,7 @@ def find(via: str, delivery: Delivery, plugins: Plugins) -> Transport:
         raise UsageError("--full writes bootloader and partition table, which goes over USB only: add --via usb")
     if via == AUTO and delivery.kind == "app":
         if not device["host"]:
-            return UsbTransport() if _is_on_usb(device) else OtaTransport()  # which says that there is no host
+            return UsbTransport() if is_on_usb(device) else OtaTransport()  # which says that there is no host
         if not device["mac"]:
             return OtaTransport()
         from k1ctl.device.reach import only_over_usb
@@ -132,7 +132,8 @@ def find(via: str, delivery: Delivery, plugins: Plugins) -> Transport:
     return chosen
 
 
-def _is_on_usb(device: dict[str, Any]) -> bool:
+def is_on_usb(device: dict[str, Any]) -> bool:
+    """Whether the device, and no other board, is on USB."""
     from k1ctl.device.usb import choose
 
     try:
