@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Send a build to the device, report installed, refused or unknown, and see that the device is well with it.
 
-    It goes over the network; over USB with --via usb, or where the device did not answer on the network and is the
-    only board on USB. The image is checked and fixed before the call stands in line. Once the device takes it, the
-    upload goes on even when this call is killed; --wait RUN takes it up again. Afterwards the device has to be back
-    within its boot_timeout, as the same one; with --soak it is watched: no restart, no fps below its fps_min. Exit
-    codes: 0 installed and well, 1 refused (the image or the login), or installed and not well, 65 wrong image or
-    device, 69 unreachable or not back, 75 still in line, 76 unknown, 77 the soak did not take place, 78 bad
-    configuration.
+    It goes over the network; over USB with --via usb, or where the device did not answer on the network, or is known
+    to crash, and is the only board on USB. The image is checked and fixed before the call stands in line. Once the
+    device takes it, the upload goes on even when this call is killed; --wait RUN takes it up again. Afterwards the
+    device has to be back within its boot_timeout, as the same one; with --soak it is watched: no restart, no fps
+    below its fps_min. Exit codes: 0 installed and well, 1 refused (the image or the login), or installed and not
+    well, 65 wrong image or device, 69 unreachable or not back, 75 still in line, 76 unknown, 77 the soak did not take
+    place, 78 bad configuration.
 
     \b
     Example:
