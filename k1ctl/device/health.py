@@ -331,6 +331,6 @@ def _tell(workspace: Workspace, device: Mapping[str, Any], before: Record | None
 
         tell(workspace, device, record)
     if device["host"] and (now.state == OFFLINE or now.reachable):
-        from k1ctl.escalation import observe
+        from k1ctl.escalation.keeper import observe
 
         observe(workspace, None, device["name"], "offline" if now.state == OFFLINE else "online", message=now.message)

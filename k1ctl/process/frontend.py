@@ -195,7 +195,7 @@ class FrontEnd:
                 self.view.waiting(found, self.spec.resources)
                 self._paused = found.paused
             if self._paused:
-                from k1ctl.escalation import look_after
+                from k1ctl.escalation.keeper import look_after
 
                 look_after(self.workspace, self.config, self._paused)
         elif self.state == "running":

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from k1ctl import escalation
 from k1ctl.config import load
+from k1ctl.escalation import keeper
 from k1ctl.testing import SimulatedDevice
 from tests import desk
 from tests.kit import Project, wait_until
@@ -67,8 +67,8 @@ def test_a_person_ends_it(workspace: Project) -> None:
     workspace.configure(f'[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\n{QUICK}')
     facts, state = workspace.facts(), "none"
     while state != "incident":
-        escalation.observe(facts, load(facts), "k1", "offline", message="no route")
-        state = escalation.load(facts, "k1")["rung"]
+        keeper.observe(facts, load(facts), "k1", "offline", message="no route")
+        state = keeper.load(facts, "k1")["rung"]
     assert "nobody to notify" in workspace.run("device", "escalation", "k1").assert_ok().stdout
     workspace.run("device", "escalation", "--close", "--reason", "x").assert_fails(2, "NAME")
     close = ("device", "escalation", "k1", "--close")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from k1ctl import escalation
 from k1ctl.config import load
 from k1ctl.device import esptool, images, usb
 from k1ctl.errors import K1ctlError, NotFoundError
+from k1ctl.escalation import keeper
 from k1ctl.plugins import Plugins
 from k1ctl.queue import service, view
 from k1ctl.queue.view import entries
@@ -158,8 +158,8 @@ def test_a_flash_whose_end_nobody_recorded(workspace: Project, left: str | None,
 def incident(project: Project) -> None:
     """Let nobody have answered at k1 for too long."""
     facts = project.facts()
-    while escalation.load(facts, "k1")["rung"] != "incident":
-        escalation.observe(facts, load(facts), "k1", "offline", message="no route")
+    while keeper.load(facts, "k1")["rung"] != "incident":
+        keeper.observe(facts, load(facts), "k1", "offline", message="no route")
 
 
 def test_in_an_incident(workspace: Project, tmp_path: Path) -> None:

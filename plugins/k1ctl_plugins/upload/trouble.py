@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import escalation
 from k1ctl.errors import BusyError, K1ctlError
-from k1ctl.ladder import UPLOAD_FAILED, UPLOAD_INSTALLED
+from k1ctl.escalation import keeper
+from k1ctl.escalation.ladder import UPLOAD_FAILED, UPLOAD_INSTALLED
 from k1ctl.units import parse_rfc3339
 from k1ctl_plugins.upload import outcome
 from k1ctl_plugins.upload.verification import NOT_VERIFIED
@@ -24,16 +24,16 @@ def raise_unless_well(workspace: Workspace, run: Run, done: dict[str, Any]) -> N
         outcome.raise_unless_well(done)
     except K1ctlError as exc:
         if device and exc.exit_code == NOT_VERIFIED[0]:
-            escalation.observe(workspace, None, device, UPLOAD_INSTALLED, run=run.id)
+            keeper.observe(workspace, None, device, UPLOAD_INSTALLED, run=run.id)
         elif device and exc.exit_code != BusyError.exit_code:
             facts = {key: getattr(exc, key) for key in ("code", "exit_code", "message", "hint")}
             facts |= {"run": run.id, "attempts": done["attempts"], "seconds": _tried(run)}
-            prompt = escalation.observe(workspace, None, device, UPLOAD_FAILED, **facts)
+            prompt = keeper.observe(workspace, None, device, UPLOAD_FAILED, **facts)
             if prompt:
                 exc.details["prompt"] = prompt
         raise
     if device:
-        escalation.observe(workspace, None, device, UPLOAD_INSTALLED, run=run.id)
+        keeper.observe(workspace, None, device, UPLOAD_INSTALLED, run=run.id)
 
 
 def _tried(run: Run) -> float:

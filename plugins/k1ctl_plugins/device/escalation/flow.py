@@ -6,9 +6,9 @@ import getpass
 import os
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import escalation as engine
 from k1ctl.errors import BusyError, K1ctlError, UsageError
-from k1ctl.ladder import CHECK, CLOSED, INCIDENT, OFFLINE, ONLINE, outlook, owed
+from k1ctl.escalation import keeper
+from k1ctl.escalation.ladder import CHECK, CLOSED, INCIDENT, OFFLINE, ONLINE, outlook, owed
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
@@ -26,11 +26,11 @@ def names(config: Config, name: str | None) -> list[str]:
 
 def document(workspace: Workspace, config: Config, name: str) -> dict[str, Any]:
     """What ``--json`` prints of a device."""
-    from k1ctl.prompts import path_of
+    from k1ctl.escalation.prompts import path_of
     from k1ctl.queue.folder import queue_folder
     from k1ctl.queue.view import paused
 
-    state = engine.load(workspace, name)
+    state = keeper.load(workspace, name)
     offline = state["offline"]
     rungs = [step for step in state["steps"] if step["episode"] == state["episode"]]
     failures = []
@@ -47,7 +47,7 @@ def document(workspace: Workspace, config: Config, name: str) -> dict[str, Any]:
         "paused": paused(queue_folder(workspace, config)).get(f"device:{name}"),
         "failures": failures,
         "steps": [_step(name, step) for step in rungs],
-        "next": outlook(state, engine.rules(config)),
+        "next": outlook(state, keeper.rules(config)),
     }
 
 
@@ -60,7 +60,7 @@ def _at(seconds: float) -> str:
 def _step(name: str, step: dict[str, Any]) -> dict[str, Any]:
     """A step with what became of it: ``told`` one row a channel (None: nobody has to be, or not yet)."""
     kept = {k: step[k] for k in ("rung", "at", "reason", "workspace", "run", "code", "told")}
-    return {**kept, "key": engine.key_of(name, step), "notify": step["notify"], "pending": owed(step)}
+    return {**kept, "key": keeper.key_of(name, step), "notify": step["notify"], "pending": owed(step)}
 
 
 def check_all(workspace: Workspace, config: Config, plugins: Plugins, names: list[str]) -> None:
@@ -83,7 +83,7 @@ def check(workspace: Workspace, config: Config, plugins: Plugins, name: str) -> 
     from k1ctl.device import health
     from k1ctl.device.verdict import OFFLINE as AWAY
     from k1ctl.device.verdict import judge
-    from k1ctl.telling import tell
+    from k1ctl.escalation.telling import tell
 
     device = {**config.named("devices", name), "name": name}
     what, facts = CHECK, {}
@@ -94,9 +94,9 @@ def check(workspace: Workspace, config: Config, plugins: Plugins, name: str) -> 
             facts = {"message": verdict.message}
         except BusyError:
             pass
-    engine.observe(workspace, config, name, what, apart=False, **facts)
+    keeper.observe(workspace, config, name, what, apart=False, **facts)
     if what == ONLINE:
-        engine.tidy(workspace, config, name)
+        keeper.tidy(workspace, config, name)
     tell(workspace, config, plugins, name)
 
 
@@ -105,9 +105,9 @@ def close(workspace: Workspace, config: Config, name: str | None, reason: str, *
     if not name or not reason:
         raise UsageError("--close takes the device's NAME and a --reason", hint='--close --reason "cable replaced"')
     config.named("devices", name)
-    was = engine.load(workspace, name)["rung"]
+    was = keeper.load(workspace, name)["rung"]
     by = f"{getpass.getuser()} in {workspace.name}"
     if not dry_run:
-        engine.close(workspace, config, name, f"closed by {by}: {reason}")
+        keeper.close(workspace, config, name, f"closed by {by}: {reason}")
     facts = {"device": name, "was": was or "none", "changed": bool(was), "dry_run": dry_run}
     return {**facts, "resumes": was == INCIDENT, "state": CLOSED if was and not dry_run else was or "none"}

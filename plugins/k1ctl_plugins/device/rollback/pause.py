@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from k1ctl import escalation
 from k1ctl.errors import BusyError
+from k1ctl.escalation import keeper
 from k1ctl.queue import incident
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.names import PRIORITIES
@@ -63,8 +63,8 @@ def lift(workspace: Workspace, config: Config, device: str, artifact: str) -> bo
     """End the incident that paused the device's queue, in the name of the rollback to ``artifact``; False when there is
     none any more. Raises K1ctlError, OSError."""
     reason = f"k1ctl device rollback of {device} to {artifact} in {workspace.name}"
-    closed = escalation.close(workspace, config, device, reason)
-    return escalation.tidy(workspace, config, device) or closed
+    closed = keeper.close(workspace, config, device, reason)
+    return keeper.tidy(workspace, config, device) or closed
 
 
 def in_line(workspace: Workspace, config: Config, device: str, over: Callable[[], bool]) -> bool:

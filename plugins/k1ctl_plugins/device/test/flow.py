@@ -261,11 +261,11 @@ def _tell(workspace: Workspace, config: Config, found: dict[str, Any]) -> None:
     else:
         events.emit(workspace, "test.finished", **facts, not_passed=worst[:20])
     if found["outcome"] in (PASSED, FAILED, SKIPPED):
-        from k1ctl import escalation
+        from k1ctl.escalation import keeper
 
         told = {key: found[key] for key in ("run", "code", "message", "hint", "exit_code", "attempts", "seconds")}
         what = "online" if found["code"] == _ALIVE else f"test-{found['outcome']}"
-        found["prompt"] = escalation.observe(workspace, config, found["device"], what, **told)
+        found["prompt"] = keeper.observe(workspace, config, found["device"], what, **told)
 
 
 class TestView(View):

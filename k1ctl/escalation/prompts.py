@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from k1ctl.escalation.remedies import NEVER, steps
 from k1ctl.files import read_json, write_atomic
-from k1ctl.remedies import NEVER, steps
 from k1ctl.units import format_duration, format_size
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl.ladder import (
+from k1ctl.escalation.ladder import (
     AGENT,
     CHECK,
     CLOSED,

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl import prompts
 from k1ctl.cli import cli
+from k1ctl.escalation import prompts
+from k1ctl.escalation.remedies import OTHERWISE, REMEDIES, steps
 from k1ctl.files import write_json
 from k1ctl.process import record
-from k1ctl.remedies import OTHERWISE, REMEDIES, steps
 from k1ctl.workspace import Workspace
 from tests.kit import REPOSITORY
 

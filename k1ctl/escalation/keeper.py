@@ -1,9 +1,9 @@
-"""Who is to know of a device's trouble: the ladder of `k1ctl.ladder`, kept in ``ops/device/NAME.escalation.json``.
+"""Who is to know of a device's trouble: the ladder (`ladder`), kept in ``ops/device/NAME.escalation.json``.
 
 Whoever sees something tells `observe`. Under a lock of the file's own it asks the machine, writes what is, and does
 what the steps ask for: an event, the prompt of the failed run, the pause of the device's queue and its end. A step is
 recorded before its effect and marked behind it, and each effect may be had twice, so that a kill at any moment loses
-none: the next one who sees anything goes on with it. People are told by a process of its own (`k1ctl.telling`), so that
+none: the next one who sees anything goes on with it. People are told by a process of its own (`telling`), so that
 nobody waits for a slow channel.
 """
 
@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl import ladder
+from k1ctl.escalation import ladder
+from k1ctl.escalation.ladder import AGENT, CLOSED, INCIDENT, Moment, Rules, Seen, owed
 from k1ctl.events import emit
 from k1ctl.files import open_locked, read_json, write_json
-from k1ctl.ladder import AGENT, CLOSED, INCIDENT, Moment, Rules, Seen, owed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.config import Config
-    from k1ctl.ladder import State, Step
+    from k1ctl.escalation.ladder import State, Step
     from k1ctl.workspace import Workspace
 
     Change = Callable[[State, Moment], tuple[State, list[Step]]]
@@ -68,7 +68,7 @@ def observe(
     ``facts``: ``run``, ``code``, ``exit_code``, ``message``, ``hint``, ``attempts`` and ``seconds`` (how long it was
     tried), as far as known. Never raises and waits for nobody: what goes wrong is an event, ``escalation.failed``. A
     device without trouble costs one look at a small file. ``config`` None: read when it is needed. ``apart`` False:
-    the caller tells people himself (`k1ctl.telling.tell`).
+    the caller tells people himself (`k1ctl.escalation.telling.tell`).
     """
     prompt = ""
     try:
@@ -185,7 +185,7 @@ class _Keeper:
         about = {"device": self.device, "key": key_of(self.device, step), "reason": step["reason"], "run": step["run"]}
         emit(self.workspace, "escalation.step", rung=step["rung"], **about)
         if step["rung"] == AGENT and step["run"]:
-            from k1ctl import prompts
+            from k1ctl.escalation import prompts
 
             if not os.path.exists(prompts.path_of(self.workspace, step["run"])):
                 self._prompt({"run": step["run"], "code": step["code"]})
@@ -195,7 +195,7 @@ class _Keeper:
             self._lift(step)
 
     def _prompt(self, facts: dict[str, Any]) -> str:
-        from k1ctl import prompts
+        from k1ctl.escalation import prompts
 
         told = {k: facts[k] for k in ("code", "exit_code", "message", "hint") if k in facts}
         path = prompts.write(self.workspace, str(facts.get("run", "")), **told) if facts.get("run") else ""
@@ -346,7 +346,7 @@ def _turn_to_ask(workspace: Workspace, device: str) -> bool:
 
 def tell_apart(workspace: Workspace, device: str) -> None:
     """Start the process that tells people, and do not wait for it."""
-    _apart(workspace, ["k1ctl.telling", workspace.root, workspace.name, device])
+    _apart(workspace, ["k1ctl.escalation.telling", workspace.root, workspace.name, device])
 
 
 def _apart(workspace: Workspace, words: list[str]) -> None:

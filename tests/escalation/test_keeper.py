@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from k1ctl import config as configuration
-from k1ctl import escalation, events, ladder, notify, prompts, telling
+from k1ctl import events, notify
 from k1ctl.config import Config
+from k1ctl.escalation import keeper, ladder, prompts, telling
+from k1ctl.escalation.ladder import CLOSED, HUMAN, INCIDENT, OFFLINE, ONLINE, RETRY, UPLOAD_FAILED, UPLOAD_INSTALLED
 from k1ctl.files import open_locked, read_json, write_json
-from k1ctl.ladder import CLOSED, HUMAN, INCIDENT, OFFLINE, ONLINE, RETRY, UPLOAD_FAILED, UPLOAD_INSTALLED
 from k1ctl.process import record as runs
 from k1ctl.queue import incident, service, view
 from k1ctl.workspace import Workspace
@@ -64,10 +65,10 @@ class Desk:
         self.told = root / "told"
         self.plugins: Any = Few(Lamp(self.told))
         self.queue = str(root / "ops" / "queue")
-        self.path = escalation.state_path(self.workspace, "k1")
+        self.path = keeper.state_path(self.workspace, "k1")
 
     def see(self, what: str, **facts: Any) -> str:
-        return escalation.observe(self.workspace, self.config, "k1", what, apart=False, **facts)
+        return keeper.observe(self.workspace, self.config, "k1", what, apart=False, **facts)
 
     def tell(self) -> list[Any]:
         return telling.tell(self.workspace, self.config, self.plugins, "k1")
@@ -82,7 +83,7 @@ class Desk:
 
     @property
     def state(self) -> Any:
-        return escalation.load(self.workspace, "k1")
+        return keeper.load(self.workspace, "k1")
 
     @property
     def paused(self) -> str | None:
@@ -112,9 +113,9 @@ def failed_run(desk: Desk) -> str:
 # killed at every moment
 
 _MOMENTS = (
-    (escalation, "write_json"),
-    (escalation, "emit"),
-    (escalation, "record"),
+    (keeper, "write_json"),
+    (keeper, "emit"),
+    (keeper, "record"),
     (incident, "hold"),
     (incident, "lift"),
     (prompts, "write"),
@@ -170,7 +171,7 @@ def at_every_moment(tmp_path: Path, trial: Callable[[Desk, int], bool]) -> int:
 def test_a_kill_on_the_way_to_an_incident_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it strikes: the next one who looks has the queue paused, each step's event and each notification there,
     twice at most and then with one key; nothing is left open."""
-    monkeypatch.setattr(escalation, "TRY_AGAIN", 0.0)
+    monkeypatch.setattr(keeper, "TRY_AGAIN", 0.0)
 
     def trial(desk: Desk, number: int) -> bool:
         desk.away()
@@ -180,7 +181,7 @@ def test_a_kill_on_the_way_to_an_incident_loses_no_step(tmp_path: Path, monkeypa
         assert desk.paused and desk.paused.startswith("incident: offline since")
         assert [s["rung"] for s in desk.state["steps"]] == [RETRY, HUMAN, INCIDENT]
         assert not any(ladder.owed(step) for step in desk.state["steps"])
-        keys = [escalation.key_of("k1", step) for step in desk.state["steps"]]
+        keys = [keeper.key_of("k1", step) for step in desk.state["steps"]]
         said = [e["key"] for e in desk.events("escalation.step")]
         assert set(said) == set(keys) and len(said) <= len(keys) + 1
         assert set(desk.keys()) == set(keys[1:]) and len(desk.keys()) <= 3
@@ -208,7 +209,7 @@ def test_a_kill_in_an_incident_that_is_over_at_once_leaves_no_pause(tmp_path: Pa
 
 def test_a_kill_on_the_way_back_resumes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it strikes: the queue goes on, and people hear that it is over."""
-    monkeypatch.setattr(escalation, "TRY_AGAIN", 0.0)
+    monkeypatch.setattr(keeper, "TRY_AGAIN", 0.0)
 
     def trial(desk: Desk, number: int) -> bool:
         desk.away()
@@ -261,17 +262,17 @@ def test_each_step_is_done_once_however_many_look(desk: Desk) -> None:
 def test_good_news_of_a_device_without_trouble_cost_nothing(desk: Desk) -> None:
     """Nothing is written, and not even the configuration is read."""
     Path(desk.workspace.config_file).write_text("not toml")
-    escalation.observe(desk.workspace, None, "k1", UPLOAD_INSTALLED)
+    keeper.observe(desk.workspace, None, "k1", UPLOAD_INSTALLED)
     assert not os.path.exists(os.path.dirname(desk.path)) and desk.events("escalation.failed") == []
 
 
 def test_it_never_raises(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken configuration, a folder in the way, senseless facts, a stopped holder: an event, and no more."""
     Path(desk.workspace.config_file).write_text("not toml")
-    assert escalation.observe(desk.workspace, None, "k1", OFFLINE) == ""
+    assert keeper.observe(desk.workspace, None, "k1", OFFLINE) == ""
     desk.see(UPLOAD_FAILED, attempts="nonsense", workspace="x", others=1)
     desk.see(OFFLINE)
-    monkeypatch.setattr(escalation, "_PATIENCE", 0.05)
+    monkeypatch.setattr(keeper, "_PATIENCE", 0.05)
     fd = open_locked(desk.path.removesuffix(".json") + ".lock")
     assert fd is not None
     desk.see(OFFLINE)
@@ -337,20 +338,20 @@ def test_an_incidents_pause_that_outlived_its_record_is_lifted(desk: Desk) -> No
     """Its file was damaged or cleaned away: a look lifts the pause, unless it is that of the incident that is open."""
     desk.away()
     desk.see(OFFLINE)
-    assert not escalation.tidy(desk.workspace, desk.config, "k1")
+    assert not keeper.tidy(desk.workspace, desk.config, "k1")
     Path(desk.path).write_text('{"rung": 3')
     assert desk.paused and desk.state["rung"] == ""
-    assert escalation.tidy(desk.workspace, desk.config, "k1") and desk.paused is None
+    assert keeper.tidy(desk.workspace, desk.config, "k1") and desk.paused is None
     view.pause(desk.queue, "device:k1", "by hand")
-    assert not escalation.tidy(desk.workspace, desk.config, "k1") and desk.paused == "by hand"
+    assert not keeper.tidy(desk.workspace, desk.config, "k1") and desk.paused == "by hand"
 
 
 def test_a_person_closes_it(desk: Desk) -> None:
     """The queue goes on, people hear of it with the reason; a second time there is nothing to close."""
     desk.away()
     desk.see(OFFLINE)
-    assert escalation.close(desk.workspace, desk.config, "k1", "closed by anna: new cable") and desk.paused is None
-    assert not escalation.close(desk.workspace, desk.config, "k1", "again")
+    assert keeper.close(desk.workspace, desk.config, "k1", "closed by anna: new cable") and desk.paused is None
+    assert not keeper.close(desk.workspace, desk.config, "k1", "again")
     assert desk.state["steps"][-1]["reason"] == "closed by anna: new cable"
 
 
@@ -361,14 +362,14 @@ def test_one_asks_for_all_who_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     """However many wait, a device in an incident is asked by one process every 30 s, also where no answer of it can be
     kept; what a person paused, another resource and a device that is not configured are left alone."""
     started: list[list[str]] = []
-    monkeypatch.setattr(escalation, "_apart", lambda workspace, words: started.append(words))
+    monkeypatch.setattr(keeper, "_apart", lambda workspace, words: started.append(words))
     mark = "incident: offline [incident k1/7]"
     others = {"device:k1": "cable is out", "build:fw": mark, "device:k9": mark}
 
     def wait() -> None:
         for _ in range(3):
-            escalation.look_after(desk.workspace, desk.config, others)
-            escalation.look_after(desk.workspace, desk.config, {"device:k1": mark})
+            keeper.look_after(desk.workspace, desk.config, others)
+            keeper.look_after(desk.workspace, desk.config, {"device:k1": mark})
 
     threads = [threading.Thread(target=wait) for _ in range(12)]
     for thread in threads:
@@ -392,9 +393,9 @@ def test_who_waits_is_disturbed_by_nothing(desk: Desk, monkeypatch: pytest.Monke
     def none_left(*_: Any) -> None:
         raise BlockingIOError("no more processes")
 
-    monkeypatch.setattr(escalation, "_apart", none_left)
+    monkeypatch.setattr(keeper, "_apart", none_left)
     for _ in range(3):
-        escalation.look_after(desk.workspace, desk.config, {"device:k1": "incident: offline [incident k1/7]"})
+        keeper.look_after(desk.workspace, desk.config, {"device:k1": "incident: offline [incident k1/7]"})
     assert [e["message"] for e in desk.events("escalation.failed")] == ["BlockingIOError: no more processes"]
 
 
@@ -405,7 +406,7 @@ def test_nobody_to_notify_is_told_as_that(tmp_path: Path) -> None:
     """Without a channel the rung is taken all the same, and no process is started for it."""
     desk = Desk(tmp_path / "root", more="")
     desk.away()
-    escalation.observe(desk.workspace, desk.config, "k1", OFFLINE)
+    keeper.observe(desk.workspace, desk.config, "k1", OFFLINE)
     assert [s["told"] for s in desk.state["steps"]] == [None, [], []] and desk.paused
     assert [e["key"].rpartition("/")[2] for e in desk.events("notify.nobody")] == [HUMAN, INCIDENT]
 
@@ -437,7 +438,7 @@ def test_a_failing_channel_hides_no_other_and_is_tried_again(desk: Desk, monkeyp
     desk.plugins = Few(Broken(desk.told), Hangs(desk.told))
     assert [row["settled"] for row in desk.tell()] == [False, False]
     assert desk.tell() == []  # not yet again
-    monkeypatch.setattr(escalation, "TRY_AGAIN", 0.0)
+    monkeypatch.setattr(keeper, "TRY_AGAIN", 0.0)
     desk.plugins = Few(Broken(desk.told), Lamp(desk.told))
     first, second = desk.tell()
     assert [(r["channel"], r["outcome"]) for r in first["told"]] == [("broken", "failed"), ("lamp", "sent")]
@@ -469,22 +470,22 @@ def test_a_channel_that_no_alarm_reaches_ends_with_its_process(desk: Desk, monke
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         os._exit(telling.main([desk.workspace.root, "oslo", "k1"]) + 10)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
-    monkeypatch.setattr(escalation, "TRY_AGAIN", 0.0)
+    monkeypatch.setattr(keeper, "TRY_AGAIN", 0.0)
     assert [row["settled"] for row in desk.tell()] == [True, True]
 
 
 def test_one_process_is_called_however_many_see_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It needs a moment to begin; who looks meanwhile starts no other, but for news; one that died has a successor."""
     called: list[str] = []
-    monkeypatch.setattr(escalation, "tell_apart", lambda workspace, device: called.append(device))
+    monkeypatch.setattr(keeper, "tell_apart", lambda workspace, device: called.append(device))
     for number in range(4):
-        escalation.observe(desk.workspace, desk.config, "k1", UPLOAD_FAILED, run=f"r{number}", code="image-refused")
+        keeper.observe(desk.workspace, desk.config, "k1", UPLOAD_FAILED, run=f"r{number}", code="image-refused")
     assert desk.state["rung"] == HUMAN and called == ["k1"]
     desk.away()
-    escalation.observe(desk.workspace, desk.config, "k1", OFFLINE)
+    keeper.observe(desk.workspace, desk.config, "k1", OFFLINE)
     assert desk.state["rung"] == INCIDENT and len(called) == 2
-    monkeypatch.setattr(escalation, "CALL_AGAIN", 0.0)
-    escalation.observe(desk.workspace, desk.config, "k1", OFFLINE)
+    monkeypatch.setattr(keeper, "CALL_AGAIN", 0.0)
+    keeper.observe(desk.workspace, desk.config, "k1", OFFLINE)
     assert len(called) == 3
 
 
@@ -499,7 +500,7 @@ def test_a_command_gets_exactly_the_json_and_holds_up_nobody(tmp_path: Path) -> 
     script.chmod(0o755)
     desk = Desk(tmp_path / "root", f"[notify]\ncommand = [{json.dumps(str(script))}]\n")
     for number in range(2):
-        escalation.observe(desk.workspace, desk.config, "k1", UPLOAD_FAILED, code="image-refused", message=f"m{number}")
+        keeper.observe(desk.workspace, desk.config, "k1", UPLOAD_FAILED, code="image-refused", message=f"m{number}")
     assert [s["told"] for s in desk.state["steps"]] == [None, None, None]
     assert not got.exists() and desk.state["rung"] == HUMAN
     with gate.open("w") as f:
@@ -536,7 +537,7 @@ def test_who_tells_people_holds_no_descriptor_of_ours(tmp_path: Path) -> None:
     assert fd is not None
     os.set_inheritable(fd, True)
     desk.away()
-    escalation.observe(desk.workspace, desk.config, "k1", OFFLINE)
+    keeper.observe(desk.workspace, desk.config, "k1", OFFLINE)
     wait_until(lambda: not any(ladder.owed(step) for step in desk.state["steps"]))
     os.close(fd)
     assert "telling.lock" in got.read_text() and "/lease" not in got.read_text()

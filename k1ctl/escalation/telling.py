@@ -1,4 +1,6 @@
-"""Tells people what they are still to be told of a device: ``python -m k1ctl.telling ROOT WORKSPACE DEVICE``.
+"""Tells people what they still have to hear of a device.
+
+``python -m k1ctl.escalation.telling ROOT WORKSPACE DEVICE`` is the process that does it.
 
 One process tells at a time (a flock). A try is recorded before it begins and its result behind it, so a notification
 comes at least once, and a second time only when the process is killed in between: its ``key`` is the same then.
@@ -9,16 +11,16 @@ from __future__ import annotations
 import os
 import sys
 
-from k1ctl import escalation
+from k1ctl.escalation import keeper
+from k1ctl.escalation.ladder import CLOSED, HUMAN, INCIDENT
 from k1ctl.files import open_locked
-from k1ctl.ladder import CLOSED, HUMAN, INCIDENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.config import Config
-    from k1ctl.ladder import Step
+    from k1ctl.escalation.ladder import Step
     from k1ctl.notify import Notification
     from k1ctl.plugins import Plugins
     from k1ctl.workspace import Workspace
@@ -37,15 +39,15 @@ def tell(workspace: Workspace, config: Config, plugins: Plugins, device: str) ->
     Nothing is done where another process tells already. It looks again once it is through, so that a step that came
     meanwhile is not left behind.
     """
-    lock = escalation.state_path(workspace, device).removesuffix(".json") + ".telling.lock"
+    lock = keeper.state_path(workspace, device).removesuffix(".json") + ".telling.lock"
     done: list[dict[str, Any]] = []
-    while any(escalation.due(step) for step in escalation.load(workspace, device)["steps"]):
+    while any(keeper.due(step) for step in keeper.load(workspace, device)["steps"]):
         fd = open_locked(lock, blocking=False)
         if fd is None:
             break
         try:
-            for step in escalation.load(workspace, device)["steps"]:
-                if escalation.due(step):
+            for step in keeper.load(workspace, device)["steps"]:
+                if keeper.due(step):
                     done.append(_tell(workspace, config, plugins, device, step))
         finally:
             os.close(fd)
@@ -58,21 +60,21 @@ def _tell(workspace: Workspace, config: Config, plugins: Plugins, device: str, s
     from k1ctl.events import emit
     from k1ctl.notify import SENT, send
 
-    key = escalation.key_of(device, step)
-    escalation.record(workspace, device, key, tries=step["tries"] + 1, tried=time.time())
+    key = keeper.key_of(device, step)
+    keeper.record(workspace, device, key, tries=step["tries"] + 1, tried=time.time())
     rows = send(plugins, workspace, config, notification(workspace, device, step))
     if not rows:
         emit(workspace, "notify.nobody", device=device, key=key)
-    settled = not rows or any(row["outcome"] == SENT for row in rows) or step["tries"] + 1 >= escalation.TRIES
+    settled = not rows or any(row["outcome"] == SENT for row in rows) or step["tries"] + 1 >= keeper.TRIES
     if settled:
-        escalation.record(workspace, device, key, told=rows)
+        keeper.record(workspace, device, key, told=rows)
     return {"key": key, "told": rows, "settled": settled}
 
 
 def notification(workspace: Workspace, device: str, step: Step) -> Notification:
     """A step as people are told of it."""
+    from k1ctl.escalation.prompts import path_of
     from k1ctl.notify import CRITICAL, INFO, WARNING, Notification
-    from k1ctl.prompts import path_of
 
     over = step["rung"] == CLOSED
     lines = [step["reason"], f"k1ctl device escalation {device}"]
@@ -85,7 +87,7 @@ def notification(workspace: Workspace, device: str, step: Step) -> Notification:
         {HUMAN: WARNING, INCIDENT: CRITICAL}.get(step["rung"], INFO),
         f"{device} {_SUBJECTS[step['rung']]}",
         step["reason"],
-        key=escalation.key_of(device, step),
+        key=keeper.key_of(device, step),
         text="\n".join(lines),
         device=device,
         workspace=step["workspace"],
@@ -96,7 +98,7 @@ def notification(workspace: Workspace, device: str, step: Step) -> Notification:
 
 
 def main(argv: list[str]) -> int:
-    """The process that `k1ctl.escalation.tell_apart` starts; what goes wrong is an event."""
+    """The process that `k1ctl.escalation.keeper.tell_apart` starts; what goes wrong is an event."""
     import faulthandler
 
     from k1ctl.config import load
