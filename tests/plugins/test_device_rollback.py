@@ -288,3 +288,17 @@ def test_how_it_fails(told: dict[str, Any], message: str, hint: str) -> None:
     plan = flow.Plan("k1", {}, None, 1.0, "auto", "")
     error = flow._failed(plan, 69, {"transport": "ota", **told})
     assert (error.message, error.hint, error.exit_code) == (message, hint, 69)
+
+
+def test_an_error_is_told_once(workspace: Project) -> None:
+    """What the upload said is not said again: the rollback adds that it is not done, and its own way out."""
+    desk.configure(workspace, f"{SECTION}http_port = 9\n", attempts=1)
+    good = booked(workspace, "good")
+    booked(workspace, "bad", "not-back")
+    said = workspace.run("device", "rollback").assert_fails(69).stderr
+    assert said.count("Connection refused") == 1 == said.count("prompt.md")
+    last = said.splitlines()[-1]
+    assert last.startswith("not rolled back; ") and "k1ctl device rollback k1 --via usb" in last
+    error = workspace.run("device", "rollback", "--json").assert_fails(69).json["error"]
+    assert error["message"].startswith("not rolled back: k1 (127.0.0.1:9)") and error["code"] == "device-offline"
+    assert images.read(workspace.facts(), "k1")["soaked"][0]["artifact"] == good

@@ -8,7 +8,7 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.durations import DURATION
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.units import format_size
 
 
@@ -57,7 +57,14 @@ def rollback(context: Context, /, name: str | None, listing: bool, dry_run: bool
         facts = {"ok": True, "dry_run": True, **plan.document()}
         emit_json(facts) if as_json else put(text.planned(plan.document()))
         return 0
-    done = flow.roll_back(context.workspace, context.config, plan, wait_limit=options["wait_limit"])
+    try:
+        done = flow.roll_back(context.workspace, context.config, plan, wait_limit=options["wait_limit"])
+    except flow.ToldError as exc:
+        if as_json:
+            raise
+        if exc.more:
+            say(exc.more)
+        return exc.exit_code
     if as_json:
         emit_json({"ok": True, **done})
         return 0

@@ -26,6 +26,12 @@ _BY_CABLE = ("device-offline", "device-garbage", "ota-no-connect", "ota-interrup
 SOAK_SECONDS = 20.0  # where nothing else says how long
 
 
+class ToldError(K1ctlError):
+    """The upload's error, which the upload has told on stderr; ``more`` is what the rollback adds to it."""
+
+    more = ""
+
+
 class Plan:
     """Back to ``entry`` of the ledger on ``device`` by ``via``, watched for ``soak`` seconds; ``current`` is what is
     replaced. ``lifts``: why an incident paused the device's queue, which ends for it; "" when none did."""
@@ -177,13 +183,16 @@ def _failed(plan: Plan, status: int, told: dict[str, Any]) -> K1ctlError:
         hint += f"{'; ' if hint else ''}with its USB cable on this host: {again}"
     said = str(told.get("message", f"the upload ended with exit code {status}"))
     open_end = told.get("outcome") in ("installed", "unknown") or told.get("code") == "caller-left"
-    error = K1ctlError(
+    error = (ToldError if told else K1ctlError)(
         said if open_end else f"not rolled back: {said}",
         hint=hint,
         code=told.get("code", "upload-failed"),
         **details,
     )
     error.exit_code = status if status > 0 else 128 - status
+    if isinstance(error, ToldError):
+        added = [*([] if open_end else ["not rolled back"]), *([hint] if hint != told.get("hint", "") else [])]
+        error.more = "; ".join(added)
     return error
 
 
