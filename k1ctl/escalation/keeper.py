@@ -118,8 +118,10 @@ def tidy(workspace: Workspace, config: Config, device: str) -> bool:
 
 
 def key_of(device: str, step: Step) -> str:
-    """What makes a step the same one, wherever it is told: ``k1/1767435300123/human``."""
-    return f"{device}/{step['episode']}/{step['rung']}"
+    """What makes a step the same one, wherever it is told: ``k1/1767435300123/human``, and ``.../human/RUN`` for a
+    further workspace, which may install an image and begin to fail anew within the episode."""
+    further = f"/{step['run'] or step['workspace']}" if step.get("further") else ""
+    return f"{device}/{step['episode']}/{step['rung']}{further}"
 
 
 class _Keeper:

@@ -3,7 +3,8 @@
 Pure: what was, what was seen, the rules and a moment give what is and the steps that were taken. Nothing here reads a
 clock or a file. Trouble is uploads and tests that fail, kept by workspace, and a device that does not answer. An
 episode begins with the first trouble and ends when none is left, or an incident when the device answers; within it each
-rung is taken once, in this order.
+rung is taken once, in this order. But a person is told once more for each further workspace that fails for a reason of
+its own: whoever looks after the first one's image does not hear of the others'.
 """
 
 from __future__ import annotations
@@ -139,19 +140,24 @@ def advance(state: State, seen: Seen, rules: Rules, now: Moment) -> tuple[State,
     """The state after an observation, and the steps that it led to, in order. ``state`` itself stays as it is.
 
     A step is {rung (one of `RUNGS` or closed), episode, at, reason, workspace, run, code, notify (whether people are
-    told), acted (False), told (None), tries (0)}; the steps of the episode stand in the state, too.
+    told), acted (False), told (None), tries (0), further (whether the rung was taken already, for another workspace)};
+    the steps of the episode stand in the state, too.
     """
     state = _copy(state)
     new_failure = _take_in(state, seen, rules, now)
     steps: list[Step] = []
     if state["rung"] and (not _trouble(state) or (state["rung"] == INCIDENT and not state["offline"])):
         steps.append(_close(state, _why_closed(seen, rules), seen, now))
-    for rung, reason in _due(state, seen, rules, now, new_failure):
-        if _rank(rung) > _rank(state["rung"]):
+    for rung, reason, own in _due(state, seen, rules, now, new_failure):
+        higher = _rank(rung) > _rank(state["rung"])
+        if higher:
             if not state["rung"]:
                 _open(state, now)
             state["rung"] = rung
-            steps.append(_step(state, rung, reason, seen, now))
+        if higher or (own and not own.get("person")):
+            steps.append(_step(state, rung, reason, seen, now, further=not higher))
+            if own:
+                own["person"] = True
     state["steps"] = _kept(state["steps"] + steps)
     return state, steps
 
@@ -257,28 +263,32 @@ def _failed(failures: dict[str, Any], seen: Seen, now: Moment) -> bool:
     return True
 
 
-def _due(state: State, seen: Seen, rules: Rules, now: Moment, new_failure: bool) -> Iterator[tuple[str, str]]:
-    """(Rung, reason) of all that is due, lowest first; taken already or not."""
+def _due(
+    state: State, seen: Seen, rules: Rules, now: Moment, new_failure: bool
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(Rung, reason, the workspace's failure where that is its own and a person is due; else {}) of all that is due,
+    lowest first; taken already or not."""
     if _trouble(state):
-        yield RETRY, _why_retried(seen)
+        yield RETRY, _why_retried(seen), {}
     if new_failure:
         failure = state["failures"][seen.workspace]
         count, who = failure["uploads"] + failure["tests"], f"{seen.workspace} ({seen.code or 'failed'})"
         if rules.failures_agent and count >= rules.failures_agent:
-            yield AGENT, f"{_failures(failure)} of {who}: its run has a prompt with what to try"
+            yield AGENT, f"{_failures(failure)} of {who}: its run has a prompt with what to try", {}
+        own = {} if seen.exit_code in _DEVICES_FAULT else failure
         if rules.failures_human and failure["uploads"] >= rules.failures_human:
-            yield HUMAN, f"{_failures(failure)} of {who}: {seen.message}"
+            yield HUMAN, f"{_failures(failure)} of {who}: {seen.message}", own
         elif rules.retrying and now.since(failure["first"]) >= rules.retrying:
-            yield HUMAN, f"{who} fails for {format_duration(now.since(failure['first']))}: {seen.message}"
+            yield HUMAN, f"{who} fails for {format_duration(now.since(failure['first']))}: {seen.message}", own
     offline = state["offline"]
     if offline is None or seen.held:
         return
     absent = f"offline since {rfc3339(offline['since'])} (seen for {format_duration(offline['seconds'])})"
     incident = rules.offline_incident and offline["seconds"] >= rules.offline_incident
     if incident or (rules.offline_human and offline["seconds"] >= rules.offline_human):
-        yield HUMAN, f"{absent}: {offline['message']}"
+        yield HUMAN, f"{absent}: {offline['message']}", {}
     if incident:
-        yield INCIDENT, absent
+        yield INCIDENT, absent, {}
 
 
 def _failures(failure: dict[str, Any]) -> str:
@@ -312,7 +322,7 @@ def _open(state: State, now: Moment) -> None:
     state["steps"] = [step for step in state["steps"] if owed(step)]
 
 
-def _step(state: State, rung: str, reason: str, seen: Seen, now: Moment) -> Step:
+def _step(state: State, rung: str, reason: str, seen: Seen, now: Moment, *, further: bool = False) -> Step:
     return {
         "rung": rung,
         "episode": state["episode"],
@@ -325,6 +335,7 @@ def _step(state: State, rung: str, reason: str, seen: Seen, now: Moment) -> Step
         "acted": False,
         "told": None,
         "tries": 0,
+        "further": further,
     }
 
 

@@ -79,7 +79,8 @@ class Device:
 @given(MOVES)
 def test_whatever_happens_the_rungs_are_climbed_in_order_once(moves: list[Any]) -> None:
     """Of an episode: retry first, each rung once and upwards, a person before an incident, closed last, told at most
-    once; the state in the file is sound, what was handed in is untouched."""
+    once; for a further workspace a person once, after that rung; the state in the file is sound, what was handed in is
+    untouched."""
     device = Device()
     for what, workspace, (code, exit_code), (wall, monotonic), held in moves:
         before, kept = device.state, copy.deepcopy(device.state)
@@ -92,7 +93,12 @@ def test_whatever_happens_the_rungs_are_climbed_in_order_once(moves: list[Any]) 
         episodes.setdefault(step["episode"], []).append(step)
     assert list(episodes) == sorted(episodes)
     for number, steps in enumerate(episodes.values(), 1):
-        rungs = [step["rung"] for step in steps]
+        further = [(step["rung"], step["workspace"]) for step in steps if step["further"]]
+        assert len(set(further)) == len(further) and {rung for rung, _ in further} <= {HUMAN}
+        assert not further or HUMAN in [
+            s["rung"] for s in steps[: next(i for i, s in enumerate(steps) if s["further"])]
+        ]
+        rungs = [step["rung"] for step in steps if not step["further"]]
         climbed = [rung for rung in rungs if rung != CLOSED]
         assert climbed[0] == RETRY and climbed == [rung for rung in RUNGS if rung in climbed]
         assert INCIDENT not in climbed or HUMAN in climbed
@@ -101,7 +107,7 @@ def test_whatever_happens_the_rungs_are_climbed_in_order_once(moves: list[Any]) 
         assert [s["notify"] for s in steps if s["rung"] == CLOSED] in ([], [HUMAN in climbed])
         assert all(s["notify"] == (s["rung"] in (HUMAN, INCIDENT)) for s in steps if s["rung"] != CLOSED)
     rung = device.state["rung"]
-    assert rung == (next((s["rung"] for s in reversed(device.steps)), "") if rung else "")
+    assert rung == (next((s["rung"] for s in reversed(device.steps) if not s["further"]), "") if rung else "")
 
 
 @given(MOVES)
@@ -152,6 +158,20 @@ def test_an_upload_that_fails_again_and_again() -> None:
     assert device.see(UPLOAD_INSTALLED, 60) == []  # riga's image is still refused
     assert device.see(UPLOAD_INSTALLED, 60, workspace="riga") == [CLOSED]
     assert device.see(UPLOAD_FAILED, 60, **refused) == [RETRY, AGENT]
+
+
+def test_a_further_workspace_reaches_a_person_too() -> None:
+    """Once each, for images of their own; where the device is the cause, the first notification speaks for all."""
+    device = Device()
+    refused: dict[str, Any] = {"code": "image-refused", "exit_code": 1}
+    for _ in range(2):
+        device.see(UPLOAD_FAILED, **refused)
+    assert device.see(UPLOAD_FAILED, workspace="riga", **refused) == []
+    assert device.see(UPLOAD_FAILED, workspace="riga", **refused) == [HUMAN]
+    assert device.steps[-1]["further"] and device.steps[-1]["workspace"] == "riga"
+    assert device.see(UPLOAD_FAILED, workspace="riga", **refused) == []
+    for _ in range(3):
+        assert device.see(UPLOAD_FAILED, workspace="kiel", code="outcome-unknown", exit_code=76) == []
 
 
 def test_the_same_run_counts_once() -> None:
