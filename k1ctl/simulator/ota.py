@@ -118,6 +118,7 @@ class OtaServer:
             return  # Update.begin failed: the real device has said OK already and never connects
         link = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.settimeout(2.0)
         try:
             link.connect((peer[0], said.host_port))
@@ -127,7 +128,7 @@ class OtaServer:
         self.flash, self.dropped = self.flash + 1, 0
         self.link, self.inviter = link, peer
         with link:
-            _Update(self, link, said, stop_fd).run()
+            _Update(self, link, said, f"{peer[0]}:{said.host_port}", stop_fd).run()
         self.link = None
         self.ignored()
 
@@ -145,15 +146,14 @@ class OtaServer:
 class _Update:
     """One update: takes the bytes, judges them, tells the truth to the history and perhaps to the sender."""
 
-    def __init__(self, server: OtaServer, link: socket.socket, said: _Invited, stop_fd: int) -> None:
+    def __init__(self, server: OtaServer, link: socket.socket, said: _Invited, peer: str, stop_fd: int) -> None:
         self.server, self.device, self.link = server, server.device, link
         self.kind, self.size, self.md5, self.stop_fd = said.kind, said.size, said.md5, stop_fd
         self.faults, self.number = server.device.faults, server.flash - server.before
         self.started, self.started_at = time.monotonic(), rfc3339()
-        self.peer = "{}:{}".format(*link.getpeername())
+        self.peer = peer  # a sender that has gone again by now is no peer of the link any more
         self.data = bytearray()
         self.restarts = False
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def run(self) -> None:
         """Receive and judge; never raises on account of the sender."""

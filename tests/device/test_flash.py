@@ -143,10 +143,10 @@ def test_a_missing_job_is_an_error_without_traceback(tmp_path: Path) -> None:
 
 
 def in_transfer(job: Job, process: subprocess.Popen[str]) -> None:
-    """Wait until some bytes have gone."""
+    """Wait until the device has taken some bytes."""
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("progress"):
+        if line.startswith("taken"):
             return
     raise AssertionError(job.outcome)
 

@@ -14,6 +14,7 @@ from k1ctl.device.http import get_json
 from k1ctl.device.ota import send
 from k1ctl.errors import UnreachableError, UsageError
 from k1ctl.simulator.faults import FAULTS, Chance, Fault, Faults, parse
+from k1ctl.simulator.ota import _Invited, _Update
 from k1ctl.testing import SimulatedDevice
 from tests.kit import wait_until
 
@@ -52,6 +53,15 @@ def test_the_record_is_true(tmp_path: Path) -> None:
     assert (tmp_path / "image.bin").read_bytes() == IMAGE
     with SimulatedDevice(tmp_path) as device:
         assert device.image() == IMAGE and len(device.flashes()) == 2
+
+
+def test_a_sender_that_is_gone_at_once_is_an_aborted_update(tmp_path: Path) -> None:
+    """One that reset the connection as soon as it was made: the update is recorded, and nothing is raised."""
+    with SimulatedDevice(tmp_path) as device, socket.socket() as link:  # as after a reset: it has no peer
+        said = _Invited("app", 4711, len(IMAGE), hashlib.md5(IMAGE).hexdigest())
+        _Update(device.ota, link, said, "127.0.0.1:4711", -1).run()
+        (flash,) = device.flashes()
+    assert (flash["outcome"], flash["why"], flash["peer"]) == ("not-installed", "aborted", "127.0.0.1:4711")
 
 
 def test_faults_count_from_the_start(tmp_path: Path) -> None:
