@@ -110,7 +110,8 @@ class Client:
             waited = format_duration(self.spec.wait or 0)
             why = f" ({describe_standing(stood)})" if stood else ""
             message = f"waited {waited} for {wanted}{why}{kept}"
-            return Ending(75, "k1ctl", "queue-timeout", message, hint="k1ctl queue list shows who holds it")
+            ends = "tells what is paused, and by whom" if stood and stood.paused else "shows who holds it"
+            return Ending(75, "k1ctl", "queue-timeout", message, hint=f"k1ctl queue list {ends}")
         word = os.read(self.control, 1)
         code = {b"I": 130, b"T": 143}.get(word, 129)
         return Ending(code, "k1ctl", "caller-gone", f"the caller left while waiting for {wanted}{kept}")
