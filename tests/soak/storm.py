@@ -21,11 +21,10 @@ CROWD = 12
 PARK = 0.2  # s
 SCRIPT = """path=$(%(k1ctl)s ticket %(resource)s) || exit $?; exec 9<>"$path"
 one=$(%(k1ctl)s acquire --fd 9) || exit $?
-K1CTL_DEVICE=${one:-$K1CTL_DEVICE}; export K1CTL_DEVICE; "$@" """
+K1CTL_DEVICE=$one; export K1CTL_DEVICE; "$@" """
 SUBMIT = """run=$(%(k1ctl)s submit %(resource)s --key "$0" -- "$@") && exec %(k1ctl)s wait "$run" --quiet"""
-THERE = (
-    """program=$0; folder=$1; shift; exec "$program" "$folder/$K1CTL_DEVICE" "$@" """  # each device has its detector
-)
+# Each device has its detector: that of the one that was got, else of the one that was named.
+THERE = """program=$0; folder=$1; shift; exec "$program" "$folder/${K1CTL_DEVICE:-$NAMED}" "$@" """
 VICTIMS = ("front", "supervisor", "command", "supervisor and command", "all")
 
 
@@ -117,7 +116,7 @@ class Storm:
             text = (SUBMIT if keep else SCRIPT) % {"k1ctl": f"{sys.executable} -m k1ctl queue", "resource": resource}
             argv = ["sh", "-c", text, str(number), *command]
         with (self.root / "said").open("ab") as out:
-            env = {**os.environ, "K1CTL_ROOT": str(self.root), "K1CTL_DEVICE": resource.partition(":")[2]}
+            env = {**os.environ, "K1CTL_ROOT": str(self.root), "NAMED": resource.partition(":")[2]}
             process = subprocess.Popen(argv, cwd=self.root, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         return Client(number, process, keep)
 
