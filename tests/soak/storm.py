@@ -214,7 +214,7 @@ class Storm:
             if self.slots == 1 and order != sorted(order):
                 at = next(i for i, (a, b) in enumerate(itertools.pairwise(order)) if a > b)
                 self.wrong.append(f"{resource} not in the order of the tickets: {order[max(0, at - 2) : at + 3]}")
-        if self.devices:
+        if self.clients >= 100:  # a few may all have named the other ones
             self.wrong += [f"never used: {d}" for d in self.devices if f"device:{d}" not in granted]
         for path in (self.root / "ops" / "events").glob("*.jsonl"):
             torn = [line for line in path.read_text().splitlines() if parse(line) is None]
