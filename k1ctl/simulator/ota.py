@@ -120,13 +120,14 @@ class OtaServer:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.settimeout(2.0)
+        self.link, self.inviter = link, peer  # before the sender can know that it is connected, and have it aborted
         try:
             link.connect((peer[0], said.host_port))
         except OSError:
+            self.link = None
             link.close()
             return
         self.flash, self.dropped = self.flash + 1, 0
-        self.link, self.inviter = link, peer
         with link:
             _Update(self, link, said, f"{peer[0]}:{said.host_port}", stop_fd).run()
         self.link = None
