@@ -92,14 +92,14 @@ def test_a_wrong_md5_is_refused(tmp_path: Path) -> None:
 def test_a_reset_breaks_an_update_off(tmp_path: Path, usb: bool) -> None:
     """The board's button in the middle of an update: nothing is installed."""
 
-    def press(sent: int, total: int) -> None:
-        if sent < total and not pressed:
+    def press(taken: int, total: int) -> None:
+        if 0 < taken < total and not pressed:
             pressed.append(device.press_reset())
 
     pressed: list[None] = []
     with SimulatedDevice(tmp_path, "pace=200000", usb=usb) as device:
         with pytest.raises(UnreachableError, match="the link was cut"):
-            send("127.0.0.1", device.ota_port, IMAGE + bytes(100_000), progress=press)
+            send("127.0.0.1", device.ota_port, IMAGE + bytes(100_000), taken=press)
         wait_until(lambda: device.flashes() and device.device.boots > 0)
         assert device.image() is None and device.flashes()[-1]["why"] == "aborted"
 
