@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from k1ctl.device import buildid, guard, login, ota
+from k1ctl.device import buildid, guard, login, ota, report
 from k1ctl.device.afterwards import skipped
 from k1ctl.device.http import resolve
 from k1ctl.device.probe import INFO, Probe, check_identity, document, probe, read
@@ -22,7 +22,6 @@ from k1ctl.device.stop import StopRequest
 from k1ctl.device.verify import Verification
 from k1ctl.errors import K1ctlError, UnreachableError, WrongDataError
 from k1ctl.files import read_bytes, read_json, write_json
-from k1ctl.output import clean
 from k1ctl.units import rfc3339
 
 JOB, OUTCOME = "flash.json", "flash-outcome.json"
@@ -112,7 +111,7 @@ class Flash:
             code = EXIT.get(word, known.exit_code)
             self._end(word, known.code, known.message, code, known.hint)
             if known.code == "bug":
-                self._trace(exc)
+                report.trace(exc)
         return code
 
     def _flash(self) -> ota.Outcome:
@@ -275,7 +274,7 @@ class Flash:
             self.record["verification"] = self._check(device).run()
         except Exception as exc:
             self.record["verification"] = skipped(f"the verification itself failed: {type(exc).__name__}: {exc}")
-            self._trace(exc)
+            report.trace(exc)
 
     def _stage(self, name: str) -> None:
         self.record["stage"] = name
@@ -297,19 +296,7 @@ class Flash:
         self.say(f"{outcome}: {message}")
         self._try_write(outcome=outcome, fsync=True)
 
-    def _trace(self, exc: Exception) -> None:
-        import traceback
-
-        for line in traceback.format_exception(exc):
-            self.say(line.rstrip())
-
-    @staticmethod
-    def say(text: str) -> None:
-        """Print a line; a reader that went away or a full disk never ends a flash."""
-        try:
-            os.write(1, ("\n".join(clean(line) for line in text.split("\n")) + "\n").encode())
-        except OSError:
-            pass
+    say = staticmethod(report.say)
 
 
 if __name__ == "__main__":

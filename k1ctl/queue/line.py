@@ -260,6 +260,22 @@ class Line:
             pass
 
 
+def lift(folder: str, mark: str) -> bool:
+    """Take a mark that holds tickets back (a pause) away and wake all; False when it was not there."""
+    line = Line(folder)
+    try:
+        with line:
+            try:
+                os.unlink(line.tickets + mark)
+            except FileNotFoundError:
+                return False
+            finally:
+                line.wake_all()
+        return True
+    finally:
+        line.close()
+
+
 def survives(fd: int, name: Name) -> bool:
     """A lease without a lock holder: the supervisor died. Does what it started still run without the lock?
 

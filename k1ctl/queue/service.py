@@ -10,7 +10,7 @@ import os
 from k1ctl.files import read_json, write_atomic
 from k1ctl.jsontext import dumps
 from k1ctl.queue import names
-from k1ctl.queue.line import Line
+from k1ctl.queue.line import Line, lift
 from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
@@ -40,15 +40,7 @@ def disable(folder: str, device: str, reason: str, by: str) -> bool:
 
 def enable(folder: str, device: str) -> bool:
     """Undo `disable`; False when the device was not out of service. An ordinary pause stays. Raises OSError."""
-    with Line(folder) as line:
-        try:
-            os.unlink(f"{line.tickets}{_MARK}device:{device}")
-        except FileNotFoundError:
-            return False
-        finally:
-            line.wake_all()
-    line.close()
-    return True
+    return lift(folder, f"{_MARK}device:{device}")
 
 
 def out_of_service(folder: str) -> dict[str, dict[str, Any]]:

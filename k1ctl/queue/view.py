@@ -8,7 +8,7 @@ import time
 from k1ctl.errors import K1ctlError
 from k1ctl.files import flock
 from k1ctl.queue import names
-from k1ctl.queue.line import NB, SH, Line, read_facts, survives, write_facts
+from k1ctl.queue.line import NB, SH, Line, lift, read_facts, survives, write_facts
 from k1ctl.queue.service import out_of_service, told
 
 TYPE_CHECKING = False
@@ -298,15 +298,7 @@ def pause(folder: str, resource: str, reason: str) -> bool:
 
 def resume(folder: str, resource: str) -> bool:
     """Undo `pause`; False when it was not paused."""
-    with Line(folder) as line:
-        try:
-            os.unlink(line.tickets + "P." + resource)
-        except FileNotFoundError:
-            return False
-        finally:
-            line.wake_all()
-    line.close()
-    return True
+    return lift(folder, "P." + resource)
 
 
 def describe(entry: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any, NoReturn
 
-from k1ctl.device import guard
+from k1ctl.device import guard, report
 from k1ctl.device.pattern import baseline, client
 from k1ctl.device.pattern.job import (
     CURRENT,
@@ -31,7 +31,6 @@ from k1ctl.device.pattern.job import (
 from k1ctl.device.pattern.sampling import RestartedError, Sample, Watch
 from k1ctl.errors import K1ctlError, UnreachableError, UsageError, WrongDataError
 from k1ctl.files import read_json, write_json
-from k1ctl.output import clean
 from k1ctl.units import format_duration, rfc3339
 
 _UNDO_SECONDS = 20.0
@@ -331,28 +330,16 @@ class PatternTest:
 
         error = known_error(failure, [])
         if error.code == "bug":
-            self._trace(failure)
+            report.trace(failure)
         told = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
         if error.details.get("skip"):
             told.update(exit_code=EXIT_SKIPPED)
         return {**told, **{k: v for k, v in error.details.items() if k == "near"}}
 
-    def _trace(self, exc: Exception) -> None:
-        import traceback
-
-        for line in traceback.format_exception(exc):
-            self.say(line.rstrip())
-
     def _write(self) -> None:
         write_json(os.path.join(self.folder, OUTCOME), self.record)
 
-    @staticmethod
-    def say(text: str) -> None:
-        """Print a line; a reader that went away or a full disk ends no test."""
-        try:
-            os.write(1, ("\n".join(clean(line) for line in text.split("\n")) + "\n").encode())
-        except OSError:
-            pass
+    say = staticmethod(report.say)
 
 
 def main(argv: list[str]) -> int:

@@ -80,29 +80,14 @@ def health(
         passed = time.monotonic() - begun
         if found.verdict.reachable or wait is None or passed >= wait or not _passing(found.verdict):
             live.clear()
-            found.holder = None if found.verdict.state == ONLINE else _holder(workspace, config, name)
+            if found.verdict.state != ONLINE:
+                from k1ctl.device.occupancy import of_devices
+
+                found.holder = of_devices(workspace, config, [name])[name]["holder"]
             return found
         why = f"{name}: {found.verdict.state} ({found.verdict.message})"
         live.update(f"{why}; waiting {format_duration(passed)} of {format_duration(wait)}", key=why)
         time.sleep(max(min(window - found.record["age_seconds"], wait - passed), 0.01))
-
-
-def _holder(workspace: Workspace, config: Config, name: str) -> dict[str, Any] | None:
-    """Who holds ``device:NAME``: {workspace, label, run, since}; None when nobody does."""
-    from k1ctl.queue.folder import queue_folder
-    from k1ctl.queue.view import entries
-
-    for entry in entries(queue_folder(workspace, config)):
-        if entry["state"] == "running" and f"device:{name}" in entry["resources"]:
-            label = entry.get("label") or entry.get("command", "")
-            since = entry.get("granted_at", "")
-            return {
-                "workspace": entry.get("workspace", ""),
-                "label": label,
-                "run": entry.get("run", ""),
-                "since": since,
-            }
-    return None
 
 
 def _passing(verdict: Verdict) -> bool:
