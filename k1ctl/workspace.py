@@ -45,6 +45,12 @@ class Workspace:
         """A path under ``ops/``."""
         return os.path.join(self.root, "ops", *parts)
 
+    def caller(self) -> str:
+        """Who calls, as people are told: ``ada in oslo``."""
+        import getpass
+
+        return f"{getpass.getuser()} in {self.name}"
+
 
 def _git_link(file: str) -> str:
     """The folder that a worktree's ``.git`` file points to (gitrepository-layout(5)). Raises ConfigError."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -78,7 +77,7 @@ def cancel_ticket(workspace: Workspace, folder: str, wanted: str, *, dry_run: bo
             raise
         told = f"ended at {run.record['ended_at']} with exit code {run.record['exit_code']}"
         raise K1ctlError(f"run {run.id} {told}: there is nothing to cancel", code="already-ended") from None
-    by = f"{getpass.getuser()} in {workspace.name}"
+    by = workspace.caller()
     if entry["state"] == "running" and entry.get("kind") == "script":
         _end_holder(entry, dry_run)
     elif entry["state"] == "running":
@@ -170,7 +169,7 @@ def bump_ticket(
         "changed": before.file != after.file,
     }
     if not dry_run and facts["changed"]:
-        by = f"{getpass.getuser()} in {workspace.name}"
+        by = workspace.caller()
         events.emit(workspace, "queue.bumped", **facts, by=by, reason=reason)
     return {**facts, "dry_run": dry_run}
 

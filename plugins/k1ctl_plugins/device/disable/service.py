@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
@@ -26,7 +25,7 @@ def put_out(
     reason = " ".join(reason.split())
     if not reason:
         raise UsageError("say why, in a few words", hint='--reason "the cable is out"')
-    by = f"{getpass.getuser()} in {workspace.name}"
+    by = workspace.caller()
     known = service.out_of_service(folder)
     new = name not in known if dry_run else service.disable(folder, name, reason, by)
     if not dry_run:

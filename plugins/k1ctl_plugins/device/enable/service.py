@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import events
@@ -24,6 +23,6 @@ def put_in(workspace: Workspace, config: Config, folder: str, name: str, *, dry_
         config.named("devices", name)
     changed = was is not None if dry_run else service.enable(folder, name)
     if changed and not dry_run:
-        events.emit(workspace, "device.enabled", device=name, by=f"{getpass.getuser()} in {workspace.name}", was=was)
+        events.emit(workspace, "device.enabled", device=name, by=workspace.caller(), was=was)
     paused = pauses(folder).get(f"device:{name}")
     return {"device": name, "changed": changed, "was": was, "paused": paused, "dry_run": dry_run}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +105,7 @@ def close(workspace: Workspace, config: Config, name: str | None, reason: str, *
         raise UsageError("--close takes the device's NAME and a --reason", hint='--close --reason "cable replaced"')
     config.named("devices", name)
     was = keeper.load(workspace, name)["rung"]
-    by = f"{getpass.getuser()} in {workspace.name}"
+    by = workspace.caller()
     if not dry_run:
         keeper.close(workspace, config, name, f"closed by {by}: {reason}")
     facts = {"device": name, "was": was or "none", "changed": bool(was), "dry_run": dry_run}
