@@ -485,8 +485,14 @@ _k1ctl_command() {
   commands='' options='' arguments='' runs='' mixed=1
   case $1 in
     '')
-      commands='build completion config demo device events hook init notify plugins queue sim tools upload worktree'
+      commands='archive artifact build completion config demo device events hook init notify plugins queue sim tools upload worktree'
       options='--root=@folder --version -h/--help'
+      ;;
+    ' archive')
+      options='-h/--help'
+      ;;
+    ' artifact')
+      options='-h/--help'
       ;;
     ' build')
       commands='list log show'
@@ -738,22 +744,27 @@ _k1ctl_command() {
 }
 
 _k1ctl_settings='
+archive.branch_policy archive.conductor archive.exclude archive.include archive.keep archive.keep_trash archive.limit
+archive.older_than archive.regenerable archive.secrets archive.store artifact.keep artifact.limit artifact.store
 build.cache build.cache_size build.jobs build.timeout console.baud console.keep console.limit defaults.device
 defaults.target device.window devices.@.boot_timeout devices.@.build_id devices.@.fps_min devices.@.groups
 devices.@.heap_min devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac
 devices.@.ota_host_port devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout
-devices.@.rssi_min devices.@.soak devices.@.usb_port escalation.failures_agent escalation.failures_human
-escalation.forget escalation.offline_human escalation.offline_incident escalation.retrying hooks.target hooks.wait
-notify.apprise_env notify.apprise_file notify.command notify.timeout ota.attempt_timeout ota.attempts
-ota.connect_timeout ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay
+devices.@.rssi_min devices.@.soak devices.@.usb_port disk.archive_percent disk.stop_percent disk.total_quota
+disk.workspace_quota escalation.failures_agent escalation.failures_human escalation.forget escalation.offline_human
+escalation.offline_incident escalation.retrying hooks.target hooks.wait notify.apprise_env notify.apprise_file
+notify.command notify.timeout ota.attempt_timeout ota.attempts ota.connect_timeout ota.idle_timeout
+ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay ports.count ports.first ports.last
 process.grace process.keep_runs process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@
 queue.stall run_targets.@.about run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port
-run_targets.@.resources run_targets.@.timeout run_targets.@.wait targets.@.build_id targets.@.chip targets.@.command
+run_targets.@.resources run_targets.@.timeout run_targets.@.wait setup.@.command setup.@.inputs setup.@.needs
+setup.@.path setup.@.timeout stores.@.bucket stores.@.endpoint stores.@.key_env stores.@.kind stores.@.path
+stores.@.prefix stores.@.region stores.@.secret_env targets.@.build_id targets.@.chip targets.@.command
 targets.@.command_release targets.@.device targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs
 targets.@.partition_size targets.@.path targets.@.release_env targets.@.release_flags targets.@.script
 targets.@.script_release test.attempts test.delay test.duration test.lost test.patterns test.regression test.settle
-tools.addr2line tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub usb.yield_timeout worktree.copy
-worktree.npm
+tools.addr2line tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub usb.yield_timeout worktree.cache
+worktree.copy worktree.npm worktree.read_only worktree.skip worktree.templates worktree.tools
 '
 
 complete -o nospace -F _k1ctl k1ctl

@@ -291,6 +291,8 @@ function __k1ctl_command --no-scope-shadowing
     switch $argv[1]
         case ''
             set commands \
+                'archive' \
+                'artifact' \
                 'build' \
                 'completion' \
                 'config' \
@@ -307,6 +309,8 @@ function __k1ctl_command --no-scope-shadowing
                 'upload' \
                 'worktree'
             set command_abouts \
+                'Save worktrees, remove the idle ones, bring them back' \
+                'List, keep, drop and copy what builds made' \
                 'Build in this worktree, in a slot, and keep the artifact' \
                 'Complete commands, devices, runs and more in your shell' \
                 'Show and change what is set, and where it comes from' \
@@ -329,6 +333,16 @@ function __k1ctl_command --no-scope-shadowing
             set option_abouts \
                 'The main checkout whose ops/ is used (default: found through git)' \
                 'Show the version and exit' \
+                'Show this message and exit'
+        case 'archive'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'artifact'
+            set options \
+                '-h/--help'
+            set option_abouts \
                 'Show this message and exit'
         case 'build'
             set commands \
@@ -1326,6 +1340,20 @@ function __k1ctl_command --no-scope-shadowing
 end
 
 set -g __k1ctl_settings \
+    'archive.branch_policy' \
+    'archive.conductor' \
+    'archive.exclude' \
+    'archive.include' \
+    'archive.keep' \
+    'archive.keep_trash' \
+    'archive.limit' \
+    'archive.older_than' \
+    'archive.regenerable' \
+    'archive.secrets' \
+    'archive.store' \
+    'artifact.keep' \
+    'artifact.limit' \
+    'artifact.store' \
     'build.cache' \
     'build.cache_size' \
     'build.jobs' \
@@ -1354,6 +1382,10 @@ set -g __k1ctl_settings \
     'devices.@.rssi_min' \
     'devices.@.soak' \
     'devices.@.usb_port' \
+    'disk.archive_percent' \
+    'disk.stop_percent' \
+    'disk.total_quota' \
+    'disk.workspace_quota' \
     'escalation.failures_agent' \
     'escalation.failures_human' \
     'escalation.forget' \
@@ -1374,6 +1406,9 @@ set -g __k1ctl_settings \
     'ota.invitations' \
     'ota.login_timeout' \
     'ota.retry_delay' \
+    'ports.count' \
+    'ports.first' \
+    'ports.last' \
     'process.grace' \
     'process.keep_runs' \
     'process.sample' \
@@ -1391,6 +1426,19 @@ set -g __k1ctl_settings \
     'run_targets.@.resources' \
     'run_targets.@.timeout' \
     'run_targets.@.wait' \
+    'setup.@.command' \
+    'setup.@.inputs' \
+    'setup.@.needs' \
+    'setup.@.path' \
+    'setup.@.timeout' \
+    'stores.@.bucket' \
+    'stores.@.endpoint' \
+    'stores.@.key_env' \
+    'stores.@.kind' \
+    'stores.@.path' \
+    'stores.@.prefix' \
+    'stores.@.region' \
+    'stores.@.secret_env' \
     'targets.@.build_id' \
     'targets.@.chip' \
     'targets.@.command' \
@@ -1420,7 +1468,12 @@ set -g __k1ctl_settings \
     'usb.connect_timeout' \
     'usb.stub' \
     'usb.yield_timeout' \
+    'worktree.cache' \
     'worktree.copy' \
-    'worktree.npm'
+    'worktree.npm' \
+    'worktree.read_only' \
+    'worktree.skip' \
+    'worktree.templates' \
+    'worktree.tools'
 
 complete -c k1ctl -f -k -a '(__k1ctl)'

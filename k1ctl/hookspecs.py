@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
     from k1ctl.notify import Channel
     from k1ctl.setup import SetupStep
+    from k1ctl.stores import Store
     from k1ctl.transports import Transport
     from k1ctl.workspace import Workspace
 
@@ -86,4 +87,17 @@ def k1ctl_notify(workspace: Workspace, config: Config) -> Sequence[Channel]:  # 
         @hookimpl
         def k1ctl_notify(workspace: Workspace, config: Config) -> list[Channel]:
             return [DeskLamp()] if "desklamp" in config.plugins else []
+    """
+
+
+@hookspec
+def k1ctl_archive_store(workspace: Workspace, config: Config) -> Sequence[Store]:  # type: ignore[empty-body]
+    """Return the stores off this host that this plugin knows, those that are configured; none is an empty list.
+
+    Called by ``k1ctl archive`` and ``k1ctl artifact`` for push, pull and what lists a store. Nothing secret is given to
+    one. Example::
+
+        @hookimpl
+        def k1ctl_archive_store(workspace: Workspace, config: Config) -> list[Store]:
+            return [TapeRobot("tape")] if "taperobot" in config.plugins else []
     """

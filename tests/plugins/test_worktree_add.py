@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl.worktrees import parse
 from k1ctl_plugins.worktree import adding
-from k1ctl_plugins.worktree.listing import parse
 from tests.kit import Project, finish
 
 SECRET = "TOKEN=hunter2\n"

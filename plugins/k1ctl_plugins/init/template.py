@@ -32,6 +32,9 @@ _ABOUT: dict[Place, str] = {
         " is before it sends a byte, and refuses another one."
     ),
     ("targets", "fw"): "What `k1ctl build` and `k1ctl upload` work on; add sections for further targets.",
+    ("setup", "codegen"): "A step of your own in `k1ctl worktree setup`; its name is yours to choose.",
+    ("stores", "nas"): "A place off this host for `k1ctl archive push` and `k1ctl artifact push`.",
+    ("archive",): "What `k1ctl archive run` takes away, and how long it can be brought back.",
     ("hooks",): "What `k1ctl hook run` does when Conductor calls it.",
     ("run_targets", "fw:size"): (
         "A run target of your own. `k1ctl hook run --list` shows those that are there; a section with the name of one"
@@ -100,7 +103,7 @@ def render(host: Host, root: str, imported: dict[Place, Any] | None = None) -> s
     return "\n".join(lines)
 
 
-_NAMED = {("devices", "k1"), ("run_targets", "fw:size")}
+_NAMED = {("devices", "k1"), ("run_targets", "fw:size"), ("setup", "codegen"), ("stores", "nas")}
 _WEB = "webapp"
 
 
@@ -111,7 +114,7 @@ def header(table: Place) -> str:
 
 def _tables() -> dict[Place, list[tuple[str, Setting]]]:
     """The settings by table; a table with names that the user chooses gets the usual name."""
-    usual = {"devices": "k1", "targets": "fw", "run_targets": "fw:size"}
+    usual = {"devices": "k1", "targets": "fw", "run_targets": "fw:size", "setup": "codegen", "stores": "nas"}
     tables: dict[Place, list[tuple[str, Setting]]] = {}
     for place, setting in SETTINGS.items():
         table = tuple(usual[place[0]] if part == "*" else part for part in place[:-1])

@@ -6,15 +6,14 @@ one knows that its writer is dead: git keeps the lock open as long as it works, 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
-from k1ctl.files import open_locked, read_bytes, read_json, write_json
-from k1ctl_plugins.worktree.gitcalls import GitError, call, output
-from k1ctl_plugins.worktree.listing import Entry, entries
+from k1ctl.files import read_bytes, read_json, write_json
+from k1ctl.git import GitError, call, output
+from k1ctl.worktrees import Entry, RepositoryLock, entries
 
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
@@ -30,23 +29,6 @@ class Plan(NamedTuple):
     branch: str
     base: str
     made_parent: bool
-
-
-class RepositoryLock:
-    """Worktrees of a repository are added one at a time: git's own lock on its configuration makes others fail."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.path = os.path.join(workspace.git_dir, "k1ctl", "worktrees.lock")
-
-    def __enter__(self) -> int:
-        fd = open_locked(self.path)
-        assert fd is not None
-        self.fd = fd
-        return fd
-
-    def __exit__(self, *exc: object) -> None:
-        fcntl.flock(self.fd, fcntl.LOCK_UN)  # also when a hook of git left a daemon behind
-        os.close(self.fd)
 
 
 def make_plan(workspace: Workspace, name: str, *, branch: str = "", base: str = "", path: str = "") -> Plan:

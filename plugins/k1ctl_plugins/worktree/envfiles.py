@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from k1ctl.files import read_bytes, write_atomic
+from k1ctl.git import call, names, output
 from k1ctl.setup import StepReport
-from k1ctl_plugins.worktree.gitcalls import call, names, output
 
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace

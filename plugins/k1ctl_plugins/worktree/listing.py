@@ -4,44 +4,10 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
-from k1ctl_plugins.worktree.gitcalls import call, output
-
-
-class Entry(NamedTuple):
-    """One worktree. ``locked`` and ``prunable`` hold git's reason ("" without one), None when it is not."""
-
-    path: str
-    head: str
-    branch: str
-    main: bool
-    locked: str | None
-    prunable: str | None
-
-
-def entries(cwd: str) -> list[Entry]:
-    """All worktrees of the repository around ``cwd``, the main one first. Raises GitError."""
-    return parse(output(["worktree", "list", "--porcelain", "-z"], cwd))
-
-
-def parse(text: str) -> list[Entry]:
-    """git-worktree(1), PORCELAIN FORMAT: attributes end with NUL, a worktree with an empty attribute."""
-    found: list[Entry] = []
-    for block in text.split("\0\0"):
-        facts = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
-        if "worktree" in facts:
-            found.append(
-                Entry(
-                    facts["worktree"],
-                    facts.get("HEAD", ""),
-                    facts.get("branch", "").removeprefix("refs/heads/"),
-                    not found,
-                    facts.get("locked"),
-                    facts.get("prunable"),
-                )
-            )
-    return found
+from k1ctl.git import call
+from k1ctl.worktrees import entries
 
 
 def dirty(path: str) -> bool | None:

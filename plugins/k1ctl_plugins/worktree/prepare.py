@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.errors import K1ctlError
 from k1ctl.files import open_locked
+from k1ctl.git import folders_with
 from k1ctl.output import say
 from k1ctl.setup import SetupStep, StepReport
 from k1ctl_plugins.worktree import envfiles, links, npm, tools
-from k1ctl_plugins.worktree.gitcalls import folders_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
