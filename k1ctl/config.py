@@ -20,7 +20,7 @@ _NOT_SETTINGS = (
     *("K1CTL_ROOT", "K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_PLUGINS", "K1CTL_TRACE_PLUGINS"),
     "K1CTL_MDNS_INTERFACE",
 )
-_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")  # what a run hands to its command
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE", "K1CTL_PORT")  # what a run hands to its command
 
 
 class Config:
