@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.errors import K1ctlError
 from k1ctl.hookspecs import hookimpl
-from k1ctl.output import clean, emit_json, json_option, put, say, table
+from k1ctl.output import clean, emit_json, json_option, say
 from k1ctl.units import format_duration
 
 if TYPE_CHECKING:
@@ -18,8 +19,25 @@ if TYPE_CHECKING:
     from k1ctl_plugins.worktree.prepare import Result
 
 
+COMMANDS = ("add", "list")  # each in the module of its name beside this one; further ones stand below
+
+
+class Subcommands(click.Group):
+    """Imports only the subcommand that was asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(f"k1ctl_plugins.worktree.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
 @purpose("Work", example="k1ctl worktree add oslo")
-@click.group()
+@click.group(cls=Subcommands, short_help="Make worktrees, set them up, look after them.")
 def worktree() -> None:
     """Make worktrees, set them up, and list them.
 
@@ -45,80 +63,12 @@ def setup(ctx: Context, unlink: bool, dry_run: bool, as_json: bool) -> None:
     Example: k1ctl worktree setup --dry-run
     """
     ctx.workspace.check_inside()
-    document = _set_up(ctx, ctx.workspace, dry_run=dry_run, unlink=unlink)
+    document = run_set_up(ctx, ctx.workspace, dry_run=dry_run, unlink=unlink)
     if as_json:
         emit_json(document)
 
 
-@worktree.command()
-@click.argument("name")
-@click.option("--branch", default="", metavar="B", help="The new branch (default: NAME).")
-@click.option("--base", default="", metavar="REF", help="Where it starts (default: the root's HEAD).")
-@click.option("--path", default="", metavar="P", help="Where it is put (default: ROOT.worktrees/NAME beside the root).")
-@click.option("--no-setup", is_flag=True, help="Do not run setup in it.")
-@click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be made.")
-@json_option
-@pass_context
-def add(
-    ctx: Context, name: str, branch: str, base: str, path: str, no_setup: bool, dry_run: bool, as_json: bool
-) -> None:
-    """Make a worktree on a new branch and set it up.
-
-    One is made at a time in a repository. When it cannot be made, nothing of it is left; when the set-up fails, the
-    worktree stays and `k1ctl worktree setup`, called in it, goes on.
-
-    Example: k1ctl worktree add oslo --base origin/main --json
-    """
-    from k1ctl.events import emit
-    from k1ctl.workspace import Workspace
-    from k1ctl_plugins.worktree import adding
-
-    begun = time.monotonic()
-    workspace = ctx.workspace
-    plan = adding.make_plan(workspace, name, branch=branch, base=base, path=path)
-    document = {"ok": True, "name": name, "path": plan.path, "branch": plan.branch, "base": plan.base}
-    if dry_run:
-        adding.check_free(workspace, plan)
-        say(f"would be made: {plan.path} on branch {plan.branch} at {plan.base[:12]}")
-        if as_json:
-            emit_json(document | {"dry_run": True})
-        return
-    resumed = adding.add(workspace, plan)
-    seconds = round(time.monotonic() - begun, 3)
-    made = Workspace(workspace.root, plan.path, name, workspace.git_dir)
-    emit(made, "worktree.added", path=plan.path, branch=plan.branch, base=plan.base, add_seconds=seconds)
-    say(f"{'found finished' if resumed else 'made'}: {plan.path} on branch {plan.branch} in {format_duration(seconds)}")
-    steps = None if no_setup else _set_up(ctx, made)
-    if as_json:
-        emit_json(document | {"dry_run": False, "resumed": resumed, "add_seconds": seconds, "setup": steps})
-    else:
-        put(plan.path)
-
-
-@worktree.command("list")
-@json_option
-@pass_context
-def list_worktrees(ctx: Context, as_json: bool) -> None:
-    """List the repository's worktrees.
-
-    Example: k1ctl worktree list --json | jq -r '.[] | select(.dirty) | .path'
-    """
-    from k1ctl_plugins.worktree.listing import documents
-
-    rows = documents(ctx.workspace.path, ctx.workspace.path)
-    if as_json:
-        emit_json(rows)
-        return
-    cells = []
-    for row in rows:
-        notes = ["main"] * row["main"] + ["locked"] * (row["locked"] is not None)
-        notes += ["prunable"] * (row["prunable"] is not None) + ["changed"] * bool(row["dirty"])
-        mark, state = "*" if row["current"] else "", ", ".join(notes)
-        cells.append((mark, row["name"], row["branch"] or "-", row["head"][:12], row["path"], state))
-    put(table(cells, ("", "NAME", "BRANCH", "HEAD", "PATH", "STATE")))
-
-
-def _set_up(ctx: Context, workspace: Workspace, *, dry_run: bool = False, unlink: bool = True) -> dict[str, object]:
+def run_set_up(ctx: Context, workspace: Workspace, *, dry_run: bool = False, unlink: bool = True) -> dict[str, object]:
     """Set up, telling each step as it ends; returns the report. Raises K1ctlError naming the steps that failed."""
     from k1ctl_plugins.worktree.prepare import set_up
 

@@ -13,25 +13,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.git import GitError, call, output
-from k1ctl.worktrees import Entry, RepositoryLock, entries
+from k1ctl.worktrees import Entry, RepositoryLock, entries, note_origin, origin
 
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
+_BLOCK, _INDEX_ENTRY = 4096, 128  # bytes a file takes at least, and about what the index keeps of it
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 class Plan(NamedTuple):
-    """What is to be made: ``base`` is a commit id; ``made_parent`` whether the folder around ``path`` is new too."""
+    """What is to be made: ``base`` is a commit id; ``made_parent`` whether the folder around ``path`` is new too;
+    ``creator`` who makes it, as others are told; ``lock`` the reason it is locked for ("": it is not)."""
 
     name: str
     path: str
     branch: str
     base: str
     made_parent: bool
+    creator: str = ""
+    lock: str = ""
 
 
-def make_plan(workspace: Workspace, name: str, *, branch: str = "", base: str = "", path: str = "") -> Plan:
+def make_plan(
+    workspace: Workspace, name: str, *, branch: str = "", base: str = "", path: str = "", lock: str = ""
+) -> Plan:
     """Check the call and settle what it makes; ``path`` defaults to ``<root>.worktrees/NAME`` beside the root.
 
     Raises UsageError (names), ConfigError (no git), GitError (unknown base).
@@ -52,7 +58,20 @@ def make_plan(workspace: Workspace, name: str, *, branch: str = "", base: str = 
     parent = os.path.join(os.path.dirname(workspace.root), f"{os.path.basename(workspace.root)}.worktrees")
     full = os.path.abspath(path or os.path.join(parent, name))
     full = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
-    return Plan(name, full, branch, done.stdout.strip(), not os.path.isdir(os.path.dirname(full)))
+    made_parent = not os.path.isdir(os.path.dirname(full))
+    return Plan(name, full, branch, done.stdout.strip(), made_parent, workspace.caller(), " ".join(lock.split()))
+
+
+def need(workspace: Workspace, plan: Plan) -> int:
+    """Bytes that the files of the worktree will take, each in whole blocks, and its index; 0 when git cannot tell."""
+    done = call(["ls-tree", "-r", "-l", "-z", "--full-tree", plan.base], workspace.path, env={"GIT_NO_LAZY_FETCH": "1"})
+    if done.returncode:
+        return 0
+    total = 0
+    for line in done.stdout.split("\0"):
+        size = line.partition("\t")[0].split(" ")[-1]
+        total += -(-int(size) // _BLOCK) * _BLOCK + _INDEX_ENTRY if size.isdigit() else 0
+    return total
 
 
 def check_free(workspace: Workspace, plan: Plan) -> None:
@@ -97,12 +116,37 @@ def add(workspace: Workspace, plan: Plan) -> bool:
             os.makedirs(os.path.dirname(plan.path), exist_ok=True)
             args = ["worktree", "add", "--quiet", "--no-track", "-b", plan.branch, "--", plan.path, plan.base]
             output(args, workspace.path, keep=(lock,))
+            _mark(workspace, plan, lock)
         except BaseException:
             undo(workspace, plan, lock)
             os.unlink(intent)
             raise
         os.unlink(intent)
     return False
+
+
+def _mark(workspace: Workspace, plan: Plan, lock: int) -> None:
+    """Write who made it and lock it where that was asked for: before it is said to be done, so that a kill in between
+    leaves the plan, and who finds that does it again. Raises K1ctlError."""
+    try:
+        if not origin(plan.path):
+            note_origin(plan.path, creator=plan.creator, base=plan.base, branch=plan.branch)
+    except OSError as exc:
+        raise K1ctlError(f"{plan.path}: who made it could not be written: {exc}", code="origin-not-written") from exc
+    if plan.lock and (entry := _entry(workspace, plan)) and entry.locked is None:
+        output(["worktree", "lock", "--reason", plan.lock, "--", plan.path], workspace.path, keep=(lock,))
+
+
+def recover(workspace: Workspace, *, dry_run: bool = False) -> list[str]:
+    """Clear up after calls of `add` that were killed; returns the paths of what they had begun. Raises K1ctlError."""
+    folder = os.path.join(workspace.git_dir, "k1ctl", "add")
+    if not os.path.isdir(folder) or not os.listdir(folder):
+        return []
+    with RepositoryLock(workspace) as lock:
+        left = [_plan_of(read_json(os.path.join(folder, name))) for name in sorted(os.listdir(folder))]
+        if not dry_run:
+            _recover(workspace, Plan("", "", "", "", False), lock)
+    return [plan.path for plan in left if plan is not None]
 
 
 def _recover(workspace: Workspace, plan: Plan, lock: int) -> bool:
@@ -118,8 +162,9 @@ def _recover(workspace: Workspace, plan: Plan, lock: int) -> bool:
         old = _plan_of(read_json(os.path.join(folder, name)))
         if old is not None and not finished(workspace, old):
             undo(workspace, old, lock)
-        elif old is not None and (old.name, old.path, old.branch) == (plan.name, plan.path, plan.branch):
-            resumed = True
+        elif old is not None:
+            _mark(workspace, old, lock)
+            resumed |= (old.name, old.path, old.branch) == (plan.name, plan.path, plan.branch)
         os.unlink(os.path.join(folder, name))
     return resumed
 
