@@ -52,4 +52,8 @@ def k1ctl_command() -> click.Command:
 
 @hookimpl
 def k1ctl_archive_store(workspace: Workspace, config: Config) -> list[Store]:
-    return []
+    if not config.names("stores"):
+        return []
+    from k1ctl_plugins.archive.stores import configured
+
+    return configured(config)
