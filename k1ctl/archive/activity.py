@@ -5,8 +5,8 @@ git folder; every changed and untracked file, and every git-ignored one that can
 `.env`); the last run of k1ctl in it; what of k1ctl waits or runs there now; and its creation.
 
 Not the times of folders, but where a file was deleted: any editor's swap file changes the top one, and no edit further
-down does. Nor ``gitdir`` and ``FETCH_HEAD``: git writes the first anew when it is a day old and anybody merely looks
-(setup.c, update_linked_gitdir), the second whenever an editor fetches by itself.
+down does. Nor ``gitdir``, which whoever merely looks may touch (gitrepository-layout(5)), and ``FETCH_HEAD``: editors
+fetch by themselves.
 """
 
 from __future__ import annotations
