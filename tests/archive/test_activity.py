@@ -55,7 +55,10 @@ def _move_head(project: Project, tree: Path) -> None:
 
 
 def _write(name: str) -> Callable[[Project, Path], None]:
-    return lambda project, tree: project.write(name, "later", within=tree) and None
+    def work(project: Project, tree: Path) -> None:
+        project.write(name, "later", within=tree)
+
+    return work
 
 
 def _delete(project: Project, tree: Path) -> None:
@@ -129,7 +132,8 @@ def test_who_waits_in_line_works(workspace: Project, tree: Path) -> None:
     """A place in the queue makes the worktree active now, whatever its files say."""
     held = workspace.popen("queue", "run", "desk", "--", "cat", cwd=tree, stdin=-1)
     try:
-        assert "(run " in wait_until(lambda: recent(seen(workspace, tree)) and seen(workspace, tree)).what
+        wait_until(lambda: "(run " in seen(workspace, tree).what)
+        assert recent(seen(workspace, tree))
         assert seen(workspace, tree).idle() < 60
     finally:
         held.communicate()
