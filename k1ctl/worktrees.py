@@ -83,8 +83,11 @@ def note_origin(path: str, *, creator: str, base: str, branch: str) -> None:
     write_json(os.path.join(own_git_dir(path), _ORIGIN), facts)
 
 
-def origin(path: str) -> dict[str, Any]:
-    """What `note_origin` wrote: ``creator``, ``base``, ``branch``, ``at``; {} where k1ctl did not make it."""
-    own = own_git_dir(path)
+def origin(path: str, own: str = "") -> dict[str, Any]:
+    """What `note_origin` wrote: ``creator``, ``base``, ``branch``, ``at``; {} where k1ctl did not make it.
+
+    ``own``: the worktree's own git folder, where the caller has it.
+    """
+    own = own or own_git_dir(path)
     facts = read_json(os.path.join(own, _ORIGIN)) if own else None
     return facts if isinstance(facts, dict) else {}
