@@ -3,7 +3,9 @@
 ``<id>`` is the first 16 hex digits of the image's SHA-256, or where every file counts of a SHA-256 over the names and
 digests of all. ``manifest.json`` tells who built it first; every further
 build of the same bytes adds a line to ``builds.jsonl``. ``latest/<folder>-<hash of its path>.json`` names what was
-built last in a worktree, whatever the worktree is called, and whether a later build of it failed.
+built last in a worktree, whatever the worktree is called, and whether a later build of it failed. ``pinned.json`` says
+why an artifact is kept for good (`k1ctl.artifacts_pins`), ``.bytes.json`` beside them how much the target takes
+(`k1ctl.retention`).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import os
 
 from k1ctl.errors import UsageError, WrongDataError
-from k1ctl.files import Locked, append_line, read_bytes, read_json, write_json
+from k1ctl.files import Locked, append_line, read_bytes, read_json, write_atomic, write_json
 from k1ctl.jsontext import dumps
 from k1ctl.units import rfc3339
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 ID_LENGTH = 16  # hex digits
+MANIFEST, BUILDS, PIN = "manifest.json", "builds.jsonl", "pinned.json"
+OWN = (MANIFEST, BUILDS, PIN)  # names in an artifact's folder that no file of a build may have
+SIZES = ".bytes.json"  # beside the artifacts of a target: {"bytes": what they take, as far as it was counted}
 _PIECE = 1 << 20
 _BUILD_FIELDS = ("workspace", "workspace_path", "commit", "dirty", "sources", "environment", "run")
 
@@ -50,12 +55,30 @@ class Artifact:
     def read(self) -> bytes:
         """The image's bytes, checked against the digest. Raises WrongDataError when they are missing or damaged."""
         data = read_bytes(self.image)
-        if data is None or _digest(data) != self.sha256:
+        if data is None or digest_of(data) != self.sha256:
             what = "is missing" if data is None else "is damaged: its bytes do not have the recorded SHA-256"
             raise WrongDataError(
                 f"artifact {self.id} {what} ({self.image})", hint=f"k1ctl build {self.target}", code="artifact-damaged"
             )
         return data
+
+    def problems(self) -> list[str]:
+        """What is wrong with its files, each recomputed; empty when all are as they were kept. Raises OSError."""
+        from hashlib import file_digest
+
+        found = []
+        files = self.manifest["files"]
+        for name, told in files.items():
+            try:
+                with open(os.path.join(self.folder, name), "rb") as f:
+                    if file_digest(f, "sha256").hexdigest() != told["sha256"]:
+                        found.append(f"{name} does not have the recorded SHA-256")
+            except FileNotFoundError:
+                found.append(f"{name} is missing")
+        image = files.get(self.manifest["image"], {"sha256": ""})
+        if image["sha256"] != self.sha256 or self.id not in (id_of(image, {}), id_of(image, files)):
+            found.append(f"{MANIFEST} does not agree with its id")
+        return found
 
     def document(self) -> dict[str, Any]:
         """The artifact as JSON-able facts that hold for every build which gave these bytes; the manifest tells of the
@@ -86,7 +109,7 @@ def store(
     WrongDataError when the image is not there, OSError.
     """
     name, source = next(iter(files.items()))
-    base = _target_folder(workspace, target)
+    base = target_folder(workspace, target)
     os.makedirs(base, exist_ok=True)
     where = {"workspace": workspace.name, "workspace_path": os.path.realpath(workspace.path)}
     facts = {**manifest, "target": target, **where, "at": rfc3339()}
@@ -99,20 +122,20 @@ def store(
             done = {name: image}
             if whole:
                 _copy_others(temporary, files, done)
-            folder = os.path.join(base, _id(image, done))
+            folder = os.path.join(base, id_of(image, done))
             kept = _kept(target, folder, image["sha256"])
             if kept is None:
                 kept = _settle(target, temporary, folder, files, done, facts)
             else:
-                _discard(temporary)
+                discard(temporary)
         except FileNotFoundError as exc:
-            _discard(temporary)
+            discard(temporary)
             raise WrongDataError(f"the build left no {exc.filename}", code="no-output") from exc
         except BaseException:
-            _discard(temporary)
+            discard(temporary)
             raise
         build = {"at": facts["at"], **{key: facts.get(key) for key in _BUILD_FIELDS}}
-        append_line(os.path.join(kept.folder, "builds.jsonl"), dumps(build))
+        append_line(os.path.join(kept.folder, BUILDS), dumps(build))
         if newest:
             write_json(_latest_file(workspace, target), {"id": kept.id, **build})
     return kept
@@ -122,10 +145,10 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
     """The artifact that ``reference`` names: the beginning of an id (4 digits or more), or "" for the newest of this
     worktree. Raises WrongDataError when there is none or, for "", when a build failed since (build-failed-since);
     UsageError when the beginning fits several."""
-    base = _target_folder(workspace, target)
+    base = target_folder(workspace, target)
     if not reference or reference == "latest":
         latest = newest_build(workspace, target)
-        found = _load(target, os.path.join(base, str(latest["id"]))) if latest else None
+        found = load(target, os.path.join(base, str(latest["id"]))) if latest else None
         if found is None:
             raise WrongDataError(
                 f"no artifact of {target} was built in {workspace.path}",
@@ -143,10 +166,10 @@ def find(workspace: Workspace, target: str, reference: str = "") -> Artifact:
             )
         return found
     wanted = reference.lower()[:ID_LENGTH]
-    ids = [i for i in _ids(base) if i.startswith(wanted)] if len(wanted) >= 4 else []
+    ids = [i for i in ids_in(base) if i.startswith(wanted)] if len(wanted) >= 4 else []
     if len(ids) > 1:
         raise UsageError(f"artifact {reference} may be {' or '.join(ids)}", hint="give more digits")
-    found = _load(target, os.path.join(base, ids[0])) if ids else None
+    found = load(target, os.path.join(base, ids[0])) if ids else None
     if found is None:
         raise WrongDataError(f"there is no artifact {reference} of {target}", hint=f"see {base}", code="no-artifact")
     return found
@@ -157,7 +180,7 @@ def note_failed(workspace: Workspace, target: str, run: str) -> None:
 
     Without an earlier one there is nothing to be mistaken for it, and nothing is written."""
     if newest_build(workspace, target):
-        with Locked(os.path.join(_target_folder(workspace, target), ".lock")):
+        with Locked(os.path.join(target_folder(workspace, target), ".lock")):
             failed = {"run": run, "at": rfc3339()}
             write_json(_latest_file(workspace, target), {**newest_build(workspace, target), "failed": failed})
 
@@ -173,8 +196,8 @@ def newest_build(workspace: Workspace, target: str) -> dict[str, Any]:
 
 def list_artifacts(workspace: Workspace, target: str) -> list[Artifact]:
     """All artifacts of a target, the one that was made last first; what cannot be read is left out."""
-    base = _target_folder(workspace, target)
-    found = [artifact for i in _ids(base) if (artifact := _load(target, os.path.join(base, i))) is not None]
+    base = target_folder(workspace, target)
+    found = [artifact for i in ids_in(base) if (artifact := load(target, os.path.join(base, i))) is not None]
     return sorted(found, key=lambda a: (str(a.manifest.get("at")), a.id), reverse=True)
 
 
@@ -184,20 +207,22 @@ def file_name(text: str) -> str:
         c if c.isascii() and (c.isalnum() or c in "-_.") else "".join(f"%{b:02X}" for b in c.encode()) for c in text
     )
     name = "%2E" + name[1:] if name.startswith(".") else name
-    return name if len(name) <= 120 else f"{name[:80]}-{_digest(text.encode())[:16]}"
+    return name if len(name) <= 120 else f"{name[:80]}-{digest_of(text.encode())[:16]}"
 
 
-def _target_folder(workspace: Workspace, target: str) -> str:
+def target_folder(workspace: Workspace, target: str) -> str:
+    """The folder of a target's artifacts."""
     return workspace.ops_path("artifacts", file_name(target))
 
 
 def _latest_file(workspace: Workspace, target: str) -> str:
     path = os.path.realpath(workspace.path)
-    own = f"{file_name(os.path.basename(path))[:80]}-{_digest(os.fsencode(path))[:16]}.json"
-    return os.path.join(_target_folder(workspace, target), "latest", own)
+    own = f"{file_name(os.path.basename(path))[:80]}-{digest_of(os.fsencode(path))[:16]}.json"
+    return os.path.join(target_folder(workspace, target), "latest", own)
 
 
-def _ids(base: str) -> list[str]:
+def ids_in(base: str) -> list[str]:
+    """The names in a target's folder that are ids."""
     try:
         names = os.listdir(base)
     except FileNotFoundError:
@@ -205,18 +230,39 @@ def _ids(base: str) -> list[str]:
     return [n for n in names if len(n) == ID_LENGTH and all(c in "0123456789abcdef" for c in n)]
 
 
-def _load(target: str, folder: str) -> Artifact | None:
-    manifest = read_json(os.path.join(folder, "manifest.json"))
+def load(target: str, folder: str) -> Artifact | None:
+    """The artifact in ``folder``; None where its manifest is none."""
+    manifest = read_json(os.path.join(folder, MANIFEST))
     if not isinstance(manifest, dict) or not all(key in manifest for key in ("id", "image", "sha256", "files")):
         return None
     return Artifact(target, folder, manifest)
+
+
+def load_any(folder: str) -> Artifact | None:
+    """As `load`, of the target whose folder it lies in."""
+    shelf = os.path.basename(os.path.dirname(folder))
+    found = load(target_of(shelf), folder)
+    named = found.manifest.get("target") if found else None
+    if found and isinstance(named, str) and file_name(named) == shelf:
+        found.target = named
+    return found
+
+
+def target_of(name: str) -> str:
+    """The target whose folder has this name; of a very long one the name itself."""
+    first, *rest = name.split("%")
+    try:
+        data = first.encode() + b"".join(bytes.fromhex(part[:2]) + part[2:].encode() for part in rest)
+        return data.decode()
+    except ValueError:
+        return name
 
 
 def _kept(target: str, folder: str, sha256: str) -> Artifact | None:
     """The artifact that is there already with just these bytes; a damaged one is moved aside."""
     if not os.path.isdir(folder):
         return None
-    there = _load(target, folder)
+    there = load(target, folder)
     try:
         if there is not None and there.sha256 == sha256:
             there.read()
@@ -233,11 +279,35 @@ def _settle(
     """Copy the other files, write the manifest and give the folder its name: from then on it is there, whole."""
     image = next(iter(files))
     _copy_others(temporary, files, done)
+    carried = _carry(folder, temporary)
     head = {"id": os.path.basename(folder), "image": image, "sha256": done[image]["sha256"], "files": done}
     manifest = {**head, **facts}
-    write_json(os.path.join(temporary, "manifest.json"), manifest, mode=0o444, fsync=True)
+    write_json(os.path.join(temporary, MANIFEST), manifest, mode=0o444, fsync=True)
     os.rename(temporary, folder)
+    for path in carried:
+        os.unlink(path)
+    count_bytes(os.path.dirname(folder), sum(file["bytes"] for file in done.values()))
     return Artifact(target, folder, manifest)
+
+
+def _carry(folder: str, temporary: str) -> list[str]:
+    """What people and builds noted of a damaged artifact holds for the one in its place; the paths it was read from."""
+    base, name = os.path.split(folder)
+    aside = [each for each in os.listdir(base) if each.startswith(f"{name}.damaged-")]
+    carried = []
+    for path in (os.path.join(base, each, own) for each in aside for own in (PIN, BUILDS)):
+        data = read_bytes(path)
+        if data is not None:
+            write_atomic(os.path.join(temporary, os.path.basename(path)), data)
+            carried.append(path)
+    return carried
+
+
+def count_bytes(base: str, more: int) -> None:
+    """Add to what a target's folder is known to take; where nothing is known of it yet, nothing. Under its lock."""
+    known = read_json(os.path.join(base, SIZES))
+    if isinstance(known, dict) and isinstance(known.get("bytes"), int):
+        write_json(os.path.join(base, SIZES), {"bytes": known["bytes"] + more})
 
 
 def _copy_others(temporary: str, files: Mapping[str, str], done: dict[str, Any]) -> None:
@@ -246,11 +316,13 @@ def _copy_others(temporary: str, files: Mapping[str, str], done: dict[str, Any])
             done[name] = _copy(source, os.path.join(temporary, name))
 
 
-def _id(image: dict[str, Any], counted: dict[str, Any]) -> str:
+def id_of(image: dict[str, Any], counted: dict[str, Any]) -> str:
     """The id that follows from the files that count: the image, or all."""
-    if len(counted) == 1:
+    if len(counted) < 2:
         return str(image["sha256"])[:ID_LENGTH]
-    return _digest("".join(f"{name} {file['sha256']}\n" for name, file in sorted(counted.items())).encode())[:ID_LENGTH]
+    return digest_of("".join(f"{name} {file['sha256']}\n" for name, file in sorted(counted.items())).encode())[
+        :ID_LENGTH
+    ]
 
 
 def _copy(source: str, target: str) -> dict[str, Any]:
@@ -270,7 +342,8 @@ def _copy(source: str, target: str) -> dict[str, Any]:
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """The SHA-256 in hex."""
     from hashlib import sha256
 
     return sha256(data).hexdigest()
@@ -280,11 +353,14 @@ def _remove_leftovers(base: str) -> None:
     """Under the lock of the target no other store is under way, so every temporary folder is a dead one's."""
     for name in os.listdir(base):
         if name.startswith(".tmp-"):
-            _discard(os.path.join(base, name))
+            discard(os.path.join(base, name))
 
 
-def _discard(folder: str) -> None:
-    if os.path.isdir(folder):
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
+def discard(folder: str) -> None:
+    """Remove a folder with what is in it; of a link the link only."""
+    if os.path.islink(folder):
+        os.unlink(folder)
+    elif os.path.isdir(folder):
+        import shutil
+
+        shutil.rmtree(folder)

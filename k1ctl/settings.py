@@ -212,7 +212,7 @@ SETTINGS: dict[Place, Setting] = {
     ),
     ("archive", "limit"): Setting("size", 2 << 30, "a worktree with more than this to save is refused (0: no limit)"),
     ("archive", "store"): Setting("str", "", "store of `archive push`, as in [stores.NAME]"),
-    ("artifact", "limit"): Setting("size", 100 << 20, "bytes that ops/artifacts may take"),
+    ("artifact", "limit"): Setting("size", 100 << 20, "bytes that ops/artifacts may take (0: no limit)"),
     ("artifact", "keep"): Setting("int", 3, "newest artifacts of a workspace and target that are always kept"),
     ("artifact", "store"): Setting("str", "", "store of `artifact push`, as in [stores.NAME]"),
     ("stores", "*", "kind"): Setting("str", "directory", "directory, s3, or one of a plugin"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl import artifacts, events
+from k1ctl import artifacts, events, retention
 from k1ctl.builds import BuildKind, BuildRequest, BuildResult, SourceState, made_of
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.output import say
@@ -168,10 +168,12 @@ class Plan:
         }
         try:
             files, whole = self.kind.outputs(request, command), self.kind.every_output_counts
-            return artifacts.store(request.workspace, request.target, files, manifest, whole=whole)
+            kept = artifacts.store(request.workspace, request.target, files, manifest, whole=whole)
         except BaseException:
             artifacts.note_failed(request.workspace, request.target, run.id)
             raise
+        retention.trim(request.workspace, request.config)
+        return kept
 
 
 def plan(ctx: Context, target: str, *, variant: str, clean: bool, release: bool, **options: Any) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from k1ctl.artifacts import OWN
 from k1ctl.errors import ConfigError, NotFoundError, WrongDataError
 
 TYPE_CHECKING = False
@@ -94,7 +95,7 @@ def _written(path: str, since_ns: int) -> bool:
 
 def _name(project: str, path: str, name: str) -> str:
     name = f"{name}.tar" if os.path.isdir(os.path.join(project, path)) else name
-    return f"{name}.output" if name in ("manifest.json", "builds.jsonl") else name
+    return f"{name}.output" if name in OWN else name
 
 
 def remove(request: BuildRequest, patterns: list[str]) -> None:

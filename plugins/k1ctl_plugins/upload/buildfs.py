@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import artifacts
+from k1ctl import artifacts, retention
 from k1ctl.builds import SourceState
 from k1ctl.errors import K1ctlError, UsageError, WrongDataError
 from k1ctl.files import read_bytes
@@ -68,7 +68,9 @@ def build(workspace: Workspace, config: Config, target: str, settings: dict[str,
         key=names.stable_key(workspace.path, "buildfs", target, variant),
         label=f"build {target} {FILESYSTEM}",
     )
-    work = _Work(workspace, target, settings, os.path.join(env["PLATFORMIO_BUILD_DIR"], variant), variant, folder)
+    work = _Work(
+        workspace, config, target, settings, os.path.join(env["PLATFORMIO_BUILD_DIR"], variant), variant, folder
+    )
     finished = launch(workspace, config, spec, before=work.before, after=work.after, view=_Talk())
     ending = finished.ending
     if ending.result is not None:
@@ -88,9 +90,16 @@ class _Work:
     """What happens in the supervisor, with the leases held."""
 
     def __init__(
-        self, workspace: Workspace, target: str, settings: dict[str, Any], made_in: str, variant: str, project: str
+        self,
+        workspace: Workspace,
+        config: Config,
+        target: str,
+        settings: dict[str, Any],
+        made_in: str,
+        variant: str,
+        project: str,
     ) -> None:
-        self.workspace, self.target, self.settings = workspace, target, settings
+        self.workspace, self.config, self.target, self.settings = workspace, config, target, settings
         self.made_in, self.variant, self.project = made_in, variant, project
         self.state: SourceState | None = None
 
@@ -138,7 +147,9 @@ class _Work:
             "seconds": (run.record.get("attempts") or [{}])[-1].get("run_seconds"),
             "run": run.id,
         }
-        return artifacts.store(self.workspace, shelf, {f"{FILESYSTEM}.bin": made}, facts)
+        kept = artifacts.store(self.workspace, shelf, {f"{FILESYSTEM}.bin": made}, facts)
+        retention.trim(self.workspace, self.config)
+        return kept
 
     def _made(self, run: Run) -> str:
         """The path of the one image that this run made. Raises WrongDataError."""
