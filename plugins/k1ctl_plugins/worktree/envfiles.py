@@ -7,10 +7,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from k1ctl.files import read_bytes, write_atomic
-from k1ctl.git import call, names, output
+from k1ctl.git import call, names
 from k1ctl.setup import StepReport
+from k1ctl_plugins.worktree import place
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from k1ctl.workspace import Workspace
 
 
@@ -24,15 +27,15 @@ def wanted(root: str, globs: list[str]) -> list[str]:
     return [f for f in files if any(fnmatchcase(f if "/" in g else os.path.basename(f), g) for g in globs)]
 
 
-def copy(workspace: Workspace, globs: list[str], *, dry_run: bool = False) -> StepReport:
-    """Copy the wanted files to the same place in the worktree.
+def copy(workspace: Workspace, globs: list[str], *, without: Collection[str] = (), dry_run: bool = False) -> StepReport:
+    """Copy the wanted files to the same place in the worktree, but for those in ``without``.
 
     Left alone: what is there already, what git would not ignore in the worktree (it would be committed), and what
     would land in a folder that this worktree does not have or that leads out of it.
     """
     if os.path.realpath(workspace.path) == os.path.realpath(workspace.root):
         return StepReport(False, "this is the root: nothing to copy", {"copied": [], "kept": [], "skipped": []})
-    files = wanted(workspace.root, globs)
+    files = [file for file in wanted(workspace.root, globs) if file not in without]
     ignored = set(_ignored(workspace.path, files))
     copied, kept, skipped = [], [], []
     top = os.path.realpath(workspace.path) + "/"
@@ -48,20 +51,13 @@ def copy(workspace: Workspace, globs: list[str], *, dry_run: bool = False) -> St
         else:
             if not dry_run:
                 data = read_bytes(os.path.join(workspace.root, file)) or b""
-                write_atomic(target, data, mode=0o600, scratch=_scratch(workspace.path, folder))
+                write_atomic(target, data, mode=0o600, scratch=place.scratch(workspace, folder))
             copied.append(file)
     verb = "would be copied" if dry_run else "copied"
     parts = [f"{verb}: {', '.join(copied)}" if copied else "", f"there already: {', '.join(kept)}" if kept else ""]
     parts += [f"not copied: {s['file']} ({s['reason']})" for s in skipped]
     summary = "; ".join(part for part in parts if part) or "no git-ignored file to copy"
     return StepReport(bool(copied), summary, {"copied": copied, "kept": kept, "skipped": skipped})
-
-
-def _scratch(worktree: str, folder: str) -> str:
-    """The worktree's own git folder, from which a secret that a crash left half-way is never committed; "" (beside
-    the file) when it is on another filesystem."""
-    own = output(["rev-parse", "--absolute-git-dir"], worktree).rstrip("\n")
-    return own if os.stat(own).st_dev == os.stat(folder).st_dev else ""
 
 
 def _ignored(worktree: str, files: list[str]) -> list[str]:

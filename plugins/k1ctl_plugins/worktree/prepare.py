@@ -1,4 +1,4 @@
-"""Set up a worktree: its own steps first, then those of other plugins; each timed, a failed one fails alone."""
+"""Set up a worktree: one set-up at a time, each step after those it needs and timed, a failed one fails alone."""
 
 from __future__ import annotations
 
@@ -7,48 +7,64 @@ import os
 import time
 import zlib
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from k1ctl import disk
 from k1ctl.errors import K1ctlError
 from k1ctl.files import open_locked
-from k1ctl.git import folders_with
 from k1ctl.output import say
-from k1ctl.setup import SetupStep, StepReport
-from k1ctl_plugins.worktree import envfiles, links, npm, tools
+from k1ctl.setup import StepReport
+from k1ctl_plugins.worktree.steps import Options, all_steps, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
 
     from k1ctl.config import Config
     from k1ctl.plugins import Plugins
+    from k1ctl.setup import SetupStep
     from k1ctl.workspace import Workspace
 
 
 class Result(NamedTuple):
-    """How one step ended: ``status`` is done, unchanged, planned, failed or skipped; ``seconds`` what it took."""
+    """How one step ended: ``status`` is done, unchanged, planned, failed or skipped; ``seconds`` what it took.
+
+    ``own_bytes`` is what it added to the disk for this worktree, ``shared_bytes`` what it took of others' without
+    copying it; None where the step cannot tell.
+    """
 
     name: str
     status: str
     summary: str
     seconds: float
-    details: dict[str, Any]
+    details: Mapping[str, Any]
+    own_bytes: int | None = None
+    shared_bytes: int | None = None
 
     def document(self) -> dict[str, Any]:
         return self._asdict()
+
+
+class Watch:
+    """Who is told how a set-up goes; this one listens to nothing."""
+
+    def began(self, name: str, number: int, total: int) -> None:
+        """Step ``name``, the ``number``-th of ``total``, begins."""
+
+    def ended(self, result: Result) -> None:
+        """A step ended, or was not run."""
 
 
 class SetupLock:
     """One set-up at a time in a worktree; the descriptor may be handed to a tool that outlives us."""
 
     def __init__(self, workspace: Workspace) -> None:
-        own = f"setup-{zlib.crc32(os.path.realpath(workspace.path).encode()):08x}.lock"
+        own = f"setup-{zlib.crc32(os.path.realpath(workspace.path).encode(errors='surrogateescape')):08x}.lock"
         self.path = os.path.join(workspace.git_dir or workspace.ops_path("queue"), "k1ctl", own)
 
     def __enter__(self) -> int:
         fd = open_locked(self.path, blocking=False)
         if fd is None:
-            say("another set-up of this worktree is under way; waiting for it")
+            say("another set-up of this worktree is under way, or a tool that it started; waiting for it")
             fd = open_locked(self.path)
         assert fd is not None
         self.fd = fd
@@ -59,47 +75,9 @@ class SetupLock:
         os.close(self.fd)
 
 
-def own_steps(workspace: Workspace, config: Config, lock: int, *, unlink: bool = True) -> Iterator[SetupStep]:
-    """What every worktree needs: tools, no link out of the tree, ``.env`` files, ``npm ci``."""
-    path = workspace.path
-    yield SetupStep("tools", tools.look, tools.look)
-    projects = _projects(workspace, config)
-    yield SetupStep("links", partial(links.remove, path, projects, unlink=unlink), partial(links.plan, path, projects))
-    globs = config.get("worktree", "copy")
-    copy = partial(envfiles.copy, workspace, globs)
-    yield SetupStep("env", copy, partial(copy, dry_run=True))
-    if config.get("worktree", "npm"):
-        for folder in folders_with(["package-lock.json"], path) if workspace.git_dir else ():
-            full = os.path.join(path, folder)
-            run = partial(npm.install, full, (lock,))
-            yield SetupStep(f"npm:{folder or '.'}", run, partial(npm.plan, full), ("links",))
-
-
-def _projects(workspace: Workspace, config: Config) -> list[str]:
-    """The folders, relative to the worktree, that may have a ``.pio`` or ``node_modules``."""
-    found = {"", *folders_with(["platformio.ini", "package.json"], workspace.path)} if workspace.git_dir else {""}
-    found |= {os.path.normpath(config.get("targets", name, "path")) for name in config.names("targets")}
-    return sorted(f for f in found if os.path.isdir(os.path.join(workspace.path, f)))
-
-
-def foreign_steps(plugins: Plugins, workspace: Workspace, config: Config) -> list[SetupStep]:
-    """The steps of all plugins; a plugin that cannot tell its steps becomes a step that fails with the reason."""
-    steps: list[SetupStep] = []
-    for name, given in plugins.each("k1ctl_setup_steps", workspace=workspace, config=config):
-        if name in plugins.broken:
-            continue  # told by the command; it may have had no steps
-        steps += [SetupStep(name, partial(_fail, given))] if isinstance(given, K1ctlError) else given
-    return steps
-
-
-def _fail(exc: K1ctlError) -> StepReport:
-    raise exc
-
-
-def run_steps(
-    steps: list[SetupStep], *, dry_run: bool = False, watch: Callable[[Result], None] | None = None
-) -> list[Result]:
-    """Run the steps in order, each after those it needs; ``watch`` sees each result as it comes."""
+def run_steps(steps: list[SetupStep], *, dry_run: bool = False, watch: Watch | None = None) -> list[Result]:
+    """Run the steps in order, each after those it needs; ``watch`` sees each as it begins and ends."""
+    watch = watch or Watch()
     results: dict[str, Result] = {}
     waiting = list(steps)
     known = {step.name for step in steps}
@@ -107,11 +85,13 @@ def run_steps(
         ready = next((s for s in waiting if all(n in results for n in s.needs if n in known)), waiting[0])
         waiting.remove(ready)
         bad = [n for n in ready.needs if n in results and results[n].status in ("failed", "skipped")]
-        skipped = Result(ready.name, "skipped", f"needs {', '.join(bad)}", 0.0, {})
-        result = skipped if bad else _run(ready, dry_run)
+        if bad:
+            result = Result(ready.name, "skipped", f"needs {', '.join(bad)}", 0.0, {})
+        else:
+            watch.began(ready.name, len(results) + 1, len(steps))
+            result = _run(ready, dry_run)
         results[ready.name] = result
-        if watch is not None:
-            watch(result)
+        watch.ended(result)
     return list(results.values())
 
 
@@ -134,7 +114,13 @@ def _run(step: SetupStep, dry_run: bool) -> Result:
 
         return Result(step.name, "failed", one_line(exc), _since(begun), {})
     status = "unchanged" if not report.changed else "planned" if dry_run else "done"
-    return Result(step.name, status, report.summary, _since(begun), report.details)
+    own, shared = _bytes(report, "own_bytes"), _bytes(report, "shared_bytes")
+    return Result(step.name, status, report.summary, _since(begun), report.details, own, shared)
+
+
+def _bytes(report: StepReport, key: str) -> int | None:
+    value = report.details.get(key)
+    return value if isinstance(value, int) else None
 
 
 def _since(begun: float) -> float:
@@ -145,19 +131,37 @@ def set_up(
     workspace: Workspace,
     config: Config,
     plugins: Plugins,
+    options: Options | None = None,
     *,
-    dry_run: bool = False,
-    unlink: bool = True,
-    watch: Callable[[Result], None] | None = None,
+    watch: Watch | None = None,
 ) -> list[Result]:
-    """Set the worktree up under its lock, and record the event ``worktree.setup``."""
+    """Set the worktree up under its lock, and record the event ``worktree.setup``.
+
+    Raises BusyError when the disk is too full to begin, ConfigError, UsageError; how each step went is in the results.
+    """
     from k1ctl.events import emit
 
-    begun = time.monotonic()
+    options, watch = options or Options(), watch or Watch()
+    dry_run, begun = options.dry_run, time.monotonic()
+    if not dry_run:
+        disk.check_room(config, workspace.path, 0, f"the set-up of {workspace.name}")
     with nullcontext(-1) if dry_run else SetupLock(workspace) as lock:
-        steps = [*own_steps(workspace, config, lock, unlink=unlink), *foreign_steps(plugins, workspace, config)]
-        results = run_steps(steps, dry_run=dry_run, watch=watch)
+        found = [step for _, step in all_steps(workspace, config, plugins, lock, options)]
+        chosen = choose(found, options, config.get("worktree", "skip"))
+        for note in chosen.notes:
+            say(note)
+        results = run_steps(chosen.run, dry_run=dry_run, watch=watch)
+        for name, by in chosen.left_out.items():
+            results.append(Result(name, "skipped", f"left out ({by})", 0.0, {}))
+            watch.ended(results[-1])
     failed = [r.name for r in results if r.status == "failed"]
     if not dry_run:
-        emit(workspace, "worktree.setup", ok=not failed, failed=failed, setup_seconds=_since(begun))
+        sums = {key: total(results, key) for key in ("own_bytes", "shared_bytes")}
+        emit(workspace, "worktree.setup", ok=not failed, failed=failed, setup_seconds=_since(begun), **sums)
     return results
+
+
+def total(results: list[Result], key: str) -> int | None:
+    """The sum of what the steps tell of ``own_bytes`` or ``shared_bytes``; None when none does."""
+    told = [value for value in (getattr(result, key) for result in results) if value is not None]
+    return sum(told) if told else None

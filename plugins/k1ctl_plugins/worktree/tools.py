@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from k1ctl.programs import find_tool as find
 from k1ctl.programs import path_for
 from k1ctl.setup import StepReport
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = ["find", "look", "path_for"]
-NAMES = ("git", "gcc", "node", "npm")  # pio is the PlatformIO step's, which also knows the one k1ctl brings
 
 
-def look() -> StepReport:
-    """Report which tools are there. A missing one is no failure here: the step that needs it says so."""
-    found = {name: find(name) for name in NAMES}
+def look(names: Iterable[str]) -> StepReport:
+    """Report which tools are there. A missing one is no failure here: the step that needs it says so.
+
+    pio is the PlatformIO step's, which also knows the one that k1ctl brings.
+    """
+    found = {name: find(name) for name in dict.fromkeys(names)}
     missing = [name for name, path in found.items() if not path]
     there = ", ".join(name for name, path in found.items() if path)
-    summary = f"found {there}" + (f"; not found: {', '.join(missing)}" if missing else "")
+    parts = [f"found {there}"] * bool(there) + [f"not found: {', '.join(missing)}"] * bool(missing)
+    summary = "; ".join(parts) or "none is configured (worktree.tools)"
     return StepReport(False, summary, {"tools": {name: path or None for name, path in found.items()}})

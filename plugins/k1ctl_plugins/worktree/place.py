@@ -1,0 +1,43 @@
+"""Where set-up keeps what it remembers of one worktree: in the worktree's own git folder, which goes with it."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import TYPE_CHECKING
+
+from k1ctl.worktrees import own_git_dir
+
+if TYPE_CHECKING:
+    from k1ctl.workspace import Workspace
+
+
+def git_folder(workspace: Workspace) -> str:
+    """The git folder that is the worktree's own, the repository's for the main checkout; "" outside git."""
+    return own_git_dir(workspace.path) or workspace.git_dir
+
+
+def memory(workspace: Workspace, *parts: str) -> str:
+    """A path in the folder for what set-up remembers of this worktree."""
+    own = git_folder(workspace)
+    return os.path.join(own, "k1ctl", "setup", *parts) if own else workspace.ops_path("setup", *parts)
+
+
+def scratch(workspace: Workspace, folder: str) -> str:
+    """A folder from which a secret that a crash left half-way is never committed; "" (beside the file in ``folder``)
+    when it is on another filesystem."""
+    own = git_folder(workspace)
+    return own if own and os.stat(own).st_dev == os.stat(folder).st_dev else ""
+
+
+def within(path: str, top: str) -> bool:
+    """Whether ``path``, links followed as far as it exists, is below the folder ``top``."""
+    return os.path.realpath(path).startswith(os.path.realpath(top).rstrip("/") + "/")
+
+
+def log_file(workspace: Workspace, step: str) -> str:
+    """Where the output of a step's last run is kept; names that differ have files that differ."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in step)[:60]
+    if safe != step:
+        safe += f"-{zlib.crc32(step.encode(errors='surrogateescape')):08x}"
+    return memory(workspace, f"{safe}.log")
