@@ -17,12 +17,26 @@ from k1ctl.units import format_duration, format_size
 @click.option("--base", default="", metavar="REF", help="Where it starts (default: the root's HEAD).")
 @click.option("--path", default="", metavar="P", help="Where it is put (default: ROOT.worktrees/NAME beside the root).")
 @click.option("--lock", default="", metavar="REASON", help="Lock it for git, so that nothing removes or prunes it.")
+@click.option(
+    "--cache",
+    type=click.Choice(["auto", "store", "clone", "copy", "install", "symlink"]),
+    help="How node_modules come, as in `worktree setup`.",
+)
 @click.option("--no-setup", is_flag=True, help="Do not run setup in it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be made.")
 @json_option
 @pass_context
 def add(
-    ctx: Context, name: str, branch: str, base: str, path: str, lock: str, no_setup: bool, dry_run: bool, as_json: bool
+    ctx: Context,
+    name: str,
+    branch: str,
+    base: str,
+    path: str,
+    lock: str,
+    cache: str | None,
+    no_setup: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make a worktree on a new branch and set it up.
 
@@ -32,10 +46,13 @@ def add(
 
     Example: k1ctl worktree add oslo --base origin/main --json
     """
-    from k1ctl import disk
+    from k1ctl import disk, diskscan
     from k1ctl.events import emit
     from k1ctl.workspace import Workspace
-    from k1ctl_plugins.worktree import adding, run_set_up
+    from k1ctl.worktrees import entries
+    from k1ctl_plugins.worktree import adding
+    from k1ctl_plugins.worktree.reporting import run_set_up
+    from k1ctl_plugins.worktree.steps import Options
 
     begun = time.monotonic()
     workspace = ctx.workspace
@@ -44,6 +61,8 @@ def add(
     document = {"ok": True, "name": name, "path": plan.path, "branch": plan.branch, "base": plan.base}
     document |= {"creator": plan.creator, "locked": plan.lock or None, "need_bytes": need}
     disk.check_room(ctx.config, plan.path, need, f"the worktree {name}")
+    if ctx.config.get("disk", "total_quota"):
+        diskscan.check_quota(workspace, ctx.config, entries(workspace.path), need, f"the worktree {name}")
     if hint := disk.suggest(ctx.config, plan.path):
         say(hint)
     if dry_run:
@@ -58,7 +77,7 @@ def add(
     facts = {"path": plan.path, "branch": plan.branch, "base": plan.base, "creator": plan.creator}
     emit(made, "worktree.added", **facts, need_bytes=need, add_seconds=seconds)
     say(f"{'found finished' if resumed else 'made'}: {plan.path} on branch {plan.branch} in {format_duration(seconds)}")
-    steps = None if no_setup else run_set_up(ctx, made)
+    steps = None if no_setup else run_set_up(ctx, made, Options(cache=cache or ""))
     if as_json:
         emit_json(document | {"dry_run": False, "resumed": resumed, "add_seconds": seconds, "setup": steps})
     else:
