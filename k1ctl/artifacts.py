@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 ID_LENGTH = 16  # hex digits
 MANIFEST, BUILDS, PIN = "manifest.json", "builds.jsonl", "pinned.json"
-OWN = (MANIFEST, BUILDS, PIN)  # names in an artifact's folder that no file of a build may have
+PULLING = ".pull.lock"  # held by the pull that fetches into this folder
+OWN = (MANIFEST, BUILDS, PIN, PULLING)  # names in an artifact's folder that no file of a build may have
 SIZES = ".bytes.json"  # beside the artifacts of a target: {"bytes": what they take, as far as it was counted}
 _PIECE = 1 << 20
 _BUILD_FIELDS = ("workspace", "workspace_path", "commit", "dirty", "sources", "environment", "run")
@@ -279,7 +280,7 @@ def _settle(
     """Copy the other files, write the manifest and give the folder its name: from then on it is there, whole."""
     image = next(iter(files))
     _copy_others(temporary, files, done)
-    carried = _carry(folder, temporary)
+    carried = carry(folder, temporary)
     head = {"id": os.path.basename(folder), "image": image, "sha256": done[image]["sha256"], "files": done}
     manifest = {**head, **facts}
     write_json(os.path.join(temporary, MANIFEST), manifest, mode=0o444, fsync=True)
@@ -290,7 +291,7 @@ def _settle(
     return Artifact(target, folder, manifest)
 
 
-def _carry(folder: str, temporary: str) -> list[str]:
+def carry(folder: str, temporary: str) -> list[str]:
     """What people and builds noted of a damaged artifact holds for the one in its place; the paths it was read from."""
     base, name = os.path.split(folder)
     aside = [each for each in os.listdir(base) if each.startswith(f"{name}.damaged-")]

@@ -324,7 +324,7 @@ def _remove(path: str) -> bool:
 def _abandoned(path: str) -> bool:
     """Whether the pull that made this folder is over: it holds the lock in it."""
     try:
-        with Locked(os.path.join(path, ".lock"), blocking=False):
+        with Locked(os.path.join(path, artifacts.PULLING), blocking=False):
             return True
     except (K1ctlError, OSError):
         return False

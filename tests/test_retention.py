@@ -118,7 +118,7 @@ def test_what_is_damaged_and_what_killed_calls_left_goes_first(desk: Project) ->
         folder.mkdir()
         (folder / "x").write_bytes(bytes(1000))
     notes = desk.write("ops/artifacts/device-logs/notes.txt", "x" * 500)
-    with Locked(str(busy / ".lock")):
+    with Locked(str(busy / artifacts.PULLING)):
         assert sorted(prune(desk, None)) == [".pull-1", ".tmp-1"]
     total = retention.survey(desk.facts(), load(desk.facts())).bytes
     assert prune(desk, total - 900)[0] == ".pull-2"

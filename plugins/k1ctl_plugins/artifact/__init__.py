@@ -9,7 +9,15 @@ import click
 from k1ctl.cli import purpose
 from k1ctl.hookspecs import hookimpl
 
-COMMANDS: tuple[str, ...] = ()  # each in the package or module of its name beside this one
+COMMANDS = (
+    "list",
+    "show",
+    "pin",
+    "unpin",
+    "prune",
+    "push",
+    "pull",
+)  # each in the package or module of its name beside this one
 
 
 class Subcommands(click.Group):
