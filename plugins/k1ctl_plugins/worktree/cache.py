@@ -1,0 +1,212 @@
+"""Bring ``node_modules`` into a worktree: cloned, linked or copied from a seed, or installed by the package manager.
+
+A tree that is brought is made beside the old one, in a folder that git ignores, and renamed; the mark that it is whole
+is written last. Killed at any step, the next set-up clears what is there and does it again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k1ctl import clone
+from k1ctl.errors import NotFoundError
+from k1ctl.files import write_atomic
+from k1ctl.git import folders_with
+from k1ctl.output import say
+from k1ctl.programs import find_tool
+from k1ctl.setup import SetupStep, StepReport
+from k1ctl.workspace import cache_dir
+from k1ctl_plugins.worktree import cache_apart, cache_key, cache_pnpm, npm, seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+
+SCRATCH = ".k1ctl-modules"  # beside node_modules, and so on its filesystem
+_VERBS = {"clone": "cloned", "store": "linked", "copy": "copied"}
+
+
+class Place(NamedTuple):
+    """A project of npm: its ``folder`` in worktree ``top``; ``homes`` where seeds may lie, best first; ``wanted`` the
+    strategy; ``locks`` descriptors that npm holds while it works."""
+
+    folder: str
+    top: str
+    homes: tuple[str, ...]
+    wanted: str
+    locks: tuple[int, ...]
+
+
+class Choice(NamedTuple):
+    """``how`` a tree is copied, from a seed in ``home``, and ``why`` so when it is not what was wanted or best."""
+
+    how: str
+    home: str
+    why: str
+
+
+def steps(workspace: Workspace, config: Config, lock: int, wanted: str = "") -> Iterator[SetupStep]:
+    """One step for each lock file of npm or pnpm that git tracks in the worktree; ``wanted``: ``worktree.cache`` unless
+    given; ``lock``: the set-up's own."""
+    wanted = wanted or config.get("worktree", "cache")
+    homes = (os.path.join(cache_dir(), "npm"), os.path.join(workspace.git_dir, "k1ctl", "npm"))
+    found: dict[str, SetupStep] = {}
+    for folder in folders_with(["package-lock.json"], workspace.path) if workspace.git_dir else ():
+        place = Place(os.path.normpath(os.path.join(workspace.path, folder)), workspace.path, homes, wanted, (lock,))
+        run = partial(install, place)
+        found[folder] = SetupStep(f"npm:{folder or '.'}", run, partial(plan, place), ("links",))
+    for folder in folders_with(["pnpm-lock.yaml"], workspace.path) if workspace.git_dir else ():
+        step = cache_pnpm.step(os.path.normpath(os.path.join(workspace.path, folder)), folder, lock)
+        if folder not in found or find_tool("pnpm"):
+            found[folder] = step
+    yield from found.values()
+
+
+def plan(place: Place) -> StepReport:
+    """What `install` would do."""
+    if npm.current(place.folder):
+        return StepReport(False, "node_modules is up to date")
+    why = _in_the_tree(place)
+    if why:
+        return StepReport(True, f"npm ci would be run ({why})", {"strategy": "install", "why": why})
+    return StepReport(True, f"node_modules would be brought from a seed ({place.wanted})", {"strategy": place.wanted})
+
+
+def _in_the_tree(place: Place) -> str:
+    return "as asked" if place.wanted == "install" else cache_apart.obstacle(place.folder, place.top)
+
+
+def install(place: Place) -> StepReport:
+    """Make ``node_modules`` what the lock file says, unless it is.
+
+    Raises NotFoundError (no npm), K1ctlError with npm's own lines.
+    """
+    begun = time.monotonic()
+    program = find_tool("npm")
+    if not program:
+        if npm.current(place.folder):
+            return StepReport(False, "node_modules is up to date")
+        raise NotFoundError("npm was not found", hint="install Node.js, or set worktree.npm = false")
+    tools = cache_key.toolchain(program, npm.environment(program, place.folder), place.folder)
+    key = cache_key.key(place.folder, tools, os.environ)
+    clear(place.folder)
+    if npm.current(place.folder, key):
+        return StepReport(False, "node_modules is up to date")
+    why = _in_the_tree(place)
+    if why:
+        said = npm.run(program, npm.CI, place.folder, place.locks)
+        npm.write_mark(place.folder, key=key)
+        facts = {"strategy": "install", "why": why, **npm.taken(os.path.join(place.folder, "node_modules"))}
+        return StepReport(True, f"npm ci: {said} ({why})", facts | {"seconds": _since(begun)})
+    try:
+        facts = _bring(place, program, key)
+    finally:
+        clear(place.folder)
+    facts["seconds"] = _since(begun)
+    return StepReport(True, _summary(facts), facts)
+
+
+def _since(begun: float) -> float:
+    return round(time.monotonic() - begun, 3)
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    seed = f"a seed, built in {facts['build_seconds']:.1f} s" if facts["seed_built"] else "a seed"
+    text = f"{facts['files']} files {_VERBS[facts['strategy']]} from {seed}"
+    return f"{text} ({facts['why']})" if facts["why"] else text
+
+
+def clear(folder: str) -> None:
+    """Remove what a set-up that was killed left beside ``node_modules``; set-ups of a worktree take turns."""
+    shutil.rmtree(os.path.join(folder, SCRATCH), ignore_errors=True)
+
+
+def _bring(place: Place, program: str, key: str) -> dict[str, Any]:
+    """Bring the tree of ``key`` from its seed; returns the facts of the step's report."""
+    scratch = os.path.join(place.folder, SCRATCH)
+    os.mkdir(scratch)
+    write_atomic(os.path.join(scratch, ".gitignore"), "*\n")  # it hides the folder and itself
+    before, after = cache_apart.scripts(place.folder)
+    choice = choose(place, scratch, scripts=[*before, *after])
+    for name in before:
+        npm.run(program, ("run", name), place.folder, place.locks)
+    new = os.path.join(scratch, "node_modules")
+    build = partial(_build, place, program)
+    with seeds.hold(choice.home, key, build, say) as seed:
+        linked = choice.how == "link"
+        made = clone.copy_tree(seed.folder, new, choice.how, listing=seed.listing, writable=not linked)
+        for file in () if linked else seed.read_only:
+            os.chmod(os.path.join(new, file), stat.S_IMODE(os.lstat(os.path.join(new, file)).st_mode) & ~0o222)
+        built, told = seed.built, seed.facts
+    _swap(place.folder, scratch)
+    for name in after:
+        npm.run(program, ("run", name), place.folder, place.locks)
+    npm.write_mark(place.folder, key=key)
+    if built:
+        seeds.prune(choice.home, key)
+    return {
+        "strategy": "store" if linked else choice.how,
+        "why": choice.why,
+        "seed": key,
+        "seed_built": built,
+        "build_seconds": told.get("build_seconds", 0.0),
+        "own_bytes": made.own_bytes,
+        "shared_bytes": made.shared_bytes,
+        "files": made.files,
+        "scripts": [*before, *after],
+        "absolute_paths": told.get("absolute_paths", []),
+    }
+
+
+def choose(place: Place, scratch: str, *, scripts: Sequence[str] = ()) -> Choice:
+    """How to copy into ``scratch``, by trying it: as wanted, else a clone, else a copy."""
+    first = place.homes[0]
+    os.makedirs(first, mode=0o700, exist_ok=True)
+    apart = os.stat(first).st_dev != os.stat(scratch).st_dev
+    homes = place.homes if apart else (first,)
+    why = ""
+    if place.wanted == "store" and scripts:
+        why = f"not linked: its {scripts[0]} script might write into a file that others share"
+    elif place.wanted == "store":
+        home = _first(homes, partial(clone.can_link, into=scratch))
+        if home:
+            return Choice("link", home, "")
+        why = "not linked: the cache and the worktree are on two filesystems"
+    if place.wanted != "copy":
+        home = _first(homes, partial(clone.can_clone, into=scratch))
+        if home:
+            return Choice("clone", home, why)
+        why = "; ".join(filter(None, [why, "not cloned: the filesystem cannot"]))
+    return Choice("copy", first, why)
+
+
+def _first(homes: Sequence[str], works: Any) -> str:
+    for home in homes:
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        if works(home):
+            return home
+    return ""
+
+
+def _build(place: Place, program: str, scratch: str, lock: int) -> dict[str, Any]:
+    """Install the packages of ``place`` into ``scratch``, away from any worktree."""
+    begun = time.monotonic()
+    cache_apart.prepare(place.folder, scratch)
+    npm.run(program, npm.CI, scratch, (*place.locks, lock))
+    return {"build_seconds": _since(begun), "absolute_paths": cache_apart.absolute(scratch)}
+
+
+def _swap(folder: str, scratch: str) -> None:
+    """Put the new ``node_modules`` in the place of the old one, which `clear` removes."""
+    modules, old = os.path.join(folder, "node_modules"), os.path.join(scratch, "old", "node_modules")
+    if os.path.lexists(modules):
+        os.mkdir(os.path.dirname(old))
+        os.rename(modules, old)
+    os.rename(os.path.join(scratch, "node_modules"), modules)
