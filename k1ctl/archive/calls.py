@@ -1,0 +1,103 @@
+"""git processes that run side by side for one archive, in one place and with one set of rules."""
+
+from __future__ import annotations
+
+import os
+
+from k1ctl.git import GitError, environment, program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+_RULES = (
+    *("-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.quotePath=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+)
+# What git writes for an archive survives a power cut: git-config(1) core.fsync (2.36), core.fsyncObjectFiles before.
+_DURABLE = (
+    *("-c", "core.fsync=loose-object,pack,pack-metadata,reference", "-c", "core.fsyncMethod=batch"),
+    *("-c", "core.fsyncObjectFiles=true"),
+)
+
+
+class Running:
+    """A git that was started. ``text()`` and ``data()`` wait for its end and return its stdout."""
+
+    def __init__(self, process: Any, word: str, stderr: str) -> None:
+        self.process, self.word, self.stderr = process, word, stderr
+
+    def data(self) -> bytes:
+        """Raises GitError when it failed."""
+        out = bytes(self.process.stdout.read())
+        self.process.stdout.close()
+        if self.process.wait():
+            raise GitError(f"git {self.word}: {self._told()}", returncode=self.process.returncode)
+        return out
+
+    def text(self) -> str:
+        """stdout as `os.fsdecode` reads it. Raises GitError when it failed."""
+        return os.fsdecode(self.data())
+
+    def line(self) -> str:
+        """stdout's one line. Raises GitError when it failed."""
+        return self.text().rstrip("\n")
+
+    def _told(self) -> str:
+        with open(self.stderr, "rb") as f:
+            lines = [line for line in os.fsdecode(f.read()).splitlines() if line.strip()]
+        told = [line for line in lines if line.startswith(("fatal: ", "error: "))] or lines
+        return told[-1].partition(": ")[2] or told[-1] if told else f"exit {self.process.returncode}"
+
+
+class Calls:
+    """``with Calls(cwd, scratch, keep=(lock,)) as calls``: ``cwd`` is where git works, ``scratch`` a folder for what it
+    is told and says, ``keep`` descriptors that live as long as each git. At the end none is left running."""
+
+    def __init__(self, cwd: str, scratch: str, *, keep: Sequence[int] = ()) -> None:
+        self.cwd, self.scratch, self.keep = cwd, scratch, tuple(keep)
+        self.git, self.env = program(), environment()
+        self._running: list[Any] = []
+
+    def __enter__(self) -> Calls:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+    def start(
+        self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, umask: int = -1
+    ) -> Running:
+        """Start ``git ARGS`` with ``stdin``; ``env``: variables on top of what every git gets."""
+        import subprocess
+
+        number = len(self._running)
+        stderr = os.path.join(self.scratch, f"{number}.err")
+        source: Any = subprocess.DEVNULL
+        if stdin is not None:
+            path = os.path.join(self.scratch, f"{number}.in")
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as f:
+                f.write(stdin)
+            source = open(path, "rb")
+        try:
+            with open(stderr, "wb") as errors:
+                process = subprocess.Popen(
+                    [self.git, *_RULES, *_DURABLE, *args],
+                    cwd=self.cwd,
+                    env=self.env | dict(env or {}),
+                    stdin=source,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    pass_fds=self.keep,
+                    umask=umask,
+                )
+        finally:
+            if stdin is not None:
+                source.close()
+        self._running.append(process)
+        return Running(process, args[0], stderr)

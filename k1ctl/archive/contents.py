@@ -1,0 +1,177 @@
+"""Write the contents of an archive, tar files and objects side by side, and say in a manifest what they are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.archive import snapshot
+from k1ctl.archive.files import odd_modes
+from k1ctl.archive.folder import FORMAT
+from k1ctl.archive.gitstate import own_entries, submodules
+from k1ctl.archive.tar import Writer
+from k1ctl.git import GitError
+from k1ctl.units import rfc3339
+from k1ctl.worktrees import origin
+
+if TYPE_CHECKING:
+    from k1ctl.archive.calls import Calls
+    from k1ctl.archive.gitstate import GitState
+    from k1ctl.archive.planning import Plan
+    from k1ctl.workspace import Workspace
+
+_MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
+
+
+def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: str) -> dict[str, Any]:
+    """Write tar files and objects, side by side; returns what the manifest says of them."""
+    found, state = task.found, task.state
+    config = calls.start("config", "-z", "--get-regexp", r"^extensions\.|^branch\..*\.(remote|merge)$")
+    heads = calls.start("rev-parse", "-q", "--verify", "HEAD^{commit}")
+    symbolic = calls.start("symbolic-ref", "-q", "HEAD")
+    changes = calls.start("diff", "--name-only", "-z", "--no-ext-diff", "--ignore-submodules=none", "HEAD", "--")
+    named = state.names_of_objects()
+    objects = snapshot.known_objects(calls, named) if named else None
+    settings = _settings(config)
+    scratch = snapshot.Scratch(
+        os.path.join(building, "scratch"),
+        workspace.git_dir,
+        found.top,
+        sha256=settings.get("extensions.objectformat") == "sha256",
+    )
+    index = snapshot.index_tree(calls, state, found, scratch)
+    head, branch = _optional(heads), _optional(symbolic).removeprefix("refs/heads/")
+    unpushed = _count(calls, head)
+    raw = snapshot.raw_tree(calls, state, found, task.places, scratch)
+    tars = _write_tars(task, building)
+    index_tree = index.line()
+    index_commit = snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
+    known = snapshot.objects_told(objects) if objects else {}
+    stashes = state.stashes(branch)
+    known |= {row["commit"]: "commit" for row in stashes if row["commit"] not in known}
+    pins = snapshot.pins(calls, head, known, "extensions.partialclone" in settings)
+    blobs = _undone(calls, state)
+    extra = snapshot.extra_tree(calls, known.items(), blobs)
+    tree = raw.line()
+    indexed = index_commit.line()
+    parents = list(dict.fromkeys([*([head] if head else []), indexed, *pins]))
+    if extra:
+        parents.append(snapshot.commit(calls, extra, [], f"objects of {name}").line())
+    commit = snapshot.commit(calls, tree, parents, f"k1ctl archive {name}\n\n{found.top}").line()
+    facts: dict[str, Any] = {"head": head or None, "branch": branch or None, "commit": commit, "tree": tree}
+    facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins}
+    facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
+    facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
+    facts["changed"] = len(changes.data().split(b"\0")) - 1 if head else 0
+    facts["fingerprint"] = _fingerprint(task, index_tree, facts)
+    return facts
+
+
+def _count(calls: Calls, head: str) -> Any:
+    if not head:
+        return None
+    return calls.start("rev-list", "--count", f"--max-count={_MANY_COMMITS}", head, "--not", "--remotes")
+
+
+def _settings(config: Any) -> dict[str, str]:
+    text = _optional(config)
+    return {key: value for key, _, value in (row.partition("\n") for row in text.split("\0")) if key}
+
+
+def _optional(running: Any) -> str:
+    """What git says, "" when it says with exit 1 that there is nothing."""
+    try:
+        return str(running.text()).rstrip("\n")
+    except GitError as exc:
+        if exc.details.get("returncode") != 1:
+            raise
+        return ""
+
+
+def _undone(calls: Calls, state: GitState) -> set[str]:
+    """The blobs of resolved conflicts, which ``git checkout -m`` brings back (index extension REUC)."""
+    if b"REUC" not in state.index:
+        return set()
+    rows = calls.start("ls-files", "-z", "--resolve-undo").text().split("\0")
+    return {row.split(" ")[1] for row in rows if row}
+
+
+def _write_tars(task: Plan, building: str) -> dict[str, Any]:
+    """Write what there is of git.tar, files.tar and secrets.tar; {name: {bytes, sha256}}."""
+    written: dict[str, Any] = {}
+    hidden = task.state.spilled()
+    git = [(name, os.path.join(task.own, name), facts) for name, facts in own_entries(task.state)]
+    top = task.found.top
+    tars = {
+        "git.tar": [row for row in git if row[0] not in hidden],
+        "files.tar": [(path, os.path.join(top, path), facts) for path, facts in sorted(task.places.files.items())],
+        "secrets.tar": [(f"git/{name}", path, facts) for name, path, facts in git if name in hidden]
+        + [("tree/" + path, os.path.join(top, path), facts) for path, facts in sorted(task.places.secrets.items())],
+    }
+    for name, rows in tars.items():
+        if not rows:
+            continue
+        tar = Writer(os.path.join(building, name))
+        try:
+            for member, source, facts in rows:
+                tar.add(source, member, facts)
+            written[name] = tar.close()
+        finally:
+            tar.abandon()
+    return written
+
+
+def _fingerprint(task: Plan, index_tree: str, facts: dict[str, Any]) -> str:
+    """What two saves of the same content share. Of the index its entries and flags: its stat data mean nothing."""
+    from hashlib import sha256
+
+    digest = sha256(task.found.listed)
+    for key in ("tree", "head", "branch"):
+        digest.update(f"{facts[key]}\n".encode(errors="surrogateescape"))
+    digest.update(index_tree.encode())
+    for name in ("files.tar", "secrets.tar"):
+        digest.update(f"{name} {facts['files'].get(name)}\n".encode())
+    lines = [f"{n}\0{f.st_mode} {f.st_size} {f.st_mtime_ns}\n" for n, f in own_entries(task.state) if n != "index"]
+    digest.update(os.fsencode("".join(lines)))
+    return digest.hexdigest()
+
+
+def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: dict[str, Any]) -> dict[str, Any]:
+    entry, places = task.entry, task.places
+    made = origin(entry.path)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    tracked = task.found.tracked
+    counts = {
+        "changed": facts.pop("changed"),
+        "untracked": places.untracked,
+        "ignored_kept": places.ignored,
+        "secrets": len(places.secrets),
+        "nested": len(task.kept),
+    }
+    return {
+        "format": FORMAT,
+        "id": name,
+        "at": rfc3339(),
+        "kind": "worktree",
+        "workspace": os.path.basename(entry.path),
+        "path": entry.path,
+        "root": workspace.root,
+        "entry": os.path.basename(task.own),
+        "reason": reason,
+        "creator": made.get("creator"),
+        "base": made.get("base"),
+        **facts,
+        "counts": counts,
+        "regenerable": [f for f in task.found.regenerable if not any(k.startswith(f + "/") for k in task.kept)],
+        "umask": f"{umask:03o}",
+        "modes": odd_modes(task.found, places, umask),
+        "empty_folders": task.found.empty,
+        "special": places.special,
+        "operation": task.state.operation or None,
+        "rebasing": list(task.state.rebasing) if task.state.rebasing[0] else None,
+        "sparse": any(row.tag.upper() == "S" for rows in tracked.values() for row in rows),
+        "submodules": submodules(tracked),
+        "nested": sorted(task.kept),
+        "bytes": sum(row["bytes"] for row in facts["files"].values()),
+    }

@@ -1,0 +1,316 @@
+"""What is in a worktree, and where each file of it is kept: one look that can be compared with a later one.
+
+Names are what `os.fsdecode` makes of their bytes. A file's state is its inode, mode, size, mtime and ctime: no program
+can change its bytes and leave all five alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from fnmatch import translate
+from hashlib import sha256
+
+from k1ctl.errors import K1ctlError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from k1ctl.archive.calls import Calls
+
+LIST = ("ls-files", "-z", "-s", "-v", "--cached", "--others", "--exclude-standard")
+Files = dict[str, os.stat_result]
+_COMPOSES = os.uname().sysname == "Darwin"
+_NAMED = 5  # files that a refusal names
+
+
+class UnreadableError(K1ctlError):
+    """Something in the worktree cannot be read, so it cannot be kept."""
+
+    code = "unreadable"
+
+
+class Globs:
+    """The globs of a setting, compiled: each fits a name, or a whole path relative to the worktree."""
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        import re
+
+        self._fits = re.compile("|".join(translate(os.path.expanduser(g).rstrip("/")) for g in globs) or r"(?!)").match
+        self._known: dict[str, bool] = {}
+
+    def name(self, name: str) -> bool:
+        """Whether one fits this one part of a path."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = self._fits(name) is not None
+        return known
+
+    def path(self, path: str) -> bool:
+        """Whether one fits the path, the path of a folder that it lies in, or a part of it."""
+        if any(map(self.name, path.split("/"))) or self._fits(path):
+            return True
+        return any(self._fits(path[:at]) for at, c in enumerate(path) if c == "/")
+
+
+class Tracked:
+    """A path of the index: ``tag`` as ``git ls-files -v`` writes it, ``mode``, ``oid``, ``stage``."""
+
+    __slots__ = ("mode", "oid", "stage", "tag")
+
+    def __init__(self, tag: str, mode: str, oid: str, stage: str) -> None:
+        self.tag, self.mode, self.oid, self.stage = tag, mode, oid, stage
+
+
+class Look:
+    """What was in the worktree at ``top``.
+
+    ``tracked`` {path: its entries in the index, one, or several of a conflict}; ``others`` untracked, not ignored;
+    ``files`` {path: facts} of everything but what is in ``nested`` repositories ({folder: {path: facts}}, the folders
+    in it too) and in ``regenerable`` folders; ``folders`` {path: facts}, ``empty`` those with nothing in them;
+    ``digest`` tells two looks apart; ``newest`` is the newest ctime, in nanoseconds.
+    """
+
+    def __init__(self, top: str) -> None:
+        self.top = top
+        self.tracked: dict[str, list[Tracked]] = {}
+        self.others: set[str] = set()
+        self.files: Files = {}
+        self.folders: Files = {}
+        self.empty: list[str] = []
+        self.nested: dict[str, Files] = {}
+        self.regenerable: list[str] = []
+        self.denied: list[str] = []
+        self.listed = b""
+        self.digest = ""
+        self.newest = 0
+
+    def check_readable(self) -> None:
+        """Raises UnreadableError that names what cannot be read."""
+        if self.denied:
+            named = ", ".join(self.denied[:_NAMED]) + (" ..." if len(self.denied) > _NAMED else "")
+            raise UnreadableError(
+                f"{len(self.denied)} of {self.top} cannot be read, so it cannot be kept: {named}",
+                hint="chmod u+r on a file, u+rx on a folder; or move it out of the worktree",
+                paths=self.denied[:100],
+            )
+
+
+def look(calls: Calls, top: str, own: str, regenerable: Globs) -> Look:
+    """Look at the worktree ``top`` whose own git folder is ``own``. Raises GitError, OSError."""
+    running = calls.start(*LIST)
+    own_files = walk_whole(own, own, [])
+    found = Look(top)
+    found.listed = running.data()
+    _parse(found, os.fsdecode(found.listed))
+    _walk(found, regenerable)
+    lines = [_line(path, facts) for path, facts in sorted(found.files.items())]
+    lines += [f"{path}/ {facts.st_mode:o}\n" for path, facts in sorted(found.folders.items())]
+    lines += [f"{path}/ {facts.st_mtime_ns}\n" for path, facts in sorted(found.folders.items()) if path in found.empty]
+    for name, within in sorted(found.nested.items()):
+        lines += [f"{name}//\n", *(_line(path, facts) for path, facts in sorted(within.items()))]
+    lines += [_line("//" + path, facts) for path, facts in sorted(own_files.items())]
+    digest = sha256(found.listed)
+    digest.update(os.fsencode("".join(lines)))
+    found.digest = digest.hexdigest()
+    everything = (found.files, own_files, *found.nested.values())
+    found.newest = max((f.st_ctime_ns for group in everything for f in group.values()), default=0)
+    return found
+
+
+def _line(path: str, facts: os.stat_result) -> str:
+    if stat.S_ISDIR(facts.st_mode):
+        return f"{path}/ {facts.st_mode:o}\n"
+    return f"{path}\0{facts.st_ino} {facts.st_mode:o} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}\n"
+
+
+def _parse(found: Look, text: str) -> None:
+    for line in text.split("\0"):
+        if line.startswith("? "):
+            found.others.add(line[2:])
+        elif line:
+            facts, _, path = line.partition("\t")
+            found.tracked.setdefault(path, []).append(Tracked(*facts.split(" ")))
+
+
+def _walk(found: Look, regenerable: Globs) -> None:
+    """Fill in what is on the disk. A folder that may be regenerable is only searched for repositories, unless git
+    tracks something in it or would."""
+    live: set[str] = set()
+    for path in (*found.tracked, *found.others):
+        folder = os.path.dirname(path.rstrip("/"))
+        while folder and folder not in live:
+            live.add(folder)
+            folder = os.path.dirname(folder)
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        entries = _entries(found.top, folder, found.denied)
+        if folder and any(name.lower() == ".git" for name, _ in entries):
+            found.nested[folder] = walk_whole(found.top + "/" + folder, folder, found.denied)
+            continue
+        if folder and not entries:
+            found.empty.append(folder)
+        prefix = folder + "/" if folder else ""
+        for name, facts in entries:
+            path = prefix + name
+            if not stat.S_ISDIR(facts.st_mode):
+                if path != ".git":
+                    found.files[path] = facts
+                    if not facts.st_mode & 0o400 and not stat.S_ISLNK(facts.st_mode):
+                        _check(found.top, path, found.denied)
+            elif path not in live and (regenerable.name(name) or regenerable.path(path)):
+                found.regenerable.append(path)
+                _search(found, path)
+            else:
+                found.folders[path] = facts
+                pending.append(path)
+
+
+def _search(found: Look, top: str) -> None:
+    """Find the repositories in a folder that is not kept otherwise."""
+    pending = [top]
+    while pending:
+        folder = pending.pop()
+        inner: list[str] = []
+        try:
+            with os.scandir(os.path.join(found.top, folder)) as entries:
+                for entry in entries:
+                    if entry.name.lower() == ".git":
+                        found.nested[folder] = walk_whole(found.top + "/" + folder, folder, found.denied)
+                        inner = []
+                        break
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append(f"{folder}/{entry.name}")
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            found.denied.append(folder)
+        pending += inner
+
+
+def _entries(top: str, folder: str, denied: list[str]) -> list[tuple[str, os.stat_result]]:
+    """What is in the folder, in the order of names."""
+    try:
+        with os.scandir(f"{top}/{folder}" if folder else top) as found:
+            rows = [(_composed(entry.name), entry.stat(follow_symlinks=False)) for entry in found]
+    except PermissionError:
+        denied.append(folder + "/")
+        return []
+    rows.sort()
+    return rows
+
+
+def _composed(name: str) -> str:
+    """A name as git writes it: on macOS composed (core.precomposeUnicode), whatever the disk says."""
+    if not _COMPOSES or name.isascii():
+        return name
+    from unicodedata import normalize
+
+    return normalize("NFC", name)
+
+
+def walk_whole(top: str, name: str, denied: list[str]) -> Files:
+    """{path, beginning with ``name``: facts} of all below the folder ``top`` and of itself; links are not followed."""
+    found: Files = {name: os.lstat(top)}
+    pending = [(top, name)]
+    while pending:
+        folder, prefix = pending.pop()
+        for entry, facts in _entries(folder, "", denied):
+            found[f"{prefix}/{entry}"] = facts
+            if stat.S_ISDIR(facts.st_mode):
+                pending.append((f"{folder}/{entry}", f"{prefix}/{entry}"))
+            elif not facts.st_mode & 0o400 and not stat.S_ISLNK(facts.st_mode):
+                _check(folder, entry, denied)
+    return found
+
+
+def _check(top: str, path: str, denied: list[str]) -> None:
+    if not os.access(os.path.join(top, path), os.R_OK):
+        denied.append(path)
+
+
+class Places:
+    """Where each file of a `Look` is kept: ``commit`` paths, ``files`` and ``secrets`` {path: facts} for tar files,
+    ``special`` what nothing can hold (sockets, devices)."""
+
+    def __init__(self) -> None:
+        self.commit: list[str] = []
+        self.untracked = 0
+        self.ignored = 0
+        self.files: Files = {}
+        self.secrets: Files = {}
+        self.special: list[str] = []
+
+    @property
+    def in_tars(self) -> Iterator[tuple[str, os.stat_result]]:
+        yield from self.files.items()
+        yield from self.secrets.items()
+
+
+def place(found: Look, regenerable: Globs, secrets: Globs, kept: dict[str, Files], spilled: set[str]) -> Places:
+    """Sort the files of a look. ``kept``: the nested repositories to keep; ``spilled``: their files (and those of the
+    index that are not as committed) that hold secrets whatever their names."""
+    places = Places()
+    for path, facts in found.files.items():
+        kind = stat.S_IFMT(facts.st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFLNK):
+            _keep(places, secrets, path, facts)
+        elif path in found.tracked and path not in spilled and not any(part.lower() == ".git" for part in _parts(path)):
+            places.commit.append(path)
+        elif path in found.tracked:
+            (places.secrets if path in spilled else places.files)[path] = facts
+        elif path in found.others:
+            places.untracked += 1
+            if secrets.path(path):
+                places.secrets[path] = facts
+            elif any(part.lower() == ".git" for part in _parts(path)):
+                places.files[path] = facts  # on a case-sensitive disk git lists it and will not hold it
+            else:
+                places.commit.append(path)
+        elif not regenerable.path(os.path.dirname(path)):
+            places.ignored += 1
+            _keep(places, secrets, path, facts)
+    for name, within in kept.items():
+        _keep_nested(places, secrets, name, within, spilled)
+    return places
+
+
+def _parts(path: str) -> list[str]:
+    return path.split("/") if "git" in path.lower() else []
+
+
+def _keep(places: Places, secrets: Globs, path: str, facts: os.stat_result) -> None:
+    if stat.S_IFMT(facts.st_mode) not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO):
+        places.special.append(path)
+    else:
+        (places.secrets if secrets.path(path) else places.files)[path] = facts
+
+
+def _keep_nested(places: Places, secrets: Globs, name: str, within: Files, spilled: set[str]) -> None:
+    """A whole repository: within its git folder names are git's own, and say nothing of secrets."""
+    inside = name + "/.git/"
+    for path, facts in within.items():
+        if stat.S_ISDIR(facts.st_mode):
+            places.files[path] = facts
+        elif path in spilled:
+            places.secrets[path] = facts
+        elif path.startswith(inside) and "/.git/" not in path[len(inside) :]:
+            places.files[path] = facts
+        else:
+            _keep(places, secrets, path, facts)
+
+
+def odd_modes(found: Look, places: Places, umask: int) -> list[list[Any]]:
+    """[path, mode] of what git would make with another mode under ``umask``: it knows but one bit of a file's."""
+    rows: list[list[Any]] = []
+    for path in places.commit:
+        mode = found.files[path].st_mode
+        if stat.S_ISREG(mode) and stat.S_IMODE(mode) != (0o777 if mode & 0o100 else 0o666) & ~umask:
+            rows.append([path, f"{stat.S_IMODE(mode):o}"])
+    for path, facts in found.folders.items():
+        if stat.S_IMODE(facts.st_mode) != 0o777 & ~umask:
+            rows.append([path, f"{stat.S_IMODE(facts.st_mode):o}"])
+    return rows

@@ -1,0 +1,239 @@
+"""Save a worktree: make an archive of all that would be lost with it, and change nothing in it.
+
+An archive is built in ``.tmp-<id>`` beside the others. The ref that pins its commit is set, the manifest written, and
+the folder renamed: a call that is killed leaves a whole archive, or what the next call clears away.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k1ctl.archive import contents, nested
+from k1ctl.archive.calls import Calls
+from k1ctl.archive.files import Globs, Look, UnreadableError, look
+from k1ctl.archive.folder import REF, Archive, archives_folder, list_archives
+from k1ctl.archive.lock import ArchiveLock
+from k1ctl.archive.planning import Plan, check, check_room, make_plan
+from k1ctl.archive.tar import ChangedError
+from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.files import read_json, write_json
+from k1ctl.git import GitError
+from k1ctl.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+    from k1ctl.worktrees import Entry
+
+TMP = ".tmp-"
+SEEN = "seen.json"  # the digest of the look at which the worktree was what the archive holds
+_ATTEMPTS = 3
+
+
+class Saved(NamedTuple):
+    """``archive`` holds the worktree as it is; ``reused``: one that was there already."""
+
+    archive: Archive
+    reused: bool
+
+
+def save(
+    workspace: Workspace, config: Config, entry: Entry, *, reason: str, watch: Callable[[str], None] | None = None
+) -> Saved:
+    """Save the worktree ``entry``; ``reason`` is who wants it, ``watch`` is told what is being done.
+
+    When the newest archive of the path holds the same already, that one is returned. Raises K1ctlError: over-limit,
+    unreadable, nested-worktree, disk-full, worktree-busy (it kept changing); then nothing is left of this call.
+    """
+    own = check(workspace, entry)
+    nested.check_no_worktree_below(entry.path, workspace.git_dir)
+    base = archives_folder(workspace)
+    with ArchiveLock(workspace) as lock:
+        os.makedirs(base, mode=0o700, exist_ok=True)
+        clear_leftovers(workspace)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(0.1 * attempt)
+            try:
+                return _attempt(workspace, config, entry, own, lock, reason, watch or (lambda text: None))
+            except ChangedError as exc:
+                changed = exc
+    raise BusyError(
+        f"{entry.path} changes while it is saved: {changed.message}",
+        hint="stop what works in it, and try again",
+        code="worktree-busy",
+    )
+
+
+def plan(workspace: Workspace, config: Config, entry: Entry) -> Plan:
+    """Look what `save` would save, and write nothing. Raises what `save` raises."""
+    own = check(workspace, entry)
+    nested.check_no_worktree_below(entry.path, workspace.git_dir)
+    with _Scratch(workspace) as folder, Calls(entry.path, folder) as calls:
+        return make_plan(calls, config, workspace, entry, own)
+
+
+def unchanged(workspace: Workspace, config: Config, entry: Entry, archive: Archive) -> bool:
+    """Whether the worktree still is what ``archive`` holds, by everything that a change of it would leave."""
+    seen = read_json(os.path.join(archive.folder, SEEN))
+    try:
+        own = check(workspace, entry)
+        with _Scratch(workspace) as folder, Calls(entry.path, folder) as calls:
+            now = look(calls, entry.path, own, Globs(config.get("archive", "regenerable")))
+    except (K1ctlError, OSError):
+        return False
+    return isinstance(seen, dict) and seen.get("digest") == now.digest and not now.denied
+
+
+def clear_leftovers(workspace: Workspace) -> None:
+    """Take away what calls that were killed have left; under the ArchiveLock."""
+    base = archives_folder(workspace)
+    for name in os.listdir(base):
+        if name.startswith(TMP):
+            _abandon(workspace, os.path.join(base, name))
+
+
+class _Scratch:
+    """A folder for a look that keeps nothing."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.base = os.path.join(workspace.git_dir, "k1ctl")
+
+    def __enter__(self) -> str:
+        import tempfile
+
+        os.makedirs(self.base, exist_ok=True)
+        self.folder = tempfile.mkdtemp(prefix="look-", dir=self.base)
+        return self.folder
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _abandon(workspace: Workspace, building: str) -> None:
+    """Remove an archive that was not finished, its ref first."""
+    from k1ctl.git import call
+
+    name = os.path.basename(building).removeprefix(TMP)
+    if not os.path.isdir(os.path.join(os.path.dirname(building), name)):
+        call(["update-ref", "-d", REF + name], workspace.git_dir, env={"GIT_DIR": workspace.git_dir})
+    shutil.rmtree(building, ignore_errors=True)
+
+
+def _attempt(
+    workspace: Workspace,
+    config: Config,
+    entry: Entry,
+    own: str,
+    lock: int,
+    reason: str,
+    watch: Callable[[str], None],
+) -> Saved:
+    begun = time.monotonic()
+    name = _new_id(os.path.basename(entry.path))
+    building = os.path.join(archives_folder(workspace), TMP + name)
+    os.mkdir(building, 0o700)
+    scratch = os.path.join(building, "scratch")
+    os.mkdir(scratch)
+    try:
+        with Calls(entry.path, scratch, keep=(lock,)) as calls:
+            watch(f"looking at {entry.path}")
+            task = make_plan(calls, config, workspace, entry, own)
+            check_room(config, building, task)
+            watch(f"saving {format_size(task.bytes)} of {entry.path}")
+            facts = contents.write(calls, task, workspace, building, name)
+            _look_again(calls, config, task)
+            reused = _same(workspace, entry.path, facts["fingerprint"])
+            if reused is not None:
+                _abandon(workspace, building)
+                write_json(os.path.join(reused.folder, SEEN), {"digest": task.found.digest})
+                if reused.state["state"] != "saved":
+                    reused.set_state("saved")
+                return Saved(reused, True)
+            manifest = contents.manifest(workspace, task, name, reason, facts)
+            calls.start("update-ref", REF + name, manifest["commit"]).data()
+            manifest["save_seconds"] = round(time.monotonic() - begun, 3)
+        shutil.rmtree(scratch)
+        return Saved(_publish(workspace, building, name, manifest, task), False)
+    except PermissionError as exc:
+        _abandon(workspace, building)
+        raise UnreadableError(
+            f"{exc.filename} of {entry.path} cannot be read, so it cannot be kept", hint="chmod u+r, or move it away"
+        ) from exc
+    except BaseException as exc:
+        _abandon(workspace, building)
+        if isinstance(exc, FileNotFoundError | NotADirectoryError | IsADirectoryError | GitError):
+            _raise_changed(config, workspace, task if "task" in locals() else None, exc)
+        raise
+
+
+def _raise_changed(config: Config, workspace: Workspace, task: Plan | None, exc: Exception) -> None:
+    """A file that went away, or git failing on one, is a change when the worktree is not what it was."""
+    if isinstance(exc, OSError):
+        raise ChangedError(f"{exc.filename} went away while it was saved") from exc
+    if task is None:
+        return
+    with _Scratch(workspace) as folder, Calls(task.entry.path, folder) as calls:
+        now = look(calls, task.entry.path, task.own, Globs(config.get("archive", "regenerable")))
+    if now.digest != task.found.digest:
+        raise ChangedError("files changed while git read them") from exc
+
+
+def _look_again(calls: Calls, config: Config, task: Plan) -> None:
+    now = look(calls, task.entry.path, task.own, Globs(config.get("archive", "regenerable")))
+    if now.digest != task.found.digest:
+        raise ChangedError(_difference(task.found, now))
+
+
+def _difference(before: Look, now: Look) -> str:
+    """Names a file that changed."""
+    names = sorted(p for p in {*before.files, *now.files} if before.files.get(p) != now.files.get(p))
+    return f"{names[0]} changed" if names else "its git folder or a repository inside it changed"
+
+
+def _same(workspace: Workspace, path: str, fingerprint: str) -> Archive | None:
+    """The newest archive of the path when it has this fingerprint and no trash of its own."""
+    newest = next((a for a in list_archives(workspace) if a.manifest.get("path") == path), None)
+    if newest is None or newest.manifest.get("fingerprint") != fingerprint:
+        return None
+    state = newest.state
+    free = state["state"] == "saved" or (state["state"] == "restored" and not state.get("trash"))
+    return newest if free else None
+
+
+def _publish(workspace: Workspace, building: str, name: str, manifest: dict[str, Any], task: Plan) -> Archive:
+    """Make the archive whole: its manifest last, then its name."""
+    folder = os.path.join(os.path.dirname(building), name)
+    write_json(os.path.join(building, SEEN), {"digest": task.found.digest}, mode=0o600)
+    write_json(os.path.join(building, "manifest.json"), manifest, mode=0o600, fsync=True)
+    _fsync(building)
+    os.rename(building, folder)
+    _fsync(os.path.dirname(folder))
+    archive = Archive(folder, manifest)
+    try:
+        write_json(workspace.ops_path("archive", name, "manifest.json"), manifest, mode=0o600)
+    except OSError:
+        pass  # a copy for people
+    from k1ctl.events import emit
+
+    facts = {key: manifest[key] for key in ("path", "branch", "reason", "bytes", "save_seconds", "commit")}
+    emit(workspace, "archive.saved", archive=name, saved=manifest["workspace"], **facts)
+    return archive
+
+
+def _fsync(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _new_id(workspace: str) -> str:
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in workspace)[:60].strip(".-")
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{safe or 'worktree'}-{os.urandom(3).hex()}"

@@ -1,0 +1,196 @@
+"""The snapshot: a commit whose tree is the working tree byte for byte, and which holds on to all that only it reaches.
+
+git's own code reads and writes the files, under a git folder made for the purpose in which no filter, no line ending
+and no encoding applies to any path; the objects go to the real repository.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from k1ctl.archive.gitstate import GitState
+from k1ctl.git import GitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from k1ctl.archive.calls import Calls, Running
+    from k1ctl.archive.files import Look, Places
+
+# gitattributes(5): $GIT_DIR/info/attributes has the last word. An encoding cannot be switched off by `-`, only unset.
+_RAW = "* -text -ident -filter !eol !crlf !working-tree-encoding\n"
+_WHO = {
+    **dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "k1ctl"),
+    **dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "k1ctl@localhost"),
+}
+_TRUSTED = ("H",)  # tags of entries that hide nothing: not assume-unchanged, skip-worktree or unmerged
+
+
+class Scratch:
+    """A git folder in which files are their raw bytes. ``env`` makes a git use it with the worktree ``top``."""
+
+    def __init__(self, folder: str, common: str, top: str, *, sha256: bool) -> None:
+        self.folder, self.index = os.path.join(folder, "raw"), os.path.join(folder, "raw", "index")
+        os.makedirs(os.path.join(self.folder, "info"))
+        os.mkdir(os.path.join(self.folder, "refs"))
+        lines = ["[core]", "repositoryformatversion = 1", "bare = false", "fileMode = true", "autocrlf = false"]
+        lines += ["symlinks = true", "protectNTFS = false", "protectHFS = false", "trustctime = true"]
+        lines += ["checkStat = default", "safecrlf = false", "logAllRefUpdates = false", "sparseCheckout = false"]
+        lines += ["splitIndex = false", "[extensions]"] + ["objectFormat = sha256"] * sha256
+        lines += ["[index]", "sparse = false", "[feature]", "manyFiles = false", "[checkout]", "workers = 0"]
+        for name, text in (
+            ("config", "\n".join(lines) + "\n"),
+            ("HEAD", "ref: refs/heads/none\n"),
+            (os.path.join("info", "attributes"), _RAW),
+        ):
+            with open(os.path.join(self.folder, name), "w", encoding="utf-8") as f:
+                f.write(text)
+        self.env = {
+            "GIT_DIR": self.folder,
+            "GIT_WORK_TREE": top,
+            "GIT_INDEX_FILE": self.index,
+            "GIT_OBJECT_DIRECTORY": os.path.join(common, "objects"),
+        }
+
+
+def index_tree(calls: Calls, state: GitState, found: Look, scratch: Scratch) -> Running:
+    """Start writing the index as a tree; the entries of a conflict go to folders named by their stages."""
+    copy = os.path.join(scratch.folder, "real-index")
+    conflict = [(path, row) for path, rows in found.tracked.items() for row in rows if row.stage != "0"]
+    if not conflict and state.index:
+        shutil.copyfile(os.path.join(state.own, "index"), copy)
+        return calls.start("write-tree", "--missing-ok", env={"GIT_INDEX_FILE": copy})
+    rows = [(path, row) for path, rows in found.tracked.items() for row in rows if row.stage == "0"]
+    listed = [f"{row.mode} {row.oid}\t{path}" for path, row in rows]
+    listed += [f"{row.mode} {row.oid}\t.k1ctl-stage-{row.stage}/{path}" for path, row in conflict]
+    env = scratch.env | {"GIT_INDEX_FILE": copy}
+    calls.start("update-index", "-z", "--index-info", stdin=_joined(listed), env=env).data()
+    return calls.start("write-tree", "--missing-ok", env=env)
+
+
+def plain(state: GitState, found: Look) -> bool:
+    """Whether the index hides nothing: no flag, no conflict, not split; so that its stat data can be built on."""
+    rows = [row for entries in found.tracked.values() for row in entries]
+    return bool(state.index) and not state.shared_indexes() and all(r.tag in _TRUSTED and r.stage == "0" for r in rows)
+
+
+def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch) -> Running:
+    """Write the files of ``places.commit`` as they are, and start writing their tree.
+
+    Where the index hides nothing, its stat data save reading what did not change; not for a file whose size is not
+    that of its blob, or that a filter or an encoding has changed on its way.
+    """
+    wanted = set(places.commit)
+    dropped: list[str] = []
+    if plain(state, found):
+        original = os.path.join(state.own, "index")
+        shutil.copyfile(original, scratch.index)
+        facts = os.stat(original)
+        os.utime(scratch.index, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # by it git tells which entries are racy
+        dropped = _not_as_stored(calls, found, wanted)
+        dropped += [p for p, rows in found.tracked.items() if p not in wanted and not _gitlink_there(p, rows, found)]
+    if dropped:
+        lines = [f"0 {'0' * len(_some_oid(found))}\t{path}" for path in dropped]
+        calls.start("update-index", "-z", "--index-info", stdin=_joined(lines), env=scratch.env).data()
+    if wanted:
+        args = ("update-index", "-z", "--add", "--replace", "--stdin")
+        calls.start(*args, stdin=_joined(places.commit), env=scratch.env).data()
+    return calls.start("write-tree", "--missing-ok", env=scratch.env)
+
+
+def _gitlink_there(path: str, rows: Sequence[object], found: Look) -> bool:
+    return path in found.folders and getattr(rows[0], "mode", "") == "160000"
+
+
+def _some_oid(found: Look) -> str:
+    return next(iter(found.tracked.values()))[0].oid
+
+
+def _not_as_stored(calls: Calls, found: Look, wanted: set[str]) -> list[str]:
+    """The tracked files that may differ from their blobs although git says they are clean."""
+    paths = [path for path in found.tracked if path in wanted]
+    oids = [found.tracked[path][0].oid for path in paths]
+    sizes = calls.start("cat-file", "--batch-check=%(objectsize)", stdin=os.fsencode("\n".join(oids) + "\n"))
+    filtered = _filtered(calls, found, paths)
+    told = sizes.text().splitlines()
+    odd = [p for p, size in zip(paths, told, strict=True) if size != str(found.files[p].st_size)]
+    return list(dict.fromkeys([*odd, *filtered]))
+
+
+def _filtered(calls: Calls, found: Look, paths: list[str]) -> list[str]:
+    """The tracked files that a filter or an encoding applies to. git is asked only where an attributes file says so."""
+    args = ("check-attr", "-z", "--stdin", "filter", "working-tree-encoding")
+    if not paths or not _attributes_matter(found):
+        return []
+    words = calls.start(*args, stdin=_joined(paths)).text().split("\0")
+    rows = zip(words[::3], words[2::3], strict=False)
+    return [path for path, value in rows if value not in ("unspecified", "unset", "")]
+
+
+def _attributes_matter(found: Look) -> bool:
+    return True
+
+
+def commit(calls: Calls, tree: str, parents: Iterable[str], message: str) -> Running:
+    """Start writing a commit."""
+    args = [word for parent in parents for word in ("-p", parent)]
+    return calls.start("commit-tree", *args, "-m", message, tree, env=_WHO)
+
+
+def known_objects(calls: Calls, names: Iterable[str]) -> Running:
+    """Start looking up which names are objects; `objects_told` reads the answer."""
+    stdin = os.fsencode("\n".join(sorted(names)) + "\n")
+    return calls.start("cat-file", "--batch-check", stdin=stdin, env={"GIT_NO_LAZY_FETCH": "1"})
+
+
+def objects_told(running: Running) -> dict[str, str]:
+    """{id: type} of those that are there."""
+    rows = (line.split(" ") for line in running.text().splitlines())
+    return {row[0]: row[1] for row in rows if len(row) == 3}
+
+
+def pins(calls: Calls, head: str, objects: dict[str, str], partial: bool) -> list[str]:
+    """The commits to hold on to: those that ``head`` does not reach, the ones that others of them reach left out."""
+    commits = [oid for oid, kind in objects.items() if kind == "commit" and oid != head]
+    if not commits:
+        return []
+    try:
+        return _tips(calls, head, commits, partial)
+    except GitError:  # one of them has lost a part of its history: a ref to it would make every later gc fail
+        found: list[str] = []
+        for oid in commits:
+            try:
+                found += _tips(calls, head, [oid], partial)
+            except GitError:
+                continue
+        return list(dict.fromkeys(found))
+
+
+def _tips(calls: Calls, head: str, commits: list[str], partial: bool) -> list[str]:
+    """Those of ``commits`` that none of the others nor ``head`` reaches. Raises GitError when an object is missing."""
+    negative = [f"^{head}"] if head else []
+    listed = calls.start("rev-list", "--parents", "--stdin", stdin=os.fsencode("\n".join([*commits, *negative]) + "\n"))
+    rows = [line.split(" ") for line in listed.text().splitlines()]
+    there, parents = {row[0] for row in rows}, {parent for row in rows for parent in row[1:]}
+    tips = [oid for oid in commits if oid in there and oid not in parents]
+    if tips:
+        options = ["--exclude-promisor-objects"] if partial else []
+        stdin = os.fsencode("\n".join([*tips, "--not", "--all"]) + "\n")
+        calls.start("rev-list", "--objects", "--quiet", *options, "--stdin", stdin=stdin).data()
+    return tips
+
+
+def extra_tree(calls: Calls, objects: Iterable[tuple[str, str]], blobs: Iterable[str]) -> str:
+    """A tree that holds on to trees and blobs that no commit has; "" when there is none."""
+    rows = {oid: "040000 tree" for oid, kind in objects if kind == "tree"}
+    rows |= {oid: "100644 blob" for oid, kind in objects if kind == "blob"}
+    rows |= dict.fromkeys(blobs, "100644 blob")
+    if not rows:
+        return ""
+    return calls.start("mktree", "-z", "--missing", stdin=_joined([f"{w} {o}\t{o}" for o, w in rows.items()])).line()
+
+
+def _joined(names: Iterable[str]) -> bytes:
+    return os.fsencode("".join(name + "\0" for name in names))
