@@ -79,7 +79,9 @@ def flush() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of talk on stderr. A reader that went away is no reason to fail."""
+    """Print a line of talk on stderr, a live line there taken away. A reader that went away is no reason to fail."""
+    if _live is not None:
+        _live.clear()
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -116,6 +118,9 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
     return "\n".join([style(lines[0], "bold"), *lines[1:]])
 
 
+_live: LiveLine | None = None  # the one that a terminal shows now
+
+
 class LiveLine:
     """One line on stderr that changes: redrawn in place on a terminal, else printed anew at each change.
 
@@ -130,6 +135,7 @@ class LiveLine:
         self.shown = False
 
     def update(self, text: str, key: object = None) -> None:
+        global _live
         text, key = clean(text), text if key is None else key
         try:
             if self.terminal:
@@ -140,6 +146,8 @@ class LiveLine:
                 self.stream.write(f"\r\x1b[2K{text[: max(width - 1, 20)]}")
                 self.stream.flush()
                 self.shown = True
+                if self.stream is sys.stderr:
+                    _live = self
             elif key != self.last:
                 self.stream.write(text + "\n")
                 self.stream.flush()
@@ -149,6 +157,8 @@ class LiveLine:
 
     def clear(self) -> None:
         """Take the line away before other output."""
+        global _live
+        _live = None if _live is self else _live
         if self.shown:
             try:
                 self.stream.write("\r\x1b[2K")

@@ -29,7 +29,7 @@ class Listener(NamedTuple):
 def at(port: int) -> list[Listener]:
     """Who listens at a TCP port or has a UDP port bound, as far as this user may see; one entry a process."""
     found: dict[tuple[int | None, str], Listener] = {}
-    for pid, address, protocol in sorted(_sockets(port), key=lambda row: (row[0] is None, row[0] or 0, row[1])):
+    for pid, address, protocol in sorted(_sockets(port), key=lambda row: (row[0] is None, row[0] or 0, row[2], row[1])):
         key = (pid, protocol)
         if key in found:
             found[key] = found[key]._replace(address=f"{found[key].address}, {address}")

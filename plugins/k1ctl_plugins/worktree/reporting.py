@@ -41,8 +41,8 @@ class Live(Watch):
     def __init__(self) -> None:
         import threading
 
-        self.line, self.results = LiveLine(), list[Result]()
-        self.text, self.since = "", 0.0
+        self.line, self.text, self.since = LiveLine(), "", 0.0
+        self.results: list[Result] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._tick, daemon=True)
         self.thread.start()
@@ -77,7 +77,7 @@ class Live(Watch):
 def report(results: list[Result], width: int) -> str:
     """The steps as a table of ``width`` columns at most, where the summaries can be cut to that."""
     cells = [
-        (r.name, r.status, format_duration(r.seconds), _size(r.own_bytes), _size(r.shared_bytes), r.summary)
+        (r.name, r.status, f"{r.seconds:.2f}", _size(r.own_bytes), _size(r.shared_bytes), r.summary)
         for r in results
     ]
     headers = ("STEP", "STATUS", "SECONDS", "OWN", "SHARED", "SUMMARY")
