@@ -169,7 +169,7 @@ def _nested(workspace: Workspace, entry: Entry, known: Sequence[Entry] | None) -
     if known is None:
         from k1ctl.worktrees import entries
 
-        known = entries(workspace.path)
+        known = entries(workspace.git_dir)
     top = os.path.realpath(entry.path) + os.sep
     below = [other.path for other in known if os.path.realpath(other.path).startswith(top)]
     if below:

@@ -33,6 +33,7 @@ class _Deletion:
 
     def folder(self, parent: int, name: str, path: str) -> None:
         """Delete the folder ``name`` in the folder behind ``parent``."""
+        before = self.problems
         try:
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if found.st_dev != self.device:
@@ -47,7 +48,7 @@ class _Deletion:
                 os.close(fd)
             os.rmdir(name, dir_fd=parent)
         except OSError as exc:
-            if not self.problems:
+            if self.problems == before:
                 self.problem(path, exc.strerror or str(exc))
         except RecursionError:
             self.problem(path, "its folders are too deep")

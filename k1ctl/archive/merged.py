@@ -31,10 +31,10 @@ class Target(NamedTuple):
 def default_branch(workspace: Workspace) -> Target | None:
     """The repository's default branch: what ``origin/HEAD`` names, else the main checkout's branch; None without."""
     for place, pattern in (("refs/remotes/origin/HEAD", "refs/remotes/"), ("HEAD", "refs/heads/")):
-        done = call(["symbolic-ref", "--quiet", place], workspace.root)
+        done = call(["symbolic-ref", "--quiet", place], workspace.git_dir)
         ref = done.stdout.strip()
         if done.returncode == 0 and ref.startswith(pattern):
-            commit = call(["rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"], workspace.root).stdout.strip()
+            commit = call(["rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"], workspace.git_dir).stdout.strip()
             if commit:
                 return Target(ref.removeprefix(pattern), ref, commit)
     return None
