@@ -3,7 +3,7 @@
 ``<common git folder>/k1ctl/archive/<id>/`` (0700) holds one archive, so that ``git clean`` in the root cannot reach it:
 
 - ``manifest.json``   what was saved, with size and SHA-256 of each file below; written last: without it, a leftover
-- ``state.json``      how far it is: saved, removing, archived, restored (`STATES`); replaced at each step
+- ``state.json``      how far it is: saved, removing, archived, restored, purging (`STATES`); replaced at each step
 - ``git.tar``         the worktree's own git folder: HEAD, index, reflogs, a rebase under way, submodules' repositories
 - ``files.tar``       what git ignores and is precious, nested repositories, what a commit cannot hold; modes and times
 - ``secrets.tar``     0600: what of all this has a secret's name (``archive.secrets``); it never leaves the host
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 FORMAT = 1
-STATES = ("saved", "removing", "archived", "restored")
+STATES = ("saved", "removing", "archived", "restored", "purging")
 REF = "refs/k1ctl/archive/"
 
 

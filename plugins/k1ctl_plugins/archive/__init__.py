@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from k1ctl.stores import Store
     from k1ctl.workspace import Workspace
 
-COMMANDS: tuple[str, ...] = ()  # each in the package or module of its name beside this one
+COMMANDS: tuple[str, ...] = (
+    "list",
+    "pull",
+    "purge",
+    "push",
+    "run",
+    "show",
+    "verify",
+)  # each in the package or module of its name beside this one
 
 
 class Subcommands(click.Group):

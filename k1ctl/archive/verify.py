@@ -1,0 +1,162 @@
+"""Whether an archive is whole: what would stand in the way of restoring it, each in a sentence.
+
+Objects: the ref holds the commit of the manifest, and everything that can be reached from it is there; what only the
+archive reaches, and the working tree it holds, is read and its digest compared. Tar files: size, SHA-256, and every
+member is one that may be unpacked. The copy of the manifest under ``ops/archive`` is for people and is written anew
+when it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.archive.folder import FORMAT, REF
+from k1ctl.errors import K1ctlError
+from k1ctl.files import read_json, write_json
+from k1ctl.git import call
+
+if TYPE_CHECKING:
+    from k1ctl.archive.folder import Archive
+    from k1ctl.workspace import Workspace
+
+SECRETS = "secrets.tar"
+_SHOWN = 5  # problems of one kind that are told one by one
+_BLOCK = 1 << 20  # bytes
+
+
+def verify(workspace: Workspace, archive: Archive, *, deep: bool = True) -> list[str]:
+    """What is wrong with the archive; [] when it is whole. ``deep``: also the content of objects and tar files.
+
+    Puts the copy of its manifest back where it is gone. Raises OSError when the repository cannot be read.
+    """
+    if archive.manifest.get("format") != FORMAT:
+        return [f"its format is {archive.manifest.get('format')!r}; this k1ctl knows {FORMAT}"]
+    problems = [*_ref(workspace, archive), *_files(archive, deep), *_state(archive)]
+    commit = str(archive.manifest.get("commit", ""))
+    if not problems or commit:
+        problems += objects(workspace.git_dir, commit, deep=deep)
+    if not problems:
+        keep_copy(workspace, archive)
+    return problems
+
+
+def keep_copy(workspace: Workspace, archive: Archive) -> bool:
+    """Write the copy of the manifest under ``ops/archive`` where it is gone or another; whether it was."""
+    path = workspace.ops_path("archive", archive.id, "manifest.json")
+    if read_json(path) == archive.manifest:
+        return False
+    write_json(path, archive.manifest)
+    return True
+
+
+def objects(git_dir: str, commit: str, *, deep: bool = True) -> list[str]:
+    """What is missing or damaged of all that can be reached from ``commit``.
+
+    git-rev-list(1) reads what it walks through and names the first object that is missing; with ``--verify-objects``
+    it also compares digests, and tells a wrong one on stderr only. A commit graph would hide a missing commit.
+    """
+    base = ["-c", "core.commitGraph=false", "rev-list", "--objects", "--quiet"]
+    walks = [[*base, commit]]
+    if deep:
+        walks.append([*base, "--verify-objects", "--no-walk", commit])
+        walks.append([*base, "--verify-objects", commit, "--not", f"--exclude={REF}*", "--all"])
+    found: dict[str, None] = {}
+    for walk in walks:
+        done = call(walk, git_dir)
+        if done.returncode or done.stderr:
+            lines = [line.removeprefix("fatal: ").removeprefix("error: ") for line in done.stderr.splitlines() if line]
+            found |= dict.fromkeys(f"objects: {line}" for line in lines or [f"git rev-list: exit {done.returncode}"])
+            if done.returncode:
+                break
+    return _few(list(found))
+
+
+def _ref(workspace: Workspace, archive: Archive) -> list[str]:
+    done = call(["rev-parse", "--verify", "--quiet", archive.ref], workspace.git_dir)
+    there, wanted = done.stdout.strip(), archive.manifest.get("commit")
+    if done.returncode:
+        return [f"{archive.ref} is gone: git gc may prune what it held (git update-ref {archive.ref} {wanted})"]
+    return [] if there == wanted else [f"{archive.ref} is {there}, the manifest says {wanted}"]
+
+
+def _state(archive: Archive) -> list[str]:
+    state = archive.state
+    if state["state"] == "purging":
+        return ["its purge was interrupted: it is no archive any more (k1ctl archive purge finishes it)"]
+    if state["state"] == "removing":
+        return ["the removal of its worktree was interrupted (k1ctl archive run finishes it)"]
+    tree = str(state.get("tree") or "")
+    if state["state"] == "archived" and tree and not os.path.lexists(tree):
+        return [f"its worktree in the trash, {tree}, is gone; what was saved is not touched by that"]
+    return []
+
+
+def _files(archive: Archive, deep: bool) -> list[str]:
+    problems: list[str] = []
+    if stat.S_IMODE(os.lstat(archive.folder).st_mode) & 0o077:
+        problems.append(f"{archive.folder} is open to others (chmod 700)")
+    for name, about in sorted(files(archive).items()):
+        path = os.path.join(archive.folder, name)
+        try:
+            there = os.lstat(path)
+        except FileNotFoundError:
+            problems.append(f"{name} is gone")
+            continue
+        if not stat.S_ISREG(there.st_mode):
+            problems.append(f"{name} is no file")
+        elif there.st_size != about.get("bytes"):
+            problems.append(f"{name} has {there.st_size} bytes, the manifest says {about.get('bytes')}")
+        elif name == SECRETS and there.st_mode & 0o077:
+            problems.append(f"{name} is open to others (chmod 600)")
+        elif deep and digest(path) != about.get("sha256"):
+            problems.append(f"{name} is damaged: its SHA-256 is not the manifest's")
+        elif deep and name.endswith(".tar"):
+            problems += [f"{name}: {problem}" for problem in tar_problems(path)]
+    return problems
+
+
+def files(archive: Archive) -> dict[str, dict[str, Any]]:
+    """{name: {bytes, sha256}} of the archive's files."""
+    found = archive.manifest.get("files")
+    return {str(k): v for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def digest(path: str) -> str:
+    """The SHA-256 of a file, in hex. Raises OSError."""
+    from hashlib import sha256
+
+    value = sha256()
+    with open(path, "rb") as f:
+        while block := f.read(_BLOCK):
+            value.update(block)
+    return value.hexdigest()
+
+
+def tar_problems(path: str) -> list[str]:
+    """What keeps a tar file of an archive from being unpacked whole and within one folder; [] when nothing does.
+
+    Links may lead anywhere, they are somebody's files; but nothing is below one.
+    """
+    from k1ctl.archive.tar import members
+
+    problems: list[str] = []
+    links: set[str] = set()
+    try:
+        with open(path, "rb", buffering=_BLOCK) as file:
+            for member in members(file):
+                parts = member.name.split("/")
+                above = ("/".join(parts[:i]) for i in range(1, len(parts)))
+                if any(part in ("", ".", "..") for part in parts) or any(name in links for name in above):
+                    problems.append(f"member {member.name!r} leads elsewhere")
+                elif member.kind == "link":
+                    links.add(member.name)
+    except (K1ctlError, OSError, ValueError) as exc:
+        problems.append(f"cannot be read: {exc}")
+    return _few(problems)
+
+
+def _few(problems: list[str]) -> list[str]:
+    more = len(problems) - _SHOWN
+    return problems if more <= 0 else [*problems[:_SHOWN], f"and {more} more"]

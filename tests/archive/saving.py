@@ -1,0 +1,56 @@
+"""A repository with an archive in it, made by the real save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from k1ctl.archive.folder import Archive
+from k1ctl.archive.save import save
+from k1ctl.config import Config, load
+from k1ctl.workspace import Workspace
+from k1ctl.worktrees import entries
+from tests.kit import Project
+
+IGNORED = ".env\nlogs/\n"
+WORK = {"tracked": "changed\n", "new": "new\n", ".env": "KEY=hunter2\n", "logs/run.log": "a line\n"}
+
+
+def begin(project: Project) -> None:
+    """A first commit with ignore rules and a tracked file."""
+    project.write(".gitignore", IGNORED)
+    project.write("tracked", "as it was\n")
+    project.commit("begin")
+
+
+def worked_in(project: Project, name: str, work: Mapping[str, str | bytes] = WORK) -> Path:
+    """A worktree in which somebody worked: changed, untracked, ignored and secret files."""
+    path = project.add_worktree(name)
+    for file, content in work.items():
+        project.write(file, content, within=path)
+    return path
+
+
+def archived(project: Project, name: str = "oslo", work: Mapping[str, str | bytes] = WORK) -> Archive:
+    """An archive of a new worktree ``name``, which stays."""
+    path = worked_in(project, name, work)
+    entry = next(entry for entry in entries(str(project.root)) if entry.path == str(path))
+    return save(*facts(project), entry, reason="archive save").archive
+
+
+def facts(project: Project) -> tuple[Workspace, Config]:
+    workspace = project.facts()
+    return workspace, load(workspace)
+
+
+def backdate(archive: Archive, days: float) -> None:
+    """As if its last change were so long ago."""
+    import time
+
+    from k1ctl.files import write_json
+    from k1ctl.units import rfc3339
+
+    at = rfc3339(time.time() - days * 86400)
+    archive.manifest["at"] = at
+    write_json(f"{archive.folder}/manifest.json", archive.manifest)
+    write_json(f"{archive.folder}/state.json", {**archive.state, "at": at})
