@@ -53,7 +53,7 @@ def call(shell: list[str], repository: Path, *args: str, cwd: Path | None = None
 @pytest.mark.parametrize("dialect", ["sh", "dash", "bash"])
 def test_shellcheck_finds_nothing(dialect: str) -> None:
     """POSIX sh and nothing beyond it; so every bash since 3.2 understands them."""
-    files = [HOOKS / f"conductor-{name}" for name in NAMES]
+    files = [*(HOOKS / f"conductor-{name}" for name in NAMES), HOOKS / "weekly-archive"]
     done = subprocess.run(["shellcheck", "-s", dialect, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
@@ -65,6 +65,18 @@ def test_the_three_differ_in_their_name_only() -> None:
     for name, text in texts.items():
         assert f"\n# k1ctl hook: conductor-{name}." in text and f"\nhook={name}\n" in text
         assert (HOOKS / f"conductor-{name}").stat().st_mode & 0o111 == 0o111
+
+
+def test_the_weekly_one_names_its_root(shell: list[str], repository: Path, tmp_path: Path) -> None:
+    """Started by cron in the home folder with next to nothing, it works for the repository that it lies in."""
+    program = stub(tmp_path / "venv" / "bin" / "k1ctl")
+    script = repository / "ops" / "hooks" / "weekly-archive"
+    (script.parent / "k1ctl.path").write_text(f"{program}\n")
+    done = subprocess.run([*shell, str(script), "--dry-run"], cwd="/", env={}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7, f"STUB|--root|{repository}|hook|weekly|--dry-run|/\n"), done
+    (script.parent / "k1ctl.path").unlink()
+    done = subprocess.run([*shell, str(script)], cwd="/", env={"PATH": POOR}, capture_output=True, text=True)
+    assert done.returncode == 127 and done.stderr.startswith("weekly-archive: k1ctl is not in PATH"), done
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -263,13 +263,14 @@ def test_files_that_are_there_are_kept(workspace: Project, form: str) -> None:
     before = (workspace.root / "conductor.json").read_text()
     report = init(workspace, "--conductor", form)["conductor"]
     assert report["written"] is False
-    assert [s["how"] for s in report["scripts"]] == ["renewed", "kept", "made"]
+    assert [s["how"] for s in report["scripts"]] == ["renewed", "kept", "made", "made"]
     assert foreign.read_text() == "#!/bin/sh\necho mine\n"
     assert old.read_bytes() == scripts.source("conductor-setup") and os.access(old, os.X_OK)
     assert (workspace.root / "conductor.json").read_text() == before
     assert (workspace.root / SETTINGS_TOML).read_text() == "# mine\n"
     assert any(str(foreign) in note for note in report["notes"])
-    assert [s["how"] for s in init(workspace, "--conductor", form)["conductor"]["scripts"]] == ["same", "kept", "same"]
+    again = init(workspace, "--conductor", form)["conductor"]["scripts"]
+    assert [s["how"] for s in again] == ["same", "kept", "same", "same"]
 
 
 def test_a_dry_run_changes_nothing(workspace: Project) -> None:

@@ -59,8 +59,8 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         "k1ctl/platformio/host_platform/platform.json",
         "k1ctl/platformio/host_platform/boards/k1sim.json",
         "k1ctl/py.typed",
-        "k1ctl_plugins/init/hooks/conductor-run",
-        "k1ctl_plugins/init/hooks/settings.toml.example",
+        "k1ctl/hooks/conductor-run",
+        "k1ctl/hooks/settings.toml.example",
     ):
         assert name in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"k1ctl", "k1ctl_plugins"}

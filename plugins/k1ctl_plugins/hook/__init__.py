@@ -108,6 +108,8 @@ def _own(
     """A target that is a command of k1ctl's."""
     from k1ctl_plugins.hook import own
 
+    if target.port_words and not dry_run:
+        target.lease_ports(ctx.workspace, ctx.config)
     words = own.words_of(target, args)
     if result:
         raise UsageError(f"--result is for foreign commands; k1ctl {words[0]} has an answer of its own (--json)")
@@ -124,7 +126,8 @@ def _foreign(
     """A target that is somebody else's command."""
     from k1ctl_plugins.hook import foreign
 
-    program = foreign.Program(target, args, ctx.config)
+    told = {} if dry_run else target.lease_ports(ctx.workspace, ctx.config)
+    program = foreign.Program(target, args, ctx.config, told)
     if dry_run:
         return _tell(target, program.argv, program.folder, as_json)
     if as_json:
@@ -206,6 +209,37 @@ def _tell_archive(done: Any, as_json: bool) -> None:
         say(f"{done.workspace.path}: {clean(sentence)}")
     if as_json:
         emit_json(done.document())
+
+
+@hook.command(short_help="Archive what is idle and prune the artifacts: the work of the weekly script.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what the commands would do.")
+@json_option
+@pass_context
+def weekly(ctx: Context, dry_run: bool, as_json: bool) -> int:
+    """Run `k1ctl archive run` and `k1ctl artifact prune`: what ops/hooks/weekly-archive calls for cron or launchd.
+
+    What they print goes to ops/archive/weekly.log. Nothing is printed when both end well, so that cron sends no mail;
+    else what failed is, and the exit code is that of the first that did.
+
+    \b
+    Examples:
+      k1ctl hook weekly --dry-run
+      k1ctl archive schedule --install --at "Sun 03:00"
+    """
+    from k1ctl_plugins.hook import weekly as work
+
+    steps = work.run(ctx.workspace, dry_run=dry_run)
+    code = work.exit_code(steps)
+    for step in steps:
+        if dry_run and not as_json:
+            put(f"# {step.sentence}")
+            put(step.output.rstrip("\n"))
+        elif step.exit_code:
+            say(f"{clean(step.sentence)} (log: {work.log_path(ctx.workspace)})")
+    if as_json:
+        told = [step.document() | ({"output": step.output} if dry_run else {}) for step in steps]
+        emit_json({"ok": not code, "dry_run": dry_run, "steps": told, "log": work.log_path(ctx.workspace)})
+    return code
 
 
 @hookimpl

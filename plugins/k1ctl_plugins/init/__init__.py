@@ -36,10 +36,11 @@ def init(ctx: Context, dry_run: bool, conductor: str | None, as_json: bool) -> N
     What changes by itself under ops/ is excluded from git through .git/info/exclude. Run again, it keeps what is
     there and adds what is missing; what stands in an existing k1ctl.toml stays.
 
-    --conductor puts conductor-setup, conductor-run and conductor-archive into ops/hooks, writes
-    .conductor/settings.toml or conductor.json (default: the one that is there, else the first) unless it exists, and
-    prints what became of each key of an existing conductor.json: what k1ctl has a setting for goes to ops/k1ctl.toml,
-    as a section at its end where there is none.
+    --conductor puts conductor-setup, conductor-run and conductor-archive into ops/hooks (and weekly-archive, which
+    `k1ctl archive schedule --install` has started every week), writes .conductor/settings.toml or conductor.json
+    (default: the one that is there, else the first) unless it exists, and prints what became of each key of an
+    existing conductor.json: what k1ctl has a setting for goes to ops/k1ctl.toml, as a section at its end where there
+    is none.
 
     \b
     Examples:
