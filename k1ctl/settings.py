@@ -236,7 +236,7 @@ SETTINGS: dict[Place, Setting] = {
     ("run_targets", "*", "wait"): Setting("duration", 0.0, "how long it waits in line (0: hooks.wait)"),
     ("run_targets", "*", "timeout"): Setting("duration", 0.0, "limit of the command (0: none)"),
     ("run_targets", "*", "interactive"): Setting("bool", False, "keep it in the terminal's foreground"),
-    ("run_targets", "*", "port"): Setting("list", [], "words added where CONDUCTOR_PORT is set; {port} is its value"),
+    ("run_targets", "*", "port"): Setting("list", [], "words added to it; {port} is the worktree's first port"),
     ("run_targets", "*", "about"): Setting("str", "", "one line for `hook run --list`"),
 }
 

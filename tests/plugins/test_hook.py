@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl import ports
 from k1ctl.config import Config, load
 from k1ctl.errors import ConfigError, UnknownTargetError
 from k1ctl.plugins import Plugins
@@ -100,13 +101,13 @@ def test_an_unknown_target_lists_those_there_are(workspace: Project, name: str) 
 
 
 def test_what_stands_in_braces(workspace: Project) -> None:
-    """A setting's value for its dotted key, the worktree's own lock for {tree}, the port words only with a port."""
+    """A setting's value for its dotted key, the worktree's own lock for {tree}; {port} stays while there is no port."""
     toml = '[defaults]\ndevice = "desk"\n[targets.fw]\npath = "device"\n'
     tested = target(workspace, "fw:test", toml)
     tree = names.stable_key(os.path.realpath(workspace.root))[:12]
     assert tested.resources == {"build:fw": 1, f"tree:{tree}": 1, "device:desk": 1}
     assert tested.folder == str(workspace.root / "device")
-    assert target(workspace, "web:dev").command == ["npm", "run", "dev"]
+    assert target(workspace, "web:dev").command == ["npm", "run", "dev", "--", "--port", "{port}"]
 
 
 def test_the_port_that_conductor_gives(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +115,51 @@ def test_the_port_that_conductor_gives(workspace: Project, monkeypatch: pytest.M
     monkeypatch.setenv("CONDUCTOR_PORT", "3010")
     assert target(workspace, "web:dev").command == ["npm", "run", "dev", "--", "--port", "3010"]
     assert target(workspace, "web:test").command == ["npm", "run", "test"]
+
+
+PORTS = """
+[ports]
+first = 47000
+last = 47999
+[run_targets.serve]
+command = ["sh", "-c", 'echo "$0 $1 $K1CTL_PORT $CONDUCTOR_PORT"']
+port = ["at:{port}", "too:{port}"]
+[run_targets.plain]
+command = ["sh", "-c", 'echo "$K1CTL_PORT $CONDUCTOR_PORT"']
+"""
+
+
+def test_without_conductor_a_port_is_leased(workspace: Project) -> None:
+    """A run leases the worktree's ports and tells the command; --list and --dry-run lease none and tell what is."""
+    workspace.configure(PORTS)
+    dry = workspace.run("hook", "run", "--dry-run", "--json", "serve").assert_ok().json
+    assert dry["command"][-2:] == ["at:{port}", "too:{port}"]
+    assert workspace.run("worktree", "ports", "--json").json == []
+    words = workspace.run("hook", "run", "serve").assert_ok().stdout.split()
+    port = workspace.run("worktree", "ports", "--json").assert_ok().json[0]["first"]
+    assert words == [f"at:{port}", f"too:{port}", str(port), str(port)]
+    assert workspace.run("hook", "run", "plain").assert_ok().stdout.split() == [str(port)] * 2
+    rows = workspace.run("hook", "run", "--list", "--json").assert_ok().json["targets"]
+    assert next(row["command"][-1] for row in rows if row["name"] == "serve") == f"too:{port}"
+
+
+def test_conductors_port_is_recorded_and_told(workspace: Project) -> None:
+    """CONDUCTOR_PORT goes to the command as it is, and is the worktree's from then on, in any shell."""
+    workspace.configure(PORTS)
+    env = {"CONDUCTOR_PORT": "3010", "CONDUCTOR_WORKSPACE_PATH": str(workspace.root)}
+    assert workspace.run("hook", "run", "plain", env=env).assert_ok().stdout.split() == ["3010", "3010"]
+    assert workspace.run("hook", "run", "serve").assert_ok().stdout.split()[0] == "at:3010"
+
+
+def test_no_ports_left(workspace: Project) -> None:
+    """A target that wants a port ends with 75; one that does not is run, and told."""
+    workspace.configure(PORTS.replace("47999", "47009"))
+    facts = workspace.facts()
+    facts.path = str(workspace.ops)
+    ports.lease(facts, load(workspace.facts(), {}), {})
+    workspace.run("hook", "run", "serve").assert_fails(75, "no 10 ports are free")
+    told = workspace.run("hook", "run", "plain").assert_ok()
+    assert told.stdout.split() == [] and "this worktree has no ports" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from k1ctl.queue import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -23,8 +23,13 @@ class Program:
 
     __slots__ = ("argv", "env", "folder")
 
-    def __init__(self, target: Target, args: Sequence[str], config: Config) -> None:
-        """Finds the program also when PATH is poor. Raises NotFoundError, NotExecutableError, ConfigError."""
+    def __init__(
+        self, target: Target, args: Sequence[str], config: Config, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Finds the program also when PATH is poor; ``variables`` are told to it beside the caller's.
+
+        Raises NotFoundError, NotExecutableError, ConfigError.
+        """
         self.folder = target.folder
         first, *rest = target.command
         if first == "pio":
@@ -32,6 +37,7 @@ class Program:
         else:
             path = _located(first, target)
             self.env = {**os.environ, "PATH": path_for(path)}
+        self.env |= variables or {}
         self.argv = [path, *rest, *args]
 
 

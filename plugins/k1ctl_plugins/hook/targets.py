@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from k1ctl import ports
 from k1ctl.errors import ConfigError, K1ctlError, UnknownTargetError
+from k1ctl.output import say
 from k1ctl.queue import names
 from k1ctl.tomllines import split_key
 
@@ -22,19 +24,21 @@ VARIABLES = ("RUN_TARGET", "K1_TARGET")  # what the scripts of both generations 
 class Target:
     """A run target as it is in one worktree.
 
-    ``command`` its words; ``folder`` the absolute folder it runs in; ``resources`` {name: slots}; ``wait`` seconds in
-    line at most; ``timeout`` seconds it may take (None: no limit); ``interactive`` whether it belongs into the
-    terminal's foreground; ``about`` one line.
+    ``command`` its words, with ``{port}`` left as it is in a worktree that has no ports yet; ``folder`` the absolute
+    folder it runs in; ``resources`` {name: slots}; ``wait`` seconds in line at most; ``timeout`` seconds it may take
+    (None: no limit); ``interactive`` whether it belongs into the terminal's foreground; ``about`` one line;
+    ``port_words`` the words at the end of the command that a port stands in.
     """
 
-    __slots__ = ("about", "command", "folder", "interactive", "name", "resources", "timeout", "wait")
+    __slots__ = ("about", "command", "folder", "interactive", "name", "port_words", "resources", "timeout", "wait")
 
     def __init__(self, name: str, entry: Mapping[str, Any], config: Config, workspace: Workspace) -> None:
         """``entry`` is the section of this name. Raises ConfigError."""
         self.name, self.about, self.interactive = name, str(entry["about"]), bool(entry["interactive"])
         self.wait = float(entry["wait"] or config.get("hooks", "wait"))
         self.timeout = float(entry["timeout"]) or None
-        self.command = [*entry["command"], *_port_words(entry["port"], os.environ.get("CONDUCTOR_PORT", ""))]
+        self.port_words = list(entry["port"])
+        self.command = [*entry["command"], *_with_port(self.port_words, _known_port(self.port_words, workspace))]
         path = _fill(name, "path", entry["path"], config, workspace)
         for key, words in (("command", self.command), ("path", [path])):
             if any("\0" in word for word in words):
@@ -67,6 +71,22 @@ class Target:
                 code="no-folder",
                 target=self.name,
             )
+
+    def lease_ports(self, workspace: Workspace, config: Config) -> dict[str, str]:
+        """Lease the worktree's ports, put the first one into the command, and return the variables that tell of it.
+
+        Where the command asks for none, a worktree that gets no ports is told, and {} returned. Raises K1ctlError.
+        """
+        try:
+            held = ports.lease(workspace, config)
+        except (K1ctlError, OSError) as exc:
+            if self.port_words:
+                raise
+            say(f"this worktree has no ports: {getattr(exc, 'message', exc)}")
+            return {}
+        if self.port_words:
+            self.command[-len(self.port_words) :] = _with_port(self.port_words, str(held.first))
+        return ports.variables(held, os.environ)
 
     def document(self) -> dict[str, Any]:
         """The target as JSON."""
@@ -126,8 +146,14 @@ def rows(config: Config, workspace: Workspace) -> list[dict[str, Any]]:
     return found
 
 
-def _port_words(words: list[str], port: str) -> list[str]:
-    return [word.replace("{port}", port) for word in words] if port else []
+def _known_port(words: list[str], workspace: Workspace) -> str:
+    """The worktree's first port as far as it is known without leasing; "" when it is not, or nobody asks."""
+    held = (ports.given(workspace, os.environ) or ports.of(workspace)) if words else None
+    return str(held.first) if held else ""
+
+
+def _with_port(words: list[str], port: str) -> list[str]:
+    return [word.replace("{port}", port) if port else word for word in words]
 
 
 def _fill(name: str, key: str, text: str, config: Config, workspace: Workspace) -> str:
