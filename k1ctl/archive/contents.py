@@ -9,6 +9,7 @@ from k1ctl.archive import snapshot
 from k1ctl.archive.files import odd_modes
 from k1ctl.archive.folder import FORMAT
 from k1ctl.archive.gitstate import own_entries, submodules
+from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
 from k1ctl.git import GitError
 from k1ctl.units import rfc3339
@@ -43,7 +44,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     head, branch = _optional(heads), _optional(symbolic).removeprefix("refs/heads/")
     unpushed = _count(calls, head)
     raw = snapshot.raw_tree(calls, state, found, task.places, scratch)
-    tars = _write_tars(task, building)
+    tars = _write_tars(task, building, branch)
     index_tree = index.line()
     index_commit = snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
     known = snapshot.objects_told(objects) if objects else {}
@@ -96,7 +97,7 @@ def _undone(calls: Calls, state: GitState) -> set[str]:
     return {row.split(" ")[1] for row in rows if row}
 
 
-def _write_tars(task: Plan, building: str) -> dict[str, Any]:
+def _write_tars(task: Plan, building: str, branch: str) -> dict[str, Any]:
     """Write what there is of git.tar, files.tar and secrets.tar; {name: {bytes, sha256}}."""
     written: dict[str, Any] = {}
     hidden = task.state.spilled()
@@ -115,6 +116,8 @@ def _write_tars(task: Plan, building: str) -> dict[str, Any]:
         try:
             for member, source, facts in rows:
                 tar.add(source, member, facts)
+            if name == "git.tar" and (log := task.state.branch_reflog(branch)):
+                tar.add_bytes(REFLOG, log)
             written[name] = tar.close()
         finally:
             tar.abandon()
@@ -157,6 +160,7 @@ def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: di
         "workspace": os.path.basename(entry.path),
         "path": entry.path,
         "root": workspace.root,
+        "git_dir": workspace.git_dir,
         "entry": os.path.basename(task.own),
         "reason": reason,
         "creator": made.get("creator"),

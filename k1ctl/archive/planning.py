@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from k1ctl.archive import nested
+from k1ctl.archive.calls import Calls
 from k1ctl.archive.files import Globs, Look, Places, look, place
 from k1ctl.archive.gitstate import GitState
 from k1ctl.errors import ConfigError, K1ctlError
@@ -14,7 +16,6 @@ from k1ctl.units import format_size
 from k1ctl.worktrees import own_git_dir
 
 if TYPE_CHECKING:
-    from k1ctl.archive.calls import Calls
     from k1ctl.archive.files import Files
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -73,6 +74,34 @@ def check(workspace: Workspace, entry: Entry) -> str:
             f"{entry.path} points to {own}, which points to {back}", hint="git worktree repair", code="no-worktree"
         )
     return os.path.realpath(own)
+
+
+def plan(workspace: Workspace, config: Config, entry: Entry) -> Plan:
+    """Look what would be saved, and write nothing. Raises K1ctlError: unreadable, nested-worktree, over-limit,
+    disk-full."""
+    own = check(workspace, entry)
+    nested.check_no_worktree_below(entry.path, workspace.git_dir)
+    with ScratchFolder(workspace) as folder, Calls(entry.path, folder) as calls:
+        found = make_plan(calls, config, workspace, entry, own)
+        check_room(config, folder, found)
+        return found
+
+
+class ScratchFolder:
+    """A folder for a look that keeps nothing."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.base = os.path.join(workspace.git_dir, "k1ctl")
+
+    def __enter__(self) -> str:
+        import tempfile
+
+        os.makedirs(self.base, exist_ok=True)
+        self.folder = tempfile.mkdtemp(prefix="look-", dir=self.base)
+        return self.folder
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def make_plan(calls: Calls, config: Config, workspace: Workspace, entry: Entry, own: str) -> Plan:

@@ -16,7 +16,7 @@ from k1ctl.archive.calls import Calls
 from k1ctl.archive.files import Globs, Look, UnreadableError, look
 from k1ctl.archive.folder import REF, Archive, archives_folder, list_archives
 from k1ctl.archive.lock import ArchiveLock
-from k1ctl.archive.planning import Plan, check, check_room, make_plan
+from k1ctl.archive.planning import Plan, ScratchFolder, check, check_room, make_plan
 from k1ctl.archive.tar import ChangedError
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.files import read_json, write_json
@@ -70,20 +70,12 @@ def save(
     )
 
 
-def plan(workspace: Workspace, config: Config, entry: Entry) -> Plan:
-    """Look what `save` would save, and write nothing. Raises what `save` raises."""
-    own = check(workspace, entry)
-    nested.check_no_worktree_below(entry.path, workspace.git_dir)
-    with _Scratch(workspace) as folder, Calls(entry.path, folder) as calls:
-        return make_plan(calls, config, workspace, entry, own)
-
-
 def unchanged(workspace: Workspace, config: Config, entry: Entry, archive: Archive) -> bool:
     """Whether the worktree still is what ``archive`` holds, by everything that a change of it would leave."""
     seen = read_json(os.path.join(archive.folder, SEEN))
     try:
         own = check(workspace, entry)
-        with _Scratch(workspace) as folder, Calls(entry.path, folder) as calls:
+        with ScratchFolder(workspace) as folder, Calls(entry.path, folder) as calls:
             now = look(calls, entry.path, own, Globs(config.get("archive", "regenerable")))
     except (K1ctlError, OSError):
         return False
@@ -96,23 +88,6 @@ def clear_leftovers(workspace: Workspace) -> None:
     for name in os.listdir(base):
         if name.startswith(TMP):
             _abandon(workspace, os.path.join(base, name))
-
-
-class _Scratch:
-    """A folder for a look that keeps nothing."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.base = os.path.join(workspace.git_dir, "k1ctl")
-
-    def __enter__(self) -> str:
-        import tempfile
-
-        os.makedirs(self.base, exist_ok=True)
-        self.folder = tempfile.mkdtemp(prefix="look-", dir=self.base)
-        return self.folder
-
-    def __exit__(self, *exc: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _abandon(workspace: Workspace, building: str) -> None:
@@ -178,7 +153,7 @@ def _raise_changed(config: Config, workspace: Workspace, task: Plan | None, exc:
         raise ChangedError(f"{exc.filename} went away while it was saved") from exc
     if task is None:
         return
-    with _Scratch(workspace) as folder, Calls(task.entry.path, folder) as calls:
+    with ScratchFolder(workspace) as folder, Calls(task.entry.path, folder) as calls:
         now = look(calls, task.entry.path, task.own, Globs(config.get("archive", "regenerable")))
     if now.digest != task.found.digest:
         raise ChangedError("files changed while git read them") from exc

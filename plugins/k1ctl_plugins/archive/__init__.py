@@ -20,7 +20,9 @@ COMMANDS: tuple[str, ...] = (
     "pull",
     "purge",
     "push",
+    "restore",
     "run",
+    "save",
     "show",
     "verify",
 )  # each in the package or module of its name beside this one
