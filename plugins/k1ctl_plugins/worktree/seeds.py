@@ -67,7 +67,11 @@ def hold(
                 raise K1ctlError(f"the seed {key} is changed by somebody as it is built", code="seed-unstable")
             if flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path) and same_file(fd, path):
                 if _whole(home, key) is None:  # turning a shared lock into an exclusive one lets others in between
-                    _build(home, key, build, fd)
+                    try:
+                        _build(home, key, build, fd)
+                    except BaseException:
+                        os.unlink(path)
+                        raise
                     tries, built = tries + 1, True
                 fcntl.flock(fd, fcntl.LOCK_UN)  # also when npm left a daemon behind that inherited the descriptor
                 continue
@@ -164,8 +168,10 @@ def remove(folder: str, scratch: str) -> None:
 def prune(home: str, keep: str, *, seconds: float = KEEP_SECONDS, count: int = KEEP_COUNT) -> list[str]:
     """Remove the seeds not used for ``seconds``, and the longest unused beyond ``count``; never one that is held, nor
     ``keep``. Returns their keys."""
-    found = []
+    found: list[tuple[float, str]] = []
     for name in os.listdir(home):
+        if name.startswith(".k1ctl-probe-"):  # of a call that was killed while it tried the filesystem
+            _forget(os.path.join(home, name))
         key = name.removesuffix(".lock")
         if key != name and key != keep:
             try:
@@ -175,6 +181,14 @@ def prune(home: str, keep: str, *, seconds: float = KEEP_SECONDS, count: int = K
     found.sort(reverse=True)
     old = time.time() - seconds
     return [key for at, (used, key) in enumerate(found) if (used < old or at >= count) and _drop(home, key)]
+
+
+def _forget(path: str) -> None:
+    try:
+        if os.stat(path).st_mtime < time.time() - 60:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def _drop(home: str, key: str) -> bool:
