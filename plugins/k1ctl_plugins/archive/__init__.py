@@ -23,6 +23,7 @@ COMMANDS: tuple[str, ...] = (
     "restore",
     "run",
     "save",
+    "schedule",
     "show",
     "verify",
 )  # each in the package or module of its name beside this one

@@ -226,19 +226,19 @@ def weekly(ctx: Context, dry_run: bool, as_json: bool) -> int:
       k1ctl hook weekly --dry-run
       k1ctl archive schedule --install --at "Sun 03:00"
     """
-    from k1ctl_plugins.hook import weekly as work
+    from k1ctl_plugins.hook import routine
 
-    steps = work.run(ctx.workspace, dry_run=dry_run)
-    code = work.exit_code(steps)
+    steps = routine.run(ctx.workspace, dry_run=dry_run)
+    code = routine.exit_code(steps)
     for step in steps:
         if dry_run and not as_json:
             put(f"# {step.sentence}")
             put(step.output.rstrip("\n"))
         elif step.exit_code:
-            say(f"{clean(step.sentence)} (log: {work.log_path(ctx.workspace)})")
+            say(f"{clean(step.sentence)} (log: {routine.log_path(ctx.workspace)})")
     if as_json:
         told = [step.document() | ({"output": step.output} if dry_run else {}) for step in steps]
-        emit_json({"ok": not code, "dry_run": dry_run, "steps": told, "log": work.log_path(ctx.workspace)})
+        emit_json({"ok": not code, "dry_run": dry_run, "steps": told, "log": routine.log_path(ctx.workspace)})
     return code
 
 
