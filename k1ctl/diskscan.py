@@ -220,7 +220,7 @@ def _git_bytes(workspace: Workspace, entry: Entry) -> int:
     if not entry.main:
         own = own_git_dir(entry.path)
         return disk.measure(own) if own else 0
-    aside = [os.path.join(workspace.git_dir, name) for name in ("worktrees", os.path.join("k1ctl", "archive"))]
+    aside = [os.path.join(workspace.git_dir, name) for name in ("worktrees", "k1ctl/archive", "k1ctl/npm")]
     return disk.measure(workspace.git_dir, skip=aside)
 
 

@@ -9,7 +9,16 @@ import click
 from k1ctl.cli import purpose
 from k1ctl.hookspecs import hookimpl
 
-COMMANDS = ("add", "du", "list", "ports", "setup", "which")  # each in the module of its name beside this one
+COMMANDS = (
+    "add",
+    "doctor",
+    "du",
+    "list",
+    "ports",
+    "repair",
+    "setup",
+    "which",
+)  # each in the module of its name beside this one
 
 
 class Subcommands(click.Group):

@@ -25,9 +25,10 @@ def choose(found: list[Entry], names: Iterable[str]) -> list[Entry]:
     return list(dict.fromkeys(_one(found, name) for name in names))
 
 
-def here(found: list[Entry], workspace: Workspace) -> Entry:
-    """The entry that the call came from. Raises NoWorktreeError."""
-    return _one(found, workspace.path)
+def here(found: list[Entry], workspace: Workspace) -> list[Entry]:
+    """The entry that the call came from; [] in a folder that git does not know (moved, copied)."""
+    real = os.path.realpath(workspace.path)
+    return [entry for entry in found if os.path.realpath(entry.path) == real]
 
 
 def _one(found: list[Entry], name: str) -> Entry:

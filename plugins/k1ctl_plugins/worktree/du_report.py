@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import disk, diskscan
 from k1ctl.archive.folder import archives_folder
+from k1ctl.workspace import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,8 @@ def worktrees(
 
 
 def shared(workspace: Workspace, found: list[Entry], *, refresh: bool) -> list[dict[str, Any]]:
-    """What belongs to no worktree: the folders of ``ops/``, archives, and trash beside the worktrees."""
+    """What belongs to no worktree: the folders of ``ops/``, archives, trash beside the worktrees, and seeds (the
+    host's belong to all repositories)."""
     rows = []
     for name, path in _places(workspace, found):
         scan = diskscan.folder(workspace, path, refresh=refresh)
@@ -59,6 +61,8 @@ def _places(workspace: Workspace, found: list[Entry]) -> Iterator[tuple[str, str
         else:
             yield f"ops/{name}", path
     yield "archives", archives_folder(workspace)
+    yield "seeds", os.path.join(workspace.git_dir, "k1ctl", "npm")
+    yield "seeds (host)", os.path.join(cache_dir(), "npm")
     for parent in sorted({os.path.dirname(entry.path) for entry in found}):
         yield "trash", os.path.join(parent, ".k1ctl-trash")
 
