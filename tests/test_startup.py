@@ -107,6 +107,16 @@ def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) 
     assert {m for m in modules if m.startswith("k1ctl_plugins.device.")} == {f"k1ctl_plugins.device.{name}"}
 
 
+def test_telling_whose_ports_stays_light(workspace: Project) -> None:
+    """`worktree ports` reads one file; a subcommand's --help loads its own module among those of `worktree`."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    assert not imported("worktree", "ports", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
+    for name in ("setup", "which"):
+        modules = imported("worktree", name, "--help", cwd=workspace.root)
+        assert not modules & HEAVY
+        assert {m for m in modules if m.startswith("k1ctl_plugins.worktree.")} == {f"k1ctl_plugins.worktree.{name}"}
+
+
 def test_reading_kept_logs_stays_light(workspace: Project) -> None:
     """`device logs` reads files; the console itself loads pexpect only for a dialogue."""
     master, slave = os.openpty()

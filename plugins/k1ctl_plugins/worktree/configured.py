@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _TAIL_BYTES, _TAIL_LINES = 8192, 12
+_SHOWN = 100  # characters of a command that are worth a reader's time
 _LOOK = 0.02  # s between two looks at a group that was told to end
 
 
@@ -57,8 +58,9 @@ class Step:
         digest = self._digest(folder, found)
         details = {"inputs": len(found)}
         if digest and not again and self._past().get(self.name, {}).get("sha256") == digest:
-            return StepReport(False, f"unchanged: {len(found)} input files", details)
+            return StepReport(False, f"unchanged inputs: {len(found)}", details)
         words = " ".join(self.command)
+        words = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
         if dry_run:
             return StepReport(True, f"would be run: {words}", details)
         self._command(argv, folder)

@@ -77,8 +77,7 @@ class Live(Watch):
 def report(results: list[Result], width: int) -> str:
     """The steps as a table of ``width`` columns at most, where the summaries can be cut to that."""
     cells = [
-        (r.name, r.status, f"{r.seconds:.2f}", _size(r.own_bytes), _size(r.shared_bytes), r.summary)
-        for r in results
+        (r.name, r.status, f"{r.seconds:.2f}", _size(r.own_bytes), _size(r.shared_bytes), r.summary) for r in results
     ]
     headers = ("STEP", "STATUS", "SECONDS", "OWN", "SHARED", "SUMMARY")
     taken = sum(max(len(str(row[i])) for row in [headers, *cells]) + 2 for i in range(5))
@@ -118,10 +117,14 @@ def run_set_up(ctx: Context, workspace: Workspace, options: Options | None = Non
 
 
 def _tell_lines(result: Result) -> None:
-    """The last lines of a failed step's log."""
+    """The last lines of a failed step's log, and what to do about it."""
     error = result.details.get("error")
-    for line in error.get("lines", []) if isinstance(error, dict) and result.status == "failed" else ():
+    if result.status != "failed" or not isinstance(error, dict):
+        return
+    for line in error.get("lines", []):
         say(f"  | {clean(str(line))}")
+    if error.get("hint"):
+        say(f"  hint: {clean(error['hint'])}")
 
 
 def _sizes(result: Result) -> str:
