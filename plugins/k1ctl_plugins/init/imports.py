@@ -54,7 +54,7 @@ _CACHES = "shared .pio and node_modules give one tree another's files: `hook set
 _NOTHING: dict[str, str] = {
     "maxConcurrentWorkspaces": "k1ctl does not count workspaces; it limits what they share ([queue.slots])",
     "deviceUploadQueue": "no such rule in k1ctl's queue",
-    "portRange": "Conductor gives each workspace ten ports of its own choice (CONDUCTOR_PORT), and `web:dev` takes it",
+    "portRange": "Conductor gives each workspace ten ports (CONDUCTOR_PORT); elsewhere k1ctl leases them ([ports])",
     "failover": "nobody escalates: exit codes and events tell what failed and why",
     "monitoring": "k1ctl serves nothing: ops/events and ops/runs hold what happens, `k1ctl events` shows it",
     "mcp": "MCP servers are configured in the agents; their secrets do not belong into this file",
