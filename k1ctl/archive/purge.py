@@ -14,7 +14,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k1ctl.archive.folder import list_archives
+from k1ctl.archive.folder import archives_folder, list_archives
 from k1ctl.archive.lock import ArchiveLock
 from k1ctl.archive.trash import BESIDE, drop_if_empty, places
 from k1ctl.errors import BusyError, K1ctlError, WrongDataError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 PURGING = "purging"
+_GONE = ".tmp-purged-"  # what a folder is called last; saving clears these away, too
 _WORD = 6  # characters a person types
 
 
@@ -112,8 +113,9 @@ def _since(archive: Archive, state: dict[str, Any]) -> float:
 
 
 def _restoring(archive: Archive) -> bool:
-    """Whether a restore of it was begun and neither ended nor cleared up."""
-    return bool(archive.state["state"] == "restoring")
+    """Whether a restore of it was begun and neither ended nor cleared up: its intent file stands."""
+    ours = os.path.dirname(os.path.dirname(archive.folder))
+    return os.path.exists(os.path.join(ours, "restore", f"{archive.id}.json"))
 
 
 def _pushing(archive: Archive) -> bool:
@@ -139,6 +141,7 @@ def purge(
     """
     done: list[dict[str, Any]] = []
     with ArchiveLock(workspace):
+        _clear(archives_folder(workspace))
         wanted = {row.archive.id for row in confirmed.goes}
         now = plan(config, [a for a in list_archives(workspace) if a.id in wanted], older_than, named=named)
         if now.word != confirmed.word:
@@ -170,9 +173,16 @@ def _purge(workspace: Workspace, row: Row) -> None:
     _delete(workspace.ops_path("archive", archive.id))
     _drop_ref(workspace, archive)
     emit(workspace, "archive.purged", archive=archive.id, of=archive.manifest.get("workspace"), bytes=row.bytes)
-    gone = os.path.join(os.path.dirname(archive.folder), f".tmp-purged-{archive.id}")
+    gone = os.path.join(os.path.dirname(archive.folder), f"{_GONE}{archive.id}")
     os.rename(archive.folder, gone)
     _delete(gone)
+
+
+def _clear(base: str) -> None:
+    """Delete the last folder of purges that were killed."""
+    for name in os.listdir(base):
+        if name.startswith(_GONE):
+            _delete(os.path.join(base, name))
 
 
 def _drop_ref(workspace: Workspace, archive: Archive) -> None:
