@@ -33,7 +33,8 @@ class Step:
         """How it ended, with its own last words when it failed."""
         took = format_duration(self.seconds)
         lines = [line for line in self.output.splitlines() if line.strip()]
-        said = f": {lines[-1].strip()}" if lines and self.exit_code else ""
+        last = next((line for line in lines if line.startswith("error: ")), lines[-1] if lines else "")
+        said = f": {last.removeprefix('error: ').strip()}" if self.exit_code else ""
         return f"k1ctl {' '.join(self.words)}: exit {self.exit_code}, {took}{said}"
 
     def document(self) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def schedule(
     if action == "remove":
         would = "would be " if dry_run else ""
         say(f"{would}removed from {chosen.kind}" if changed else f"there is no entry in {chosen.kind}")
-    elif action == "install":
-        say(f"installed in {chosen.kind}" if changed else f"it is in {chosen.kind} already")
+    elif action == "install" and not changed:
+        say("nothing to do: the entry is there")
     if action != "remove":
         _tell(status)
     return 0
