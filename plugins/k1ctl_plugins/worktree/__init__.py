@@ -9,16 +9,8 @@ import click
 from k1ctl.cli import purpose
 from k1ctl.hookspecs import hookimpl
 
-COMMANDS = (
-    "add",
-    "doctor",
-    "du",
-    "list",
-    "ports",
-    "repair",
-    "setup",
-    "which",
-)  # each in the module of its name beside this one
+# each in the module of its name beside this one
+COMMANDS = ("add", "doctor", "du", "list", "ports", "repair", "setup", "show", "which")
 
 
 class Subcommands(click.Group):
@@ -38,13 +30,14 @@ class Subcommands(click.Group):
 @purpose("Work", example="k1ctl worktree add oslo")
 @click.group(cls=Subcommands, short_help="Make worktrees, set them up, look after them.")
 def worktree() -> None:
-    """Make worktrees, set them up, and list them.
+    """Make worktrees, set them up, list them, see what they take and what is wrong with them.
 
     \b
     Examples:
       k1ctl worktree add oslo --base origin/main
       k1ctl worktree setup --json
       k1ctl worktree list
+      k1ctl worktree doctor --all
     """
 
 
