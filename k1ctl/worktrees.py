@@ -13,6 +13,7 @@ from k1ctl.units import rfc3339
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
+SET_UP = os.path.join("k1ctl", "setup")  # in the worktree's own git folder, too: logs and digests of its set-up
 _ORIGIN = "k1ctl.json"  # in the worktree's own git folder: git leaves it alone, and takes it away with the worktree
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 
 from k1ctl.files import read_bytes
+from k1ctl.worktrees import SET_UP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,13 +97,18 @@ class GitState:
         return any(name.startswith("sharedindex.") for name in self.files)
 
     def spilled(self) -> set[str]:
-        """The configuration files in it that hold credentials."""
+        """The configuration files in it that hold credentials, and what set-up keeps there: logs of what it ran."""
         names = (n for n in self.files if os.path.basename(n) in ("config", "config.worktree"))
-        return {name for name in names if holds_credentials(os.path.join(self.own, name))}
+        found = {name for name in names if holds_credentials(os.path.join(self.own, name))}
+        return found | {name for name, facts in self.files.items() if _of_set_up(name) and stat.S_ISREG(facts.st_mode)}
 
 
 def _kept(path: str, facts: os.stat_result) -> bool:
     return not path.endswith(".lock") and not stat.S_ISSOCK(facts.st_mode)
+
+
+def _of_set_up(path: str) -> bool:
+    return path.startswith(f"{SET_UP}/")
 
 
 def holds_credentials(config: str) -> bool:

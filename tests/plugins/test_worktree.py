@@ -68,7 +68,7 @@ def test_a_secret_left_half_way_is_not_in_the_worktree(project: Project, monkeyp
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
         envfiles.copy(project.facts(tree), [".env"])
-    assert [Path(path).parent for path in seen] == [project.root / ".git" / "worktrees" / "oslo"]
+    assert [Path(path).parent for path in seen] == [project.root / ".git" / "worktrees" / "oslo" / "k1ctl" / "setup"]
     assert not Path(seen[0]).exists() and not (tree / ".env").exists()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from k1ctl import disk
+from k1ctl.archive.gitstate import GitState
 from k1ctl.config import load
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.plugins import Plugins
@@ -137,6 +138,19 @@ def test_a_step_knows_its_ports_and_no_other_repository(project: Project, monkey
     words = Path(found["gen"].details["log"]).read_text().split()
     assert words[:2] == [str(found["ports"].details["first"])] * 2
     assert "oslo" in words
+
+
+def test_what_set_up_keeps_stays_on_this_host(project: Project) -> None:
+    """Logs and digests lie in the worktree's own git folder, an archive's secrets; what a kill left half written goes."""
+    run(project, command=["echo", "hunter2"], inputs=[".gitignore"])
+    own = project.root / ".git" / "worktrees" / "oslo"
+    left = own / "k1ctl" / "setup" / ".env.1.abc.tmp"
+    left.write_text("hunter2")
+    assert GitState(str(own), str(project.root / ".git")).spilled() == {
+        f"k1ctl/setup/{name}" for name in ("gen.log", "steps.json", left.name)
+    }
+    project.run("worktree", "setup", "--only", "tools", cwd=project.worktree("oslo")).assert_ok()
+    assert not left.exists()
 
 
 def test_k1ctl_in_a_step_is_this_one(project: Project) -> None:

@@ -6,7 +6,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING
 
-from k1ctl.worktrees import own_git_dir
+from k1ctl.worktrees import SET_UP, own_git_dir
 
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
@@ -18,16 +18,24 @@ def git_folder(workspace: Workspace) -> str:
 
 
 def memory(workspace: Workspace, *parts: str) -> str:
-    """A path in the folder for what set-up remembers of this worktree."""
+    """A path in the folder for what set-up remembers of this worktree; an archive keeps it with the secrets."""
     own = git_folder(workspace)
-    return os.path.join(own, "k1ctl", "setup", *parts) if own else workspace.ops_path("setup", *parts)
+    return os.path.join(own, SET_UP, *parts) if own else workspace.ops_path("setup", *parts)
 
 
 def scratch(workspace: Workspace, folder: str) -> str:
     """A folder from which a secret that a crash left half-way is never committed; "" (beside the file in ``folder``)
     when it is on another filesystem."""
     own = git_folder(workspace)
-    return own if own and os.stat(own).st_dev == os.stat(folder).st_dev else ""
+    return memory(workspace) if own and os.stat(own).st_dev == os.stat(folder).st_dev else ""
+
+
+def sweep(workspace: Workspace) -> None:
+    """Remove what a set-up that was killed left half written; for who holds the set-up's lock."""
+    folder = memory(workspace)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if name.startswith(".") and name.endswith(".tmp"):
+            os.unlink(os.path.join(folder, name))
 
 
 def within(path: str, top: str) -> bool:

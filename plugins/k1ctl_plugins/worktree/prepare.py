@@ -14,6 +14,7 @@ from k1ctl.errors import K1ctlError
 from k1ctl.files import open_locked
 from k1ctl.output import say
 from k1ctl.setup import StepReport
+from k1ctl_plugins.worktree import place
 from k1ctl_plugins.worktree.steps import Options, all_steps, choose
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ def set_up(
     if not dry_run:
         disk.check_room(config, workspace.path, 0, f"the set-up of {workspace.name}")
     with nullcontext(-1) if dry_run else SetupLock(workspace) as lock:
+        if not dry_run:
+            place.sweep(workspace)
         found = [step for _, step in all_steps(workspace, config, plugins, lock, options)]
         chosen = choose(found, options, config.get("worktree", "skip"))
         for note in chosen.notes:
