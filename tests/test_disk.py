@@ -150,3 +150,13 @@ def test_add_refuses_on_a_full_disk(workspace: Project, monkeypatch: pytest.Monk
     done = CliRunner().invoke(cli, ["worktree", "add", "oslo", "--no-setup"])
     assert done.exit_code == 0 and "disk is at 90 %" in done.stderr
     assert "disk is at 90 %" in CliRunner().invoke(cli, ["worktree", "list"]).stderr
+
+
+def test_a_build_is_not_begun_on_a_full_disk(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before it stands in line; nothing was run."""
+    workspace.configure('[targets.x]\nkind = "command"\npath = "."\ncommand = ["touch", "ran"]\noutputs = ["ran"]\n')
+    monkeypatch.chdir(workspace.root)
+    filesystem(monkeypatch, size=100, used=94)
+    done = CliRunner().invoke(cli, ["build", "x"])
+    assert isinstance(done.exception, BusyError) and done.exception.code == "disk-full"
+    assert not (workspace.root / "ran").exists() and not list((workspace.ops / "runs").glob("*"))

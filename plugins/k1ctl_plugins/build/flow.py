@@ -213,10 +213,13 @@ def find_kind(plugins: Plugins, wanted: str) -> BuildKind:
 
 
 def run(plan: Plan, view: View) -> Outcome:
-    """Run the build to its end."""
+    """Run the build to its end. Raises BusyError (disk-full) before it is begun."""
+    from k1ctl import disk
     from k1ctl.process.launch import launch
 
     request = plan.request
+    for folder in (request.workspace.path, request.workspace.ops):
+        disk.check_room(request.config, folder, 0, f"a build of {request.target}")
     return launch(request.workspace, request.config, plan.spec(), before=plan.before, after=plan.after, view=view)
 
 
