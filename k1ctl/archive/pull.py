@@ -1,22 +1,23 @@
 """Bring an archive from a store back into ``.git/k1ctl/archive``, in this clone or another of the repository.
 
 It is made whole beside its place (``.pull-<id>``), the ref is set, the manifest is written last and the folder
-renamed. A pull that was killed is taken up by the next; what it got is not got again.
+renamed. A pull that was killed is taken up by the next; what it got is not got again. An archive that is here and
+damaged is repaired: its ref, its objects and its tar files, but for secrets, of which no copy exists elsewhere.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.archive import copies
 from k1ctl.archive.copies import BUNDLE, MANIFEST
+from k1ctl.archive.deletion import delete_folder
 from k1ctl.archive.folder import FORMAT as ARCHIVE_FORMAT
-from k1ctl.archive.folder import Archive, archives_folder
+from k1ctl.archive.folder import Archive, archives_folder, list_archives
 from k1ctl.archive.lock import ArchiveLock
-from k1ctl.archive.verify import SECRETS, digest, keep_copy, objects, tar_problems
+from k1ctl.archive.verify import SECRETS, digest, files, keep_copy, objects, tar_problems, verify
 from k1ctl.errors import BusyError, WrongDataError
 from k1ctl.events import emit
 from k1ctl.files import open_locked, read_json, write_json
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from k1ctl.stores import Store
     from k1ctl.workspace import Workspace
 
-PULLED, HERE, PLANNED = "pulled", "here", "would-pull"
+PULLED, REPAIRED, HERE, PLANNED = "pulled", "repaired", "here", "would-pull"
+_LOCK = "lock"  # in the folder of a pull: who holds it works there
 
 
 def pull(
@@ -36,9 +38,9 @@ def pull(
 ) -> dict[str, Any]:
     """Get the archive that ``reference`` names (an id or its beginning) of the repository ``name``.
 
-    Returns {archive, store, outcome (pulled, here, would-pull), bytes, secrets_count, seconds}. Raises
-    ArchiveNotFoundError, WrongDataError (damaged-copy, missing-commits), BusyError (disk-full; another pull of it),
-    StoreError, GitError.
+    Returns {archive, store, outcome (pulled, repaired, here, would-pull), bytes, secrets_count, seconds}. Raises
+    ArchiveNotFoundError, WrongDataError (damaged-copy, missing-commits, archive-damaged: what no copy could mend),
+    BusyError (disk-full; another pull of it), StoreError, GitError.
     """
     from k1ctl.disk import check_room
 
@@ -46,34 +48,51 @@ def pull(
     copy = copies.find(store, name, reference)
     row: dict[str, Any] = {"archive": copy.id, "store": store.name, "outcome": HERE, "bytes": copy.bytes}
     row |= {"secrets_count": None, "seconds": 0.0}
-    if copy.id in copies.here(workspace):
+    here = next((archive for archive in list_archives(workspace) if archive.id == copy.id), None)
+    if here is not None and not verify(workspace, here):
         return row
+    if here is not None and here.state["state"] == "purging":
+        raise WrongDataError(
+            f"archive {copy.id} is being purged here", hint="k1ctl archive purge finishes it", code="archive-purging"
+        )
     base = archives_folder(workspace)
     check_room(config, base, 2 * copy.bytes, f"archive {copy.id}")
     if dry_run:
         return {**row, "outcome": PLANNED}
-    os.makedirs(base, 0o700, exist_ok=True)
-    work = os.path.join(base, f".pull-{copy.id}")
-    os.makedirs(work, 0o700, exist_ok=True)
-    fd = open_locked(os.path.join(work, "lock"), blocking=False, mode=0o600)
-    if fd is None:
-        raise BusyError(f"archive {copy.id} is being pulled by another call", code="archive-busy")
-    try:
+    with _Work(base, copy.id) as work:
         manifest = _fetch_all(store, copies.prefix(name, copy.id), copy.id, work)
-        count = manifest["copy"]["secrets_count"]
+        row["secrets_count"] = manifest["copy"]["secrets_count"]
         _check_commits(workspace, copy.id, manifest["copy"]["prerequisites"])
-        bundle = os.path.join(work, BUNDLE)
-        output(["bundle", "unbundle", bundle], workspace.git_dir, keep=(fd,))
+        output(["bundle", "unbundle", os.path.join(work, BUNDLE)], workspace.git_dir)
         problems = objects(workspace.git_dir, manifest["commit"])
         if problems:
             raise WrongDataError(f"the copy of {copy.id} is damaged: {problems[0]}", code="damaged-copy")
-        _publish(workspace, store, manifest, work)
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
-    emit(workspace, "archive.pulled", archive=copy.id, store=store.name, bytes=copy.bytes, secrets_count=count)
-    row["secrets_count"] = count
-    return {**row, "outcome": PULLED, "seconds": round(time.monotonic() - begun, 3)}
+        if here is not None:
+            _repair(workspace, here, manifest, work)
+        else:
+            _publish(workspace, store, manifest, work)
+    row["outcome"] = PULLED if here is None else REPAIRED
+    facts = {key: row[key] for key in ("archive", "store", "outcome", "bytes", "secrets_count")}
+    emit(workspace, "archive.pulled", **facts)
+    return {**row, "seconds": round(time.monotonic() - begun, 3)}
+
+
+class _Work:
+    """``with _Work(base, id) as folder:`` the folder in which one pull at a time works. Raises BusyError."""
+
+    def __init__(self, base: str, archive_id: str) -> None:
+        self.id, self.folder = archive_id, os.path.join(base, f".pull-{archive_id}")
+
+    def __enter__(self) -> str:
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        fd = open_locked(os.path.join(self.folder, _LOCK), blocking=False, mode=0o600)
+        if fd is None:
+            raise BusyError(f"archive {self.id} is being pulled by another call", code="archive-busy")
+        self.fd = fd
+        return self.folder
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self.fd)
 
 
 def _fetch_all(store: Store, prefix: str, archive_id: str, work: str) -> dict[str, Any]:
@@ -157,6 +176,8 @@ def _publish(workspace: Workspace, store: Store, manifest: dict[str, Any], work:
     manifest |= {"files": own, "bytes": total, "pulled": origin}
     folder = os.path.join(os.path.dirname(work), archive_id)
     with ArchiveLock(workspace):
+        if os.path.lexists(folder):  # it has no manifest any more: what is in it may still be of use to a person
+            os.rename(folder, f"{folder}.damaged-{os.urandom(3).hex()}")
         ref = Archive(folder, manifest).ref
         output(["update-ref", ref, manifest["commit"]], workspace.git_dir)
         archive = Archive(work, manifest)
@@ -165,5 +186,28 @@ def _publish(workspace: Workspace, store: Store, manifest: dict[str, Any], work:
         os.unlink(os.path.join(work, BUNDLE))
         write_json(os.path.join(work, MANIFEST), manifest, mode=0o600, fsync=True)
         os.rename(work, folder)
-        os.unlink(os.path.join(folder, "lock"))
+        os.unlink(os.path.join(folder, _LOCK))
     keep_copy(workspace, Archive(folder, manifest))
+
+
+def _repair(workspace: Workspace, archive: Archive, manifest: dict[str, Any], work: str) -> None:
+    """Put what the copy has in the place of what is damaged here. Raises WrongDataError for the rest of it."""
+    if manifest["commit"] != archive.manifest["commit"]:
+        raise WrongDataError(f"the copy of {archive.id} is of another commit than the archive", code="damaged-copy")
+    with ArchiveLock(workspace):
+        output(["update-ref", archive.ref, manifest["commit"]], workspace.git_dir)
+        for file, facts in files(archive).items():
+            place, copy = os.path.join(archive.folder, file), os.path.join(work, file)
+            if manifest["files"].get(file) != facts or (os.path.isfile(place) and digest(place) == facts["sha256"]):
+                continue
+            os.replace(copy, place)
+        gone = os.path.join(os.path.dirname(work), f".tmp-pulled-{archive.id}")
+        os.rename(work, gone)
+        delete_folder(gone)
+        problems = verify(workspace, archive)
+    if problems:
+        raise WrongDataError(
+            f"archive {archive.id} was mended but for this: {problems[0]}",
+            hint="what the copy does not have cannot be mended from it; restoring leaves it out or refuses",
+            code="archive-damaged",
+        )

@@ -18,8 +18,9 @@ from k1ctl.output import emit_json, json_option, put, say
 def pull(context: Context, archive: str, store: str, repository: str, dry_run: bool, as_json: bool) -> None:
     """Bring an archive from a store into this clone of its repository, checked; `archive restore` then restores it.
 
-    ID is the archive's or its beginning, as `archive list --store` shows. Secrets never left the host that pushed it:
-    a restore says how many are missing. Only pull from a store that nobody else writes to: what is restored is run.
+    ID is the archive's or its beginning, as `archive list --store` shows. One that is here and damaged is repaired.
+    Secrets never left the host that pushed it: a restore says how many are missing. Only pull from a store that
+    nobody else writes to: what is restored is run.
     Exit code 65: the copy is damaged, or builds on commits that this clone has not.
 
     \b
@@ -42,7 +43,9 @@ def pull(context: Context, archive: str, store: str, repository: str, dry_run: b
     elif dry_run:
         put(f"{row['archive']}: {format_size(row['bytes'])} would be got from {chosen.name}")
     else:
-        put(f"{row['archive']}: {format_size(row['bytes'])} got from {chosen.name}")
+        put(f"{row['archive']}: {row['outcome']}, {format_size(row['bytes'])} from {chosen.name}")
+        if row["outcome"] == pulling.REPAIRED:
+            return
         if row["secrets_count"]:
             say(f"{row['secrets_count']} of its secrets stayed on the host it was made on")
         say(f"k1ctl archive restore {row['archive']} brings the worktree back")
