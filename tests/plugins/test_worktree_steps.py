@@ -17,9 +17,10 @@ from k1ctl.archive.gitstate import GitState
 from k1ctl.config import load
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.plugins import Plugins
+from k1ctl.settings import SETTINGS
 from k1ctl.setup import SetupStep, StepReport
 from k1ctl_plugins.worktree import configured, prepare, reporting, steps
-from tests.kit import Outcome, Project, finish, wait_until
+from tests.kit import REPOSITORY, Outcome, Project, finish, wait_until
 
 QUIET = '[worktree]\nnpm = false\ntools = []\nskip = ["platformio:*"]\n[ports]\nfirst = 47000\nlast = 47999\n'
 
@@ -141,7 +142,7 @@ def test_a_step_knows_its_ports_and_no_other_repository(project: Project, monkey
 
 
 def test_what_set_up_keeps_stays_on_this_host(project: Project) -> None:
-    """Logs and digests lie in the worktree's own git folder, an archive's secrets; what a kill left half written goes."""
+    """Logs and digests lie in the worktree's own git folder, an archive's secrets; half a file after a kill goes."""
     run(project, command=["echo", "hunter2"], inputs=[".gitignore"])
     own = project.root / ".git" / "worktrees" / "oslo"
     left = own / "k1ctl" / "setup" / ".env.1.abc.tmp"
@@ -248,6 +249,16 @@ def test_the_list_of_steps(project: Project) -> None:
         ["env", "-", "built-in", "--skip"]
     ]
     assert project.events() == [] and not (tree / ".env").exists()
+
+
+def test_the_page_on_worktrees_knows_them_all() -> None:
+    """docs/worktrees.md names every step of ours, every key of a step of one's own, and the settings of both."""
+    page = (REPOSITORY / "docs" / "worktrees.md").read_text()
+    keys = {place[2] for place in SETTINGS if place[0] == "setup"}
+    assert [key for key in sorted(keys) if f"\n{key} = " not in page] == []
+    settings = [".".join(place) for place in SETTINGS if place[0] in ("worktree", "ports")]
+    words = [*steps.BUILT_IN, *settings]
+    assert [word for word in words if f"`{word}`" not in page and f"({word})" not in page] == []
 
 
 def _reporting(name: str, **details: int) -> SetupStep:

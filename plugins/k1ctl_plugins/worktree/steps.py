@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _GUARD = "links"  # without it a tool that empties its folder would empty another tree's
-_ALWAYS = ("tools", "links", "ports", "templates", "env")
+BUILT_IN = ("tools", "links", "ports", "templates", "env")
 
 
 class Options(NamedTuple):
@@ -55,7 +55,7 @@ def all_steps(
     found += _foreign(plugins, workspace, config)
     for step in configured.steps(workspace, config, lock, again=options.again):
         twin = next((origin for origin, other in found if other.name == step.name), "")
-        if twin or step.name in _ALWAYS:
+        if twin or step.name in BUILT_IN:
             raise ConfigError(
                 f"setup.{step.name}: there is a step of that name already ({twin or 'built-in'})",
                 hint=f"give it another name in {config.path}; worktree.skip leaves the other one out",
