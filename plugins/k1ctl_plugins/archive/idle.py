@@ -92,8 +92,7 @@ class Outcome:
     def detail(self) -> str:
         """The outcome in one line for a person."""
         ago = f"{format_duration(self.activity.idle())} ago: {self.activity.what}"
-        kept = [finding.message.partition(":")[0] for finding in self.findings if finding.level == "keep"]
-        holds = ", ".join(kept) or "nothing that is not in git"
+        holds = ", ".join(map(_short, (f for f in self.findings if f.level == "keep"))) or "nothing that git has not"
         if self.result == "kept":
             return f"active {ago}"
         if self.error is not None:
@@ -110,6 +109,12 @@ class Outcome:
         if self.branch is not None:
             words.append(f"branch {'deleted' if self.branch.deleted else 'kept'}: {self.branch.why}")
         return "; ".join([*words, *self.notes])
+
+
+def _short(finding: Finding) -> str:
+    """A finding in two words: ``3 changed``, ``detached``."""
+    number = finding.message.split(" ", 1)[0]
+    return f"{number} {finding.code}" if number.isdigit() else finding.code
 
 
 class Report(NamedTuple):
