@@ -8,7 +8,7 @@ from k1ctl.git import GitError, environment, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
 _RULES = (
@@ -28,21 +28,21 @@ class Running:
     def __init__(self, process: Any, word: str, stderr: str) -> None:
         self.process, self.word, self.stderr = process, word, stderr
 
-    def data(self) -> bytes:
-        """Raises GitError when it failed."""
+    def data(self, *, accept: Collection[int] = (0,)) -> bytes:
+        """Raises GitError when it failed: its exit code is none of ``accept``."""
         out = bytes(self.process.stdout.read())
         self.process.stdout.close()
-        if self.process.wait():
+        if self.process.wait() not in accept:
             raise GitError(f"git {self.word}: {self._told()}", returncode=self.process.returncode)
         return out
 
-    def text(self) -> str:
-        """stdout as `os.fsdecode` reads it. Raises GitError when it failed."""
-        return os.fsdecode(self.data())
+    def text(self, *, accept: Collection[int] = (0,)) -> str:
+        """stdout as `os.fsdecode` reads it. Raises GitError as `data` does."""
+        return os.fsdecode(self.data(accept=accept))
 
-    def line(self) -> str:
-        """stdout's one line. Raises GitError when it failed."""
-        return self.text().rstrip("\n")
+    def line(self, *, accept: Collection[int] = (0,)) -> str:
+        """stdout's one line. Raises GitError as `data` does."""
+        return self.text(accept=accept).rstrip("\n")
 
     def _told(self) -> str:
         with open(self.stderr, "rb") as f:
@@ -70,9 +70,7 @@ class Calls:
                 process.wait()
             process.stdout.close()
 
-    def start(
-        self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, umask: int = -1
-    ) -> Running:
+    def start(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Running:
         """Start ``git ARGS`` with ``stdin``; ``env``: variables on top of what every git gets."""
         import subprocess
 
@@ -94,7 +92,6 @@ class Calls:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     pass_fds=self.keep,
-                    umask=umask,
                 )
         finally:
             if stdin is not None:

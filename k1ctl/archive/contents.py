@@ -11,12 +11,11 @@ from k1ctl.archive.folder import FORMAT
 from k1ctl.archive.gitstate import own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
-from k1ctl.git import GitError
 from k1ctl.units import rfc3339
 from k1ctl.worktrees import origin
 
 if TYPE_CHECKING:
-    from k1ctl.archive.calls import Calls
+    from k1ctl.archive.calls import Calls, Running
     from k1ctl.archive.gitstate import GitState
     from k1ctl.archive.planning import Plan
     from k1ctl.workspace import Workspace
@@ -41,13 +40,14 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         sha256=settings.get("extensions.objectformat") == "sha256",
     )
     index = snapshot.index_tree(calls, state, found, scratch)
-    head, branch = _optional(heads), _optional(symbolic).removeprefix("refs/heads/")
+    head, branch = heads.line(accept=(0, 1)), symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
     unpushed = _count(calls, head)
     raw = snapshot.raw_tree(calls, state, found, task.places, scratch)
     tars = _write_tars(task, building, branch)
     index_tree = index.line()
     index_commit = snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
     known = snapshot.objects_told(objects) if objects else {}
+    tags = snapshot.tags(calls, known)
     stashes = state.stashes(branch)
     known |= {row["commit"]: "commit" for row in stashes if row["commit"] not in known}
     pins = snapshot.pins(calls, head, known, "extensions.partialclone" in settings)
@@ -60,12 +60,20 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         parents.append(snapshot.commit(calls, extra, [], f"objects of {name}").line())
     commit = snapshot.commit(calls, tree, parents, f"k1ctl archive {name}\n\n{found.top}").line()
     facts: dict[str, Any] = {"head": head or None, "branch": branch or None, "commit": commit, "tree": tree}
-    facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins}
+    facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins, "tags": tags}
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
-    facts["changed"] = len(changes.data().split(b"\0")) - 1 if head else 0
+    facts["changed"] = _changed(changes) if head else 0
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts
+
+
+def _changed(running: Running) -> int | None:
+    """How many tracked files differ from HEAD; None when git cannot tell, for a filter that is missing."""
+    try:
+        return len(running.data().split(b"\0")) - 1
+    except GitError:
+        return None
 
 
 def _count(calls: Calls, head: str) -> Any:
@@ -75,18 +83,8 @@ def _count(calls: Calls, head: str) -> Any:
 
 
 def _settings(config: Any) -> dict[str, str]:
-    text = _optional(config)
+    text = config.text(accept=(0, 1))
     return {key: value for key, _, value in (row.partition("\n") for row in text.split("\0")) if key}
-
-
-def _optional(running: Any) -> str:
-    """What git says, "" when it says with exit 1 that there is nothing."""
-    try:
-        return str(running.text()).rstrip("\n")
-    except GitError as exc:
-        if exc.details.get("returncode") != 1:
-            raise
-        return ""
 
 
 def _undone(calls: Calls, state: GitState) -> set[str]:

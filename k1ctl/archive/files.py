@@ -69,8 +69,9 @@ class Look:
 
     ``tracked`` {path: its entries in the index, one, or several of a conflict}; ``others`` untracked, not ignored;
     ``files`` {path: facts} of everything but what is in ``nested`` repositories ({folder: {path: facts}}, the folders
-    in it too) and in ``regenerable`` folders; ``folders`` {path: facts}, ``empty`` those with nothing in them;
-    ``digest`` tells two looks apart; ``newest`` is the newest ctime, in nanoseconds.
+    in it too) and in ``regenerable`` folders; ``made_again``: folders whose ignored files are regenerable, too, but in
+    which git tracks something; ``folders`` {path: facts}, ``empty`` those with nothing in them; ``digest`` tells two
+    looks apart; ``newest`` is the newest ctime, in nanoseconds.
     """
 
     def __init__(self, top: str) -> None:
@@ -82,6 +83,7 @@ class Look:
         self.empty: list[str] = []
         self.nested: dict[str, Files] = {}
         self.regenerable: list[str] = []
+        self.made_again: list[str] = []
         self.denied: list[str] = []
         self.listed = b""
         self.digest = ""
@@ -105,7 +107,7 @@ def look(calls: Calls, top: str, own: str, regenerable: Globs) -> Look:
     found = Look(top)
     found.listed = running.data()
     _parse(found, os.fsdecode(found.listed))
-    _walk(found, regenerable)
+    _walk(found, calls, regenerable)
     lines = [_line(path, facts) for path, facts in sorted(found.files.items())]
     lines += [f"{path}/ {facts.st_mode:o}\n" for path, facts in sorted(found.folders.items())]
     lines += [f"{path}/ {facts.st_mtime_ns}\n" for path, facts in sorted(found.folders.items()) if path in found.empty]
@@ -135,38 +137,73 @@ def _parse(found: Look, text: str) -> None:
             found.tracked.setdefault(path, []).append(Tracked(*facts.split(" ")))
 
 
-def _walk(found: Look, regenerable: Globs) -> None:
-    """Fill in what is on the disk. A folder that may be regenerable is only searched for repositories, unless git
-    tracks something in it or would."""
+def _walk(found: Look, calls: Calls, regenerable: Globs) -> None:
+    """Fill in what is on the disk. A folder that can be made again, by its name and because git ignores it, is only
+    searched for repositories, unless git tracks something in it or would."""
     live: set[str] = set()
     for path in (*found.tracked, *found.others):
         folder = os.path.dirname(path.rstrip("/"))
         while folder and folder not in live:
             live.add(folder)
             folder = os.path.dirname(folder)
-    pending = [""]
+    pending, asked = [""], list[str]()
     while pending:
         folder = pending.pop()
-        entries = _entries(found.top, folder, found.denied)
-        if folder and any(name.lower() == ".git" for name, _ in entries):
-            found.nested[folder] = walk_whole(found.top + "/" + folder, folder, found.denied)
-            continue
-        if folder and not entries:
-            found.empty.append(folder)
-        prefix = folder + "/" if folder else ""
-        for name, facts in entries:
-            path = prefix + name
-            if not stat.S_ISDIR(facts.st_mode):
-                if path != ".git":
-                    found.files[path] = facts
-                    if not facts.st_mode & 0o400 and not stat.S_ISLNK(facts.st_mode):
-                        _check(found.top, path, found.denied)
-            elif path not in live and (regenerable.name(name) or regenerable.path(path)):
-                found.regenerable.append(path)
-                _search(found, path)
+        for inner in _walk_folder(found, folder):
+            if found.made_again and inner not in live and (inner + "/").startswith(tuple(found.made_again)):
+                found.regenerable.append(inner)
+                _search(found, inner)
+            elif regenerable.name(os.path.basename(inner)) or regenerable.path(inner):
+                asked.append(inner)
             else:
-                found.folders[path] = facts
-                pending.append(path)
+                pending.append(inner)
+        if not pending and asked:
+            pending, asked = _settle(found, _ignored(calls, asked), asked, live), []
+    for folder in found.regenerable:
+        found.folders.pop(folder, None)
+
+
+def _walk_folder(found: Look, folder: str) -> list[str]:
+    """Note the files of one folder, and return the folders in it."""
+    entries = _entries(found.top, folder, found.denied)
+    if folder and any(name.lower() == ".git" for name, _ in entries):
+        found.nested[folder] = walk_whole(found.top + "/" + folder, folder, found.denied)
+        return []
+    if folder and not entries:
+        found.empty.append(folder)
+    prefix, inner = folder + "/" if folder else "", []
+    for name, facts in entries:
+        path = prefix + name
+        if stat.S_ISDIR(facts.st_mode):
+            found.folders[path] = facts
+            inner.append(path)
+        elif path != ".git":
+            found.files[path] = facts
+            if not facts.st_mode & 0o400 and not stat.S_ISLNK(facts.st_mode):
+                _check(found.top, path, found.denied)
+    return inner
+
+
+def _settle(found: Look, ignored: set[str], asked: list[str], live: set[str]) -> list[str]:
+    """Of folders with a name of what can be made again: search those that git ignores, return the others to walk."""
+    walked = []
+    for folder in asked:
+        if folder not in ignored:
+            walked.append(folder)
+        elif folder in live:
+            found.made_again.append(folder + "/")
+            walked.append(folder)
+        else:
+            found.regenerable.append(folder)
+            _search(found, folder)
+    return walked
+
+
+def _ignored(calls: Calls, folders: list[str]) -> set[str]:
+    """Those that git ignores, whatever is tracked in them."""
+    stdin = os.fsencode("".join(folder + "\0" for folder in folders))
+    running = calls.start("check-ignore", "-z", "--no-index", "--stdin", stdin=stdin)
+    return set(os.fsdecode(running.data(accept=(0, 1))).split("\0"))  # 1: none of them
 
 
 def _search(found: Look, top: str) -> None:
@@ -250,10 +287,10 @@ class Places:
         yield from self.secrets.items()
 
 
-def place(found: Look, regenerable: Globs, secrets: Globs, kept: dict[str, Files], spilled: set[str]) -> Places:
+def place(found: Look, secrets: Globs, kept: dict[str, Files], spilled: set[str]) -> Places:
     """Sort the files of a look. ``kept``: the nested repositories to keep; ``spilled``: their files (and those of the
     index that are not as committed) that hold secrets whatever their names."""
-    places = Places()
+    places, made_again = Places(), tuple(found.made_again)
     for path, facts in found.files.items():
         kind = stat.S_IFMT(facts.st_mode)
         if kind not in (stat.S_IFREG, stat.S_IFLNK):
@@ -270,7 +307,7 @@ def place(found: Look, regenerable: Globs, secrets: Globs, kept: dict[str, Files
                 places.files[path] = facts  # on a case-sensitive disk git lists it and will not hold it
             else:
                 places.commit.append(path)
-        elif not regenerable.path(os.path.dirname(path)):
+        elif not path.startswith(made_again):
             places.ignored += 1
             _keep(places, secrets, path, facts)
     for name, within in kept.items():

@@ -118,7 +118,7 @@ def make_plan(calls: Calls, config: Config, workspace: Workspace, entry: Entry, 
     state = GitState(own, workspace.git_dir)
     kept = nested.to_keep(found)
     spilled = nested.spilled(entry.path, kept)
-    places = place(found, regenerable, secrets, kept, spilled)
+    places = place(found, secrets, kept, spilled)
     return Plan(entry, own, found, state, places, kept, spilled)
 
 

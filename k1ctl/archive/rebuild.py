@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from k1ctl.archive.snapshot import Scratch
@@ -37,9 +36,8 @@ class Build(NamedTuple):
 def fill(calls: Calls, build: Build, scratch: str) -> None:
     """Write files and record; the index is as it was saved, its stat data too. Raises GitError, WrongDataError."""
     manifest = build.archive.manifest
-    umask = int(manifest.get("umask", "022"), 8)
     raw = Scratch(scratch, build.workspace.git_dir, build.files, sha256=len(manifest["tree"]) == 64)
-    checkout = calls.start("read-tree", "--reset", "-u", manifest["tree"], env=raw.env, umask=umask)
+    checkout = calls.start("read-tree", "--reset", "-u", manifest["tree"], env=raw.env)
     _extract(build.archive, "git.tar", build.record, lambda member: member.name)
     _extract(build.archive, "secrets.tar", build.record, _below("git/"))
     _write(os.path.join(build.record, "gitdir"), os.path.join(build.target, ".git") + "\n")
@@ -47,37 +45,45 @@ def fill(calls: Calls, build: Build, scratch: str) -> None:
     locked = os.path.join(build.record, "locked")
     if os.path.lexists(locked):
         os.rename(locked, os.path.join(build.record, WAS_LOCKED))
+    for text in manifest.get("tags", ()):
+        calls.start("hash-object", "-w", "-t", "tag", "--stdin", stdin=os.fsencode(text)).data()
     checkout.data()
     _extract(build.archive, "files.tar", build.files, lambda member: member.name)
     _extract(build.archive, "secrets.tar", build.files, _below("tree/"))
     _write(os.path.join(build.files, ".git"), f"gitdir: {build.final}\n")
-    for folder in manifest["empty_folders"]:
-        os.makedirs(os.path.join(build.files, folder), exist_ok=True)
-    for path, mode in manifest["modes"]:
-        full = os.path.join(build.files, path)
-        if not stat.S_ISDIR(os.lstat(full).st_mode):
-            os.chmod(full, int(mode, 8))
+    into = Folder(build.files)
+    try:
+        for folder in manifest["empty_folders"]:
+            into.make(folder)
+        for path, mode in manifest["modes"]:
+            into.set_mode(path, int(mode, 8), folder=False)
+    finally:
+        into.close()
     _link_modules(calls, build)
 
 
-def refresh(calls: Calls, build: Build) -> None:
-    """Give the index the stat data of the new files, so that nothing looks changed that is not."""
+def refresh(calls: Calls, build: Build) -> list[str]:
+    """Give the index the stat data of the new files, so that nothing looks changed that is not; returns a warning when
+    git cannot, as for a filter that is missing."""
     if not os.path.exists(os.path.join(build.record, "index")):
-        return
+        return []
     env = {"GIT_DIR": build.record, "GIT_COMMON_DIR": build.workspace.git_dir, "GIT_WORK_TREE": build.files}
+    refreshing = calls.start("update-index", "-q", "--unmerged", "--refresh", env=env)
     try:
-        calls.start("update-index", "-q", "--unmerged", "--refresh", env=env).data()
+        refreshing.data(accept=(0, 1))  # 1: something is changed, as it was
     except GitError as exc:
-        if exc.details.get("returncode") != 1:  # 1: something is changed, as it was
-            raise
+        return [f"git cannot compare the files with the index: {exc.message}"]
+    return []
 
 
 def set_folder_modes(build: Build) -> None:
     """Last, since nothing can be written into a read-only folder."""
-    for path, mode in reversed(build.archive.manifest["modes"]):
-        full = os.path.join(build.files, path)
-        if stat.S_ISDIR(os.lstat(full).st_mode):
-            os.chmod(full, int(mode, 8))
+    into = Folder(build.files)
+    try:
+        for path, mode in sorted(build.archive.manifest["modes"], reverse=True):
+            into.set_mode(path, int(mode, 8), folder=True)
+    finally:
+        into.close()
 
 
 def not_kept(archive: Archive) -> list[str]:
@@ -88,6 +94,9 @@ def not_kept(archive: Archive) -> list[str]:
         names = manifest["regenerable"]
         named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
         told.append(f"not kept, as it can be made again: {named}; k1ctl worktree setup makes it")
+    if (manifest.get("pulled") or {}).get("secrets_count"):
+        count = manifest["pulled"]["secrets_count"]
+        told.append(f"{count} files with secrets stayed on the host that saved it, {manifest['pulled'].get('host')}")
     if manifest["special"]:
         told.append(f"sockets and devices cannot be kept: {', '.join(manifest['special'][:_NAMED])}")
     return told
@@ -134,6 +143,8 @@ def _link_modules(calls: Calls, build: Build) -> None:
         return
     for folder in manifest["nested"]:
         link = os.path.join(build.files, folder, ".git")
+        if os.path.realpath(link) != os.path.join(os.path.realpath(build.files), folder, ".git"):
+            continue
         text = read_bytes(link) if os.path.isfile(link) and not os.path.islink(link) else None
         if text is None or not text.startswith(b"gitdir:"):
             continue

@@ -166,6 +166,7 @@ def _make(workspace: Workspace, archive: Archive, made: Plan, locks: tuple[int, 
     """Build the worktree and put it in its place. Raises K1ctlError, OSError; then nothing is left."""
     intent = made.intent
     write_json(_intent_file(workspace, archive.id), intent._asdict(), fsync=True)
+    umask = os.umask(int(archive.manifest["umask"], 8) & 0o777)  # the manifest has the modes that this does not give
     try:
         os.makedirs(intent.building)
         os.makedirs(_scratch(workspace, intent))
@@ -176,7 +177,7 @@ def _make(workspace: Workspace, archive: Archive, made: Plan, locks: tuple[int, 
             build = rebuild.Build(workspace, archive, intent.building, _record(workspace, intent), intent.target, final)
             rebuild.fill(calls, build, _scratch(workspace, intent))
             heads.make(calls, workspace, archive, made.heads, _record(workspace, intent))
-            rebuild.refresh(calls, build)
+            made.heads.warnings.extend(rebuild.refresh(calls, build))
             rebuild.set_folder_modes(build)
         with open(os.path.join(_record(workspace, intent), "locked"), "wb") as f:
             f.write(_mark(intent))
@@ -189,6 +190,8 @@ def _make(workspace: Workspace, archive: Archive, made: Plan, locks: tuple[int, 
         undo(workspace, intent)
         os.unlink(_intent_file(workspace, archive.id))
         raise
+    finally:
+        os.umask(umask)
     rebuild.remove_tree(_scratch(workspace, intent))
     _unlock(workspace, intent)
 

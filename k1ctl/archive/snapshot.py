@@ -112,25 +112,21 @@ def _not_as_stored(calls: Calls, found: Look, wanted: set[str]) -> list[str]:
     """The tracked files that may differ from their blobs although git says they are clean."""
     paths = [path for path in found.tracked if path in wanted]
     oids = [found.tracked[path][0].oid for path in paths]
+    if not paths:
+        return []
     sizes = calls.start("cat-file", "--batch-check=%(objectsize)", stdin=os.fsencode("\n".join(oids) + "\n"))
-    filtered = _filtered(calls, found, paths)
+    filtered = _filtered(calls, paths)
     told = sizes.text().splitlines()
     odd = [p for p, size in zip(paths, told, strict=True) if size != str(found.files[p].st_size)]
     return list(dict.fromkeys([*odd, *filtered]))
 
 
-def _filtered(calls: Calls, found: Look, paths: list[str]) -> list[str]:
-    """The tracked files that a filter or an encoding applies to. git is asked only where an attributes file says so."""
+def _filtered(calls: Calls, paths: list[str]) -> list[str]:
+    """The tracked files that a filter or an encoding applies to."""
     args = ("check-attr", "-z", "--stdin", "filter", "working-tree-encoding")
-    if not paths or not _attributes_matter(found):
-        return []
     words = calls.start(*args, stdin=_joined(paths)).text().split("\0")
     rows = zip(words[::3], words[2::3], strict=False)
     return [path for path, value in rows if value not in ("unspecified", "unset", "")]
-
-
-def _attributes_matter(found: Look) -> bool:
-    return True
 
 
 def commit(calls: Calls, tree: str, parents: Iterable[str], message: str) -> Running:
@@ -149,6 +145,22 @@ def objects_told(running: Running) -> dict[str, str]:
     """{id: type} of those that are there."""
     rows = (line.split(" ") for line in running.text().splitlines())
     return {row[0]: row[1] for row in rows if len(row) == 3}
+
+
+def tags(calls: Calls, objects: dict[str, str]) -> list[str]:
+    """The texts of the annotated tags among ``objects``, and of those that they are of; what they are of in the end
+    is added to ``objects``. No commit can hold a tag."""
+    texts: list[str] = []
+    pending = [oid for oid, kind in objects.items() if kind == "tag"]
+    while pending:
+        text = calls.start("cat-file", "tag", pending.pop()).text()
+        texts.append(text)
+        facts = dict(line.partition(" ")[::2] for line in text.split("\n\n", 1)[0].splitlines())
+        if facts["object"] not in objects:
+            objects[facts["object"]] = facts["type"]
+            if facts["type"] == "tag":
+                pending.append(facts["object"])
+    return texts
 
 
 def pins(calls: Calls, head: str, objects: dict[str, str], partial: bool) -> list[str]:

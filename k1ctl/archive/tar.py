@@ -234,6 +234,19 @@ class Folder:
                 if name is not None:
                     self._write(member, name, file)
 
+    def make(self, path: str) -> None:
+        """Make a folder, and those around it, where they are missing. Raises WrongDataError, OSError."""
+        self._enter("/".join(_parts(path)))
+
+    def set_mode(self, path: str, mode: int, *, folder: bool) -> None:
+        """Set the mode of a file, or of a ``folder``; nothing when it is something else. Raises WrongDataError,
+        OSError."""
+        parts = _parts(path)
+        at = self._enter("/".join(parts[:-1]))
+        found = os.stat(parts[-1], dir_fd=at, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(found) if folder else stat.S_ISREG(found):
+            os.chmod(parts[-1], mode, dir_fd=at)
+
     def finish(self) -> None:
         """Give folders their modes and times, the inner ones first, and close this one."""
         for name, mode, mtime_ns in sorted(self._folders, reverse=True):
@@ -251,9 +264,7 @@ class Folder:
         self._fd = self._top = -1
 
     def _write(self, member: Member, name: str, file: BinaryIO) -> None:
-        parts = name.split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise WrongDataError(f"the archive has a member {name!r}, which leads elsewhere", code="bad-archive")
+        parts = _parts(name)
         at = self._enter("/".join(parts[:-1]))
         last = parts[-1]
         if member.kind == "folder":
@@ -302,6 +313,14 @@ class Folder:
             os.close(self._fd)
         self._last, self._fd = folder, fd
         return fd
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a relative path. Raises WrongDataError when it leads elsewhere."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise WrongDataError(f"the archive names {path!r}, which leads elsewhere", code="bad-archive")
+    return parts
 
 
 def _make_folder(name: str, at: int) -> None:
