@@ -11,6 +11,7 @@ from k1ctl.archive.folder import FORMAT
 from k1ctl.archive.gitstate import own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
+from k1ctl.git import GitError
 from k1ctl.units import rfc3339
 from k1ctl.worktrees import origin
 

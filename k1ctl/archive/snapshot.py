@@ -189,8 +189,8 @@ def _tips(calls: Calls, head: str, commits: list[str], partial: bool) -> list[st
     tips = [oid for oid in commits if oid in there and oid not in parents]
     if tips:
         options = ["--exclude-promisor-objects"] if partial else []
-        stdin = os.fsencode("\n".join([*tips, "--not", "--all"]) + "\n")
-        calls.start("rev-list", "--objects", "--quiet", *options, "--stdin", stdin=stdin).data()
+        stdin = os.fsencode("\n".join(tips) + "\n")
+        calls.start("rev-list", "--objects", "--quiet", *options, "--stdin", "--not", "--all", stdin=stdin).data()
     return tips
 
 
