@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl.archive.folder import list_archives
 from k1ctl.queue.view import entries
 from k1ctl_plugins.hook import gitwork
 from tests.kit import Outcome, Project, finish, wait_until
@@ -133,7 +135,8 @@ def test_a_name_alone_is_not_the_workspace(desk: Desk) -> None:
 
 
 def test_it_deletes_nothing(desk: Desk) -> None:
-    """Also not behind links: every file of workspace, root and git folder is there afterwards."""
+    """Also not behind links: every file of workspace, root and git folder is there afterwards; new are the archive and
+    what git needs for it."""
     outside = desk.root.parent / "outside"
     (outside / "build").mkdir(parents=True)
     (outside / "build" / "kept").touch()
@@ -143,7 +146,10 @@ def test_it_deletes_nothing(desk: Desk) -> None:
     before = [files(place) for place in places]
     desk.archive().assert_ok()
     desk.archive().assert_ok()
-    assert [files(place) for place in places] == before
+    after = [files(place) for place in places]
+    assert after[:2] == before[:2] and set(after[2]) > set(before[2])
+    new = {Path(path).relative_to(desk.root / ".git").parts[0] for path in set(after[2]) - set(before[2])}
+    assert new <= {"k1ctl", "objects", "refs"}
     assert desk.project.git("status", "--porcelain", cwd=desk.oslo) == "?? .pio\n?? new"
 
 
@@ -157,7 +163,69 @@ def test_where_there_is_nothing_to_archive(desk: Desk) -> None:
     assert desk.project.events("hook.archived") == []
 
 
-# What git has nowhere else
+# What git has nowhere else, and what is saved
+
+
+def test_a_workspace_comes_back_as_it_was(desk: Desk) -> None:
+    """Saved with Conductor's own .context and a secret, removed as Conductor does it, and restored by what was told."""
+    project, tree = desk.project, desk.oslo
+    (project.root / ".git" / "info" / "exclude").write_text(".context/\n.env*\n.pio/\n")
+    for name in (".context/notes.md", ".env.local", "new", ".pio/build/firmware.elf"):
+        project.write(name, f"of {name}\n", within=tree)
+    project.write("README", "changed\n", within=tree)
+    project.git("add", "README", cwd=tree)
+    done = desk.archive("--json").assert_ok().json["saved"]
+    assert done["why"] == ["1 changed file", "1 untracked file", "2 files that git ignores"]
+    again = desk.archive()
+    assert f"is saved already as {done['archive']}; {done['restore']} brings it back" in again.assert_ok().stderr
+    assert [archive.id for archive in list_archives(project.facts())] == [done["archive"]]
+    assert (os.stat(Path(done["folder"]) / "secrets.tar").st_mode & 0o777) == 0o600
+    shutil.rmtree(tree)
+    project.git("worktree", "prune")
+    project.git("branch", "-D", "oslo")
+    project.run(*done["restore"].split()[1:]).assert_ok()
+    assert (tree / ".context" / "notes.md").read_text() == "of .context/notes.md\n"
+    assert (tree / ".env.local").exists() and (tree / "new").exists() and not (tree / ".pio").exists()
+    assert project.git("status", "--porcelain", cwd=tree) == "M  README\n?? new"
+    (first, second) = project.events("hook.archived")
+    assert first["saved"] == second["saved"] == done["archive"]
+
+
+def test_what_cannot_be_saved_keeps_the_workspace(desk: Desk) -> None:
+    """Exit 1 and why, so that Conductor does not remove it; told as an event, and places are given up all the same."""
+    desk.project.configure("[archive]\nlimit = 10\n")
+    desk.project.write("new", "more than ten bytes", within=desk.oslo)
+    done = desk.archive("--json")
+    done.assert_fails(1, "oslo is not saved", "archive.limit")
+    assert done.json["error"]["code"] == "over-limit"
+    (event,) = desk.project.events("hook.archived")
+    assert event["saved"] is None and event["refused"]["code"] == "over-limit"
+    assert list_archives(desk.project.facts()) == []
+
+
+def test_what_set_up_copied_is_no_work(desk: Desk) -> None:
+    """Files that git ignores and the root has just so are not worth an archive; one that was edited is."""
+    project, tree = desk.project, desk.oslo
+    (project.root / ".git" / "info" / "exclude").write_text(".env\n")
+    for folder in (project.root, tree):
+        project.write(".env", "KEY=1\n", within=folder)
+    assert desk.archive("--json").assert_ok().json["saved"] is None
+    project.write(".env", "KEY=2\n", within=tree)
+    assert desk.archive("--dry-run", "--json").assert_ok().json["saved"]["why"] == ["1 file that git ignores"]
+
+
+def test_work_that_status_does_not_show(desk: Desk) -> None:
+    """A commit that was amended away, a file that git was told to take for unchanged, a merge under way."""
+    project, tree = desk.project, desk.oslo
+    project.write("README", "first try\n", within=tree)
+    project.git("commit", "-aqm", "first try", cwd=tree)
+    project.git("reset", "-q", "--hard", "main", cwd=tree)
+    work = gitwork.look(str(tree))
+    assert (work.changed, work.untracked, work.only_here, work.left) == ([], [], 0, 1)
+    assert work.sentences() == ["would be lost with it: 1 commit that only its reflog has"]
+    project.git("update-index", "--assume-unchanged", "README", cwd=tree)
+    told = desk.archive("--dry-run", "--json").assert_ok().json["saved"]
+    assert told["why"] == ["1 commit that only its reflog has", "files that git was told not to look at"]
 
 
 def test_work_that_would_be_lost_is_told(desk: Desk) -> None:
@@ -172,7 +240,10 @@ def test_work_that_would_be_lost_is_told(desk: Desk) -> None:
     project.write("new/one", "x", within=tree)
     project.write("new/two", "x", within=tree)
     told = desk.archive().assert_ok().stderr
-    for text in ("lost with it: 2 changed files not committed, 1 untracked file\n", "2 commits of branch oslo, kept"):
+    for text in (
+        ": 2 changed files, 2 untracked files, 2 commits on no other branch\n",
+        "2 commits of branch oslo, kept",
+    ):
         assert text in told, told
     (event,) = project.events("hook.archived")
     assert sorted(event["changed"]) == ["README", "c"] and event["untracked"] == ["new/"]
@@ -198,12 +269,14 @@ def add_remote(project: Project, *branches: str) -> None:
 
 
 def test_pushed_and_clean_nothing_is_told(desk: Desk) -> None:
-    """A remote that has everything: no sentence. A commit on no branch at all is the worst loss and told as such."""
+    """A remote that has everything: no sentence, no archive. A commit on no branch at all is the worst loss."""
     project, tree = desk.project, desk.oslo
-    project.commit("one", cwd=tree)
-    assert (gitwork.look(str(tree)).unpushed, desk.archive().assert_ok().stderr) == (None, "")  # no remote, no news
-    add_remote(project, "oslo")
     assert desk.archive().assert_ok().stderr == ""
+    project.commit("one", cwd=tree)
+    assert gitwork.look(str(tree)).unpushed is None  # no remote, no news
+    assert desk.archive("--dry-run").assert_ok().stderr == "would be saved: 1 commit on no other branch\n"
+    add_remote(project, "oslo")
+    assert desk.archive().assert_ok().stderr == "" and list_archives(project.facts()) == []
     project.git("checkout", "-q", "--detach", cwd=tree)
     project.write("x", "x", within=tree)
     project.commit("loose", cwd=tree)

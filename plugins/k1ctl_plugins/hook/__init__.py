@@ -165,17 +165,19 @@ def _tell(target: Target, argv: list[str], folder: str, as_json: bool) -> int:
     return 0
 
 
-@hook.command(short_help="Let go of what a workspace holds, and tell what would be lost with it.")
+@hook.command(short_help="Let go of what a workspace holds, and save what would be lost with it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
 @json_option
 @pass_context
 def archive(ctx: Context, dry_run: bool, as_json: bool) -> int:
-    """Let go of what this workspace holds before Conductor removes it, and tell what would be lost with it.
+    """Let go of what this workspace holds before Conductor removes it, and save what would be lost with it.
 
     Its places in line are given up and its builds are stopped. A flash under way and other running commands go on.
-    Changes, untracked files and commits that are nowhere else are told on stderr and as the event hook.archived.
-    It deletes, moves and commits nothing, and does not look at git-ignored files and stashes. Called again, or where
-    the workspace is gone already, it has nothing to do and exits 0.
+    Changes, untracked files, ignored ones that cannot be made again, commits that are nowhere else, an operation of
+    git's under way: where there is any, the whole workspace is saved as by `k1ctl archive save`, and the command that
+    brings it back is told. It deletes and moves nothing. Where it cannot be saved whole, the exit code says so, and
+    Conductor leaves the workspace alone. Called again, or where the workspace is gone already, it has nothing to do
+    and exits 0.
 
     Example: k1ctl hook archive --json
     """
@@ -192,7 +194,11 @@ def archive(ctx: Context, dry_run: bool, as_json: bool) -> int:
         if as_json:
             emit_json({"ok": True, "dry_run": dry_run, "nothing": reason})
         return 0
-    _tell_archive(archiving.archive(ctx.workspace, ctx.config, dry_run=dry_run), as_json)
+    done = archiving.archive(ctx.workspace, ctx.config, dry_run=dry_run)
+    _tell_archive(done, as_json)
+    if done.refused:
+        done.refused.message = f"{ctx.workspace.path} is not saved: {done.refused.message}"
+        raise done.refused
     return 0
 
 
@@ -205,9 +211,13 @@ def _tell_archive(done: Any, as_json: bool) -> None:
         say(f"{would}stopped: {clean(row.get('label', '?'))}, run {row['run']}{late}")
     for row in done.left:
         say(f"goes on: {clean(row.get('label') or row.get('kind', '?'))}, run {row['run']}: {row['reason']}")
-    for sentence in done.work.sentences():
+    for sentence in done.work.sentences(saved=done.saved is not None):
         say(f"{done.workspace.path}: {clean(sentence)}")
-    if as_json:
+    if done.saved:
+        word = "would be saved" if done.dry_run else "is saved already" if done.saved["reused"] else "saved"
+        how = "" if done.dry_run else f" as {done.saved['archive']}; {done.saved['restore']} brings it back"
+        say(f"{word}{how}: {clean(', '.join(done.saved['why']))}")
+    if as_json and not done.refused:
         emit_json(done.document())
 
 

@@ -1,4 +1,4 @@
-"""Before Conductor removes a workspace: what of it waits or runs, and what would be lost. Nothing is deleted."""
+"""Before Conductor removes a workspace: let go of what it holds, and save what would be lost. Nothing is deleted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import time
 
 from k1ctl import events, groups
+from k1ctl.errors import K1ctlError
 from k1ctl.files import read_json
 from k1ctl.process import record
 from k1ctl.queue import view
 from k1ctl.queue.folder import queue_folder
 from k1ctl.signals import signals
-from k1ctl_plugins.hook import gitwork
+from k1ctl_plugins.hook import gitwork, saving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Archive:
     """What became of a workspace's places and runs, and what git work it holds.
 
     ``given_up``: places in line that were taken back; ``stopped``: builds that were told to end; ``left``: runs that
-    go on, each with the ``reason``. Each a queue entry's ticket, run, label and resources.
+    go on, each with the ``reason``. Each a queue entry's ticket, run, label and resources. ``saved``: the archive that
+    holds the workspace now, None when there was nothing to save; ``refused`` is why it could not be saved.
     """
 
     def __init__(self, workspace: Workspace, *, dry_run: bool) -> None:
@@ -36,28 +38,37 @@ class Archive:
         self.stopped: list[dict[str, Any]] = []
         self.left: list[dict[str, Any]] = []
         self.work = gitwork.GitWork()
+        self.saved: dict[str, Any] | None = None
+        self.refused: K1ctlError | None = None
 
     def document(self) -> dict[str, Any]:
         """The report as JSON."""
         facts = {"workspace": self.workspace.name, "path": self.workspace.path, "dry_run": self.dry_run}
         runs = {"given_up": self.given_up, "stopped": self.stopped, "left": self.left}
-        return {"ok": True, **facts, **runs, "git": self.work.document()}
+        return {"ok": True, **facts, **runs, "git": self.work.document(), "saved": self.saved}
 
 
 def archive(workspace: Workspace, config: Config, *, dry_run: bool = False) -> Archive:
-    """Give up the workspace's places in line, stop its builds, and look at its git work; called again it finds nothing.
+    """Give up the workspace's places in line, stop its builds, and save what nobody else has; called again it finds
+    nothing to do. A flash under way and commands of `queue run` go on.
 
-    A flash under way and commands of `queue run` go on. Raises K1ctlError, OSError.
+    What keeps it from being saved is ``refused`` in the answer. Raises K1ctlError, OSError.
     """
     done = Archive(workspace, dry_run=dry_run)
     folder = queue_folder(workspace, config)
     for entry in view.entries(folder):
         if entry["state"] != "dead" and _belongs(entry, workspace):
             _settle(done, folder, entry)
+    _await_end(done)  # they write no more
     done.work = gitwork.look(workspace.path)
-    _await_end(done)
+    try:
+        done.saved = saving.save(workspace, config, done.work, dry_run=dry_run)
+    except K1ctlError as exc:
+        done.refused = exc
     if not dry_run:
         facts = {k: v for k, v in done.document().items() if k not in ("ok", "dry_run", "workspace")}
+        facts["saved"] = done.saved["archive"] if done.saved else None
+        facts["refused"] = done.refused and done.refused.document()["error"]
         git = facts.pop("git")
         names = {key: git.pop(key) for key in ("changed", "untracked")}  # apart: long ones are cut, and nothing else
         events.emit(workspace, "hook.archived", **facts, git=git, **names)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-from k1ctl.programs import search_path, which
+from k1ctl import git
+from k1ctl.errors import K1ctlError
+from k1ctl.files import read_bytes
+from k1ctl.worktrees import own_git_dir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,16 +15,16 @@ if TYPE_CHECKING:
 
 _SECONDS = 20.0  # Conductor waits for the archive script
 _SHOWN = 20  # paths that are named
-# A hook of git exports where *it* works (git(1), environment); a call for another worktree must not inherit that.
-_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+_REFLOG = 500  # entries of HEAD's reflog, the newest, whose commits are looked for elsewhere
 
 
 class GitWork:
     """What a worktree holds: ``branch`` ("" when detached), ``changed`` and ``untracked`` paths, the number of commits
-    that are on no remote (``unpushed``; None without a remote), of those on no branch or tag either (``unreachable``);
-    None where git did not tell, and ``problem`` says why."""
+    that are on no remote (``unpushed``; None without a remote), of those on no branch or tag either (``unreachable``),
+    of those on no other branch (``only_here``: Conductor may delete this one), and of those that nothing but HEAD's
+    reflog reaches (``left``); None where git did not tell, and ``problem`` says why."""
 
-    __slots__ = ("branch", "changed", "problem", "unpushed", "unreachable", "untracked")
+    __slots__ = ("branch", "changed", "left", "only_here", "problem", "unpushed", "unreachable", "untracked")
 
     def __init__(self) -> None:
         self.branch, self.problem = "", ""
@@ -29,6 +32,8 @@ class GitWork:
         self.untracked: list[str] | None = None
         self.unpushed: int | None = None
         self.unreachable: int | None = None
+        self.only_here: int | None = None
+        self.left: int | None = None
 
     def document(self) -> dict[str, Any]:
         """The facts as JSON; of the paths the first twenty."""
@@ -40,18 +45,22 @@ class GitWork:
             "untracked": (self.untracked or [])[:_SHOWN],
             "unpushed_commit_count": self.unpushed,
             "unreachable_commit_count": self.unreachable,
+            "branch_only_commit_count": self.only_here,
+            "reflog_only_commit_count": self.left,
             "problem": self.problem or None,
         }
 
-    def sentences(self) -> list[str]:
-        """What would be lost with the worktree and what is here only, in words; empty when there is nothing."""
+    def sentences(self, *, saved: bool = False) -> list[str]:
+        """What would be lost with the worktree, unless it was ``saved``, and what is here only, in words; empty when
+        there is nothing."""
         told = [f"what git knows of it cannot be told: {self.problem}"] if self.problem else []
         lost = [
             _counted(len(self.changed or []), "changed file", " not committed"),
             _counted(len(self.untracked or []), "untracked file"),
             _counted(self.unreachable or 0, "commit", " on no branch, tag or remote"),
+            _counted(self.left or 0, "commit", " that only its reflog has"),
         ]
-        if any(lost):
+        if any(lost) and not saved:
             told.append(f"would be lost with it: {', '.join(text for text in lost if text)}")
         ahead = _counted((self.unpushed or 0) - (self.unreachable or 0), "commit")
         if ahead:
@@ -71,12 +80,29 @@ def look(worktree: str) -> GitWork:
         return work
     _read_status(work, status)
     remote = _git(work, worktree, "for-each-ref", "--count=1", "refs/remotes")
-    unpushed = _git(work, worktree, "rev-list", "--count", "HEAD", "--not", "--remotes") if remote else ""
-    here = ["--branches", "--tags", "--remotes"]
-    unreachable = _git(work, worktree, "rev-list", "--count", "HEAD", "--not", *here)
-    work.unpushed = int(unpushed) if unpushed else None
-    work.unreachable = int(unreachable) if unreachable else None
+    if remote:
+        work.unpushed = _count(work, worktree, "HEAD", "--not", "--remotes")
+    anywhere = ("--branches", "--tags", "--remotes")
+    work.unreachable = _count(work, worktree, "HEAD", "--not", *anywhere)
+    if work.branch:
+        work.only_here = _count(work, worktree, "HEAD", "--not", f"--exclude={work.branch}", *anywhere)
+    logged = _logged(worktree)
+    if logged:
+        words = ("--ignore-missing", "--stdin", "--not", "HEAD", *anywhere)
+        work.left = _count(work, worktree, *words, stdin="\n".join(logged) + "\n")
     return work
+
+
+def _logged(worktree: str) -> list[str]:
+    """The commits that HEAD's reflog names: one that was amended or reset away is nowhere else."""
+    lines = (read_bytes(os.path.join(own_git_dir(worktree), "logs", "HEAD")) or b"").splitlines()
+    named = [word for line in lines[-_REFLOG:] for word in line.decode("ascii", "replace").split(" ")[:2]]
+    return list(dict.fromkeys(word for word in named if word.strip("0")))
+
+
+def _count(work: GitWork, worktree: str, *args: str, stdin: str = "") -> int | None:
+    told = _git(work, worktree, "rev-list", "--count", *args, stdin=stdin)
+    return int(told) if told else None
 
 
 def _read_status(work: GitWork, text: str) -> None:
@@ -95,22 +121,11 @@ def _read_status(work: GitWork, text: str) -> None:
                 next(fields, None)
 
 
-def _git(work: GitWork, worktree: str, *args: str) -> str | None:
-    import subprocess
-
-    git = which("git")
-    if not git:
-        work.problem = "git was not found"
-        return None
-    env = {k: v for k, v in os.environ.items() if k not in _PLACES}
-    env |= {"PATH": search_path(os.environ), "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    argv = [git, "-c", "core.fsmonitor=false", "-C", worktree, *args]
+def _git(work: GitWork, worktree: str, *args: str, stdin: str = "") -> str | None:
     try:
-        done = subprocess.run(
-            argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        work.problem = f"git {args[0]} took longer than {_SECONDS:g} s"
+        done = git.call(["-c", "core.fsmonitor=false", *args], worktree, stdin=stdin, timeout=_SECONDS)
+    except K1ctlError as exc:
+        work.problem = exc.message
         return None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]

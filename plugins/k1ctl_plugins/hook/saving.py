@@ -1,0 +1,88 @@
+"""Save a workspace before Conductor removes it, when there is anything in it that nobody else has."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from k1ctl.archive.planning import Plan
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+    from k1ctl.worktrees import Entry
+    from k1ctl_plugins.hook.gitwork import GitWork
+
+REASON = "hook archive"
+_COMPARED = 50  # files that git ignores, at most, that are compared with the root's; with more it is saved
+
+
+def save(workspace: Workspace, config: Config, work: GitWork, *, dry_run: bool) -> dict[str, Any] | None:
+    """Save the workspace; what became of it as JSON, None when it holds nothing that would be lost.
+
+    Raises K1ctlError when it cannot be saved whole.
+    """
+    from k1ctl.archive import planning
+    from k1ctl.archive.save import save as save_worktree
+
+    entry = _entry(workspace)
+    why = reasons(workspace, planning.plan(workspace, config, entry), work)
+    if not why:
+        return None
+    if dry_run:
+        return {"archive": None, "why": why}
+    saved = save_worktree(workspace, config, entry, reason=REASON)
+    manifest = saved.archive.manifest
+    facts = {"reused": saved.reused, "folder": saved.archive.folder, "bytes": manifest["bytes"]}
+    restore = f"k1ctl archive restore {saved.archive.id}"
+    return {"archive": saved.archive.id, "why": why, **facts, "restore": restore}
+
+
+def reasons(workspace: Workspace, found: Plan, work: GitWork) -> list[str]:
+    """What would be lost with the worktree, in words; empty when everything of it is elsewhere too."""
+    places = found.places
+    counts = {
+        "changed file{}": len(work.changed or []),
+        "untracked file{}": places.untracked,
+        "file{} that git ignores": _own(workspace, found),
+        "other git folder{} inside": len(found.kept),
+        "commit{} on no other branch": work.only_here or work.unreachable or 0,
+        "commit{} that only its reflog has": work.left or 0,
+    }
+    why = [f"{count} {what.format('' if count == 1 else 's')}" for what, count in counts.items() if count]
+    if found.state.operation:
+        why.append(f"a {found.state.operation} under way")
+    if any(row.tag != "H" for rows in found.found.tracked.values() for row in rows):
+        why.append("files that git was told not to look at")
+    return [*why, f"git cannot tell: {work.problem}"] if work.problem else why
+
+
+def _own(workspace: Workspace, found: Plan) -> int:
+    """How many of the ignored files that are worth keeping the root has not got just so: set-up copies some."""
+    paths = [*found.places.files, *found.places.secrets]
+    if len(paths) > _COMPARED:
+        return len(paths)
+    return sum(not _same(os.path.join(found.entry.path, path), os.path.join(workspace.root, path)) for path in paths)
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return not os.path.islink(one) and filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
+def _entry(workspace: Workspace) -> Entry:
+    """The worktree as git knows it. Raises ConfigError, GitError."""
+    from k1ctl.worktrees import entries
+
+    for entry in entries(workspace.path):
+        if os.path.realpath(entry.path) == os.path.realpath(workspace.path):
+            return entry
+    raise ConfigError(
+        f"git does not know {workspace.path} as a worktree of {workspace.root}",
+        hint="git worktree repair mends the links of one that was moved",
+        code="no-worktree",
+    )
