@@ -142,10 +142,22 @@ def _manifest_problem(manifest: Any, archive_id: str) -> str:
             return "its manifest names files that no copy has"
         if not all(len(c) >= 40 and hexadecimal.issuperset(c) for c in commits):
             return "its manifest names no commits"
+        if not all(_inside(path) for path in _paths(manifest)):
+            return "its manifest names paths that lead elsewhere"
         int(manifest["copy"]["secrets_count"]), [about["sha256"] for about in manifest["files"].values()]
     except (TypeError, KeyError, AttributeError, ValueError):
         return "its manifest cannot be read"
     return ""
+
+
+def _paths(manifest: dict[str, Any]) -> list[Any]:
+    """What a restore takes for paths below the worktree."""
+    lists = [manifest.get(key) or [] for key in ("empty_folders", "special", "regenerable", "nested", "submodules")]
+    return [*(path for paths in lists for path in paths), *(row[0] for row in manifest.get("modes") or [])]
+
+
+def _inside(path: str) -> bool:
+    return bool(path) and all(part not in ("", ".", "..") for part in path.rstrip("/").split("/"))
 
 
 def _plain(name: str) -> bool:

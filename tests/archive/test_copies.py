@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from k1ctl.events import read
 from k1ctl.files import Locked
 from k1ctl.stores import Store, StoreError
 from k1ctl.workspace import Workspace
+from k1ctl_plugins.archive.stores.directory import DirectoryStore
 from tests.archive.saving import archived, begin, facts
 from tests.kit import Project
 
@@ -30,18 +32,15 @@ SECRET = b"hunter2"
 
 
 class Shelf(Store):
-    """A store in memory that counts what is put, and fails when it is told to."""
+    """A store in memory that notes what is put."""
 
     name = "shelf"
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.puts: list[str] = []
-        self.fail_at = -1
 
     def put(self, key: str, path: str) -> None:
-        if len(self.puts) == self.fail_at:
-            raise KeyboardInterrupt
         self.puts.append(key)
         self.files[key] = Path(path).read_bytes()
 
@@ -125,25 +124,40 @@ def test_what_is_there_is_not_sent_again(project: Project, shelf: Shelf) -> None
     assert [f["file"] for f in send(project, shelf, archive)["files"] if f["sent"]] == ["git.tar"]
 
 
-def test_a_push_that_is_stopped_goes_on(project: Project, shelf: Shelf) -> None:
-    """After each file in turn: the copy is not whole, is listed as such and not pulled; the next push sends the rest,
-    with the same bundle."""
+class Deadly(DirectoryStore):
+    """A folder whose user is killed before the ``fatal``-th file is put."""
+
+    fatal = -1
+
+    def put(self, key: str, path: str) -> None:
+        if self.fatal == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.fatal -= 1
+        super().put(key, path)
+
+
+def test_a_push_that_is_killed_goes_on(project: Project, tmp_path: Path) -> None:
+    """kill -9 before each file in turn: the copy is not whole, is listed as such and not pulled; the next push sends
+    the rest, with the same bundle."""
     archive = archived(project)
     for number in range(4):
-        shelf.files.clear()
-        shelf.puts.clear()
-        shelf.fail_at = number
-        with pytest.raises(KeyboardInterrupt):
-            send(project, shelf, archive)
-        assert [c.whole for c in copies.listed(shelf, "repo")] == [False] * (number > 0)
+        (tmp_path / f"nas{number}").mkdir()
+        store = Deadly("nas", str(tmp_path / f"nas{number}"))
+        store.prepare()
+        child = os.fork()
+        if child == 0:
+            store.fatal = number
+            push(*facts(project), store, "repo", archive)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        before = dict(store.list("repo/"))
+        assert len(before) == number and [c.whole for c in copies.listed(store, "repo")] == [False] * (number > 0)
         with pytest.raises(ArchiveNotFoundError, match="not whole" if number else "no archive"):
-            copies.find(shelf, "repo", archive.id)
-        before = dict(shelf.files)
-        shelf.fail_at = -1
-        row = send(project, shelf, archive)
+            copies.find(store, "repo", archive.id)
+        row = push(*facts(project), store, "repo", archive)
         assert [file["sent"] for file in row["files"]] == [i >= number for i in range(3)]
-        assert {k: shelf.files[k] for k in before} == before
-        assert [c.whole for c in copies.listed(shelf, "repo")] == [True]
+        assert before.items() <= dict(store.list("repo/")).items()
+        assert [c.whole for c in copies.listed(store, "repo")] == [True]
         os.unlink(os.path.join(archive.folder, "copies.json"))
 
 
@@ -254,6 +268,8 @@ def _bad_manifests(good: dict[str, Any]) -> list[dict[str, Any]]:
         {**good, "files": {**files, "../../hooks/post-checkout": some}},
         {**good, "files": {**files, "secrets.tar": some}},
         {**good, "files": [1]},
+        {**good, "empty_folders": ["a/../../b"]},
+        {**good, "modes": [["/etc/passwd", "777"]]},
         {},
     ]
 

@@ -73,7 +73,7 @@ def push(
         head = failed.document() if failed else {"ok": True}
         emit_json({**head, "store": chosen.name, "repository": name, "dry_run": dry_run, "archives": rows})
     elif only_init:
-        say(f"the store {chosen.name} is ready")
+        say(f"the store {chosen.name} {'would be made' if dry_run else 'is'} ready")
     elif not rows:
         say("there is no archive to push")
     return failed.exit_code if failed else 0
