@@ -138,6 +138,16 @@ def test_planning_a_pattern_test_stays_light(workspace: Project) -> None:
     assert not imported("device", "test", "lava", "--dry-run", cwd=workspace.root) & (HEAVY | {"socket"})
 
 
+def test_looking_at_artifacts_stays_light(workspace: Project) -> None:
+    """`artifact list` reads manifests and hashes nothing; its --help loads its own module among those of `artifact`."""
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    assert not imported("artifact", "list", "--json", cwd=workspace.root) & HEAVY
+    assert not imported("artifact", "prune", "--dry-run", cwd=workspace.root) & HEAVY
+    assert not imported("archive", "schedule", "--print", cwd=workspace.root) & HEAVY
+    modules = imported("artifact", "push", "--help", cwd=workspace.root)
+    assert {m for m in modules if m.startswith("k1ctl_plugins.artifact.")} == {"k1ctl_plugins.artifact.push"}
+
+
 def test_the_version_needs_no_click() -> None:
     """`k1ctl --version` answers before anything is imported."""
     code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from k1ctl import artifacts
+from k1ctl import artifacts, retention
 from k1ctl.artifacts import Artifact
+from k1ctl.config import load
+from k1ctl.queue.view import entries
 from k1ctl.units import rfc3339
-from tests.kit import Project
+from tests.kit import Project, finish, wait_until
 
 
 def keep(project: Project, name: str, at: str = "", cwd: Path | None = None, target: str = "fw") -> Artifact:
@@ -50,6 +54,50 @@ def test_listed_pinned_and_pruned(workspace: Project, three: list[Artifact]) -> 
     assert Path(old.folder).exists() and Path(newest.folder).exists() and not Path(idle.folder).exists()
     assert workspace.run("artifact", "unpin", old.id, "--json").assert_ok().json["artifacts"][0]["changed"]
     assert workspace.run("artifact", "prune", "--limit", "0", "--json").assert_ok().json["removed"][0]["id"] == old.id
+
+
+# A run of this kind that names an artifact, as `k1ctl upload` starts its own.
+RUN = """
+import sys
+from k1ctl.config import load
+from k1ctl.process.launch import launch
+from k1ctl.process.spec import RunSpec
+from k1ctl.queue.names import stable_key
+from k1ctl.workspace import resolve
+where = resolve()
+argv = [sys.executable, "-c", "import os, time\\nwhile not os.path.exists('end'): time.sleep(0.01)"]
+rules = {"cwd": where.root, "key": stable_key(*sys.argv), "details": {"artifact": sys.argv[1]}}
+sys.exit(launch(where, load(where), RunSpec("upload", argv, {"device:k1": 1}, **rules)).ending.exit_code)
+"""
+
+
+def test_what_an_upload_in_the_queue_wants_stays(workspace: Project, three: list[Artifact]) -> None:
+    """Of one that has the device, of one that waits for it, and of one whose caller was killed while it waited."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    old, idle, _ = three
+    started = []
+    for wanted in (old, idle):
+        argv = [sys.executable, "-c", RUN, wanted.id]
+        started.append(subprocess.Popen(argv, cwd=workspace.root, env=workspace.environment(), **quiet))
+        wait_until(lambda: len(entries(str(workspace.ops / "queue"))) == len(started))
+
+    def states() -> list[str]:
+        return [entry["state"] for entry in entries(str(workspace.ops / "queue"))]
+
+    try:
+        wait_until(lambda: states() == ["running", "waiting"])
+        facts = workspace.facts()
+        assert retention.prune(facts, load(facts), limit=0, dry_run=True).removed == []
+        started[1].kill()
+        wait_until(lambda: states() == ["running", "parked"])
+        done = workspace.run("artifact", "prune", "--limit", "0", "--json").assert_ok().json
+        assert done["removed"] == [] and Path(idle.image).exists() and Path(old.image).exists()
+        text = workspace.run("artifact", "list").assert_ok().stdout
+        assert text.count("wanted by run 2") == 2
+    finally:
+        (workspace.root / "end").touch()
+        for process in started:
+            finish(process)
 
 
 def test_one_is_shown_with_every_build_of_it(workspace: Project, three: list[Artifact]) -> None:
