@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def age(tree: Path, seconds: float = 30 * DAY) -> float:
     if origin.exists():
         write_json(str(origin), {**read_json(str(origin)), "at": rfc3339(then)})
     for top in (tree, own):
+        if top == own:  # the index knows the files by their times, as it would after a month
+            subprocess.run(["git", "update-index", "-q", "--refresh"], cwd=tree, capture_output=True)
         for base, folders, names in os.walk(top, topdown=False):
             for name in (*names, *folders, "."):
                 os.utime(os.path.join(base, name), (then, then), follow_symlinks=False)

@@ -237,9 +237,9 @@ def _settle(
 
 def _plan(workspace: Workspace, config: Config, request: Request, outcome: Outcome) -> None:
     """What would be done with it."""
-    from k1ctl.archive import save
+    from k1ctl.archive.planning import plan
 
-    planned = save.plan(workspace, config, outcome.entry)
+    planned = plan(workspace, config, outcome.entry)
     outcome.saved_bytes = planned.bytes
     limit = config.get("archive", "limit")
     if limit and planned.bytes > limit:

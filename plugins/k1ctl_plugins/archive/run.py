@@ -73,11 +73,13 @@ def run(
     elif report.outcomes:
         rows = [(o.name, o.result, format_duration(o.activity.idle()), o.detail()) for o in report.outcomes]
         put(table(rows, ("NAME", "RESULT", "IDLE", "DETAIL")))
-    _tell(report, config, dry_run)
+    _tell(report, config, ctx.workspace.root, dry_run)
     return 1 if any(o.bad for o in report.outcomes) or any(s.problems for s in report.swept) else 0
 
 
-def _tell(report: Report, config: Config, dry_run: bool) -> None:
+def _tell(report: Report, config: Config, root: str, dry_run: bool) -> None:
+    from k1ctl import disk
+
     for sentence in report.recovered:
         say(sentence)
     for outcome in report.outcomes:
@@ -87,17 +89,15 @@ def _tell(report: Report, config: Config, dry_run: bool) -> None:
         if outcome.error is not None and outcome.error.hint:
             say(f"{outcome.name}: {clean(outcome.error.hint)}")
     for one in report.swept:
-        say(
-            f"{'would delete' if dry_run else 'deleted'} the trash of {one.archive}"
-            if not one.problems
-            else one.archive
-        )
-        for problem in one.problems:
-            say(f"{one.archive}: {clean(problem)}")
+        done = "would be deleted" if dry_run else "not wholly deleted" if one.problems else "deleted"
+        say(f"the trash of {one.archive}: {clean('; '.join([done, *one.problems]))}")
     if not report.outcomes:
         say("there is no worktree to archive: k1ctl worktree list shows them")
     archived = [o for o in report.outcomes if o.result == "archived"]
     freed = sum(o.freed_bytes for o in archived) + sum(one.freed_bytes for one in report.swept)
     if archived or freed:
-        rest = format_duration(config.get("archive", "keep_trash"))
-        say(f"archived {len(archived)}; {format_size(freed)} freed, the rest stays in the trash for {rest}")
+        words = [f"{format_size(freed)} freed"]
+        if archived:
+            words.append(f"the rest stays in the trash for {format_duration(config.get('archive', 'keep_trash'))}")
+        words.append(f"the disk is {disk.use(root).percent} % full")
+        say(f"archived {len(archived)} worktree{'s' if len(archived) != 1 else ''}: {', '.join(words)}")

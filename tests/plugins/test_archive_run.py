@@ -1,0 +1,141 @@
+"""`k1ctl archive run`: idle worktrees are saved and taken away, the others are told with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl.worktrees import entries, own_git_dir
+from tests.archive.aging import age
+from tests.kit import Outcome, Project
+
+NAMES = ("kyoto", "lima", "oslo", "rome")
+
+
+@pytest.fixture
+def project(make_workspace: Callable[..., Project]) -> Project:
+    """A repository with idle worktrees, each with a file that is nowhere else."""
+    made = make_workspace(files={".gitignore": "node_modules/\n"}, worktrees=NAMES)
+    for name in NAMES:
+        made.write("work", f"of {name}\n", within=made.worktree(name))
+        made.write("node_modules/a/b.js", "x" * 9000, within=made.worktree(name))
+        age(made.worktree(name))
+    return made
+
+
+def results(outcome: Outcome) -> dict[str, str]:
+    """{worktree: what became of it}."""
+    return {row["workspace"]: row["result"] for row in outcome.json}
+
+
+def there(project: Project) -> list[str]:
+    return sorted(os.path.basename(e.path) for e in entries(str(project.root)) if not e.main)
+
+
+def refusals(row: dict[str, Any]) -> list[str]:
+    return [finding["code"] for finding in row["findings"] if finding["level"] == "refuse"]
+
+
+def test_each_worktree_has_its_outcome(project: Project) -> None:
+    """Idle: archived. Used of late: kept. Locked: refused. Conductor's: saved, and still there. A dry run says so first
+    and changes nothing; cron hears of no failure."""
+    project.write("work", "newer\n", within=project.worktree("rome"))
+    project.git("worktree", "lock", "--reason", "ada needs it", str(project.worktree("lima")))
+    conductors = project.root / ".conductor" / "kyoto"
+    conductors.parent.mkdir()
+    project.git("worktree", "move", str(project.worktree("kyoto")), str(conductors))
+    age(conductors)
+
+    planned = project.run("archive", "run", "--dry-run", "--json").assert_ok()
+    told = {"kyoto": "would-save", "lima": "refused", "oslo": "would-archive", "rome": "kept"}
+    assert results(planned) == told and planned.changed == () and project.events() == []
+    assert there(project) == sorted(NAMES) and not (project.root / ".git" / "k1ctl" / "archive").exists()
+
+    done = project.run("archive", "run").assert_ok()
+    for line in done.stdout.splitlines()[1:]:
+        name, result = line.split()[:2]
+        assert (name, result) in {("kyoto", "saved"), ("lima", "refused"), ("oslo", "archived"), ("rome", "kept")}
+    for text in ("it is locked: ada needs it", "1 untracked", "work was changed", "Conductor removes it"):
+        assert text in done.stdout, str(done)
+    assert "archived 1 worktree:" in done.stderr and "freed, the rest stays in the trash for 7 d" in done.stderr
+    assert there(project) == ["kyoto", "lima", "rome"] and (conductors / "work").exists()
+    assert [e["of"] for e in project.events("archive.removed")] == ["oslo"]
+    assert [(e["of"], e["codes"]) for e in project.events("archive.refused")] == [("lima", ["worktree-locked"])]
+
+    again = project.run("archive", "run", "--json").assert_ok().json
+    kyoto = next(row for row in again if row["workspace"] == "kyoto")
+    assert kyoto["result"] == "saved", kyoto["activity"]
+    assert (kyoto["result"], kyoto["reused"], len(project.events("archive.saved"))) == ("saved", True, 2)
+
+
+def test_who_is_named_goes_whatever_its_age(project: Project) -> None:
+    """By name or path; a name that is not there stops the call before anything is done; one that is refused is 1."""
+    project.write("work", "newer\n", within=project.worktree("rome"))
+    project.git("worktree", "lock", str(project.worktree("lima")))
+    project.run("archive", "run", "rome", "nix").assert_fails(1, "has no worktree nix")
+    project.run("archive", "run", str(project.root)).assert_fails(1, "main checkout")
+    assert there(project) == sorted(NAMES)
+    done = project.run("archive", "run", "rome", "../repo.worktrees/oslo/", "lima", "--json")
+    assert results(done) == {"rome": "archived", "oslo": "archived", "lima": "refused"} and done.exit_code == 1
+    assert there(project) == ["kyoto", "lima"]
+
+
+def test_only_those_that_are_included(project: Project) -> None:
+    """Options and settings: names or paths; what is excluded is not even archived when it is named."""
+    project.configure(f'[archive]\ninclude = ["*o"]\nexclude = ["{project.worktree("kyoto")}"]\n')
+    dry = ("archive", "run", "--dry-run", "--json")
+    assert results(project.run(*dry)) == {"oslo": "would-archive"}
+    assert list(results(project.run(*dry, "--include", "l*", "--include", "rome"))) == ["lima", "rome"]
+    assert results(project.run(*dry, "--exclude", "oslo")) == {}
+    assert results(project.run(*dry, "--older-than", "31d")) == {"oslo": "kept"}
+    (row,) = project.run(*dry, "kyoto").json
+    assert refusals(row) == ["excluded"]
+    outcome = project.run("archive", "run", "--include", "nobody").assert_ok()
+    assert outcome.stdout == "" and "there is no worktree to archive" in outcome.stderr
+
+
+def test_one_that_cannot_be_looked_at_stops_no_other(project: Project) -> None:
+    """It is refused, and the call fails, for it will not pass by itself; the others are archived."""
+    index = Path(own_git_dir(str(project.worktree("kyoto")))) / "index"
+    index.write_bytes(b"broken")
+    age(project.worktree("kyoto"))
+    project.configure('[archive]\nlimit = "1k"\n')
+    project.write("large", os.urandom(9000), within=project.worktree("lima"))
+    age(project.worktree("lima"))
+    done = project.run("archive", "run", "--json", cwd=project.worktree("rome"))
+    assert (done.exit_code, len(done.json)) == (1, 4)
+    found = {row["workspace"]: row for row in done.json}
+    assert refusals(found["kyoto"]) == ["status-unreadable"] and refusals(found["rome"])[0] == "current-worktree"
+    assert (found["lima"]["result"], found["lima"]["error"]["code"]) == ("failed", "over-limit")
+    assert there(project) == ["kyoto", "lima", "rome"]
+
+
+def test_a_merged_branch_goes_where_that_is_wanted(project: Project) -> None:
+    """delete-if-merged: a squash merge counts; what is not merged is kept, and both say why."""
+    for name in ("oslo", "rome"):
+        project.commit(f"work of {name}", cwd=project.worktree(name))
+    project.git("merge", "-q", "--squash", "oslo")
+    project.commit("oslo, in one")
+    call = ("archive", "run", "oslo", "rome", "--branch-policy", "delete-if-merged", "--json")
+    planned = {row["workspace"]: row["branch_policy"] for row in project.run(*call, "--dry-run").assert_ok().json}
+    assert (planned["oslo"]["step"], planned["oslo"]["deleted"]) == ("equal-trees", False)
+    done = {row["workspace"]: row["branch_policy"] for row in project.run(*call).assert_ok().json}
+    assert (done["oslo"]["step"], done["oslo"]["deleted"]) == ("equal-trees", True)
+    assert done["rome"]["step"] is None and "not merged into main" in done["rome"]["why"]
+    assert project.git("branch", "--list", "oslo", "rome") == "rome"
+    assert [e["branch"]["deleted"] for e in project.events("archive.removed")] == [True, False]
+
+
+def test_the_trash_goes_with_a_later_call(project: Project) -> None:
+    """Once its time is over, and after the archive was verified; the archive stays."""
+    project.run("archive", "run", "oslo").assert_ok()
+    project.configure('[archive]\nkeep_trash = "0s"\n')
+    told = project.run("archive", "run", "--exclude", "*").assert_ok().stderr
+    assert "the trash of" in told and ": deleted" in told
+    (event,) = project.events("archive.swept")
+    folder = project.root / ".git" / "k1ctl" / "archive" / event["archive"]
+    assert (folder / "manifest.json").exists() and not (folder / "trash").exists()
