@@ -19,7 +19,7 @@ from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.plugins import Plugins
 from k1ctl.settings import SETTINGS
 from k1ctl.setup import SetupStep, StepReport
-from k1ctl_plugins.worktree import configured, prepare, reporting, steps
+from k1ctl_plugins.worktree import configured, prepare, reporting, running, steps
 from tests.kit import REPOSITORY, Outcome, Project, finish, wait_until
 
 QUIET = '[worktree]\nnpm = false\ntools = []\nskip = ["platformio:*"]\n[ports]\nfirst = 47000\nlast = 47999\n'
@@ -185,18 +185,35 @@ def test_a_killed_set_up_goes_on_when_its_tool_is_done(project: Project) -> None
     assert {row["name"]: row["status"] for row in document["steps"]}["gen"] == "done"
 
 
-def test_an_interrupt_ends_the_step_and_the_call(project: Project) -> None:
-    """^C: the command's group gets TERM, the call ends, and the lock is free for the next."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_interrupt_ends_the_step_and_the_call(project: Project, number: int, code: int) -> None:
+    """^C, TERM, a hang-up: the command's group gets TERM, the call ends, and the lock is free for the next."""
     script = "trap 'echo told >> out; exit 1' TERM; echo begun > out; while :; do sleep 0.02; done"
     project.configure(f'{QUIET}[setup.gen]\ncommand = ["sh", "-c", "{script}"]\n')
     tree = project.worktree("oslo")
     call = project.popen("worktree", "setup", cwd=tree)
     wait_until(lambda: (tree / "out").exists() and (tree / "out").read_text())
-    call.send_signal(signal.SIGINT)
-    assert finish(call) == 130
+    call.send_signal(number)
+    assert finish(call) == code
     assert (tree / "out").read_text() == "begun\ntold\n"
-    project.configure(QUIET)
-    project.run("worktree", "setup", cwd=tree).assert_ok()
+    with prepare.SetupLock(project.facts(tree)):
+        assert running.left(project.facts(tree)) is None
+
+
+def test_a_step_whose_call_was_killed_keeps_to_its_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that hangs with nobody left to end it: who waits for the lock ends it once its limit has passed."""
+    monkeypatch.setattr(running, "_SLACK", 0.0)
+    script = "trap '' TERM; echo begun > out; while :; do sleep 0.02; done"
+    project.configure(f'{QUIET}[setup.gen]\ntimeout = "300ms"\ncommand = ["sh", "-c", "{script}"]\n')
+    tree = project.worktree("oslo")
+    call = project.popen("worktree", "setup", cwd=tree, env={"K1CTL_PROCESS_GRACE": "60"})
+    wait_until(lambda: running.left(project.facts(tree)))
+    call.send_signal(signal.SIGKILL)
+    finish(call)
+    found = running.left(project.facts(tree))
+    assert found is not None and (found["step"], found["limit_seconds"]) == ("gen", 0.3)
+    with prepare.SetupLock(project.facts(tree), grace=0.05):
+        assert not _runs(found["group"])
 
 
 def test_steps_can_be_left_out_and_chosen(project: Project) -> None:

@@ -1,27 +1,25 @@
 """The steps of ``[setup.NAME]``: a command each, run when what it depends on changed, its output kept in a log.
 
-A command has a process group of its own, which is ended at the step's limit and when the call is interrupted. It
-holds the set-up's lock too: one that outlives a killed call is waited for by the next.
+A command is ended at the step's limit and when the call is interrupted. It holds the set-up's lock too: one that
+outlives a killed call is waited for by the next.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import git, groups, ports
+from k1ctl import git, ports
 from k1ctl.errors import ConfigError, K1ctlError, NotExecutableError, NotFoundError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.programs import find_tool, path_for, runnable
 from k1ctl.setup import SetupStep, StepReport
-from k1ctl.signals import signals
 from k1ctl.units import format_duration, rfc3339
 from k1ctl_plugins.worktree import place
+from k1ctl_plugins.worktree.running import Running
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
     from k1ctl.config import Config
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 _TAIL_BYTES, _TAIL_LINES = 8192, 12
 _SHOWN = 100  # characters of a command that are worth a reader's time
-_LOOK = 0.02  # s between two looks at a group that was told to end
 
 
 def steps(workspace: Workspace, config: Config, lock: int, *, again: bool = False) -> Iterator[SetupStep]:
@@ -130,50 +127,13 @@ class Step:
         return {**env, "PATH": path_for(program), **(ports.variables(held, env) if held else {})}
 
     def _command(self, argv: list[str], folder: str) -> None:
-        import subprocess
-
-        os.makedirs(os.path.dirname(self.log), exist_ok=True)
-        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
-            try:
-                process = subprocess.Popen(
-                    argv,
-                    cwd=folder,
-                    env=self._environment(argv[0]),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    process_group=0,
-                    pass_fds=(self.lock,) if self.lock >= 0 else (),
-                )
-            except OSError as exc:
-                raise NotExecutableError(f"{argv[0]} cannot be executed: {exc.strerror}") from exc
-        try:
-            code = process.wait(self.limit or None)
-        except subprocess.TimeoutExpired:
-            self._end(process)
-            raise self._failed(f"ran past its limit of {format_duration(self.limit)}", "step-timeout") from None
-        except BaseException:
-            self._end(process)
-            raise
+        command = Running(self.workspace, self.name, self.limit, self.config.get("process", "grace"))
+        code = command.run(argv, folder, self._environment(argv[0]), self.log, self.lock)
+        if code is None:
+            raise self._failed(f"ran past its limit of {format_duration(self.limit)}", "step-timeout")
         if code:
             how = f"exit {code}" if code > 0 else f"killed by signal {-code}"
             raise self._failed(f"{self.command[0]} failed: {how}", "step-failed")
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """TERM to the command's group, and KILL to who is left after the grace period or at a second ^C."""
-        group, ended = process.pid, False
-        until = time.monotonic() + self.config.get("process", "grace")
-        try:
-            groups.send(group, signals.SIGTERM)
-            groups.send(group, signals.SIGCONT)
-            while not ended and time.monotonic() < until:
-                time.sleep(_LOOK)
-                process.poll()
-                ended = not groups.members(group)
-        finally:
-            if not ended:
-                groups.send(group, signals.SIGKILL)
-            process.wait()
 
     def _failed(self, message: str, code: str) -> K1ctlError:
         lines = tail(self.log)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 
+_LOOK = 0.05  # s between two looks at another set-up's lock
+
+
 class Result(NamedTuple):
     """How one step ended: ``status`` is done, unchanged, planned, failed or skipped; ``seconds`` what it took.
 
@@ -56,18 +59,29 @@ class Watch:
 
 
 class SetupLock:
-    """One set-up at a time in a worktree; the descriptor may be handed to a tool that outlives us."""
+    """One set-up at a time in a worktree; the descriptor may be handed to a tool that outlives us.
 
-    def __init__(self, workspace: Workspace) -> None:
+    ``grace``: seconds between TERM and KILL for a step's command that is past its limit, its own caller killed.
+    """
+
+    def __init__(self, workspace: Workspace, grace: float = 10.0) -> None:
+        self.workspace, self.grace = workspace, grace
         own = f"setup-{zlib.crc32(os.path.realpath(workspace.path).encode(errors='surrogateescape')):08x}.lock"
         self.path = os.path.join(workspace.git_dir or workspace.ops_path("queue"), "k1ctl", own)
 
     def __enter__(self) -> int:
         fd = open_locked(self.path, blocking=False)
         if fd is None:
-            say("another set-up of this worktree is under way, or a tool that it started; waiting for it")
-            fd = open_locked(self.path)
-        assert fd is not None
+            from k1ctl_plugins.worktree import running
+
+            what = running.describe(self.workspace)
+            say(f"another set-up of this worktree is under way, or a tool that it started{what}; waiting for it")
+            while fd is None:
+                ended = running.end_overdue(self.workspace, self.grace)
+                if ended:
+                    say(f"its step {ended} ran past its limit and was ended")
+                time.sleep(_LOOK)
+                fd = open_locked(self.path, blocking=False)
         self.fd = fd
         return fd
 
@@ -146,7 +160,7 @@ def set_up(
     dry_run, begun = options.dry_run, time.monotonic()
     if not dry_run:
         disk.check_room(config, workspace.path, 0, f"the set-up of {workspace.name}")
-    with nullcontext(-1) if dry_run else SetupLock(workspace) as lock:
+    with nullcontext(-1) if dry_run else SetupLock(workspace, config.get("process", "grace")) as lock:
         if not dry_run:
             place.sweep(workspace)
         found = [step for _, step in all_steps(workspace, config, plugins, lock, options)]
