@@ -99,6 +99,15 @@ def test_listing_devices_stays_light(workspace: Project) -> None:
     assert imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"zeroconf"}) == {"serial"}
 
 
+def test_listing_worktrees_stays_light(workspace: Project) -> None:
+    """`worktree list` asks git about every worktree without threads and without what is heavy."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    modules = imported("worktree", "list", "--json", cwd=workspace.root)
+    assert not modules & (HEAVY | {"threading"})
+    ours = {m for m in modules if m.startswith("k1ctl_plugins.worktree.")}
+    assert ours == {"k1ctl_plugins.worktree.list", "k1ctl_plugins.worktree.listing"}
+
+
 @pytest.mark.parametrize("name", ["disable", "discover", "enable", "escalation", "info", "list", "rollback", "watch"])
 def test_each_of_them_tells_about_itself_at_once(name: str, workspace: Project) -> None:
     """Its --help loads its own package among those of `device`, and nothing heavy."""
