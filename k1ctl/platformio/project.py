@@ -53,6 +53,11 @@ class Project:
 
 def read_project(path: str) -> Project:
     """Read ``platformio.ini`` and its ``extra_configs`` in folder ``path``. Raises ConfigError."""
+    return Project(path, read_ini(path))
+
+
+def read_ini(path: str) -> ConfigParser:
+    """The sections of ``platformio.ini`` and its ``extra_configs``; references stay. Raises ConfigError."""
     from configparser import ConfigParser, Error
 
     file = os.path.join(path, "platformio.ini")
@@ -74,4 +79,4 @@ def read_project(path: str) -> Project:
         ) from None
     except (Error, UnicodeDecodeError, IsADirectoryError) as exc:
         raise ConfigError(f"{file} cannot be used: {' '.join(str(exc).split())}", file=file) from exc
-    return Project(path, parser)
+    return parser
