@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from k1ctl.archive import snapshot
 from k1ctl.archive.files import odd_modes
 from k1ctl.archive.folder import FORMAT
-from k1ctl.archive.gitstate import own_entries, submodules
+from k1ctl.archive.gitstate import lasting, own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
 from k1ctl.git import GitError
@@ -133,7 +133,11 @@ def _fingerprint(task: Plan, index_tree: str, facts: dict[str, Any]) -> str:
     digest.update(index_tree.encode())
     for name in ("files.tar", "secrets.tar"):
         digest.update(f"{name} {facts['files'].get(name)}\n".encode())
-    lines = [f"{n}\0{f.st_mode} {f.st_size} {f.st_mtime_ns}\n" for n, f in own_entries(task.state) if n != "index"]
+    lines = [
+        f"{n}\0{f.st_mode} {f.st_size} {f.st_mtime_ns}\n"
+        for n, f in own_entries(task.state)
+        if n != "index" and lasting(n)
+    ]
     digest.update(os.fsencode("".join(lines)))
     return digest.hexdigest()
 
@@ -168,6 +172,7 @@ def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: di
         "counts": counts,
         "regenerable": [f for f in task.found.regenerable if not any(k.startswith(f + "/") for k in task.kept)],
         "umask": f"{umask:03o}",
+        "mode": f"{task.found.mode:o}",
         "modes": odd_modes(task.found, places, umask),
         "empty_folders": task.found.empty,
         "special": places.special,

@@ -11,6 +11,7 @@ import stat
 from fnmatch import translate
 from hashlib import sha256
 
+from k1ctl.archive.gitstate import lasting
 from k1ctl.errors import K1ctlError
 
 TYPE_CHECKING = False
@@ -65,7 +66,7 @@ class Tracked:
 
 
 class Look:
-    """What was in the worktree at ``top``.
+    """What was in the worktree at ``top``, a folder of this ``mode``.
 
     ``tracked`` {path: its entries in the index, one, or several of a conflict}; ``others`` untracked, not ignored;
     ``files`` {path: facts} of everything but what is in ``nested`` repositories ({folder: {path: facts}}, the folders
@@ -76,6 +77,7 @@ class Look:
 
     def __init__(self, top: str) -> None:
         self.top = top
+        self.mode = stat.S_IMODE(os.lstat(top).st_mode)
         self.tracked: dict[str, list[Tracked]] = {}
         self.others: set[str] = set()
         self.files: Files = {}
@@ -103,12 +105,13 @@ class Look:
 def look(calls: Calls, top: str, own: str, regenerable: Globs) -> Look:
     """Look at the worktree ``top`` whose own git folder is ``own``. Raises GitError, OSError."""
     running = calls.start(*LIST)
-    own_files = walk_whole(own, own, [])
+    whole = walk_whole(own, ".", [])
+    own_files = {path: facts for path, facts in whole.items() if lasting(path[2:])}
     found = Look(top)
     found.listed = running.data()
     _parse(found, os.fsdecode(found.listed))
     _walk(found, calls, regenerable)
-    lines = [_line(path, facts) for path, facts in sorted(found.files.items())]
+    lines = [f"{found.mode:o}\n", *(_line(path, facts) for path, facts in sorted(found.files.items()))]
     lines += [f"{path}/ {facts.st_mode:o}\n" for path, facts in sorted(found.folders.items())]
     lines += [f"{path}/ {facts.st_mtime_ns}\n" for path, facts in sorted(found.folders.items()) if path in found.empty]
     for name, within in sorted(found.nested.items()):
@@ -288,56 +291,46 @@ class Places:
 
 
 def place(found: Look, secrets: Globs, kept: dict[str, Files], spilled: set[str]) -> Places:
-    """Sort the files of a look. ``kept``: the nested repositories to keep; ``spilled``: their files (and those of the
-    index that are not as committed) that hold secrets whatever their names."""
+    """Sort the files of a look. ``kept``: the nested repositories to keep; ``spilled``: files that hold secrets,
+    whatever their names."""
     places, made_again = Places(), tuple(found.made_again)
     for path, facts in found.files.items():
         kind = stat.S_IFMT(facts.st_mode)
         if kind not in (stat.S_IFREG, stat.S_IFLNK):
-            _keep(places, secrets, path, facts)
-        elif path in found.tracked and path not in spilled and not any(part.lower() == ".git" for part in _parts(path)):
-            places.commit.append(path)
+            _keep(places, secrets, path, facts, spilled)
         elif path in found.tracked:
-            (places.secrets if path in spilled else places.files)[path] = facts
+            places.commit.append(path)
         elif path in found.others:
             places.untracked += 1
-            if secrets.path(path):
+            if path in spilled or secrets.path(path):
                 places.secrets[path] = facts
-            elif any(part.lower() == ".git" for part in _parts(path)):
-                places.files[path] = facts  # on a case-sensitive disk git lists it and will not hold it
             else:
                 places.commit.append(path)
         elif not path.startswith(made_again):
             places.ignored += 1
-            _keep(places, secrets, path, facts)
+            _keep(places, secrets, path, facts, spilled)
     for name, within in kept.items():
         _keep_nested(places, secrets, name, within, spilled)
     return places
 
 
-def _parts(path: str) -> list[str]:
-    return path.split("/") if "git" in path.lower() else []
-
-
-def _keep(places: Places, secrets: Globs, path: str, facts: os.stat_result) -> None:
+def _keep(places: Places, secrets: Globs, path: str, facts: os.stat_result, spilled: set[str]) -> None:
     if stat.S_IFMT(facts.st_mode) not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO):
         places.special.append(path)
     else:
-        (places.secrets if secrets.path(path) else places.files)[path] = facts
+        (places.secrets if path in spilled or secrets.path(path) else places.files)[path] = facts
 
 
 def _keep_nested(places: Places, secrets: Globs, name: str, within: Files, spilled: set[str]) -> None:
     """A whole repository: within its git folder names are git's own, and say nothing of secrets."""
     inside = name + "/.git/"
     for path, facts in within.items():
-        if stat.S_ISDIR(facts.st_mode):
-            places.files[path] = facts
-        elif path in spilled:
-            places.secrets[path] = facts
-        elif path.startswith(inside) and "/.git/" not in path[len(inside) :]:
+        if stat.S_ISDIR(facts.st_mode) or (
+            path.startswith(inside) and path not in spilled and "/.git/" not in path[len(inside) :]
+        ):
             places.files[path] = facts
         else:
-            _keep(places, secrets, path, facts)
+            _keep(places, secrets, path, facts, spilled)
 
 
 def odd_modes(found: Look, places: Places, umask: int) -> list[list[Any]]:

@@ -26,7 +26,7 @@ _OPERATIONS = (
     ("BISECT_LOG", "bisect"),
 )
 _FOLDERS = ("rebase-merge", "rebase-apply", "sequencer", "refs", "rewritten")
-_LEFT_OUT = ("gitdir", "FETCH_HEAD")  # git writes them anew by itself; the first says where the worktree lies
+VOLATILE = ("gitdir", "FETCH_HEAD")  # written anew by whoever looks, or fetches in the background
 
 
 class GitState:
@@ -103,6 +103,11 @@ class GitState:
         return found | {name for name, facts in self.files.items() if _of_set_up(name) and stat.S_ISREG(facts.st_mode)}
 
 
+def lasting(path: str) -> bool:
+    """Whether a file of the own git folder says something of the worktree's state."""
+    return path not in VOLATILE and not path.endswith(".lock")
+
+
 def _kept(path: str, facts: os.stat_result) -> bool:
     return not path.endswith(".lock") and not stat.S_ISSOCK(facts.st_mode)
 
@@ -130,5 +135,5 @@ def submodules(tracked: dict[str, Any]) -> list[str]:
 def own_entries(state: GitState) -> Iterator[tuple[str, os.stat_result]]:
     """What of the own git folder is kept, in order."""
     for name, facts in sorted(state.files.items()):
-        if name not in _LEFT_OUT:
+        if name != "gitdir":  # it says where the worktree lies, and will be another
             yield name, facts

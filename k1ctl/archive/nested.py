@@ -67,12 +67,13 @@ def _on_a_remote(path: str) -> bool:
     return only_here.returncode == 0 and not only_here.stdout
 
 
-def spilled(top: str, kept: dict[str, Files]) -> set[str]:
-    """The configuration files of nested repositories that hold credentials."""
-    found = set()
-    for files in kept.values():
-        for path in files:
-            inside = "/.git/" in path and os.path.basename(path) in ("config", "config.worktree")
-            if inside and holds_credentials(os.path.join(top, path)):
-                found.add(path)
-    return found
+def spilled(found: Look, kept: dict[str, Files]) -> set[str]:
+    """The configuration files of repositories, with a worktree or without, that hold credentials and that git does
+    not track."""
+    paths = [path for path in found.files if path not in found.tracked and _configures(path)]
+    paths += [path for files in kept.values() for path in files if _configures(path)]
+    return {path for path in paths if holds_credentials(os.path.join(found.top, path))}
+
+
+def _configures(path: str) -> bool:
+    return path.endswith(("/config", "/config.worktree"))

@@ -117,7 +117,7 @@ def make_plan(calls: Calls, config: Config, workspace: Workspace, entry: Entry, 
     found.check_readable()
     state = GitState(own, workspace.git_dir)
     kept = nested.to_keep(found)
-    spilled = nested.spilled(entry.path, kept)
+    spilled = nested.spilled(found, kept)
     places = place(found, secrets, kept, spilled)
     return Plan(entry, own, found, state, places, kept, spilled)
 

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from k1ctl.archive.snapshot import Scratch
-from k1ctl.archive.tar import Folder, Member
+from k1ctl.archive.tar import Folder
 from k1ctl.files import read_bytes
 from k1ctl.git import GitError
 
@@ -38,7 +38,7 @@ def fill(calls: Calls, build: Build, scratch: str) -> None:
     manifest = build.archive.manifest
     raw = Scratch(scratch, build.workspace.git_dir, build.files, sha256=len(manifest["tree"]) == 64)
     checkout = calls.start("read-tree", "--reset", "-u", manifest["tree"], env=raw.env)
-    _extract(build.archive, "git.tar", build.record, lambda member: member.name)
+    _extract(build.archive, "git.tar", build.record, lambda name: name)
     _extract(build.archive, "secrets.tar", build.record, _below("git/"))
     _write(os.path.join(build.record, "gitdir"), os.path.join(build.target, ".git") + "\n")
     _write(os.path.join(build.record, "commondir"), "../..\n")
@@ -48,7 +48,7 @@ def fill(calls: Calls, build: Build, scratch: str) -> None:
     for text in manifest.get("tags", ()):
         calls.start("hash-object", "-w", "-t", "tag", "--stdin", stdin=os.fsencode(text)).data()
     checkout.data()
-    _extract(build.archive, "files.tar", build.files, lambda member: member.name)
+    _extract(build.archive, "files.tar", build.files, lambda name: name)
     _extract(build.archive, "secrets.tar", build.files, _below("tree/"))
     _write(os.path.join(build.files, ".git"), f"gitdir: {build.final}\n")
     into = Folder(build.files)
@@ -84,6 +84,7 @@ def set_folder_modes(build: Build) -> None:
             into.set_mode(path, int(mode, 8), folder=True)
     finally:
         into.close()
+    os.chmod(build.files, int(build.archive.manifest["mode"], 8) | 0o700)  # it is still to be renamed
 
 
 def not_kept(archive: Archive) -> list[str]:
@@ -115,7 +116,7 @@ def remove_tree(path: str) -> None:
     shutil.rmtree(path)
 
 
-def _extract(archive: Archive, tar: str, folder: str, place: Callable[[Member], str | None]) -> None:
+def _extract(archive: Archive, tar: str, folder: str, place: Callable[[str], str | None]) -> None:
     if tar not in archive.manifest["files"]:
         return
     into = Folder(folder)
@@ -126,8 +127,8 @@ def _extract(archive: Archive, tar: str, folder: str, place: Callable[[Member], 
         into.close()
 
 
-def _below(prefix: str) -> Callable[[Member], str | None]:
-    return lambda member: member.name[len(prefix) :] if member.name.startswith(prefix) else None
+def _below(prefix: str) -> Callable[[str], str | None]:
+    return lambda name: name[len(prefix) :] if name.startswith(prefix) else None
 
 
 def _write(path: str, text: str) -> None:

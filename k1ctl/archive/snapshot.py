@@ -36,7 +36,7 @@ class Scratch:
         os.makedirs(os.path.join(self.folder, "info"))
         os.mkdir(os.path.join(self.folder, "refs"))
         lines = ["[core]", "repositoryformatversion = 1", "bare = false", "fileMode = true", "autocrlf = false"]
-        lines += ["symlinks = true", "protectNTFS = false", "protectHFS = false", "trustctime = true"]
+        lines += ["symlinks = true", "protectNTFS = true", "protectHFS = true", "trustctime = true"]
         lines += ["checkStat = default", "safecrlf = false", "logAllRefUpdates = false", "sparseCheckout = false"]
         lines += ["splitIndex = false", "[extensions]"] + ["objectFormat = sha256"] * sha256
         lines += ["[index]", "sparse = false", "[feature]", "manyFiles = false", "[checkout]", "workers = 0"]
@@ -97,7 +97,12 @@ def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch
     if wanted:
         args = ("update-index", "-z", "--add", "--replace", "--stdin")
         calls.start(*args, stdin=_joined(places.commit), env=scratch.env).data()
-    return calls.start("write-tree", "--missing-ok", env=scratch.env)
+    listing = calls.start("ls-files", "-z", "--cached", env=scratch.env)
+    writing = calls.start("write-tree", "--missing-ok", env=scratch.env)
+    for path in wanted.difference(listing.text().split("\0")):  # git ignores names it may not hold, with exit 0
+        places.commit.remove(path)
+        places.files[path] = found.files[path]
+    return writing
 
 
 def _gitlink_there(path: str, rows: Sequence[object], found: Look) -> bool:

@@ -35,6 +35,7 @@ class Writer:
     def __init__(self, path: str) -> None:
         self.path, self.digest, self.size, self.count = path, sha256(), 0, 0
         self._parts: list[bytes] = []
+        self._names: dict[tuple[int, int], str] = {}  # of files that have several
         self._held = 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
@@ -45,6 +46,9 @@ class Writer:
         """
         kind = _KINDS[stat.S_IFMT(facts.st_mode)]
         link = os.fsencode(os.readlink(source)) if kind == b"2" else b""
+        if kind == b"0" and facts.st_nlink > 1:
+            first = self._names.setdefault((facts.st_dev, facts.st_ino), name)
+            kind, link = (kind, link) if first == name else (b"1", os.fsencode(first))
         size = facts.st_size if kind == b"0" else 0
         self._put(_header(os.fsencode(name), kind, stat.S_IMODE(facts.st_mode), size, facts.st_mtime_ns, link))
         if kind == b"0":
@@ -154,8 +158,8 @@ def _is_utf8(text: bytes) -> bool:
 
 
 class Member:
-    """One member: ``name``, ``kind`` (``file``, ``link``, ``folder``, ``pipe``), ``mode``, ``mtime_ns``, ``size``,
-    ``target`` of a link, and the ``offset`` of its content."""
+    """One member: ``name``, ``kind`` (``file``, ``same`` as another, ``link``, ``folder``, ``pipe``), ``mode``,
+    ``mtime_ns``, ``size``, ``target`` of a link, and the ``offset`` of its content."""
 
     __slots__ = ("kind", "mode", "mtime_ns", "name", "offset", "size", "target")
 
@@ -164,7 +168,7 @@ class Member:
         self.size, self.target, self.offset = size, target, offset
 
 
-_NAMES = {b"0": "file", b"\0": "file", b"2": "link", b"5": "folder", b"6": "pipe"}
+_NAMES = {b"0": "file", b"\0": "file", b"1": "same", b"2": "link", b"5": "folder", b"6": "pipe"}
 
 
 def members(file: BinaryIO) -> Iterator[Member]:
@@ -223,15 +227,17 @@ class Folder:
         self._last, self._fd = "", self._top
         self._folders: list[tuple[str, int, int]] = []
 
-    def extract(self, path: str, place: Callable[[Member], str | None]) -> None:
+    def extract(self, path: str, place: Callable[[str], str | None]) -> None:
         """Write what ``place`` names of the tar at ``path``: a member's name here, or None to leave it out.
 
         Raises WrongDataError for a name that leads elsewhere, OSError.
         """
         with open(path, "rb", buffering=_CHUNK) as file:
             for member in members(file):
-                name = place(member)
-                if name is not None:
+                name = place(member.name)
+                if name is not None and member.kind == "same":
+                    self._link(place(member.target) or "", name)
+                elif name is not None:
                     self._write(member, name, file)
 
     def make(self, path: str) -> None:
@@ -294,6 +300,16 @@ class Folder:
                 os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
             finally:
                 os.close(fd)
+
+    def _link(self, target: str, name: str) -> None:
+        """Give the file ``target``, which is there already, a further name."""
+        parts, last = _parts(target), _parts(name)[-1]
+        source = os.dup(self._enter("/".join(parts[:-1])))
+        try:
+            at = self._enter("/".join(_parts(name)[:-1]))
+            os.link(parts[-1], last, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
+        finally:
+            os.close(source)
 
     def _enter(self, folder: str) -> int:
         """A descriptor of a folder below, made where it is missing; it is entered step by step, past no link."""
