@@ -446,6 +446,16 @@ _k1ctl_run() {
   done
 }
 
+_k1ctl_archive() {
+  local file
+  _k1ctl_root && [[ -n $git ]] || return
+  _k1ctl_glob "$git/k1ctl/archive/" /manifest.json
+  for file in ${list[@]+"${list[@]}"}; do
+    file=${file%/manifest.json} file=${file##*/}
+    case $file in [!0-9]* | *[!A-Za-z0-9._-]*) ;; *) _k1ctl_offer "$file" ;; esac
+  done
+}
+
 _k1ctl_artifact() {
   local file
   _k1ctl_root || return
@@ -489,10 +499,77 @@ _k1ctl_command() {
       options='--root=@folder --version -h/--help'
       ;;
     ' archive')
+      commands='list pull purge push restore run save schedule show verify'
       options='-h/--help'
       ;;
+    ' archive list')
+      options='--store=- --repository=- --json -h/--help'
+      ;;
+    ' archive pull')
+      options='--store=- --repository=- --dry-run --json -h/--help'
+      arguments='-'
+      ;;
+    ' archive purge')
+      options='--older-than=- --dry-run --json -h/--help'
+      arguments='@archive+'
+      ;;
+    ' archive push')
+      options='--all --store=- --init-store --tracked-secrets --dry-run --json -h/--help'
+      arguments='@archive+'
+      ;;
+    ' archive restore')
+      options='--to=- --branch=- --dry-run --json -h/--help'
+      arguments='@archive'
+      ;;
+    ' archive run')
+      options='--older-than=- --include+=- --exclude+=- --branch-policy=keep,delete-if-merged --dry-run --json -h/--help'
+      arguments='@workspace+'
+      ;;
+    ' archive save')
+      options='--reason=- --dry-run --json -h/--help'
+      arguments='@workspace'
+      ;;
+    ' archive schedule')
+      options='--print --install --remove --cron --launchd --at=- --every=weekly,daily --dry-run --json -h/--help'
+      ;;
+    ' archive show')
+      options='--files --json -h/--help'
+      arguments='@archive'
+      ;;
+    ' archive verify')
+      options='--all --quick --json -h/--help'
+      arguments='@archive+'
+      ;;
     ' artifact')
+      commands='list pin prune pull push show unpin'
       options='-h/--help'
+      ;;
+    ' artifact list')
+      options='--workspace=@workspace --verify --json -h/--help'
+      arguments='@target'
+      ;;
+    ' artifact pin')
+      options='--target=@target --reason=- --json -h/--help'
+      arguments='@artifact+'
+      ;;
+    ' artifact prune')
+      options='--limit=- --dry-run --json -h/--help'
+      ;;
+    ' artifact pull')
+      options='--target=@target --store=- --dry-run --json -h/--help'
+      arguments='@artifact+'
+      ;;
+    ' artifact push')
+      options='--target=@target --store=- --init-store --again --dry-run --json -h/--help'
+      arguments='@artifact+'
+      ;;
+    ' artifact show')
+      options='--target=@target --verify --json -h/--help'
+      arguments='@artifact'
+      ;;
+    ' artifact unpin')
+      options='--target=@target --json -h/--help'
+      arguments='@artifact+'
       ;;
     ' build')
       commands='list log show'
@@ -607,7 +684,7 @@ _k1ctl_command() {
       options='-f/--follow -n/--lines=- --event+=- --run=@run --workspace=@workspace --jsonl -h/--help'
       ;;
     ' hook')
-      commands='archive run setup'
+      commands='archive run setup weekly'
       options='-h/--help'
       ;;
     ' hook archive')
@@ -619,6 +696,9 @@ _k1ctl_command() {
       mixed=''
       ;;
     ' hook setup')
+      options='--dry-run --json -h/--help'
+      ;;
+    ' hook weekly')
       options='--dry-run --json -h/--help'
       ;;
     ' init')
@@ -727,18 +807,42 @@ _k1ctl_command() {
       arguments='@target'
       ;;
     ' worktree')
-      commands='add list setup'
+      commands='add doctor du list ports repair setup show which'
       options='-h/--help'
       ;;
     ' worktree add')
-      options='--branch=- --base=- --path=@folder --no-setup --dry-run --json -h/--help'
+      options='--branch=- --base=- --path=@folder --lock=- --cache=auto,store,clone,copy,install,symlink --no-setup --dry-run --json -h/--help'
       arguments='-'
       ;;
+    ' worktree doctor')
+      options='--all --json -h/--help'
+      arguments='@workspace+'
+      ;;
+    ' worktree du')
+      options='--refresh --sort=size,name,idle --json -h/--help'
+      arguments='@workspace+'
+      ;;
     ' worktree list')
-      options='--json -h/--help'
+      options='--refresh --json -h/--help'
+      ;;
+    ' worktree ports')
+      options='--release --dry-run --json -h/--help'
+      arguments='@workspace'
+      ;;
+    ' worktree repair')
+      options='--all --dry-run --json -h/--help'
+      arguments='@workspace+'
       ;;
     ' worktree setup')
-      options='--unlink/--no-unlink --dry-run --json -h/--help'
+      options='--unlink/--no-unlink --only+=- --skip+=- --cache=auto,store,clone,copy,install,symlink --again --list --dry-run --json -h/--help'
+      ;;
+    ' worktree show')
+      options='--json -h/--help'
+      arguments='@workspace'
+      ;;
+    ' worktree which')
+      options='--json -h/--help'
+      arguments='-'
       ;;
   esac
 }

@@ -256,6 +256,12 @@ function __k1ctl_run --no-scope-shadowing
     string join \n -- $__k1ctl_files[-1..-50]
 end
 
+function __k1ctl_archive --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_files $git/k1ctl/archive/*/manifest.json
+    string replace -rf '^.*/(\d[A-Za-z0-9._-]*)/manifest\.json$' '$1' -- $__k1ctl_files
+end
+
 function __k1ctl_artifact --no-scope-shadowing
     __k1ctl_root; or return
     set -l __k1ctl_files $ops/artifacts/*/*
@@ -325,7 +331,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Run a K1 without hardware, with faults on demand' \
                 'Install and inspect the build tools that k1ctl brings itself' \
                 'Flash a build over the network or USB and tell what became of it' \
-                'Make worktrees, set them up, and list them'
+                'Make worktrees, set them up, look after them'
             set options \
                 '--root=@folder' \
                 '--version' \
@@ -335,15 +341,300 @@ function __k1ctl_command --no-scope-shadowing
                 'Show the version and exit' \
                 'Show this message and exit'
         case 'archive'
+            set commands \
+                'list' \
+                'pull' \
+                'purge' \
+                'push' \
+                'restore' \
+                'run' \
+                'save' \
+                'schedule' \
+                'show' \
+                'verify'
+            set command_abouts \
+                'List the archives, here or in a store' \
+                'Bring an archive from a store, to restore it here' \
+                'Delete archives for good, past their retention; asks a person' \
+                'Copy archives to a store off this host' \
+                'Bring a worktree back from the archive ID: an id, its beginning, or a worktree\'s name for ' \
+                'Archive the worktrees that nobody works in, or those that are named' \
+                'Save the worktree NAME (a name or a path; default: this one), and change nothing in it' \
+                'Have cron or launchd archive what is idle, once a week' \
+                'Show an archive: what it holds, how to restore it, what a purge would do' \
+                'Check that archives are whole and could be restored'
             set options \
                 '-h/--help'
             set option_abouts \
                 'Show this message and exit'
+        case 'archive list'
+            set options \
+                '--store=-' \
+                '--repository=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Those in the store [stores.NAME]' \
+                'As which it was pushed (default: by `origin`)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'archive pull'
+            set options \
+                '--store=-' \
+                '--repository=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'The store [stores.NAME] (default: archive.store)' \
+                'As which it was pushed (default: by `origin`)' \
+                'Say what would be got' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
+        case 'archive purge'
+            set options \
+                '--older-than=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only older ones' \
+                'Show the plan' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@archive+'
+        case 'archive push'
+            set options \
+                '--all' \
+                '--store=-' \
+                '--init-store' \
+                '--tracked-secrets' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Every archive' \
+                'The store [stores.NAME] (default: archive.store)' \
+                'Say that its folder is the right one, mounted, and new' \
+                'Also send commits with files that have a secret\'s name' \
+                'Say what would be sent' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@archive+'
+        case 'archive restore'
+            set options \
+                '--to=-' \
+                '--branch=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where it is put (default: where it was)' \
+                'Put it on a new branch of this name' \
+                'Check the archive and change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@archive'
+        case 'archive run'
+            set options \
+                '--older-than=-' \
+                '--include+=-' \
+                '--exclude+=-' \
+                '--branch-policy=keep,delete-if-merged' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Idle for so long (default: archive.older_than)' \
+                'Only those of this name or path (repeatable)' \
+                'None of this name or path (repeatable)' \
+                'What becomes of the branch (default: archive.branch_policy)' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@workspace+'
+        case 'archive save'
+            set options \
+                '--reason=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Why, as `archive list` will tell' \
+                'Write nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@workspace'
+        case 'archive schedule'
+            set options \
+                '--print' \
+                '--install' \
+                '--remove' \
+                '--cron' \
+                '--launchd' \
+                '--at=-' \
+                '--every=weekly,daily' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print the entry' \
+                'Put the entry in place, or change the one there' \
+                'Take the entry of this repository away' \
+                'The user\'s crontab (default, but on macOS)' \
+                'A launch agent (default on macOS)' \
+                'As in "Sat 03:00"' \
+                'How often it runs' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'archive show'
+            set options \
+                '--files' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Also the names of what it holds' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@archive'
+        case 'archive verify'
+            set options \
+                '--all' \
+                '--quick' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Every archive' \
+                'Only whether all is there, not what is in it' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@archive+'
         case 'artifact'
+            set commands \
+                'list' \
+                'pin' \
+                'prune' \
+                'pull' \
+                'push' \
+                'show' \
+                'unpin'
+            set command_abouts \
+                'List the artifacts: who built each, its size, and why it is kept' \
+                'Keep artifacts until they are unpinned, whatever room they take' \
+                'Remove the oldest artifacts that nothing keeps, down to the limit' \
+                'Fetch artifacts from a store, checked' \
+                'Copy artifacts to a store off this host' \
+                'Show one artifact: its files, who built it, why it is kept' \
+                'Take a pin away: the artifact goes when room is needed and nothing else keeps it'
             set options \
                 '-h/--help'
             set option_abouts \
                 'Show this message and exit'
+        case 'artifact list'
+            set options \
+                '--workspace=@workspace' \
+                '--verify' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only what this workspace built last' \
+                'Read every file and compare its SHA-256' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@target'
+        case 'artifact pin'
+            set options \
+                '--target=@target' \
+                '--reason=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where an id is that of several targets' \
+                'Why' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@artifact+'
+        case 'artifact prune'
+            set options \
+                '--limit=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Default: artifact.limit (100M)' \
+                'Remove nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'artifact pull'
+            set options \
+                '--target=@target' \
+                '--store=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where an id is that of several targets' \
+                'Of [stores.NAME] (default: artifact.store)' \
+                'Fetch nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@artifact+'
+        case 'artifact push'
+            set options \
+                '--target=@target' \
+                '--store=-' \
+                '--init-store' \
+                '--again' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where an id is that of several targets' \
+                'Of [stores.NAME] (default: artifact.store)' \
+                'Make the store ready for its first use' \
+                'Send also what is there: it may be damaged' \
+                'Send nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@artifact+'
+        case 'artifact show'
+            set options \
+                '--target=@target' \
+                '--verify' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where an id is that of several targets' \
+                'Read every file and compare its SHA-256' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@artifact'
+        case 'artifact unpin'
+            set options \
+                '--target=@target' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where an id is that of several targets' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@artifact+'
         case 'build'
             set commands \
                 'list' \
@@ -815,11 +1106,13 @@ function __k1ctl_command --no-scope-shadowing
             set commands \
                 'archive' \
                 'run' \
-                'setup'
+                'setup' \
+                'weekly'
             set command_abouts \
-                'Let go of what a workspace holds, and tell what would be lost with it' \
+                'Let go of what a workspace holds, and save what would be lost with it' \
                 'Run the target that is named, or that RUN_TARGET or K1_TARGET names' \
-                'Prepare this workspace: the work of `k1ctl worktree setup`, in this process'
+                'Prepare this workspace: the work of `k1ctl worktree setup`, in this process' \
+                'Archive what is idle and prune the artifacts: the work of the weekly script'
             set options \
                 '-h/--help'
             set option_abouts \
@@ -851,6 +1144,15 @@ function __k1ctl_command --no-scope-shadowing
                 '@file+'
             set mixed
         case 'hook setup'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'hook weekly'
             set options \
                 '--dry-run' \
                 '--json' \
@@ -1289,12 +1591,24 @@ function __k1ctl_command --no-scope-shadowing
         case 'worktree'
             set commands \
                 'add' \
+                'doctor' \
+                'du' \
                 'list' \
-                'setup'
+                'ports' \
+                'repair' \
+                'setup' \
+                'show' \
+                'which'
             set command_abouts \
                 'Make a worktree on a new branch and set it up' \
+                'Find what is wrong with worktrees, and tell why it matters' \
+                'What worktrees take of the disk, and the quotas' \
                 'List the repository\'s worktrees' \
-                'Prepare this worktree to work in; run again, it does what is missing'
+                'List the ports that worktrees hold, or give some up' \
+                'Mend what can be mended without losing anything' \
+                'Prepare this worktree to work in' \
+                'All that is known of one worktree' \
+                'Tell which worktree a port belongs to, and who listens there'
             set options \
                 '-h/--help'
             set option_abouts \
@@ -1304,6 +1618,8 @@ function __k1ctl_command --no-scope-shadowing
                 '--branch=-' \
                 '--base=-' \
                 '--path=@folder' \
+                '--lock=-' \
+                '--cache=auto,store,clone,copy,install,symlink' \
                 '--no-setup' \
                 '--dry-run' \
                 '--json' \
@@ -1312,30 +1628,112 @@ function __k1ctl_command --no-scope-shadowing
                 'The new branch (default: NAME)' \
                 'Where it starts (default: the root\'s HEAD)' \
                 'Where it is put (default: ROOT.worktrees/NAME beside the root)' \
+                'Lock it for git, so that nothing removes or prunes it' \
+                'How node_modules come, as in `worktree setup`' \
                 'Do not run setup in it' \
                 'Change nothing' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
             set arguments \
                 '-'
-        case 'worktree list'
+        case 'worktree doctor'
             set options \
+                '--all' \
                 '--json' \
                 '-h/--help'
             set option_abouts \
+                'Examine every worktree of the repository' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+            set arguments \
+                '@workspace+'
+        case 'worktree du'
+            set options \
+                '--refresh' \
+                '--sort=size,name,idle' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Scan anew instead of using scans that are kept' \
+                '' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@workspace+'
+        case 'worktree list'
+            set options \
+                '--refresh' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Look at every one, however long it takes' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'worktree ports'
+            set options \
+                '--release' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Give NAME\'s ports up' \
+                'With --release: change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@workspace'
+        case 'worktree repair'
+            set options \
+                '--all' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Mend every worktree of the repository' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@workspace+'
         case 'worktree setup'
             set options \
                 '--unlink/--no-unlink' \
+                '--only+=-' \
+                '--skip+=-' \
+                '--cache=auto,store,clone,copy,install,symlink' \
+                '--again' \
+                '--list' \
                 '--dry-run' \
                 '--json' \
                 '-h/--help'
             set option_abouts \
                 'Remove a .pio or node_modules that links out, or refuse' \
+                'Run this step and those it needs' \
+                'Leave this step out' \
+                'How node_modules come, here and now' \
+                'Run configured steps although nothing they depend on has changed' \
+                'List the steps, and do nothing' \
                 'Change nothing' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+        case 'worktree show'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '@workspace'
+        case 'worktree which'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
     end
 end
 

@@ -38,6 +38,7 @@ dir = "this is no folder of the queue"
 [run_targets."fw:size"]
 """
 RUNS = [f"20260103-1015{second:02d}.123-9f3c" for second in range(60)]
+ARCHIVES = ("20261120-090000-lima-9f3c2a", "20261121-180354-oslo_2.x-aabbcc")
 
 
 @pytest.fixture(params=ALL, ids=[os.path.basename(os.path.dirname(s)) + "-" + os.path.basename(s) for s in ALL])
@@ -62,7 +63,7 @@ def ask(shell: str, environment: dict[str, str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def desk(make_workspace: Callable[..., Project]) -> Project:
-    """A repository with two worktrees, devices, tickets, runs and artifacts."""
+    """A repository with two worktrees, devices, tickets, runs, archives and artifacts."""
     project = make_workspace(worktrees=["oslo", "lima"])
     project.configure(CONFIG)
     queue = project.ops / "queue"
@@ -77,6 +78,9 @@ def desk(make_workspace: Callable[..., Project]) -> Project:
     (queue / "mutex").touch()
     for run in RUNS:
         (project.ops / "runs" / run).mkdir(parents=True)
+    for archive in (*ARCHIVES, ".tmp-20261121-180355-oslo-0a0b0c", "20261121 $(touch ran)", "notes"):
+        project.write(f".git/k1ctl/archive/{archive}/manifest.json", "{}")
+    (project.root / ".git" / "k1ctl" / "archive" / "20261121-180356-lima-112233").mkdir()
     for artifact in ("fw/9f3c2a1122334455", "web/aabbccddeeff0011", "fw/latest"):
         (project.ops / "artifacts" / artifact).mkdir(parents=True)
     return project
@@ -103,13 +107,14 @@ def test_commands_and_options(ask: Ask, workspace: Project) -> None:
 
     options = found.pop("k1ctl upload --json --")
     assert "--device" in options and "--help" in options and "--json" not in options
+    options = found.pop("k1ctl worktree setup --no-unlink --")
+    assert "--dry-run" in options and not {"--unlink", "--no-unlink"} & options
     assert found == {
         "k1ctl que": {"queue"},
         "k1ctl queue c": {"cancel"},
         "k1ctl --ro": {"--root"},
         "k1ctl upload --jso": {"--json"},
         "k1ctl events list --event a --ev": {"--event"},
-        "k1ctl worktree setup --no-unlink --": {"--dry-run", "--json", "--help"},
         "k1ctl queue run --priority ": {"critical", "high", "normal", "low"},
         "k1ctl queue run --priority=h": {"--priority=high"},
         "k1ctl queue run --priority high a --pr": set(),
@@ -132,7 +137,7 @@ def test_every_command_is_offered(ask: Ask, workspace: Project) -> None:
 
 
 def test_values_come_from_ops(ask: Ask, desk: Project) -> None:
-    """Devices, targets, resources, tickets, runs, artifacts, workspaces and settings, as they are in ops/."""
+    """Devices, targets, resources, tickets, runs, archives, artifacts, workspaces and settings, as they are there."""
     devices, newest = {"k1", "my k1", "lab", "lab-2"}, set(RUNS[10:])
     resources = {"device:k1", "device:lab", "device:lab-2", "build:fw", "build:web", "port", "cable", "lamp", "scope"}
     expected = {
@@ -141,6 +146,9 @@ def test_values_come_from_ops(ask: Ask, desk: Project) -> None:
         "k1ctl upload --device=l": {"--device=lab", "--device=lab-2"},
         "k1ctl upload ": {"fw", "web"},
         "k1ctl upload --artifact 9": {"9f3c2a1122334455"},
+        "k1ctl archive show ": set(ARCHIVES),
+        "k1ctl archive restore ": set(ARCHIVES),
+        "k1ctl archive purge 20261120": {ARCHIVES[0]},
         "k1ctl queue run ": resources,
         "k1ctl queue run port ": resources,
         "k1ctl queue run device:": {"device:k1", "device:lab", "device:lab-2"},

@@ -255,6 +255,12 @@ function __k1ctl_run --no-scope-shadowing
     string join \n -- $__k1ctl_files[-1..-50]
 end
 
+function __k1ctl_archive --no-scope-shadowing
+    __k1ctl_root; or return
+    set -l __k1ctl_files $git/k1ctl/archive/*/manifest.json
+    string replace -rf '^.*/(\d[A-Za-z0-9._-]*)/manifest\.json$' '$1' -- $__k1ctl_files
+end
+
 function __k1ctl_artifact --no-scope-shadowing
     __k1ctl_root; or return
     set -l __k1ctl_files $ops/artifacts/*/*

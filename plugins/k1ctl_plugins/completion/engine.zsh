@@ -169,6 +169,13 @@ _k1ctl_run() {
   _wanted -V runs expl 'run, the newest first' compadd -a runs
 }
 
+_k1ctl_archive() {
+  local -a files
+  _k1ctl_root && [[ -n $k1_git ]] || return
+  files=($k1_git/k1ctl/archive/[0-9][A-Za-z0-9._-]#/manifest.json(N:h:t))
+  _k1ctl_offer archives archive $files
+}
+
 _k1ctl_artifact() {
   local file expl
   local -a ids shown

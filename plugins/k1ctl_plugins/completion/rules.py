@@ -13,6 +13,7 @@ SOURCES = {
     "device": "[devices.NAME] in ops/k1ctl.toml",
     "target": "[targets.NAME] in ops/k1ctl.toml",
     "run_target": '[run_targets."NAME"] in ops/k1ctl.toml',
+    "archive": "k1ctl/archive/ID of the repository's git folder",
     "artifact": "ops/artifacts/TARGET/ID",
     "run": "ops/runs/ID, the newest 50",
     "ticket": "numbers of the tickets in the queue",
@@ -29,6 +30,7 @@ _BY_METAVAR = {
     "ID|PATH": ("@artifact", "@file"),
 }
 _BY_NAME = {
+    "archive": ("@archive",),
     "artifact": ("@artifact",),
     "device": ("@device",),
     "resource": ("@resource",),
@@ -38,6 +40,9 @@ _BY_NAME = {
     "workspace": ("@workspace",),
 }
 _EXACT = {
+    ("archive restore", "reference"): ("@archive",),
+    ("archive run", "names"): ("@workspace",),
+    ("archive save", "name"): ("@workspace",),
     ("build", "targets"): ("all", "@target"),
     ("config get", "key"): ("@key",),
     ("config set", "key"): ("@key",),
@@ -51,9 +56,11 @@ _EXACT = {
     ("worktree add", "path"): ("@folder",),
 }
 NOTHING = {  # what the user has to make up
+    ("archive pull", "archive"): "an archive's id, as archive list --store shows",
     ("config set", "words"): "the value",
     ("device test", "patterns"): "a pattern's id, which the device knows",
     ("worktree add", "name"): "a name that is not there yet",
+    ("worktree which", "port"): "a port's number",
 }
 
 
@@ -77,5 +84,7 @@ def words(path: tuple[str, ...], names: tuple[str, ...], metavar: str, choices: 
         return ("@ticket",)
     if "name" in names and path[:1] in (("device",), ("sim",)):
         return ("@device",)
+    if path[:1] == ("worktree",) and {"name", "names"} & {*names}:
+        return ("@workspace",)
     plain = (name if name in _BY_NAME else name.removesuffix("s") for name in names)
     return next((_BY_NAME[name] for name in plain if name in _BY_NAME), ())

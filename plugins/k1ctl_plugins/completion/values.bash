@@ -195,6 +195,16 @@ _k1ctl_run() {
   done
 }
 
+_k1ctl_archive() {
+  local file
+  _k1ctl_root && [[ -n $git ]] || return
+  _k1ctl_glob "$git/k1ctl/archive/" /manifest.json
+  for file in ${list[@]+"${list[@]}"}; do
+    file=${file%/manifest.json} file=${file##*/}
+    case $file in [!0-9]* | *[!A-Za-z0-9._-]*) ;; *) _k1ctl_offer "$file" ;; esac
+  done
+}
+
 _k1ctl_artifact() {
   local file
   _k1ctl_root || return
