@@ -84,7 +84,7 @@ def lease(workspace: Workspace, config: Config, environ: Mapping[str, str] | Non
     """The worktree's ports: those it has, those that CONDUCTOR_PORT names, else the first free block of [ports].
 
     Called again it returns the same ones, whoever listens on them by now. Blocks of worktrees whose folder is gone
-    are free. Raises BusyError (ports-exhausted, ports-taken), ConfigError, OSError.
+    are free. Raises BusyError (ports-exhausted, ports-taken), ConfigError.
     """
     env = os.environ if environ is None else environ
     wanted = given(workspace, env)
@@ -92,20 +92,27 @@ def lease(workspace: Workspace, config: Config, environ: Mapping[str, str] | Non
     kept = _kept(_read(), path, wanted, config)
     if kept is not None:
         return kept
-    with Locked(_file() + ".lock"):
-        there = [holder for holder in _read() if holder.there]
-        kept = _kept(there, path, wanted, config)
-        if kept is not None:
-            return kept
-        others = [holder for holder in there if holder.path != path]
-        if wanted is None:
-            ports = _free_block(config, others)
-        else:
-            ports = wanted
-            others = _without_conductors(wanted, others, sure=bool(env.get("CONDUCTOR_WORKSPACE_PATH")))
-        mine = Holder(path, ports, workspace=workspace.name, root=workspace.root, at=rfc3339())
-        _write([*others, mine])
-        return ports
+    try:
+        with Locked(_file() + ".lock"):
+            there = [holder for holder in _read() if holder.there]
+            kept = _kept(there, path, wanted, config)
+            if kept is not None:
+                return kept
+            others = [holder for holder in there if holder.path != path]
+            if wanted is None:
+                ports = _free_block(config, others)
+            else:
+                ports = wanted
+                others = _without_conductors(wanted, others, sure=bool(env.get("CONDUCTOR_WORKSPACE_PATH")))
+            mine = Holder(path, ports, workspace=workspace.name, root=workspace.root, at=rfc3339())
+            _write([*others, mine])
+            return ports
+    except OSError as exc:
+        raise ConfigError(
+            f"{_file()} cannot be written: {exc.strerror}",
+            hint="set K1CTL_HOST_DIR to a folder that can be, or leave set-up's step ports out (worktree.skip)",
+            code="ports-not-written",
+        ) from exc
 
 
 def of(workspace: Workspace) -> Ports | None:

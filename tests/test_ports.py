@@ -238,6 +238,15 @@ def test_a_file_that_is_not_ours_is_not_overwritten(desk: Project) -> None:
     assert file.read_text() == '[{"path": 1}]'
 
 
+def test_a_host_folder_that_cannot_be_written(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 78 names the file and the way out."""
+    desk.write("in-the-way", "a file")
+    monkeypatch.setenv("K1CTL_HOST_DIR", str(desk.root / "in-the-way" / "host"))
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory") as caught:
+        leased(desk, "oslo")
+    assert "K1CTL_HOST_DIR" in caught.value.hint
+
+
 def test_names_that_are_no_text_are_kept(desk: Project) -> None:
     """A worktree whose path is not UTF-8 holds its ports like any other."""
     folder = os.fsencode(desk.root) + b"/tr\xe9e\n"

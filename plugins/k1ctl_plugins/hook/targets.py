@@ -79,10 +79,10 @@ class Target:
         """
         try:
             held = ports.lease(workspace, config)
-        except (K1ctlError, OSError) as exc:
+        except K1ctlError as exc:
             if self.port_words:
                 raise
-            say(f"this worktree has no ports: {getattr(exc, 'message', exc)}")
+            say(f"this worktree has no ports: {exc.message}")
             return {}
         if self.port_words:
             self.command[-len(self.port_words) :] = _with_port(self.port_words, str(held.first))
