@@ -247,6 +247,13 @@ def test_what_guards_against_links_is_not_left_out() -> None:
     assert [s.name for s in only.run] == ["links", "npm:web"]
 
 
+def test_a_need_that_no_step_meets_is_told() -> None:
+    """The step is run all the same: the branch may not have what it needs."""
+    chosen = steps.choose([_step("npm:web"), _step("gen", "npm:wbe")], steps.Options(), [])
+    assert [s.name for s in chosen.run] == ["npm:web", "gen"]
+    assert chosen.notes == ["gen needs npm:wbe, which is no step of this worktree; did you mean npm:web?"]
+
+
 def test_two_steps_of_one_name_are_refused(project: Project) -> None:
     """A configured step cannot take another's name: exit 78 before anything is done."""
     project.configure('[setup.env]\ncommand = ["true"]\n')

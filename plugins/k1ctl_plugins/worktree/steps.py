@@ -135,6 +135,12 @@ def choose(steps: list[SetupStep], options: Options, configured_skip: Iterable[s
         for pattern in configured_skip
         if not _matching([pattern], names)
     ]
+    notes += [
+        f"{step.name} needs {need}, which is no step of this worktree{_near(need, names)}"
+        for step in steps
+        for need in step.needs
+        if need not in names
+    ]
     wanted = _with_needs(steps, _matching(options.only, names)) if options.only else set(names)
     left_out = dict.fromkeys(_matching(configured_skip, names), "worktree.skip")
     left_out |= dict.fromkeys(_matching(options.skip, names), "--skip")
