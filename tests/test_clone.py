@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from k1ctl import clone
 from k1ctl.errors import K1ctlError, UsageError
+from tests import mounts
 
 DAY = 86400 * 10**9
 
@@ -67,23 +67,8 @@ def source(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module", params=["btrfs", "xfs"])
 def reflinks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A filesystem that clones, in a sparse image on a loop device; skipped where this may not be mounted."""
-    kind = request.param
-    size, options = ("120M", ["-q"]) if kind == "btrfs" else ("320M", ["-q", "-m", "reflink=1"])  # the least they take
-    if os.geteuid() != 0 or not shutil.which(f"mkfs.{kind}"):
-        pytest.skip(f"needs root and mkfs.{kind}")
-    folder = tmp_path_factory.mktemp(kind)
-    image, place = folder / "image", folder / "mounted"
-    place.mkdir()
-    subprocess.run(["truncate", "-s", size, str(image)], check=True)
-    subprocess.run([f"mkfs.{kind}", *options, str(image)], check=True, capture_output=True)
-    done = subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting {kind} is not allowed here: {done.stderr.strip()}")
-    try:
+    with mounts.cloning(request.param, tmp_path_factory.mktemp(request.param)) as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-        image.unlink()
 
 
 def used(place: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from k1ctl_plugins.worktree import cache_apart, cache_key
-from tests import npm
+from tests import mounts, npm
 from tests.kit import Outcome, Project, finish, needs
 
 TOKEN = "npm_hunter2"
@@ -85,6 +85,21 @@ def test_auto_clones_or_says_why_not(web: Project, tools: npm.Tools) -> None:
         ("clone", ""),
         ("copy", "not cloned: the filesystem cannot"),
     )
+
+
+def test_a_repository_on_another_disk_is_cloned_from_itself(
+    tools: npm.Tools, tmp_path: Path, make_workspace: Callable[..., Project]
+) -> None:
+    """The cache is on a disk from which nothing can be cloned into the worktree: the seed lies in the repository's git
+    folder, and the worktree's bytes are shared with it."""
+    with mounts.cloning("btrfs", tmp_path) as disk:
+        made = make_workspace("mounted/repo", files={".gitignore": "node_modules\n", **npm.project()}, worktrees=["a"])
+        done = made.run("worktree", "setup", "--json", cwd=made.worktree("a")).assert_ok()
+        details = step(done, "npm:.")["details"]
+        assert details["strategy"] == "clone"
+        assert details["own_bytes"] < details["shared_bytes"]
+        assert (disk / "repo/.git/k1ctl/npm" / details["seed"] / "node_modules").is_dir()
+        assert not seeds(tmp_path)
 
 
 def test_store_links_to_the_read_only_seed(web: Project, tools: npm.Tools, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def install(place: Place) -> StepReport:
     why = _in_the_tree(place)
     if why:
         said = npm.run(program, npm.CI, place.folder, place.locks)
-        npm.write_mark(place.folder, key=key)
+        npm.write_mark(place.folder, key=key, strategy="install")
         facts = {"strategy": "install", "why": why, **npm.taken(os.path.join(place.folder, "node_modules"))}
         return StepReport(True, f"npm ci: {said} ({why})", facts | {"seconds": _since(begun)})
     try:
@@ -148,7 +148,7 @@ def _bring(place: Place, program: str, key: str) -> dict[str, Any]:
     _swap(place.folder, scratch)
     for name in after:
         npm.run(program, ("run", name), place.folder, place.locks)
-    npm.write_mark(place.folder, key=key)
+    npm.write_mark(place.folder, key=key, strategy="store" if linked else choice.how)
     if built:
         seeds.prune(choice.home, key)
     return {
