@@ -23,6 +23,7 @@ from k1ctl.errors import EXIT_CODES
 from k1ctl.notify import Channel, Notification
 from k1ctl.plugins import Plugins
 from k1ctl.setup import SetupStep, StepReport
+from k1ctl.stores import Store
 from k1ctl.transports import Delivery, Transport
 from k1ctl.workspace import Workspace
 from k1ctl_plugins.completion import script
@@ -32,7 +33,7 @@ NOTE = "<!-- made by docs/generate.py; change the code, then run `make docs` -->
 SHOWN = re.compile(r"(?s)(<!-- from (\S+) -->\n).*?(<!-- end -->)")
 TYPES = (
     *(builds.BuildKind, builds.BuildRequest, builds.BuildCommand, builds.BuildReader, builds.BuildResult),
-    *(SetupStep, StepReport, Transport, Delivery, Channel, Notification, Context, Workspace, Config),
+    *(SetupStep, StepReport, Transport, Delivery, Channel, Notification, Store, Context, Workspace, Config),
 )
 LANGUAGES = {".py": "python", ".toml": "toml"}
 

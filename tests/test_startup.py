@@ -12,6 +12,7 @@ import pytest
 
 from k1ctl.discovery import entry_points
 from k1ctl.plugins import Plugins
+from tests.archive.saving import archived
 from tests.kit import REPOSITORY, Project
 
 HEAVY = {
@@ -155,6 +156,21 @@ def test_looking_at_artifacts_stays_light(workspace: Project) -> None:
     assert not imported("archive", "schedule", "--print", cwd=workspace.root) & HEAVY
     modules = imported("artifact", "push", "--help", cwd=workspace.root)
     assert {m for m in modules if m.startswith("k1ctl_plugins.artifact.")} == {"k1ctl_plugins.artifact.push"}
+
+
+def test_looking_at_archives_stays_light(workspace: Project) -> None:
+    """`archive list` and the plan of `archive purge` start no program; `archive show` loads what git is called with;
+    only the store that is configured is loaded, and its library by no --help."""
+    archive = archived(workspace)
+    workspace.configure('[stores.nas]\npath = "/nowhere"\n[stores.cloud]\nkind = "s3"\nbucket = "b"\n')
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "archive.keep").assert_ok()
+    assert not imported("archive", "list", "--json", cwd=workspace.root) & HEAVY
+    assert not imported("archive", "purge", "--dry-run", cwd=workspace.root) & HEAVY
+    assert imported("archive", "show", archive.id, cwd=workspace.root) & HEAVY == {"subprocess"}
+    modules = imported("archive", "push", "--help", cwd=workspace.root)
+    assert not modules & (HEAVY | {"obstore", "k1ctl_plugins.archive.stores"})
+    assert {m for m in modules if m.startswith("k1ctl_plugins.archive.")} == {"k1ctl_plugins.archive.push"}
 
 
 def test_the_version_needs_no_click() -> None:
