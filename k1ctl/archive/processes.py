@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _LINUX = os.path.isdir("/proc/self/fd")
+MOMENT = 0.25  # s between two looks; git looks at a large worktree in less
 _SHOWN = 4  # processes that are named
 
 
@@ -32,7 +34,19 @@ class Processes:
     """
 
     def __init__(self) -> None:
+        self.at = time.monotonic()
         self.found = list(_all())
+
+    def lasting(self, folders: Iterable[str]) -> Processes:
+        """Those that are still there a moment later, where any works in one of ``folders``: somebody's `git status`
+        in passing is no reason to leave a worktree alone."""
+        if not any(self.below(folder) for folder in folders):
+            return self
+        time.sleep(max(0.0, self.at + MOMENT - time.monotonic()))
+        later = Processes()
+        before = {pid for pid, _, _ in self.found}
+        later.found = [row for row in later.found if row[0] in before]
+        return later
 
     def below(self, folder: str) -> list[Process]:
         """Those that work in ``folder`` or below it, each once; the caller and its shell count too."""

@@ -107,15 +107,36 @@ def _check(workspace: Workspace, config: Config, entry: Entry, archive: Archive)
     """Raises RefusedError unless the worktree may go and the archive holds it as it is."""
     from k1ctl.archive.save import unchanged
 
-    found = checks.refusals(checks.examine(workspace, config, entry, Processes()))
+    found = checks.refusals(checks.examine(workspace, config, entry, Processes().lasting([entry.path])))
     if checks.made_by_conductor(config, entry.path):
         found.append(checks.Finding("conductor", "refuse", "Conductor made it and removes it itself"))
+    found += _ties(entry.path, archive)
     found += [checks.Finding("archive-not-whole", "refuse", problem) for problem in _problems(workspace, archive)]
     if not found and not unchanged(workspace, config, entry, archive):
         hint = "somebody works in it; the next run sees to it"
         found.append(checks.Finding("changed-meanwhile", "refuse", "it changed since it was saved", hint))
     if found:
         raise RefusedError(found)
+
+
+def _ties(path: str, archive: Archive) -> Iterator[checks.Finding]:
+    """Repositories in the worktree that others need where they are: a linked worktree of a repository elsewhere, whose
+    commits that one would prune, or a repository with linked worktrees elsewhere."""
+    inside = tuple(os.path.realpath(folder) + os.sep for folder in (path, own_git_dir(path)))
+    for name in archive.manifest.get("nested", ()):
+        folder = os.path.join(path, name)
+        git = own_git_dir(folder) or os.path.join(folder, ".git")
+        records = os.path.join(git, "worktrees")
+        links = [os.path.join(records, n, "gitdir") for n in (os.listdir(records) if os.path.isdir(records) else ())]
+        ends = [os.path.dirname(os.fsdecode(read_bytes(link) or b"").rstrip("\r\n")) for link in links]
+        elsewhere = [end for end in (git, *filter(os.path.isdir, ends)) if not _inside(end, inside)]
+        if elsewhere:
+            told = f"the repository {name} in it belongs together with {elsewhere[0]}"
+            yield checks.Finding("nested-repository", "refuse", told, "move it out of the worktree")
+
+
+def _inside(path: str, folders: tuple[str, ...]) -> bool:
+    return (os.path.realpath(path) + os.sep).startswith(folders)
 
 
 def _problems(workspace: Workspace, archive: Archive) -> list[str]:
@@ -334,6 +355,8 @@ def _recover(workspace: Workspace, archive: Archive, move: _Move) -> str:
         if os.path.lexists(move.path):
             _undo(archive, move)
             return f"the removal of {move.path} had not begun; it is as it was"
+        if not os.path.isdir(os.path.dirname(move.path)):
+            return f"the removal of {move.path} cannot be finished: its disk is not there"
         archive.set_state("archived", **{**_kept(move), "trash": "", "tree": ""})
         return f"{move.path} and its trash are gone; {archive.id} holds what it was"
     hold: dict[str, Any] = {}

@@ -79,6 +79,21 @@ def test_the_caller_counts_itself(way: str, folder: Path, monkeypatch: pytest.Mo
     assert os.getpid() in [p.pid for p in Processes().below(str(link))]
 
 
+def test_who_only_passes_does_not_count(folder: Path) -> None:
+    """A process that is gone a moment later; one that came meanwhile counts at the next look."""
+    argv = [sys.executable, "-c", READY]
+    with subprocess.Popen(argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stays:
+        passing = subprocess.Popen(argv, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for process in (stays, passing):
+            assert process.stdout and process.stdout.read(1)
+        looked = Processes()
+        passing.communicate()
+        assert [p.pid for p in looked.below(str(folder))] == sorted([stays.pid, passing.pid])
+        assert [p.pid for p in looked.lasting([str(folder)]).below(str(folder))] == [stays.pid]
+        assert looked.lasting([f"{folder}.more"]) is looked
+        stays.communicate()
+
+
 def test_many_are_told_in_one_line() -> None:
     """The first few by name, the others as a number."""
     many = [processes.Process(n, "zsh", "cwd", "/w") for n in range(1, 8)]

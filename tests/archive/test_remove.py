@@ -265,6 +265,27 @@ def test_what_no_call_removes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
     desk.assert_in_its_place()
 
 
+def test_a_repository_that_others_need_where_it_is(desk: Desk) -> None:
+    """Another repository's worktree in it, whose commits that one would prune; a repository with worktrees elsewhere.
+    One that stands alone goes along."""
+    other = Project(desk.project.root.parent / "other")
+    other.git("worktree", "add", "-q", "--detach", str(desk.tree / "logs" / "theirs"))
+    desk.archive = desk.save()
+    with pytest.raises(RefusedError, match="logs/theirs in it belongs together with"):
+        desk.remove()
+    other.git("worktree", "remove", str(desk.tree / "logs" / "theirs"))
+    alone = Project(desk.tree / "logs" / "alone")
+    elsewhere = desk.project.root.parent / "elsewhere"
+    alone.git("worktree", "add", "-q", "--detach", str(elsewhere))
+    desk.archive = desk.save()
+    with pytest.raises(RefusedError, match=r"belongs together with .*elsewhere"):
+        desk.remove()
+    alone.git("worktree", "remove", str(elsewhere))
+    desk.archive = desk.save()
+    desk.remove()
+    desk.assert_archived()
+
+
 # Kills
 
 
@@ -374,7 +395,11 @@ def test_a_place_that_was_taken_before_the_next_call(
 def test_a_trash_that_somebody_emptied(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worktree was thrown away by hand in between: the archive stands, and says so."""
     move = _stopped(desk, monkeypatch)
-    shutil.rmtree(move.tree)
+    desk.tree.parent.rename(desk.tree.parent.with_name("not mounted"))
+    os.rename(move.tree, f"{move.tree}-not-mounted")
+    assert "its disk is not there" in recover(desk.facts, desk.config)[0]
+    desk.tree.parent.with_name("not mounted").rename(desk.tree.parent)
+    shutil.rmtree(f"{move.tree}-not-mounted")
     (told,) = recover(desk.facts, desk.config)
     assert "are gone" in told and desk.archive.state["state"] == "archived"
     assert verify(desk.facts, desk.archive) == []

@@ -136,6 +136,7 @@ def run(workspace: Workspace, config: Config, request: Request, watch: Callable[
         Outcome(entry, activity, named=bool(request.names))
         for entry, activity in zip(wanted, _activities(workspace, config, wanted, runs), strict=True)
     ]
+    processes = processes.lasting(outcome.entry.path for outcome in outcomes)
     for number, outcome in enumerate(outcomes, 1):
         if not request.names and outcome.activity.idle() < request.older_than:
             outcome.result = "kept"
