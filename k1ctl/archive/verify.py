@@ -137,12 +137,14 @@ def digest(path: str) -> str:
 def tar_problems(path: str) -> list[str]:
     """What keeps a tar file of an archive from being unpacked whole and within one folder; [] when nothing does.
 
-    Links may lead anywhere, they are somebody's files; but nothing is below one.
+    Links may lead anywhere, they are somebody's files; but nothing is below one. A further name of a file comes after
+    the file.
     """
     from k1ctl.archive.tar import members
 
     problems: list[str] = []
     links: set[str] = set()
+    names: set[str] = set()
     try:
         with open(path, "rb", buffering=_BLOCK) as file:
             for member in members(file):
@@ -150,6 +152,10 @@ def tar_problems(path: str) -> list[str]:
                 above = ("/".join(parts[:i]) for i in range(1, len(parts)))
                 if any(part in ("", ".", "..") for part in parts) or any(name in links for name in above):
                     problems.append(f"member {member.name!r} leads elsewhere")
+                elif member.kind == "same" and member.target not in names:
+                    problems.append(f"member {member.name!r} is a name of {member.target!r}, which is not before it")
+                elif member.kind in ("file", "same"):
+                    names.add(member.name)
                 elif member.kind == "link":
                     links.add(member.name)
     except (K1ctlError, OSError, ValueError) as exc:

@@ -152,11 +152,13 @@ def test_members_that_lead_elsewhere(tmp_path: Path) -> None:
     ]
     for number, members in enumerate(bad):
         [problem] = tar_problems(_tar(tmp_path / f"{number}.tar", *members))
-        assert "leads elsewhere" in problem or "cannot be read" in problem, members
+        assert any(text in problem for text in ("leads elsewhere", "cannot be read", "not before it")), members
     many = [(f"../{i}", file, "") for i in range(9)]
     assert tar_problems(_tar(tmp_path / "many.tar", *many))[-1] == "and 4 more"
-    assert tar_problems(_tar(tmp_path / "good.tar", ("link", link, "/etc"), ("a/b", file, ""))) == []
-    (tmp_path / "cut.tar").write_bytes((tmp_path / "good.tar").read_bytes()[:600])
+    assert (
+        tar_problems(_tar(tmp_path / "good.tar", ("link", link, "/etc"), ("a/b", file, ""), ("c", hard, "a/b"))) == []
+    )
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "good.tar").read_bytes()[:700])
     assert "cannot be read" in tar_problems(str(tmp_path / "cut.tar"))[0]
     assert "cannot be read" in tar_problems(os.devnull + "x")[0]
 

@@ -97,12 +97,10 @@ def test_whole_or_not(project: Project, archive: Archive) -> None:
     outcome = project.run("archive", "verify", "--all", "--json").assert_ok()
     assert outcome.json == {"ok": True, "archives": [{"archive": archive.id, "ok": True, "problems": []}]}
     assert outcome.changed == (f"ops/archive/{archive.id}/manifest.json",)
-    project.run("archive", "verify").assert_fails(2, "--all")
     project.run("archive", "verify", "oslo", "--all").assert_fails(2, "--all")
 
     tar = Path(archive.folder, "files.tar")
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
-    project.run("archive", "verify", "oslo").assert_fails(65, "files.tar is damaged")
     assert project.run("archive", "verify", "oslo", "--quick").assert_ok()
     rows = project.run("archive", "verify", "--all", "--json").assert_fails(65).json
     assert rows["ok"] is False and rows["archives"][0]["problems"] == [

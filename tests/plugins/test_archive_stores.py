@@ -193,7 +193,7 @@ def test_two_writers_at_once(store: Store, tmp_path: Path) -> None:
 
 def test_a_writer_that_is_killed(store: Store, tmp_path: Path) -> None:
     """kill -9 in the middle of put leaves the old file or the new, whole, and nothing else that is listed."""
-    old, new = file(tmp_path, os.urandom(BIG // 2)), file(tmp_path, os.urandom(BIG))
+    old, new = file(tmp_path, os.urandom(BIG // 10)), file(tmp_path, os.urandom(BIG // 2))
     whole = {sha256(Path(path).read_bytes()).digest() for path in (old, new)}
     for delay in (0.0, 0.02):
         store.put("repo/key", old)
