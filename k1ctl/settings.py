@@ -142,7 +142,7 @@ SETTINGS: dict[Place, Setting] = {
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
     ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
     ("worktree", "cache"): Setting(
-        "choice:auto|store|clone|copy|install", "auto", "how node_modules come: auto is store, else clone, else copy"
+        "choice:auto|store|clone|copy|install", "auto", "how node_modules come from a seed: auto is clone, else copy"
     ),
     ("worktree", "read_only"): Setting("list", [], "folders of the root that `setup --cache symlink` may link to"),
     ("worktree", "templates"): Setting("str", "ops/templates", "folder of the root whose files are filled in"),
