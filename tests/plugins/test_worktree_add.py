@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from k1ctl.worktrees import parse
+from k1ctl.errors import BusyError, UsageError
+from k1ctl.files import open_locked
+from k1ctl.worktrees import RepositoryLock, entries, origin, parse
 from k1ctl_plugins.worktree import adding
 from tests.kit import Project, finish
 
@@ -84,6 +86,40 @@ def test_a_dry_run_adds_nothing(project: Project) -> None:
     project.run("worktree", "add", "oslo", "--dry-run").assert_fails(1, "already")
     assert not project.worktree("kyoto").exists()
     assert project.git("branch", "--list", "kyoto") == ""
+
+
+def test_room_that_went_meanwhile_is_seen_under_the_lock(project: Project) -> None:
+    """Asked again when its turn has come: refused then, nothing of it is made, and nobody is kept from adding."""
+    workspace = project.facts()
+    plan = adding.make_plan(workspace, "kyoto")
+
+    def room() -> None:
+        assert open_locked(str(project.root / ".git" / "k1ctl" / "worktrees.lock"), blocking=False) is None
+        raise BusyError("no room")
+
+    with pytest.raises(BusyError):
+        adding.add(workspace, plan, room)
+    assert admin_folders(project) == {"oslo"} and project.git("branch", "--list", "kyoto") == ""
+    assert not list((project.root / ".git" / "k1ctl" / "add").glob("*"))
+    assert not adding.add(workspace, plan)
+
+
+def test_who_made_it_and_its_lock_are_written_before_it_is_done(project: Project) -> None:
+    """A kill after git and before that: who finds the plan writes both, once; git's own mark is no reason."""
+    workspace = project.facts()
+    plan = adding.make_plan(workspace, "kyoto", lock="an agent\n works here")
+    adding.add(workspace, plan._replace(lock=""))
+    tree = project.worktree("kyoto")
+    (project.root / ".git" / "worktrees" / "kyoto" / "k1ctl.json").unlink()
+    project.write(".git/k1ctl/add/kyoto.json", json.dumps(plan._asdict()))
+    assert adding.recover(workspace, dry_run=True) == [str(tree)] and origin(str(tree)) == {}
+    assert adding.recover(workspace) == [str(tree)] and adding.recover(workspace) == []
+    facts = origin(str(tree))
+    assert (facts["creator"], facts["base"], facts["branch"]) == (plan.creator, plan.base, "kyoto")
+    (entry,) = [e for e in entries(str(tree)) if e.branch == "kyoto"]
+    assert entry.locked == "an agent works here"
+    with pytest.raises(UsageError, match="half-made"):
+        adding.make_plan(workspace, "lima", lock=" initializing ")
 
 
 def test_a_failed_add_leaves_nothing(project: Project) -> None:
@@ -203,7 +239,7 @@ def test_a_branch_that_moved_on_is_kept(project: Project) -> None:
     project.commit("second")
     project.git("branch", "-f", "kyoto", "HEAD")
     plan = adding.Plan("kyoto", str(project.worktree("kyoto")), "kyoto", base, False)
-    with adding.RepositoryLock(project.facts()) as lock:
+    with RepositoryLock(project.facts()) as lock:
         adding.undo(project.facts(), plan, lock)
         assert project.git("branch", "--list", "kyoto")
         adding.undo(project.facts(), plan._replace(base=project.git("rev-parse", "HEAD")), lock)

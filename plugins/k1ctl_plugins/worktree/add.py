@@ -60,9 +60,13 @@ def add(
     need = adding.need(workspace, plan)
     document = {"ok": True, "name": name, "path": plan.path, "branch": plan.branch, "base": plan.base}
     document |= {"creator": plan.creator, "locked": plan.lock or None, "need_bytes": need}
-    disk.check_room(ctx.config, plan.path, need, f"the worktree {name}")
-    if ctx.config.get("disk", "total_quota"):
-        diskscan.check_quota(workspace, ctx.config, entries(workspace.path), need, f"the worktree {name}")
+
+    def room() -> None:
+        disk.check_room(ctx.config, plan.path, need, f"the worktree {name}")
+        if ctx.config.get("disk", "total_quota"):
+            diskscan.check_quota(workspace, ctx.config, entries(workspace.path), need, f"the worktree {name}")
+
+    room()
     if hint := disk.suggest(ctx.config, plan.path):
         say(hint)
     if dry_run:
@@ -71,7 +75,7 @@ def add(
         if as_json:
             emit_json(document | {"dry_run": True})
         return
-    resumed = adding.add(workspace, plan)
+    resumed = adding.add(workspace, plan, room)
     seconds = round(time.monotonic() - begun, 3)
     made = Workspace(workspace.root, plan.path, name, workspace.git_dir)
     facts = {"path": plan.path, "branch": plan.branch, "base": plan.base, "creator": plan.creator}

@@ -16,9 +16,12 @@ from k1ctl.git import GitError, call, output
 from k1ctl.worktrees import Entry, RepositoryLock, entries, note_origin, origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from k1ctl.workspace import Workspace
 
 _BLOCK, _INDEX_ENTRY = 4096, 128  # bytes a file takes at least, and about what the index keeps of it
+_INITIALIZING = "initializing"  # git's builtin/worktree.c locks with it until the files are there
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -55,11 +58,14 @@ def make_plan(
     done = call(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}"], workspace.path)
     if done.returncode:
         raise GitError(f"there is no commit {base}", hint="name a branch, a tag or a commit; git fetch brings new ones")
+    reason = " ".join(lock.split())
+    if reason == _INITIALIZING:
+        raise UsageError(f"{reason!r} is git's own mark of a half-made worktree", hint="choose another reason")
     parent = os.path.join(os.path.dirname(workspace.root), f"{os.path.basename(workspace.root)}.worktrees")
     full = os.path.abspath(path or os.path.join(parent, name))
     full = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
     made_parent = not os.path.isdir(os.path.dirname(full))
-    return Plan(name, full, branch, done.stdout.strip(), made_parent, workspace.caller(), " ".join(lock.split()))
+    return Plan(name, full, branch, done.stdout.strip(), made_parent, workspace.caller(), reason)
 
 
 def need(workspace: Workspace, plan: Plan) -> int:
@@ -101,16 +107,18 @@ def check_free(workspace: Workspace, plan: Plan) -> None:
         )
 
 
-def add(workspace: Workspace, plan: Plan) -> bool:
+def add(workspace: Workspace, plan: Plan, room: Callable[[], None] = lambda: None) -> bool:
     """Make branch and worktree; True when a call that was killed had made them and only had not said so.
 
-    Raises K1ctlError; then nothing is left of what this call made.
+    ``room`` is called under the lock, so that calls at the same time do not count on the same room; it raises when
+    there is none. Raises K1ctlError; then nothing is left of what this call made.
     """
     intent = os.path.join(workspace.git_dir, "k1ctl", "add", f"{plan.name}.json")
     with RepositoryLock(workspace) as lock:
         if _recover(workspace, plan, lock):
             return True
         check_free(workspace, plan)
+        room()
         write_json(intent, plan._asdict(), fsync=True)
         try:
             os.makedirs(os.path.dirname(plan.path), exist_ok=True)
@@ -179,7 +187,7 @@ def _plan_of(value: Any) -> Plan | None:
 def finished(workspace: Workspace, plan: Plan) -> bool:
     """Whether git came to the end: it marks a worktree as locked, "initializing", until the files are there."""
     entry = _entry(workspace, plan)
-    return entry is not None and os.path.isdir(plan.path) and entry.locked != "initializing"
+    return entry is not None and os.path.isdir(plan.path) and entry.locked != _INITIALIZING
 
 
 def undo(workspace: Workspace, plan: Plan, lock: int) -> None:
@@ -228,7 +236,7 @@ def _drop_half_entry(workspace: Workspace, plan: Plan) -> None:
         record = os.path.join(parent, name)
         link = (read_bytes(os.path.join(record, "gitdir")) or b"").decode(errors="surrogateescape").strip()
         reason = (read_bytes(os.path.join(record, "locked")) or b"").strip()
-        if link == os.path.join(plan.path, ".git") and reason == b"initializing":
+        if link == os.path.join(plan.path, ".git") and os.fsdecode(reason) == _INITIALIZING:
             shutil.rmtree(record)
             if os.path.isfile(link):
                 os.unlink(link)
