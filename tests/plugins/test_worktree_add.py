@@ -122,6 +122,19 @@ def test_who_made_it_and_its_lock_are_written_before_it_is_done(project: Project
         adding.make_plan(workspace, "lima", lock=" initializing ")
 
 
+def test_an_index_as_young_as_its_files_is_settled(project: Project) -> None:
+    """git writes it anew, so that later looks go by size and time; an index of a later second is left as it is."""
+    index = project.root / ".git" / "worktrees" / "oslo" / "index"
+    young = (project.worktree("oslo") / "README").stat().st_mtime_ns
+    os.utime(index, ns=(young, young))
+    adding.settle(str(project.worktree("oslo")))
+    assert index.stat().st_mtime_ns != young
+    later = (young // 1_000_000_000 + 60) * 1_000_000_000
+    os.utime(index, ns=(later, later))
+    adding.settle(str(project.worktree("oslo")))
+    assert index.stat().st_mtime_ns == later
+
+
 def test_a_failed_add_leaves_nothing(project: Project) -> None:
     """git fails in the middle (a hook refuses): worktree, branch, folders and record are gone, the rest stays."""
     hook = project.write(".git/hooks/post-checkout", "#!/bin/sh\nexit 3\n")

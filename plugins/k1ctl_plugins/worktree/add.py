@@ -82,6 +82,8 @@ def add(
     emit(made, "worktree.added", **facts, need_bytes=need, add_seconds=seconds)
     say(f"{'found finished' if resumed else 'made'}: {plan.path} on branch {plan.branch} in {format_duration(seconds)}")
     steps = None if no_setup else run_set_up(ctx, made, Options(cache=cache or ""))
+    if time.monotonic() - begun > seconds + 1:
+        adding.settle(plan.path)
     if as_json:
         emit_json(document | {"dry_run": False, "resumed": resumed, "add_seconds": seconds, "setup": steps})
     else:
