@@ -65,6 +65,9 @@ class _Refused(Exception):
         self.finding = Finding(code, "refuse", message, hint)
 
 
+_STOPS = (_Refused, K1ctlError, OSError)
+
+
 def refusals(findings: Sequence[Finding]) -> list[Finding]:
     """Those that forbid the removal."""
     return [finding for finding in findings if finding.level == "refuse"]
@@ -94,22 +97,52 @@ def examine(
     """
     found: list[Finding] = []
     try:
-        own = _place(workspace, entry)
-        found += _users(workspace, config, entry, processes, runs)
-        found += _nested(workspace, entry, known)
-        found += _locks(own)
+        own = _hindrances(found, workspace, config, entry, processes, runs, known)
         listing = _status(entry.path)
         found += _changes(entry.path, listing, config.get("archive", "regenerable"))
         found += _history(workspace, entry, own)
-    except _Refused as exc:
-        found.append(exc.finding)
-    except (K1ctlError, OSError) as exc:
-        words = exc.message if isinstance(exc, K1ctlError) else str(exc)
-        found.append(Finding("unreadable", "refuse", words, "what cannot be looked at is not removed"))
+    except _STOPS as exc:
+        found.append(_stopped(exc))
     if made_by_conductor(config, entry.path):
         told = "Conductor made it and removes it itself: it is saved, and stays"
         found.append(Finding("conductor", "note", told))
     return found
+
+
+def examine_again(workspace: Workspace, config: Config, entry: Entry, processes: Processes) -> list[Finding]:
+    """What forbids removing a worktree that was just saved; `k1ctl.archive.save.unchanged` sees to its content."""
+    found: list[Finding] = []
+    try:
+        _hindrances(found, workspace, config, entry, processes, None, None)
+    except _STOPS as exc:
+        found.append(_stopped(exc))
+    if made_by_conductor(config, entry.path):
+        found.append(Finding("conductor", "refuse", "Conductor made it and removes it itself"))
+    return refusals(found)
+
+
+def _hindrances(
+    found: list[Finding],
+    workspace: Workspace,
+    config: Config,
+    entry: Entry,
+    processes: Processes,
+    runs: Runs | None,
+    known: Sequence[Entry] | None,
+) -> str:
+    """Add to ``found`` what stands against the removal beside the content; returns the worktree's own git folder."""
+    own = _place(workspace, entry)
+    found += _users(workspace, config, entry, processes, runs)
+    found += _nested(workspace, entry, known)
+    found += _locks(own)
+    return own
+
+
+def _stopped(exc: Exception) -> Finding:
+    if isinstance(exc, _Refused):
+        return exc.finding
+    words = exc.message if isinstance(exc, K1ctlError) else str(exc)
+    return Finding("unreadable", "refuse", words, "what cannot be looked at is not removed")
 
 
 def _place(workspace: Workspace, entry: Entry) -> str:
@@ -160,7 +193,7 @@ def _users(
     if live:
         hint = "k1ctl queue list shows what runs and waits"
         yield Finding("in-use", "refuse", f"k1ctl works in it: {'; '.join(live[:_SHOWN])}", hint)
-    there = processes.below(entry.path)
+    there = [p for p in processes.below(entry.path) if (p.pid, p.how) != (os.getpid(), "cwd")]  # told already
     if there:
         yield Finding("process", "refuse", named(there), "end it, or leave the folder with it")
 

@@ -107,9 +107,7 @@ def _check(workspace: Workspace, config: Config, entry: Entry, archive: Archive)
     """Raises RefusedError unless the worktree may go and the archive holds it as it is."""
     from k1ctl.archive.save import unchanged
 
-    found = checks.refusals(checks.examine(workspace, config, entry, Processes().lasting([entry.path])))
-    if checks.made_by_conductor(config, entry.path):
-        found.append(checks.Finding("conductor", "refuse", "Conductor made it and removes it itself"))
+    found = checks.examine_again(workspace, config, entry, Processes().lasting([entry.path]))
     found += _ties(entry.path, archive)
     found += [checks.Finding("archive-not-whole", "refuse", problem) for problem in _problems(workspace, archive)]
     if not found and not unchanged(workspace, config, entry, archive):
@@ -139,17 +137,18 @@ def _inside(path: str, folders: tuple[str, ...]) -> bool:
     return (os.path.realpath(path) + os.sep).startswith(folders)
 
 
-def _problems(workspace: Workspace, archive: Archive) -> list[str]:
-    """What the archive lacks: the pinned commit with everything that only it reaches, and the files in full size.
+def _problems(workspace: Workspace, archive: Archive, *, walk: bool = True) -> list[str]:
+    """What the archive lacks: the pinned commit (``walk``: and all that only it reaches), and the files in full size.
 
     `k1ctl.archive.verify.verify` looks deeper; this is quick in a repository of any size.
     """
     commit = str(archive.manifest.get("commit"))
     there = call(["rev-parse", "--verify", "--quiet", archive.ref], workspace.git_dir).stdout.strip()
     problems = [] if there == commit else [f"{archive.ref} is not the commit that was saved"]
-    walk = ["rev-list", "--objects", "--quiet", commit, "--not", "--exclude=refs/k1ctl/*", "--all"]
-    done = call(walk, workspace.git_dir)
-    problems += [f"objects are missing: {done.stderr.strip()}"] if done.returncode else []
+    if walk:
+        args = ["rev-list", "--objects", "--quiet", commit, "--not", "--exclude=refs/k1ctl/*", "--all"]
+        done = call(args, workspace.git_dir)
+        problems += [f"objects are missing: {done.stderr.strip()}"] if done.returncode else []
     for name, facts in archive.manifest["files"].items():
         path = os.path.join(archive.folder, name)
         size = os.lstat(path).st_size if os.path.isfile(path) else -1
@@ -277,7 +276,7 @@ def _verify(workspace: Workspace, archive: Archive, move: _Move) -> None:
     wrong += [
         f"git still lists {move.path}" for e in entries(workspace.git_dir) if os.path.realpath(e.path) == move.path
     ]
-    wrong += _problems(workspace, archive)
+    wrong += _problems(workspace, archive, walk=False)
     if wrong:
         raise K1ctlError(
             f"the removal of {move.path} did not come to its end: {'; '.join(wrong)}",
