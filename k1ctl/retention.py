@@ -341,7 +341,8 @@ def _forget_latest(folder: str, gone: set[str]) -> None:
 
 def _is_target(folder: str) -> bool:
     """Whether artifacts are kept in this folder: others put things into ops/artifacts, too."""
-    return os.path.isdir(os.path.join(folder, "latest")) or bool(artifacts.ids_in(folder))
+    marks = (os.path.join(folder, name) for name in ("latest", ".lock"))
+    return any(map(os.path.exists, marks)) or bool(artifacts.ids_in(folder))
 
 
 def _listed(folder: str) -> list[str]:

@@ -74,7 +74,8 @@ class Desk:
 
     def nothing_there(self, target: str = "fw") -> bool:
         base = artifacts.target_folder(self.there, target)
-        left = [name for name in os.listdir(base) if name != ".lock"] if os.path.isdir(base) else []
+        known = (".lock", artifacts.SIZES)
+        left = [name for name in os.listdir(base) if name not in known] if os.path.isdir(base) else []
         return left == []
 
 

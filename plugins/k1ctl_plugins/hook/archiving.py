@@ -65,6 +65,8 @@ def archive(workspace: Workspace, config: Config, *, dry_run: bool = False) -> A
         done.saved = saving.save(workspace, config, done.work, dry_run=dry_run)
     except K1ctlError as exc:
         done.refused = exc
+    except OSError as exc:  # a full disk
+        done.refused = K1ctlError(str(exc), code="not-saved")
     if not dry_run:
         facts = {k: v for k, v in done.document().items() if k not in ("ok", "dry_run", "workspace")}
         facts["saved"] = done.saved["archive"] if done.saved else None
