@@ -140,7 +140,7 @@ SETTINGS: dict[Place, Setting] = {
     ("console", "keep"): Setting("int", 50, "logs kept of each device; older ones are removed"),
     ("console", "limit"): Setting("size", 8 << 20, "largest log; what comes after it goes into another one"),
     ("worktree", "copy"): Setting("list", [".env", ".env.*"], "git-ignored files copied from the root (globs)"),
-    ("worktree", "npm"): Setting("bool", True, "run `npm ci` where a lock file is"),
+    ("worktree", "npm"): Setting("bool", True, "bring node_modules where a lock file of npm or pnpm is"),
     ("worktree", "cache"): Setting(
         "choice:auto|store|clone|copy|install", "auto", "how node_modules come from a seed: auto is clone, else copy"
     ),
@@ -178,6 +178,7 @@ SETTINGS: dict[Place, Setting] = {
         [
             *(".pio", "build", "dist", "target", "node_modules", ".venv", "venv", "__pycache__", "*.egg-info"),
             *(
+                ".k1ctl-modules",
                 ".cache",
                 ".vite",
                 ".next",

@@ -253,7 +253,8 @@ def test_further_reasons_to_install_in_the_tree(tmp_path: Path) -> None:
 
 
 def test_the_key_is_of_what_decides(tmp_path: Path) -> None:
-    """Lock file, package.json, node, npm, settings and NODE_ENV each give another key; tokens and the place do not."""
+    """Lock file, what package.json asks for, node, npm, settings and NODE_ENV each give another key; tokens, scripts
+    and the place do not."""
     first, other = tmp_path / "first", tmp_path / "other"
     for folder in (first, other):
         folder.mkdir()
@@ -272,7 +273,9 @@ def test_the_key_is_of_what_decides(tmp_path: Path) -> None:
     seen.append(cache_key.key(str(first), tools, {**none, "npm_config_omit": "dev"}))
     (first / ".npmrc").write_text("legacy-peer-deps=true\n")
     seen.append(cache_key.key(str(first), tools, none))
-    folder_with(first, {}, description="another")
+    folder_with(first, {}, scripts={"build": "vite"}, description="another")
+    assert cache_key.key(str(first), tools, none) == seen[-1]
+    folder_with(first, {}, overrides={"pkg": "1.0.0"})
     seen.append(cache_key.key(str(first), tools, none))
     assert len(set(seen)) == 7
 

@@ -19,7 +19,7 @@ import json, os, signal, sys
 from k1ctl_plugins.worktree import cache, npm
 
 folder, home, mode, every = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-place = cache.Place(folder, folder, (home,), mode, ())
+project = cache.NpmProject(folder, folder, (home,), mode, (), lambda need: None)
 CHANGES = ("os.rename", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.utime", "os.remove", "os.rmdir", "open",
            "subprocess.Popen", "fcntl.flock")
 
@@ -34,7 +34,7 @@ def child(at):
     if pid == 0:
         try:
             sys.addaudithook(audit)
-            cache.install(place)
+            cache.install(project)
             os._exit(0)
         except BaseException as exc:
             sys.stderr.write(repr(exc) + "\\n")

@@ -13,7 +13,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k1ctl import clone
+from k1ctl import clone, disk
 from k1ctl.errors import NotFoundError
 from k1ctl.files import write_atomic
 from k1ctl.git import folders_with
@@ -24,7 +24,7 @@ from k1ctl.workspace import cache_dir
 from k1ctl_plugins.worktree import cache_apart, cache_key, cache_pnpm, npm, seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -33,15 +33,16 @@ SCRATCH = ".k1ctl-modules"  # beside node_modules, and so on its filesystem
 _VERBS = {"clone": "cloned", "store": "linked", "copy": "copied"}
 
 
-class Place(NamedTuple):
+class NpmProject(NamedTuple):
     """A project of npm: its ``folder`` in worktree ``top``; ``homes`` where seeds may lie, best first; ``wanted`` the
-    strategy; ``locks`` descriptors that npm holds while it works."""
+    strategy; ``locks`` descriptors that npm holds while it works; ``check_room`` refuses what the disk cannot take."""
 
     folder: str
     top: str
     homes: tuple[str, ...]
     wanted: str
     locks: tuple[int, ...]
+    check_room: Callable[[int], None]
 
 
 class Choice(NamedTuple):
@@ -59,9 +60,11 @@ def steps(workspace: Workspace, config: Config, lock: int, wanted: str = "") -> 
     homes = (os.path.join(cache_dir(), "npm"), os.path.join(workspace.git_dir, "k1ctl", "npm"))
     found: dict[str, SetupStep] = {}
     for folder in folders_with(["package-lock.json"], workspace.path) if workspace.git_dir else ():
-        place = Place(os.path.normpath(os.path.join(workspace.path, folder)), workspace.path, homes, wanted, (lock,))
-        run = partial(install, place)
-        found[folder] = SetupStep(f"npm:{folder or '.'}", run, partial(plan, place), ("links",))
+        full = os.path.normpath(os.path.join(workspace.path, folder))
+        room = partial(_check_room, config, full)
+        project = NpmProject(full, workspace.path, homes, wanted, (lock,), room)
+        run = partial(install, project)
+        found[folder] = SetupStep(f"npm:{folder or '.'}", run, partial(plan, project), ("links",))
     for folder in folders_with(["pnpm-lock.yaml"], workspace.path) if workspace.git_dir else ():
         step = cache_pnpm.step(os.path.normpath(os.path.join(workspace.path, folder)), folder, lock)
         if folder not in found or find_tool("pnpm"):
@@ -69,21 +72,28 @@ def steps(workspace: Workspace, config: Config, lock: int, wanted: str = "") -> 
     yield from found.values()
 
 
-def plan(place: Place) -> StepReport:
+def _check_room(config: Config, folder: str, need: int) -> None:
+    """Raises BusyError (disk-full)."""
+    disk.check_room(config, folder, need, f"node_modules of {folder}")
+
+
+def plan(project: NpmProject) -> StepReport:
     """What `install` would do."""
-    if npm.current(place.folder):
+    if npm.current(project.folder):
         return StepReport(False, "node_modules is up to date")
-    why = _in_the_tree(place)
+    why = _in_the_tree(project)
     if why:
         return StepReport(True, f"npm ci would be run ({why})", {"strategy": "install", "why": why})
-    return StepReport(True, f"node_modules would be brought from a seed ({place.wanted})", {"strategy": place.wanted})
+    return StepReport(
+        True, f"node_modules would be brought from a seed ({project.wanted})", {"strategy": project.wanted}
+    )
 
 
-def _in_the_tree(place: Place) -> str:
-    return "as asked" if place.wanted == "install" else cache_apart.obstacle(place.folder, place.top)
+def _in_the_tree(project: NpmProject) -> str:
+    return "as asked" if project.wanted == "install" else cache_apart.obstacle(project.folder, project.top)
 
 
-def install(place: Place) -> StepReport:
+def install(project: NpmProject) -> StepReport:
     """Make ``node_modules`` what the lock file says, unless it is.
 
     Raises NotFoundError (no npm), K1ctlError with npm's own lines.
@@ -91,24 +101,24 @@ def install(place: Place) -> StepReport:
     begun = time.monotonic()
     program = find_tool("npm")
     if not program:
-        if npm.current(place.folder):
+        if npm.current(project.folder):
             return StepReport(False, "node_modules is up to date")
         raise NotFoundError("npm was not found", hint="install Node.js, or set worktree.npm = false")
-    tools = cache_key.toolchain(program, npm.environment(program, place.folder), place.folder)
-    key = cache_key.key(place.folder, tools, os.environ)
-    clear(place.folder)
-    if npm.current(place.folder, key):
+    tools = cache_key.toolchain(program, npm.environment(program, project.folder), project.folder)
+    key = cache_key.key(project.folder, tools, os.environ)
+    clear(project.folder)
+    if npm.current(project.folder, key):
         return StepReport(False, "node_modules is up to date")
-    why = _in_the_tree(place)
+    why = _in_the_tree(project)
     if why:
-        said = npm.run(program, npm.CI, place.folder, place.locks)
-        npm.write_mark(place.folder, key=key, strategy="install")
-        facts = {"strategy": "install", "why": why, **npm.taken(os.path.join(place.folder, "node_modules"))}
+        said = npm.run(program, npm.CI, project.folder, project.locks)
+        npm.write_mark(project.folder, key=key, strategy="install")
+        facts = {"strategy": "install", "why": why, **npm.taken(os.path.join(project.folder, "node_modules"))}
         return StepReport(True, f"npm ci: {said} ({why})", facts | {"seconds": _since(begun)})
     try:
-        facts = _bring(place, program, key)
+        facts = _bring(project, program, key)
     finally:
-        clear(place.folder)
+        clear(project.folder)
     facts["seconds"] = _since(begun)
     return StepReport(True, _summary(facts), facts)
 
@@ -128,27 +138,29 @@ def clear(folder: str) -> None:
     shutil.rmtree(os.path.join(folder, SCRATCH), ignore_errors=True)
 
 
-def _bring(place: Place, program: str, key: str) -> dict[str, Any]:
+def _bring(project: NpmProject, program: str, key: str) -> dict[str, Any]:
     """Bring the tree of ``key`` from its seed; returns the facts of the step's report."""
-    scratch = os.path.join(place.folder, SCRATCH)
+    scratch = os.path.join(project.folder, SCRATCH)
     os.mkdir(scratch)
     write_atomic(os.path.join(scratch, ".gitignore"), "*\n")  # it hides the folder and itself
-    before, after = cache_apart.scripts(place.folder)
-    choice = choose(place, scratch, scripts=[*before, *after])
+    before, after = cache_apart.scripts(project.folder)
+    choice = choose(project, scratch, scripts=[*before, *after])
     for name in before:
-        npm.run(program, ("run", name), place.folder, place.locks)
+        npm.run(program, ("run", name), project.folder, project.locks)
     new = os.path.join(scratch, "node_modules")
-    build = partial(_build, place, program)
+    build = partial(_build, project, program)
     with seeds.hold(choice.home, key, build, say) as seed:
         linked = choice.how == "link"
+        if choice.how == "copy":
+            project.check_room(sum(item.allocated for item in seed.listing.files))
         made = clone.copy_tree(seed.folder, new, choice.how, listing=seed.listing, writable=not linked)
         for file in () if linked else seed.read_only:
             os.chmod(os.path.join(new, file), stat.S_IMODE(os.lstat(os.path.join(new, file)).st_mode) & ~0o222)
         built, told = seed.built, seed.facts
-    _swap(place.folder, scratch)
+    _swap(project.folder, scratch)
     for name in after:
-        npm.run(program, ("run", name), place.folder, place.locks)
-    npm.write_mark(place.folder, key=key, strategy="store" if linked else choice.how)
+        npm.run(program, ("run", name), project.folder, project.locks)
+    npm.write_mark(project.folder, key=key, strategy="store" if linked else choice.how)
     if built:
         seeds.prune(choice.home, key)
     return {
@@ -165,21 +177,21 @@ def _bring(place: Place, program: str, key: str) -> dict[str, Any]:
     }
 
 
-def choose(place: Place, scratch: str, *, scripts: Sequence[str] = ()) -> Choice:
+def choose(project: NpmProject, scratch: str, *, scripts: Sequence[str] = ()) -> Choice:
     """How to copy into ``scratch``, by trying it: as wanted, else a clone, else a copy."""
-    first = place.homes[0]
+    first = project.homes[0]
     os.makedirs(first, mode=0o700, exist_ok=True)
     apart = os.stat(first).st_dev != os.stat(scratch).st_dev
-    homes = place.homes if apart else (first,)
+    homes = project.homes if apart else (first,)
     why = ""
-    if place.wanted == "store" and scripts:
+    if project.wanted == "store" and scripts:
         why = f"not linked: its {scripts[0]} script might write into a file that others share"
-    elif place.wanted == "store":
+    elif project.wanted == "store":
         home = _first(homes, partial(clone.can_link, into=scratch))
         if home:
             return Choice("link", home, "")
         why = "not linked: the cache and the worktree are on two filesystems"
-    if place.wanted != "copy":
+    if project.wanted != "copy":
         home = _first(homes, partial(clone.can_clone, into=scratch))
         if home:
             return Choice("clone", home, why)
@@ -187,7 +199,7 @@ def choose(place: Place, scratch: str, *, scripts: Sequence[str] = ()) -> Choice
     return Choice("copy", first, why)
 
 
-def _first(homes: Sequence[str], works: Any) -> str:
+def _first(homes: Sequence[str], works: Callable[[str], bool]) -> str:
     for home in homes:
         os.makedirs(home, mode=0o700, exist_ok=True)
         if works(home):
@@ -195,16 +207,16 @@ def _first(homes: Sequence[str], works: Any) -> str:
     return ""
 
 
-def _build(place: Place, program: str, scratch: str, lock: int) -> dict[str, Any]:
-    """Install the packages of ``place`` into ``scratch``, away from any worktree."""
+def _build(project: NpmProject, program: str, scratch: str, lock: int) -> dict[str, Any]:
+    """Install the packages of ``project`` into ``scratch``, away from any worktree."""
     begun = time.monotonic()
-    cache_apart.prepare(place.folder, scratch)
-    npm.run(program, npm.CI, scratch, (*place.locks, lock))
+    cache_apart.prepare(project.folder, scratch)
+    npm.run(program, npm.CI, scratch, (*project.locks, lock))
     return {"build_seconds": _since(begun), "absolute_paths": cache_apart.absolute(scratch)}
 
 
 def _swap(folder: str, scratch: str) -> None:
-    """Put the new ``node_modules`` in the place of the old one, which `clear` removes."""
+    """Put the new ``node_modules`` in the project of the old one, which `clear` removes."""
     modules, old = os.path.join(folder, "node_modules"), os.path.join(scratch, "old", "node_modules")
     if os.path.lexists(modules):
         os.mkdir(os.path.dirname(old))

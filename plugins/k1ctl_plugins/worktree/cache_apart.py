@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from k1ctl.files import read_bytes, read_json, write_atomic
-from k1ctl_plugins.worktree.cache_key import LOCKS
+from k1ctl_plugins.worktree.cache_key import LOCKS, manifest
 
 # npm-scripts(7), "Life Cycle Operation Order", npm ci: the project's own, run before and after the packages are there.
 BEFORE = ("preinstall",)
@@ -65,11 +64,9 @@ def scripts(folder: str) -> tuple[list[str], list[str]]:
 
 
 def prepare(folder: str, scratch: str) -> None:
-    """Put into ``scratch`` what npm needs of ``folder``: the lock file, package.json without scripts, and a link to
-    ``.npmrc``, whose secrets are not copied."""
-    package = json.loads(read_bytes(os.path.join(folder, "package.json")) or b"{}")
-    package.pop("scripts", None)
-    write_atomic(os.path.join(scratch, "package.json"), json.dumps(package, indent=2))
+    """Put into ``scratch`` what npm needs of ``folder``: the lock file, what of package.json is in the key, without
+    scripts, and a link to ``.npmrc``, whose secrets are not copied."""
+    write_atomic(os.path.join(scratch, "package.json"), manifest(folder))
     for name in LOCKS:
         data = read_bytes(os.path.join(folder, name))
         if data is not None:

@@ -18,6 +18,21 @@ _NOISE = (
     *("cache", "user_agent", "userconfig", "globalconfig", "init_module", "local_prefix", "global_prefix", "prefix"),
     *("node_gyp", "noproxy", "npm_version", "loglevel", "audit", "fund", "update_notifier", "progress", "yes", "color"),
 )
+_OF_ITSELF = (
+    *(
+        "scripts",
+        "description",
+        "keywords",
+        "author",
+        "contributors",
+        "maintainers",
+        "funding",
+        "license",
+        "repository",
+    ),
+    *("homepage", "bugs", "main", "module", "types", "typings", "exports", "files", "browser", "type", "sideEffects"),
+    *("eslintConfig", "prettier", "jest", "babel", "browserslist", "stylelint", "lint-staged", "husky"),
+)
 _ASK = "process.stdout.write([process.version,process.versions.modules,process.platform,process.arch].join(' '))"
 
 
@@ -68,11 +83,31 @@ def sources(folder: str) -> str:
     return total.hexdigest()
 
 
+def manifest(folder: str) -> str:
+    """``package.json`` without what changes no package: an edit of a script asks for no other packages."""
+    text = (read_bytes(os.path.join(folder, "package.json")) or b"").decode(errors="surrogateescape")
+    package = read_json(os.path.join(folder, "package.json"))
+    if not isinstance(package, dict):
+        return text
+    import json
+
+    return json.dumps({name: value for name, value in package.items() if name not in _OF_ITSELF}, indent=2)
+
+
+def _libc() -> str:
+    """What a container with a cache of the host's has of its own."""
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        return ""
+
+
 def key(folder: str, tools: Toolchain, environ: Mapping[str, str]) -> str:
     """The name of what ``npm ci`` makes in ``folder`` with these tools and this environment (32 hex digits)."""
     import hashlib
 
-    parts = [sources(folder), *tools, *_environment(environ)]
+    parts = [manifest(folder), _libc(), *tools, *_environment(environ)]
+    parts += [(read_bytes(os.path.join(folder, name)) or b"").decode(errors="surrogateescape") for name in LOCKS]
     user = environ.get("npm_config_userconfig") or os.path.expanduser("~/.npmrc")
     for file in (os.path.join(folder, ".npmrc"), user):
         parts += ["", *settings((read_bytes(file) or b"").decode(errors="replace"))]
