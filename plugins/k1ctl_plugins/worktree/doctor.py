@@ -54,7 +54,7 @@ def doctor(ctx: Context, names: tuple[str, ...], every: bool, as_json: bool) -> 
 
 def _tell(findings: list[Finding]) -> None:
     for finding in findings:
-        where = os.path.basename(finding.worktree) or "repository"
+        where = clean(os.path.basename(finding.worktree)) or "repository"
         put(f"{style(finding.level, _COLOURS[finding.level])}  {where}  {finding.code}: {clean(finding.what)}")
         put(f"    why: {clean(finding.why)}")
         put(f"    fix: {clean(finding.fix)}")
