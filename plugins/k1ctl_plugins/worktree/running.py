@@ -112,7 +112,10 @@ class _Told:
     def __enter__(self) -> _Told:
         usual = (signals.SIG_DFL, signals.default_int_handler)
         numbers = [n for n in (signals.SIGINT, signals.SIGTERM, signals.SIGHUP) if signals.getsignal(n) in usual]
-        self.before = {number: signals.signal(number, self._hear) for number in numbers}
+        try:
+            self.before = {number: signals.signal(number, self._hear) for number in numbers}
+        except ValueError:  # signals are the main thread's
+            self.before = {}
         return self
 
     def __exit__(self, *exc: object) -> None:
