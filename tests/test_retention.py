@@ -253,3 +253,27 @@ def test_a_build_prunes_by_a_sum_that_is_kept(desk: Project, monkeypatch: pytest
 def test_a_targets_name_comes_back_from_its_folder(name: str) -> None:
     """As `file_name` wrote it."""
     assert artifacts.target_of(artifacts.file_name(name)) == name
+
+
+def test_a_pruning_that_is_killed_is_finished_by_the_next(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the rename and the end of the removal nobody finds the artifact, and what is left of it goes next time."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(folder: str) -> None:
+        os.unlink(os.path.join(folder, "firmware.bin"))
+        raise Killed
+
+    idle = keep(desk, "idle", days=5)
+    keep(desk, "newest")
+    monkeypatch.setattr(artifacts, "discard", die)
+    with pytest.raises(Killed):
+        prune(desk, 0)
+    monkeypatch.undo()
+    with pytest.raises(WrongDataError):
+        artifacts.find(desk.facts(), "fw", idle.id)
+    (left,) = (name for name in os.listdir(desk.ops / "artifacts" / "fw") if name.startswith(".tmp-"))
+    assert idle.id in left and prune(desk, None) == [left]
+    again = keep(desk, "idle")
+    assert again.id == idle.id and again.problems() == []

@@ -61,6 +61,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         "k1ctl/py.typed",
         "k1ctl/hooks/conductor-run",
         "k1ctl/hooks/settings.toml.example",
+        "k1ctl/hooks/weekly-archive",
     ):
         assert name in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"k1ctl", "k1ctl_plugins"}
