@@ -21,7 +21,8 @@ from k1ctl.errors import ConfigError, K1ctlError, NotFoundError
 from k1ctl.stores import Store, StoreError, is_key, key_part
 from k1ctl_plugins.archive.stores.directory import MARKER, DirectoryStore
 from k1ctl_plugins.archive.stores.s3 import S3Store
-from tests.kit import finish
+from tests.archive.saving import archived
+from tests.kit import Project, finish
 from tests.s3 import S3Server
 
 BIG = 20 << 20  # bytes: three parts of an upload
@@ -389,3 +390,18 @@ def test_the_library_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         S3Store("cloud", s3_section(endpoint="")).list("")
     assert missing.value.hint == "pip install 'k1ctl[s3]'"
     assert isinstance(missing.value, K1ctlError)
+
+
+def test_archives_through_a_bucket(server: S3Server, workspace: Project) -> None:
+    """`archive push` and `pull` through a real S3 server; the keys stand in no event and no output."""
+    env: dict[str, str | None] = {"TEST_KEY": "AKIAOURS", "TEST_SECRET": "wJalr-our-secret"}
+    workspace.configure(server.toml("cloud", server.make_bucket("archives")) + '[archive]\nstore = "cloud"\n')
+    archive = archived(workspace)
+    missing = workspace.run("archive", "push", archive.id)
+    missing.assert_fails(78, "$TEST_KEY and $TEST_SECRET is not set", 'key_env = ""')
+    pushed = workspace.run("archive", "push", "--all", env=env).assert_ok()
+    said = pushed.stdout + pushed.stderr + "".join(p.read_text() for p in (workspace.ops / "events").iterdir())
+    assert "archive.pushed" in said and "AKIAOURS" not in said and "wJalr" not in said
+    workspace.git("update-ref", "-d", archive.ref)
+    mended = workspace.run("archive", "pull", archive.id, "--json", env=env).assert_ok().json
+    assert mended["outcome"] == "repaired" and workspace.git("rev-parse", archive.ref) == archive.manifest["commit"]
