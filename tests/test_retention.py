@@ -256,7 +256,7 @@ def test_a_targets_name_comes_back_from_its_folder(name: str) -> None:
 
 
 def test_a_pruning_that_is_killed_is_finished_by_the_next(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the rename and the end of the removal nobody finds the artifact, and what is left of it goes next time."""
+    """Between rename and removal nobody finds the artifact any more, and what is left of it goes the next time."""
 
     class Killed(BaseException):
         pass
