@@ -217,12 +217,14 @@ SETTINGS: dict[Place, Setting] = {
     ("artifact", "keep"): Setting("int", 3, "newest artifacts of a workspace and target that are always kept"),
     ("artifact", "store"): Setting("str", "", "store of `artifact push`, as in [stores.NAME]"),
     ("stores", "*", "kind"): Setting("str", "directory", "directory, s3, or one of a plugin"),
-    ("stores", "*", "path"): Setting("str", "", "kind directory: the folder"),
+    ("stores", "*", "path"): Setting("str", "", "kind directory: the folder, absolute or below ~"),
     ("stores", "*", "bucket"): Setting("str", "", "kind s3: the bucket"),
     ("stores", "*", "prefix"): Setting("str", "", "kind s3: what keys begin with"),
     ("stores", "*", "endpoint"): Setting("str", "", "kind s3: URL of the service (default: AWS)"),
     ("stores", "*", "region"): Setting("str", "", "kind s3: its region"),
-    ("stores", "*", "key_env"): Setting("str", "AWS_ACCESS_KEY_ID", "kind s3: variable with the access key"),
+    ("stores", "*", "key_env"): Setting(
+        "str", "AWS_ACCESS_KEY_ID", "kind s3: variable with the access key (empty: what AWS gives this machine)"
+    ),
     ("stores", "*", "secret_env"): Setting("str", "AWS_SECRET_ACCESS_KEY", "kind s3: variable with the secret key"),
     ("tools", "pio"): Setting("str", "", "absolute path of PlatformIO's pio (default: found)"),
     ("tools", "esptool"): Setting("str", "", "path of Espressif's esptool, version 4 or 5 (default: found)"),

@@ -163,6 +163,9 @@ def _purge(workspace: Workspace, row: Row) -> None:
     state = archive.state
     if state["state"] != PURGING:
         archive.set_state(**{**state, "state": PURGING, "at": rfc3339()})
+        if _pushing(archive):  # it began since the plan was made; one that begins now sees the state
+            archive.set_state(**state)
+            raise BusyError(f"archive {archive.id} is being pushed", code="archive-busy")
     for folder in row.trash:
         _delete(folder)
         if os.path.basename(os.path.dirname(folder)) == BESIDE:

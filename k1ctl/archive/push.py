@@ -51,8 +51,7 @@ def push(
     begun = time.monotonic()
     row: dict[str, Any] = {"archive": archive.id, "store": store.name, "outcome": THERE, "files": [], "sent_bytes": 0}
     row |= {"secrets_count": _secrets_count(archive), "prerequisites": None, "seconds": 0.0}
-    if archive.state["state"] == "purging":
-        raise WrongDataError(f"archive {archive.id} is being purged", code="archive-purging")
+    _check_not_purged(archive)
     there = {key.rpartition("/")[2]: size for key, size in store.list(copies.prefix(name, archive.id))}
     known = _is_there(store, name, archive, there)
     if known is not None:
@@ -94,18 +93,35 @@ def _tars(archive: Archive) -> dict[str, dict[str, Any]]:
     return {name: about for name, about in sorted(files(archive).items()) if name != SECRETS}
 
 
+def _check_not_purged(archive: Archive) -> None:
+    if archive.state["state"] == "purging" or not os.path.isdir(archive.folder):
+        raise WrongDataError(f"archive {archive.id} is being purged", code="archive-purging")
+
+
 class _Work:
-    """``with _Work(archive) as folder:`` a folder for one push at a time. Raises BusyError."""
+    """``with _Work(archive) as folder:`` a folder for one push at a time; no purge begins meanwhile.
+
+    Raises BusyError, WrongDataError when the archive is being purged.
+    """
 
     def __init__(self, archive: Archive) -> None:
         self.archive, self.folder = archive, os.path.join(archive.folder, _WORK)
 
     def __enter__(self) -> str:
-        os.makedirs(self.folder, 0o700, exist_ok=True)
+        _check_not_purged(self.archive)
+        try:
+            os.mkdir(self.folder, 0o700)
+        except FileExistsError:
+            pass
         fd = open_locked(os.path.join(self.folder, "lock"), blocking=False, mode=0o600)
         if fd is None:
             raise BusyError(f"archive {self.archive.id} is being pushed by another call", code="archive-busy")
         self.fd = fd
+        try:
+            _check_not_purged(self.archive)  # a purge says so first and looks at this lock then
+        except WrongDataError:
+            os.close(fd)
+            raise
         return self.folder
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:

@@ -25,6 +25,7 @@ MARKER = ".k1ctl-store"
 _TEMPORARY = "~"  # what a temporary file's name begins with: in no key
 _LEFT_BEHIND = 86400.0  # s: a temporary file that nobody touched for so long is nobody's any more
 _BLOCK = 1 << 20  # bytes
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # what filesystems of a network say to it for a folder
 _TRIES = 5  # a folder that somebody empties and removes meanwhile is made again so often
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -175,7 +176,11 @@ def _write(folder: int, name: str, source: BinaryIO) -> None:
         except OSError:
             pass
         raise
-    os.fsync(folder)
+    try:
+        os.fsync(folder)
+    except OSError as exc:
+        if exc.errno not in _NO_FSYNC:
+            raise
 
 
 def _pour(source: BinaryIO, out: BinaryIO) -> None:

@@ -190,7 +190,9 @@ class S3Store(Store):
         """What is told of the library's error: nothing of the request, of the service's text its code alone."""
         text = str(exc)
         codes, statuses = _CODE.findall(text), [a or b for a, b in _STATUS.findall(text)]
-        if codes or statuses:
+        if not self.section["key_env"] and re.search("169\\.254\\.|/credentials|sts\\.", text):
+            why = "AWS gives this machine no keys"
+        elif codes or statuses:
             why = f"the service answered {' '.join([*statuses[:1], *codes[:1]])}"
         elif "Connect" in text:
             why = "the service could not be reached"
