@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.planning import Plan
     from k1ctl.workspace import Workspace
 
+_DIFF = ("diff", "--name-only", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=none")
 _MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
 
 
@@ -30,7 +31,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     config = calls.start("config", "-z", "--get-regexp", r"^extensions\.|^branch\..*\.(remote|merge)$")
     heads = calls.start("rev-parse", "-q", "--verify", "HEAD^{commit}")
     symbolic = calls.start("symbolic-ref", "-q", "HEAD")
-    changes = calls.start("diff", "--name-only", "-z", "--no-ext-diff", "--ignore-submodules=none", "HEAD", "--")
+    changed = calls.start(*_DIFF, "--")
     named = state.names_of_objects()
     objects = snapshot.known_objects(calls, named) if named else None
     settings = _settings(config)
@@ -43,7 +44,9 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     index = snapshot.index_tree(calls, state, found, scratch)
     head, branch = heads.line(accept=(0, 1)), symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
     unpushed = _count(calls, head)
-    raw = snapshot.raw_tree(calls, state, found, task.places, scratch)
+    staged = calls.start("diff-index", "--cached", "--name-only", "-z", head, "--") if head else None
+    dirty = _names(changed)
+    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, dirty or set())
     tars = _write_tars(task, building, branch)
     index_tree = index.line()
     index_commit = snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
@@ -64,15 +67,16 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins, "tags": tags}
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
-    facts["changed"] = _changed(changes) if head else 0
+    facts["changed"] = None if dirty is None else len(dirty | (_names(staged) or set() if staged else set()))
+    facts["plain_index"] = snapshot.rebuildable(state, found)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts
 
 
-def _changed(running: Running) -> int | None:
-    """How many tracked files differ from HEAD; None when git cannot tell, for a filter that is missing."""
+def _names(running: Running) -> set[str] | None:
+    """The names that it tells; None when git cannot, for a filter that is missing."""
     try:
-        return len(running.data().split(b"\0")) - 1
+        return set(filter(None, running.text().split("\0")))
     except GitError:
         return None
 

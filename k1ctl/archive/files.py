@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from fnmatch import translate
 from hashlib import sha256
 
 from k1ctl.archive.gitstate import lasting
+from k1ctl.archive.patterns import Globs
 from k1ctl.errors import K1ctlError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from k1ctl.archive.calls import Calls
@@ -33,36 +33,26 @@ class UnreadableError(K1ctlError):
     code = "unreadable"
 
 
-class Globs:
-    """The globs of a setting, compiled: each fits a name, or a whole path relative to the worktree."""
+class Tracked(str):
+    """An entry of the index as ``git ls-files -s -v`` writes it, without the path: ``TAG MODE OID STAGE``."""
 
-    def __init__(self, globs: Iterable[str]) -> None:
-        import re
+    __slots__ = ()
 
-        self._fits = re.compile("|".join(translate(os.path.expanduser(g).rstrip("/")) for g in globs) or r"(?!)").match
-        self._known: dict[str, bool] = {}
+    @property
+    def tag(self) -> str:
+        return self[0]
 
-    def name(self, name: str) -> bool:
-        """Whether one fits this one part of a path."""
-        known = self._known.get(name)
-        if known is None:
-            known = self._known[name] = self._fits(name) is not None
-        return known
+    @property
+    def mode(self) -> str:
+        return self[2:8]
 
-    def path(self, path: str) -> bool:
-        """Whether one fits the path, the path of a folder that it lies in, or a part of it."""
-        if any(map(self.name, path.split("/"))) or self._fits(path):
-            return True
-        return any(self._fits(path[:at]) for at, c in enumerate(path) if c == "/")
+    @property
+    def oid(self) -> str:
+        return self[9:-2]
 
-
-class Tracked:
-    """A path of the index: ``tag`` as ``git ls-files -v`` writes it, ``mode``, ``oid``, ``stage``."""
-
-    __slots__ = ("mode", "oid", "stage", "tag")
-
-    def __init__(self, tag: str, mode: str, oid: str, stage: str) -> None:
-        self.tag, self.mode, self.oid, self.stage = tag, mode, oid, stage
+    @property
+    def stage(self) -> str:
+        return self[-1]
 
 
 class Look:
@@ -80,6 +70,7 @@ class Look:
         self.mode = stat.S_IMODE(os.lstat(top).st_mode)
         self.tracked: dict[str, list[Tracked]] = {}
         self.others: set[str] = set()
+        self.live: set[str] = set()  # the folders of both, and those around them
         self.files: Files = {}
         self.folders: Files = {}
         self.empty: list[str] = []
@@ -102,21 +93,27 @@ class Look:
             )
 
 
-def look(calls: Calls, top: str, own: str, regenerable: Globs) -> Look:
-    """Look at the worktree ``top`` whose own git folder is ``own``. Raises GitError, OSError."""
+def look(calls: Calls, top: str, own: str, regenerable: Globs, before: Look | None = None) -> Look:
+    """Look at the worktree ``top`` whose own git folder is ``own``; ``before``: an earlier look, which saves work.
+
+    Raises GitError, OSError.
+    """
     running = calls.start(*LIST)
     whole = walk_whole(own, ".", [])
     own_files = {path: facts for path, facts in whole.items() if lasting(path[2:])}
     found = Look(top)
     found.listed = running.data()
-    _parse(found, os.fsdecode(found.listed))
+    if before is not None and before.listed == found.listed:
+        found.tracked, found.others, found.live = before.tracked, before.others, before.live
+    else:
+        _parse(found, os.fsdecode(found.listed))
     _walk(found, calls, regenerable)
-    lines = [f"{found.mode:o}\n", *(_line(path, facts) for path, facts in sorted(found.files.items()))]
+    lines = [f"{found.mode:o}\n", *_lines(found.files)]
     lines += [f"{path}/ {facts.st_mode:o}\n" for path, facts in sorted(found.folders.items())]
-    lines += [f"{path}/ {facts.st_mtime_ns}\n" for path, facts in sorted(found.folders.items()) if path in found.empty]
+    lines += [f"{path}/ {found.folders[path].st_mtime_ns}\n" for path in sorted(found.empty) if path in found.folders]
     for name, within in sorted(found.nested.items()):
-        lines += [f"{name}//\n", *(_line(path, facts) for path, facts in sorted(within.items()))]
-    lines += [_line("//" + path, facts) for path, facts in sorted(own_files.items())]
+        lines += [f"{name}//\n", *_lines(within)]
+    lines += ["//\n", *_lines(own_files)]
     digest = sha256(found.listed)
     digest.update(os.fsencode("".join(lines)))
     found.digest = digest.hexdigest()
@@ -125,30 +122,37 @@ def look(calls: Calls, top: str, own: str, regenerable: Globs) -> Look:
     return found
 
 
-def _line(path: str, facts: os.stat_result) -> str:
-    if stat.S_ISDIR(facts.st_mode):
-        return f"{path}/ {facts.st_mode:o}\n"
-    return f"{path}\0{facts.st_ino} {facts.st_mode:o} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}\n"
+def _lines(files: Files) -> list[str]:
+    return [
+        f"{path}\0{f.st_ino} {f.st_mode} {f.st_size} {f.st_mtime_ns} {f.st_ctime_ns}\n"
+        if f.st_mode & 0o170000 != stat.S_IFDIR
+        else f"{path}/ {f.st_mode}\n"
+        for path, f in sorted(files.items())
+    ]
 
 
 def _parse(found: Look, text: str) -> None:
+    tracked, others = found.tracked, found.others
     for line in text.split("\0"):
-        if line.startswith("? "):
-            found.others.add(line[2:])
+        if line[:2] == "? ":
+            others.add(line[2:])
         elif line:
             facts, _, path = line.partition("\t")
-            found.tracked.setdefault(path, []).append(Tracked(*facts.split(" ")))
+            if path in tracked:
+                tracked[path].append(Tracked(facts))
+            else:
+                tracked[path] = [Tracked(facts)]
+    live = {path.rpartition("/")[0] for path in tracked} | {path.rstrip("/").rpartition("/")[0] for path in others}
+    for folder in list(live):
+        while "/" in folder and (folder := folder.rpartition("/")[0]) not in live:
+            live.add(folder)
+    found.live = live
 
 
 def _walk(found: Look, calls: Calls, regenerable: Globs) -> None:
     """Fill in what is on the disk. A folder that can be made again, by its name and because git ignores it, is only
     searched for repositories, unless git tracks something in it or would."""
-    live: set[str] = set()
-    for path in (*found.tracked, *found.others):
-        folder = os.path.dirname(path.rstrip("/"))
-        while folder and folder not in live:
-            live.add(folder)
-            folder = os.path.dirname(folder)
+    live = found.live
     pending, asked = [""], list[str]()
     while pending:
         folder = pending.pop()
@@ -169,7 +173,7 @@ def _walk(found: Look, calls: Calls, regenerable: Globs) -> None:
 def _walk_folder(found: Look, folder: str) -> list[str]:
     """Note the files of one folder, and return the folders in it."""
     entries = _entries(found.top, folder, found.denied)
-    if folder and any(name.lower() == ".git" for name, _ in entries):
+    if folder and any(len(name) == 4 and name.lower() == ".git" for name, _ in entries):
         found.nested[folder] = walk_whole(found.top + "/" + folder, folder, found.denied)
         return []
     if folder and not entries:
@@ -177,7 +181,7 @@ def _walk_folder(found: Look, folder: str) -> list[str]:
     prefix, inner = folder + "/" if folder else "", []
     for name, facts in entries:
         path = prefix + name
-        if stat.S_ISDIR(facts.st_mode):
+        if facts.st_mode & 0o170000 == stat.S_IFDIR:
             found.folders[path] = facts
             inner.append(path)
         elif path != ".git":
@@ -235,17 +239,18 @@ def _entries(top: str, folder: str, denied: list[str]) -> list[tuple[str, os.sta
     """What is in the folder, in the order of names."""
     try:
         with os.scandir(f"{top}/{folder}" if folder else top) as found:
-            rows = [(_composed(entry.name), entry.stat(follow_symlinks=False)) for entry in found]
+            rows = [(entry.name, entry.stat(follow_symlinks=False)) for entry in found]
     except PermissionError:
         denied.append(folder + "/")
         return []
-    rows.sort()
-    return rows
+    if _COMPOSES:
+        rows = [(_composed(name), facts) for name, facts in rows]
+    return sorted(rows)
 
 
 def _composed(name: str) -> str:
     """A name as git writes it: on macOS composed (core.precomposeUnicode), whatever the disk says."""
-    if not _COMPOSES or name.isascii():
+    if name.isascii():
         return name
     from unicodedata import normalize
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from k1ctl.archive import nested
 from k1ctl.archive.calls import Calls
-from k1ctl.archive.files import Globs, Look, Places, look, place
+from k1ctl.archive.files import Look, Places, look, place
 from k1ctl.archive.gitstate import GitState
+from k1ctl.archive.patterns import Globs
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.units import format_size
 from k1ctl.worktrees import own_git_dir

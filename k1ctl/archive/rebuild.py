@@ -62,12 +62,17 @@ def fill(calls: Calls, build: Build, scratch: str) -> None:
     _link_modules(calls, build)
 
 
-def refresh(calls: Calls, build: Build) -> list[str]:
+def refresh(calls: Calls, build: Build, scratch: str) -> list[str]:
     """Give the index the stat data of the new files, so that nothing looks changed that is not; returns a warning when
     git cannot, as for a filter that is missing."""
     if not os.path.exists(os.path.join(build.record, "index")):
         return []
     env = {"GIT_DIR": build.record, "GIT_COMMON_DIR": build.workspace.git_dir, "GIT_WORK_TREE": build.files}
+    if build.archive.manifest.get("plain_index"):
+        # The files are just written, and what the checkout noted of them holds for each that is as in the index.
+        shutil.copyfile(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
+        shutil.copystat(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
+        calls.start("read-tree", "-m", build.archive.manifest["index_commit"], env=env).data()
     refreshing = calls.start("update-index", "-q", "--unmerged", "--refresh", env=env)
     try:
         refreshing.data(accept=(0, 1))  # 1: something is changed, as it was

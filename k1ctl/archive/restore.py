@@ -177,7 +177,7 @@ def _make(workspace: Workspace, archive: Archive, made: Plan, locks: tuple[int, 
             build = rebuild.Build(workspace, archive, intent.building, _record(workspace, intent), intent.target, final)
             rebuild.fill(calls, build, _scratch(workspace, intent))
             heads.make(calls, workspace, archive, made.heads, _record(workspace, intent))
-            made.heads.warnings.extend(rebuild.refresh(calls, build))
+            made.heads.warnings.extend(rebuild.refresh(calls, build, _scratch(workspace, intent)))
             rebuild.set_folder_modes(build)
         with open(os.path.join(_record(workspace, intent), "locked"), "wb") as f:
             f.write(_mark(intent))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.archive import contents, nested
 from k1ctl.archive.calls import Calls
-from k1ctl.archive.files import Globs, Look, UnreadableError, look
+from k1ctl.archive.files import Look, UnreadableError, look
 from k1ctl.archive.folder import REF, Archive, archives_folder, list_archives
 from k1ctl.archive.lock import ArchiveLock
+from k1ctl.archive.patterns import Globs
 from k1ctl.archive.planning import Plan, ScratchFolder, check, check_room, make_plan
 from k1ctl.archive.tar import ChangedError
 from k1ctl.errors import BusyError, K1ctlError
@@ -160,7 +161,7 @@ def _raise_changed(config: Config, workspace: Workspace, task: Plan | None, exc:
 
 
 def _look_again(calls: Calls, config: Config, task: Plan) -> None:
-    now = look(calls, task.entry.path, task.own, Globs(config.get("archive", "regenerable")))
+    now = look(calls, task.entry.path, task.own, Globs(config.get("archive", "regenerable")), task.found)
     if now.digest != task.found.digest:
         raise ChangedError(_difference(task.found, now))
 

@@ -25,7 +25,6 @@ _WHO = {
     **dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "k1ctl"),
     **dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "k1ctl@localhost"),
 }
-_TRUSTED = ("H",)  # tags of entries that hide nothing: not assume-unchanged, skip-worktree or unmerged
 
 
 class Scratch:
@@ -39,7 +38,7 @@ class Scratch:
         lines += ["symlinks = true", "protectNTFS = true", "protectHFS = true", "trustctime = true"]
         lines += ["checkStat = default", "safecrlf = false", "logAllRefUpdates = false", "sparseCheckout = false"]
         lines += ["splitIndex = false", "[extensions]"] + ["objectFormat = sha256"] * sha256
-        lines += ["[index]", "sparse = false", "[feature]", "manyFiles = false", "[checkout]", "workers = 0"]
+        lines += ["[index]", "sparse = false", "[feature]", "manyFiles = false"]
         for name, text in (
             ("config", "\n".join(lines) + "\n"),
             ("HEAD", "ref: refs/heads/none\n"),
@@ -72,12 +71,20 @@ def index_tree(calls: Calls, state: GitState, found: Look, scratch: Scratch) -> 
 
 def plain(state: GitState, found: Look) -> bool:
     """Whether the index hides nothing: no flag, no conflict, not split; so that its stat data can be built on."""
-    rows = [row for entries in found.tracked.values() for row in entries]
-    return bool(state.index) and not state.shared_indexes() and all(r.tag in _TRUSTED and r.stage == "0" for r in rows)
+    rows = found.tracked.values()
+    return bool(state.index) and not state.shared_indexes() and all(r[0][0] == "H" and r[0][-1] == "0" for r in rows)
 
 
-def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch) -> Running:
-    """Write the files of ``places.commit`` as they are, and start writing their tree.
+def rebuildable(state: GitState, found: Look) -> bool:
+    """Whether the index is no more than its tree: `plain`, version 2 (3 has intent-to-add), no extension with facts
+    of its own (gitformat-index(5))."""
+    own = (b"REUC", b"link", b"sdir", b"UNTR", b"FSMN")
+    return plain(state, found) and state.index[4:8] == b"\0\0\0\2" and not any(mark in state.index for mark in own)
+
+
+def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch, dirty: set[str]) -> Running:
+    """Write the files of ``places.commit`` as they are, and start writing their tree; git has looked into the
+    ``dirty`` ones, and found them changed.
 
     Where the index hides nothing, its stat data save reading what did not change; not for a file whose size is not
     that of its blob, or that a filter or an encoding has changed on its way.
@@ -89,7 +96,7 @@ def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch
         shutil.copyfile(original, scratch.index)
         facts = os.stat(original)
         os.utime(scratch.index, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # by it git tells which entries are racy
-        dropped = _not_as_stored(calls, found, wanted)
+        dropped = _not_as_stored(calls, found, wanted, dirty)
         dropped += [p for p, rows in found.tracked.items() if p not in wanted and not _gitlink_there(p, rows, found)]
     if dropped:
         lines = [f"0 {'0' * len(_some_oid(found))}\t{path}" for path in dropped]
@@ -113,9 +120,9 @@ def _some_oid(found: Look) -> str:
     return next(iter(found.tracked.values()))[0].oid
 
 
-def _not_as_stored(calls: Calls, found: Look, wanted: set[str]) -> list[str]:
+def _not_as_stored(calls: Calls, found: Look, wanted: set[str], dirty: set[str]) -> list[str]:
     """The tracked files that may differ from their blobs although git says they are clean."""
-    paths = [path for path in found.tracked if path in wanted]
+    paths = [path for path in found.tracked if path in wanted and path not in dirty]
     oids = [found.tracked[path][0].oid for path in paths]
     if not paths:
         return []
