@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
 
 statvfs = os.statvfs  # tests put their own disk here
+_FULL = 99  # percent: nobody goes beyond this
 _BLOCK = 512  # bytes: the unit of st_blocks, whatever the filesystem's own is (sys_stat.h(0p), POSIX leaves it open)
 
 
@@ -59,14 +60,17 @@ def use(path: str) -> Use:
     return Use((used + free) * unit, free * unit, facts.f_files, facts.f_favail)
 
 
-def check_room(config: Config, path: str, need_bytes: int, what: str) -> None:
+def check_room(config: Config, path: str, need_bytes: int, what: str, *, frees: bool = False) -> None:
     """Make sure that ``need_bytes`` more on the disk of ``path`` leave it below ``disk.stop_percent``.
 
-    ``what`` names what is about to take them, as in "the worktree oslo". Raises BusyError (disk-full) with the figures.
+    ``what`` names what is about to take them, as in "the worktree oslo". ``frees``: what takes them is the way to more
+    room (an archive before its worktree goes), so they only have to fit: a full disk must not lock itself.
+    Raises BusyError (disk-full) with the figures.
     """
     limit = config.get("disk", "stop_percent")
     if not limit:
         return
+    limit = max(limit, _FULL) if frees else limit
     now = use(path)
     after = now.percent_with(need_bytes)
     if after <= limit and now.inodes_percent <= limit:
@@ -77,7 +81,8 @@ def check_room(config: Config, path: str, need_bytes: int, what: str) -> None:
         need = f"; {what} needs {format_size(need_bytes)}" if need_bytes else ""
         found = f"it is at {now.percent} %, {format_size(now.free)} are free{need}"
     raise BusyError(
-        f"no room for {what} on the disk of {path}: {found}, and disk.stop_percent is {limit}",
+        f"no room for {what} on the disk of {path}: {found}, and "
+        + (f"nothing goes beyond {_FULL} %" if frees else f"disk.stop_percent is {limit}"),
         hint="k1ctl worktree du shows what takes the room; k1ctl archive run --dry-run what could go",
         code="disk-full",
         path=path,

@@ -70,6 +70,16 @@ def test_room_is_refused_before_the_disk_is_full(monkeypatch: pytest.MonkeyPatch
         disk.check_room(config(stop_percent=89), "/srv", 0, "it")
 
 
+def test_what_frees_room_only_has_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond stop_percent an archive can still be saved, up to where the disk is really full."""
+    filesystem(monkeypatch, size=100, used=92)
+    with pytest.raises(BusyError):
+        disk.check_room(config(), "/srv", 0, "it")
+    disk.check_room(config(), "/srv", GIB, "the archive of oslo", frees=True)
+    with pytest.raises(BusyError, match="nothing goes beyond 99 %"):
+        disk.check_room(config(), "/srv", 3 * GIB, "the archive of oslo", frees=True)
+
+
 def test_a_disk_without_files_left_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inodes count as bytes do, where the filesystem counts them."""
     filesystem(monkeypatch, size=100, used=10, files=1000, files_free=10)
