@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from k1ctl.errors import ConfigError, UsageError
+from k1ctl.errors import BusyError, ConfigError, UsageError
+from k1ctl.files import Locked
 from k1ctl_plugins.archive.schedule import crontab, launchd, times
+from k1ctl_plugins.hook import routine
 from tests.kit import Project, needs
 
 # Keeps the table in a file; what it says without one is Debian's.
@@ -306,3 +308,12 @@ def test_the_weekly_work_is_silent_when_all_is_well(workspace: Project) -> None:
     assert failed.exit_code == 78 and "k1ctl archive run: exit 78" in failed.stderr and "weekly.log" in failed.stderr
     assert "k1ctl artifact prune: exit 78" in failed.stderr
     assert log.stat().st_size < 800_000 and "is not a duration" in log.read_text()
+
+
+def test_two_weekly_works_are_not_done_at_once(workspace: Project) -> None:
+    """The second one says so and ends with 75; a dry run changes nothing but tells all."""
+    with Locked(str(workspace.ops / "archive" / ".weekly.lock")), pytest.raises(BusyError, match="is under way"):
+        routine.run(workspace.facts())
+    planned = workspace.run("hook", "weekly", "--dry-run", "--json").assert_ok()
+    assert [step["exit_code"] for step in planned.json["steps"]] == [0, 0]
+    assert not os.path.exists(planned.json["log"])
