@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def make(folder: Path) -> Path:
     (folder / "pkg" / "lib" / "deep" / "closed").chmod(0o444)
     (folder / ".bin" / "cli").symlink_to("../pkg/cli.js")
     (folder / "gone").symlink_to("nowhere")
-    Path(os.fsdecode(os.fsencode(folder) + b"/na\xffme\n")).write_text("odd")
+    if sys.platform == "linux":  # APFS takes UTF-8 only
+        Path(os.fsdecode(os.fsencode(folder) + b"/na\xffme\n")).write_text("odd")
     os.utime(folder / "pkg" / "cli.js", ns=(DAY, DAY))
     (folder / "pkg" / "lib").chmod(0o555)
     return folder
@@ -112,7 +114,7 @@ def test_a_copy_is_the_same_tree(how: str, threads: int, source: Path, tmp_path:
     finally:
         os.umask(umask)
     assert facts(tmp_path / "target") == facts(source)
-    assert made.files == 5
+    assert made.files == sum(1 for path in source.rglob("*") if path.is_file() and not path.is_symlink())
     if not clone.can_clone(str(tmp_path)) or how == "copy":
         assert made.shared_bytes == 0 and made.own_bytes >= 3 << 20
 

