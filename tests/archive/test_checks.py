@@ -19,14 +19,12 @@ from tests.kit import Project, finish, wait_until
 
 @pytest.fixture
 def tree(workspace: Project) -> Path:
-    """A worktree with everything committed, and pushed to a remote."""
+    """A worktree with everything committed, and pushed, as git knows of a remote."""
     made = workspace.add_worktree("oslo")
     workspace.write(".gitignore", "logs/\nbuild/\n*.pem\n", within=made)
     workspace.write("code", "1\n2\n3\n", within=made)
     workspace.commit("code", cwd=made)
-    workspace.git("init", "-q", "--bare", "../remote")
-    workspace.git("remote", "add", "origin", "../remote")
-    workspace.git("push", "-q", "origin", "oslo", "main")
+    workspace.git("update-ref", "refs/remotes/origin/oslo", "oslo")
     return made
 
 
@@ -140,7 +138,7 @@ def test_a_branch_without_a_commit(workspace: Project, tree: Path) -> None:
 
 def test_without_a_remote_other_branches_count(workspace: Project, tree: Path) -> None:
     """Commits that no other branch has, instead of the whole history."""
-    workspace.git("remote", "remove", "origin")
+    workspace.git("update-ref", "-d", "refs/remotes/origin/oslo")
     assert found(workspace, tree)["unpushed"].message == "1 commit on no other branch"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,17 @@ from tests.kit import Project
 LINES = "".join(f"line {n}\n" for n in range(40))
 
 
+_made: list[Path] = []  # one: what `project` gives, made once
+
+
 @pytest.fixture
-def project(workspace: Project) -> Project:
+def project(workspace: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """``main`` with a file of some lines; branch ``topic``, checked out nowhere, changes it in two commits."""
+    if _made:
+        shutil.rmtree(workspace.root)
+        shutil.copytree(_made[0], workspace.root)
+        workspace.git("update-index", "-q", "--refresh")
+        return workspace
     workspace.write("code", LINES)
     workspace.commit("code")
     workspace.git("checkout", "-q", "-b", "topic")
@@ -25,6 +34,8 @@ def project(workspace: Project) -> Project:
         edit(workspace, number, f"topic {number}")
         workspace.commit(f"topic {number}")
     workspace.git("checkout", "-q", "main")
+    _made.append(tmp_path_factory.mktemp("made") / "repo")
+    shutil.copytree(workspace.root, _made[0])
     return workspace
 
 

@@ -51,6 +51,7 @@ class Desk:
         self.config: Config = load(self.facts)
         self.own = own_git_dir(str(self.tree))
         self.archive = self.save()
+        self.entered: list[subprocess.Popen[bytes]] = []
 
     @property
     def entry(self) -> Entry:
@@ -133,8 +134,24 @@ def _same_time(desk: Desk) -> None:
 CHANGES: list[Callable[[Desk], None]] = [_write, _new_file, _commit, _same_time]
 
 
-def test_what_changed_since_it_was_saved_stays(desk: Desk) -> None:
-    """A file, a commit, a change that hides its time: refused, and nothing has moved."""
+def test_what_is_not_as_it_was_saved_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive without its ref, or with a file cut short; what Conductor made; and a worktree that changed since: a
+    file, a commit, a change that hides its time. Refused, and nothing has moved."""
+    path = os.path.join(desk.archive.folder, "files.tar")
+    size = os.path.getsize(path)
+    os.truncate(path, size - 1)
+    with pytest.raises(RefusedError, match=r"files\.tar is not whole"):
+        desk.remove()
+    os.truncate(path, size)
+    desk.project.git("update-ref", "-d", desk.archive.ref)
+    with pytest.raises(RefusedError, match="is not the commit that was saved"):
+        desk.remove()
+    desk.project.git("update-ref", desk.archive.ref, desk.archive.manifest["commit"])
+    monkeypatch.setenv("CONDUCTOR_WORKSPACE_PATH", str(desk.tree))
+    with pytest.raises(RefusedError, match="Conductor"):
+        desk.remove()
+    desk.assert_in_its_place()
+    monkeypatch.undo()
     for change in CHANGES:
         change(desk)
         status = desk.look()
@@ -144,43 +161,35 @@ def test_what_changed_since_it_was_saved_stays(desk: Desk) -> None:
         desk.archive = desk.save()
 
 
-def test_what_changes_while_it_is_looked_at_is_put_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the last look and the rename: found by times that nobody can set, and renamed back."""
-    real = removing._check_entry
-    for change in CHANGES:
+def _enter(desk: Desk) -> None:
+    argv = [sys.executable, "-c", "import os, sys\nos.write(1, b'x')\nsys.stdin.read()"]
+    process = subprocess.Popen(argv, cwd=desk.tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    desk.entered.append(process)
+    assert process.stdout and process.stdout.read(1)
 
-        def meanwhile(workspace: Workspace, entry: Entry, change: Callable[[Desk], None] = change) -> None:
+
+def test_what_happens_while_it_is_looked_at_is_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the last look and the rename: a process that comes in, and changes, found by times that nobody can set.
+    The worktree is renamed back."""
+    real = removing._check_entry
+    for happens in (_enter, *CHANGES):
+
+        def meanwhile(workspace: Workspace, entry: Entry, happens: Callable[[Desk], None] = happens) -> None:
             real(workspace, entry)
-            change(desk)
+            happens(desk)
             desk.status = desk.look()
 
         monkeypatch.setattr(removing, "_check_entry", meanwhile)
-        with pytest.raises(RefusedError, match="written to while"):
+        with pytest.raises(RefusedError, match=r"\(pid \d+\) is in" if happens == _enter else "written to while"):
             desk.remove()
         assert desk.look() == desk.status and desk.archive.state["state"] == "saved"
         assert not os.path.lexists(os.path.join(desk.archive.folder, "trash"))
+        while desk.entered:
+            desk.entered.pop().communicate()
         desk.archive = desk.save()
     monkeypatch.undo()
     desk.remove()
     assert desk.archive.state["state"] == "archived"
-
-
-def test_who_comes_in_at_the_last_moment_keeps_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that entered between the last look and the rename is found in the trash, and all is put back."""
-    argv = [sys.executable, "-c", "import os, sys\nos.write(1, b'x')\nsys.stdin.read()"]
-    started: list[subprocess.Popen[bytes]] = []
-    real = removing._check_entry
-
-    def meanwhile(workspace: Workspace, entry: Entry) -> None:
-        real(workspace, entry)
-        started.append(subprocess.Popen(argv, cwd=desk.tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        assert started[0].stdout and started[0].stdout.read(1)
-
-    monkeypatch.setattr(removing, "_check_entry", meanwhile)
-    with pytest.raises(RefusedError, match=r"\(pid \d+\) is in"):
-        desk.remove()
-    started[0].communicate()
-    desk.assert_in_its_place()
 
 
 def test_a_place_that_was_taken_meanwhile_keeps_the_trash(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,24 +254,6 @@ def test_a_rename_that_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Non
     _no_rename(monkeypatch, errno.EXDEV)
     assert trash.BESIDE in desk.remove().trash
     desk.assert_archived()
-
-
-def test_what_no_call_removes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an archive does not hold whole: without its ref, with a file cut short. And what Conductor made."""
-    path = os.path.join(desk.archive.folder, "files.tar")
-    size = os.path.getsize(path)
-    os.truncate(path, size - 1)
-    with pytest.raises(RefusedError, match=r"files\.tar is not whole"):
-        desk.remove()
-    os.truncate(path, size)
-    desk.project.git("update-ref", "-d", desk.archive.ref)
-    with pytest.raises(RefusedError, match="is not the commit that was saved"):
-        desk.remove()
-    desk.project.git("update-ref", desk.archive.ref, desk.archive.manifest["commit"])
-    monkeypatch.setenv("CONDUCTOR_WORKSPACE_PATH", str(desk.tree))
-    with pytest.raises(RefusedError, match="Conductor"):
-        desk.remove()
-    desk.assert_in_its_place()
 
 
 def test_a_repository_that_others_need_where_it_is(desk: Desk) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from k1ctl.config import load
 from k1ctl.worktrees import entries, own_git_dir
-from tests.archive.aging import age
-from tests.kit import Outcome, Project
+from k1ctl_plugins.archive import idle
+from k1ctl_plugins.archive.idle import Outcome
+from tests.archive.aging import DAY, age
+from tests.kit import Outcome as Call
+from tests.kit import Project
 
 NAMES = ("kyoto", "lima", "oslo", "rome")
 
@@ -27,9 +31,18 @@ def project(make_workspace: Callable[..., Project]) -> Project:
     return made
 
 
-def results(outcome: Outcome) -> dict[str, str]:
+def results(outcome: Call) -> dict[str, str]:
     """{worktree: what became of it}."""
     return {row["workspace"]: row["result"] for row in outcome.json}
+
+
+def planned(project: Project, *names: str, **asked: Any) -> dict[str, Outcome]:
+    """What a dry run says of each worktree, without a call of the command line."""
+    facts = project.facts()
+    config = load(facts)
+    wanted = {"older_than": 7 * DAY, "include": (), "exclude": (), "branch_policy": "keep", **asked}
+    report = idle.run(facts, config, idle.Request(names, dry_run=True, **wanted), lambda text: None)
+    return {outcome.name: outcome for outcome in report.outcomes}
 
 
 def there(project: Project) -> list[str]:
@@ -50,9 +63,9 @@ def test_each_worktree_has_its_outcome(project: Project) -> None:
     project.git("worktree", "move", str(project.worktree("kyoto")), str(conductors))
     age(conductors)
 
-    planned = project.run("archive", "run", "--dry-run", "--json").assert_ok()
+    dry = project.run("archive", "run", "--dry-run", "--json").assert_ok()
     told = {"kyoto": "would-save", "lima": "refused", "oslo": "would-archive", "rome": "kept"}
-    assert results(planned) == told and planned.changed == () and project.events() == []
+    assert results(dry) == told and dry.changed == () and project.events() == []
     assert there(project) == sorted(NAMES) and not (project.root / ".git" / "k1ctl" / "archive").exists()
 
     done = project.run("archive", "run").assert_ok()
@@ -87,14 +100,13 @@ def test_who_is_named_goes_whatever_its_age(project: Project) -> None:
 def test_only_those_that_are_included(project: Project) -> None:
     """Options and settings: names or paths; what is excluded is not even archived when it is named."""
     project.configure(f'[archive]\ninclude = ["*o"]\nexclude = ["{project.worktree("kyoto")}"]\n')
-    dry = ("archive", "run", "--dry-run", "--json")
-    assert results(project.run(*dry)) == {"oslo": "would-archive"}
-    assert list(results(project.run(*dry, "--include", "l*", "--include", "rome"))) == ["lima", "rome"]
-    assert results(project.run(*dry, "--exclude", "oslo")) == {}
-    assert results(project.run(*dry, "--older-than", "31d")) == {"oslo": "kept"}
-    (row,) = project.run(*dry, "kyoto").json
-    assert refusals(row) == ["excluded"]
-    outcome = project.run("archive", "run", "--include", "nobody").assert_ok()
+    wanted = {name: outcome.result for name, outcome in planned(project).items()}
+    assert wanted == {"oslo": "would-archive"}
+    assert list(planned(project, include=("l*", "rome"))) == ["lima", "rome"]
+    assert planned(project, exclude=("oslo",)) == {}
+    assert planned(project, older_than=31 * DAY)["oslo"].result == "kept"
+    assert refusals(planned(project, "kyoto")["kyoto"].document()) == ["excluded"]
+    outcome = project.run("archive", "run", "--include", "nobody", "--older-than", "1h").assert_ok()
     assert outcome.stdout == "" and "there is no worktree to archive" in outcome.stderr
 
 
@@ -121,8 +133,8 @@ def test_a_merged_branch_goes_where_that_is_wanted(project: Project) -> None:
     project.git("merge", "-q", "--squash", "oslo")
     project.commit("oslo, in one")
     call = ("archive", "run", "oslo", "rome", "--branch-policy", "delete-if-merged", "--json")
-    planned = {row["workspace"]: row["branch_policy"] for row in project.run(*call, "--dry-run").assert_ok().json}
-    assert (planned["oslo"]["step"], planned["oslo"]["deleted"]) == ("equal-trees", False)
+    judged = planned(project, "oslo", branch_policy="delete-if-merged")["oslo"].branch
+    assert judged is not None and (judged.step, judged.deleted) == ("equal-trees", False)
     done = {row["workspace"]: row["branch_policy"] for row in project.run(*call).assert_ok().json}
     assert (done["oslo"]["step"], done["oslo"]["deleted"]) == ("equal-trees", True)
     assert done["rome"]["step"] is None and "not merged into main" in done["rome"]["why"]
