@@ -69,7 +69,11 @@ def test_the_word_of_the_plan_deletes(project: Project, old: Archive, terminal: 
     terminal.append(Terminal(project))
     word = terminal[0].word()
     shown = str(terminal[0].child.before)
-    assert f"{old.id}: oslo, 31 d old, " in shown and "there is no copy of it" in shown and young.id not in shown
+    assert (
+        f"{old.id}: oslo, saved, untouched for 31 d, " in shown
+        and "there is no copy of it" in shown
+        and young.id not in shown
+    )
     terminal[0].child.sendline(word)
     code, said = terminal[0].end()
     assert (code, ids(project)) == (0, [young.id]) and f"{old.id}: purged" in said
@@ -94,7 +98,7 @@ def test_without_a_terminal(project: Project, old: Archive) -> None:
     project.run("archive", "purge", stdin=f"{word}\n" * 50).assert_fails(2, "needs a person at a terminal", "--dry-run")
     assert project.run("archive", "purge", "--json").assert_fails(2).json["error"]["code"] == "no-terminal"
     shown = project.run("archive", "purge", "--dry-run").assert_ok()
-    assert f"{old.id}: oslo, 31 d old" in shown.stdout and word not in shown.stdout + shown.stderr
+    assert f"{old.id}: oslo, saved, untouched for 31 d" in shown.stdout and word not in shown.stdout + shown.stderr
     assert not {option for p in purge.params for option in p.opts} & {"--yes", "-y", "--force"}
     assert ids(project) == [old.id]
 

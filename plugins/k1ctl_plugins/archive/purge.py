@@ -78,12 +78,16 @@ def _show(plan: Plan, each: bool) -> None:
 def line(row: Any) -> str:
     """What goes with one archive."""
     from k1ctl.units import format_duration, format_size
+    from k1ctl_plugins.archive import report
 
-    manifest = row.archive.manifest
-    what = f"{manifest.get('workspace')}, {format_duration(row.age_seconds)} old, {format_size(row.bytes)}"
+    about = report.row(row.archive)
+    age = format_duration(row.age_seconds)
+    what = f"{about['workspace']}, {about['state']}, untouched for {age}, {format_size(row.bytes)}"
     what += f", with the worktree in {' and '.join(row.trash)}" if row.trash else ""
     what += ", and what was written there while it was taken, which no archive holds" if row.held else ""
     what += f"; copies stay in {', '.join(row.copies)}" if row.copies else "; there is no copy of it"
+    secrets = about["counts"]["secrets"] - about["secrets_missing_count"]
+    what += f", and none of its {report.plural(secrets, 'secret')}" if row.copies and secrets > 0 else ""
     return clean(f"{row.archive.id}: {what}")
 
 
