@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def list(ctx: Context, refresh: bool, as_json: bool) -> None:
     """List the repository's worktrees: branch, how long idle, who made it, and its state.
 
-    `changed` has changes or untracked files. Every worktree is looked at, as far as that takes 150 ms; of more of
+    `changed` has changes or untracked files. Every worktree is looked at, as far as that takes 120 ms; of more of
     them, one that was looked at within the last minute keeps its answer while its HEAD and index are the same
     (`dirty_age_seconds` in JSON). IDLE goes by index, HEAD and changed files; `worktree show` knows more.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from k1ctl.workspace import Workspace
 
-BUDGET = 0.15  # seconds of looking, after which recent answers are kept
+BUDGET = 0.12  # seconds of looking, after which recent answers are kept
 KEEP = 60.0  # seconds
 LIMIT = 30.0  # seconds for all looks: a disk that hangs must not take the list with it
 STATUS = (
@@ -69,8 +69,16 @@ def documents(workspace: Workspace, *, refresh: bool = False) -> list[dict[str, 
             write_json(file, {path: look._asdict() for path, look in looks.items()})
         except OSError:
             pass
-    here = os.path.realpath(workspace.path)
+    here = _current(found, workspace.path)
     return [_document(entry, own[entry.path], looks.get(entry.path), here) for entry in found]
+
+
+def _current(found: list[Entry], path: str) -> str:
+    """The path, as git has it, of the worktree at ``path``; "" when it is none of them."""
+    if any(entry.path == path for entry in found):
+        return path
+    real = os.path.realpath(path)
+    return next((entry.path for entry in found if os.path.realpath(entry.path) == real), "")
 
 
 def _document(entry: Entry, own: str, look: Look | None, here: str) -> dict[str, Any]:
@@ -82,7 +90,7 @@ def _document(entry: Entry, own: str, look: Look | None, here: str) -> dict[str,
         "branch": entry.branch or None,
         "head": entry.head,
         "main": entry.main,
-        "current": entry.path == here or os.path.realpath(entry.path) == here,
+        "current": entry.path == here,
         "dirty": look.dirty if look else None,
         "dirty_age_seconds": round(max(0.0, time.time() - look.at), 3) if look else None,
         "missing": look is None,
