@@ -173,6 +173,14 @@ def test_many_at_once_install_once(web: Project, tools: npm.Tools) -> None:
     assert len({json.dumps(sorted(map(str, tree(web.worktree(n) / "web/node_modules").items()))) for n in names}) == 1
 
 
+def test_without_a_cache_it_is_installed_in_the_tree(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
+    """A cache that cannot be made fails no set-up: npm ci runs in the worktree, and the step says why."""
+    (tmp_path / "cache").write_text("no folder")
+    details = setup(web, "a")["details"]
+    assert (details["strategy"], tools.words) == ("install", ["ci"])
+    assert details["why"].startswith("k1ctl's cache cannot be written")
+
+
 def test_a_plan_changes_nothing(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
     """--dry-run tells where node_modules would come from."""
     web.run("config", "get", "worktree.cache").assert_ok()

@@ -90,7 +90,18 @@ def plan(project: NpmProject) -> StepReport:
 
 
 def _in_the_tree(project: NpmProject) -> str:
-    return "as asked" if project.wanted == "install" else cache_apart.obstacle(project.folder, project.top)
+    if project.wanted == "install":
+        return "as asked"
+    return cache_apart.obstacle(project.folder, project.top) or _no_home(project.homes[0])
+
+
+def _no_home(home: str) -> str:
+    """Why seeds cannot lie there; a folder that is missing can be made where the one above it may be written."""
+    there = home
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    good = os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+    return "" if good else f"k1ctl's cache cannot be written: {there}"
 
 
 def install(project: NpmProject) -> StepReport:
