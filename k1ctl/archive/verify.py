@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 SECRETS = "secrets.tar"
+_PARTIAL = r"^(extensions\.partialclone|remote\..*\.promisor)$"
 _SHOWN = 5  # problems of one kind that are told one by one
 _BLOCK = 1 << 20  # bytes
 
@@ -55,9 +56,12 @@ def objects(git_dir: str, commit: str, *, deep: bool = True) -> list[str]:
     """What is missing or damaged of all that can be reached from ``commit``.
 
     git-rev-list(1) reads what it walks through and names the first object that is missing; with ``--verify-objects``
-    it also compares digests, and tells a wrong one on stderr only. A commit graph would hide a missing commit.
+    it also compares digests, and tells a wrong one on stderr only. A commit graph would hide a missing commit. In a
+    partial clone, what the remote promised is not looked at (git-clone(1), --filter).
     """
     base = ["-c", "core.commitGraph=false", "rev-list", "--objects", "--quiet"]
+    if call(["config", "--get-regexp", _PARTIAL], git_dir).stdout:  # else each one that is missing is fetched
+        base.append("--exclude-promisor-objects")
     walks = [[*base, commit]]
     if deep:
         walks.append([*base, "--verify-objects", "--no-walk", commit])
@@ -65,11 +69,12 @@ def objects(git_dir: str, commit: str, *, deep: bool = True) -> list[str]:
     found: dict[str, None] = {}
     for walk in walks:
         done = call(walk, git_dir)
-        if done.returncode or done.stderr:
-            lines = [line.removeprefix("fatal: ").removeprefix("error: ") for line in done.stderr.splitlines() if line]
-            found |= dict.fromkeys(f"objects: {line}" for line in lines or [f"git rev-list: exit {done.returncode}"])
-            if done.returncode:
-                break
+        told = [line for line in done.stderr.splitlines() if line.startswith(("fatal: ", "error: "))]
+        if done.returncode and not told:
+            told = [f"git rev-list: exit {done.returncode}"]
+        found |= dict.fromkeys(f"objects: {line.removeprefix('fatal: ').removeprefix('error: ')}" for line in told)
+        if done.returncode:
+            break
     return _few(list(found))
 
 

@@ -174,3 +174,24 @@ def test_nothing_is_changed_by_looking(project: Project, snapshot: Callable[[Pat
 @pytest.fixture
 def snapshot() -> Callable[[Path], dict[str, bytes]]:
     return lambda top: {str(p): p.read_bytes() for p in sorted(top.rglob("*")) if p.is_file()}
+
+
+def test_a_partial_clone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the remote promised to have is neither missing nor fetched; what only the archive has must be here. What
+    git traces on request is no problem."""
+    monkeypatch.setenv("GIT_TRACE", "1")
+    for i in range(3):
+        project.write("tracked", f"version {i}\n")
+        project.commit()
+    project.git("config", "uploadpack.allowFilter", "true")
+    there = project.root.parent / "partial"
+    project.git("clone", "-q", "--filter=blob:none", f"file://{project.root}", str(there))
+    partial = Project.__new__(Project)
+    partial.root = there
+    (there / "ops").mkdir()
+    archive = archived(partial)
+    packs = sorted((there / ".git" / "objects" / "pack").iterdir())
+    assert verify(partial.facts(), archive) == []
+    assert sorted((there / ".git" / "objects" / "pack").iterdir()) == packs
+    loose(partial, f"{archive.manifest['tree']}:new").unlink()
+    assert verify(partial.facts(), archive)
