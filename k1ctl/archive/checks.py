@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PASSING = frozenset(
     (
         *("main-checkout", "current-worktree", "folder-gone", "worktree-locked", "in-use", "process", "index-lock"),
-        "nested-worktree",
+        *("nested-worktree", "changed-meanwhile", "worktree-busy"),
     )
 )
 _OPERATIONS = {  # what git keeps of them in the worktree's own git folder (git's wt-status.c, wt_status_get_state)
@@ -237,7 +237,7 @@ def _changes(path: str, lines: Sequence[str], globs: Sequence[str]) -> Iterator[
     ignored = [line[3:] for line in lines if line[:2] == "!!" and not regenerable(line[3:], globs)]
     hidden = [name for name in _flagged(path) if os.path.lexists(os.path.join(path, name))]
     told = (
-        ("conflicts", conflicts, "file{s} in conflict"),
+        ("conflicted", conflicts, "file{s} in conflict"),
         ("changed", changed, "changed file{s}"),
         ("untracked", untracked, "untracked file{s}"),
         ("ignored", ignored, "git-ignored file{s} or folder{s} that cannot be made again"),

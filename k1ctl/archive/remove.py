@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from k1ctl.worktrees import Entry
 
 _SLACK = 0.02  # s by which a file's time may be behind the clock: two ticks of the slowest kernel (HZ=100)
+_TOUCHED = ("gitdir", "sharedindex.")
 _SHOWN = 3  # names that are told
 
 
@@ -217,7 +218,8 @@ def _late(move: _Move, archive: Archive) -> list[checks.Finding]:
 def _written(move: _Move, archive: Archive) -> Iterator[str]:
     """Names of files and folders in the worktree and in git's entry of it that changed since the check began.
 
-    Nobody can set ctime back. The top folder's own is that of our rename, and ``gitdir`` is written by looking.
+    Nobody can set ctime back. The top folder's own is that of our rename; ``gitdir`` and the shared part of a split
+    index are touched by who merely looks (gitrepository-layout(5), git's read-cache.c, freshen_shared_index).
     """
     gone = {os.path.join(move.tree, folder) for folder in archive.manifest.get("regenerable", ())}
     pending = [move.tree, move.own]
@@ -225,7 +227,7 @@ def _written(move: _Move, archive: Archive) -> Iterator[str]:
         folder = pending.pop()
         with os.scandir(folder) as found:
             for entry in found:
-                if entry.path in gone or (folder == move.own and entry.name == "gitdir"):
+                if entry.path in gone or (folder == move.own and entry.name.startswith(_TOUCHED)):
                     continue
                 if entry.stat(follow_symlinks=False).st_ctime >= move.began:
                     yield os.path.relpath(entry.path, move.tree if entry.path.startswith(move.tree + "/") else move.own)
