@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 BUNDLE, MANIFEST = "snapshot.bundle", "manifest.json"
-_RECORD = "copies.json"  # in the archive's folder: {store: what was pushed}
+RECORD = "copies.json"  # in the archive's folder: {store: what was pushed}
 
 
 class Copy:
@@ -90,13 +90,13 @@ def find(store: Store, name: str, reference: str) -> Copy:
 
 def of(archive: Archive) -> dict[str, dict[str, Any]]:
     """{store: {at, bytes, prerequisites_count, ...}} of the copies that this host pushed, or got the archive from."""
-    facts = read_json(os.path.join(archive.folder, _RECORD))
+    facts = read_json(os.path.join(archive.folder, RECORD))
     return facts if isinstance(facts, dict) else {}
 
 
 def note(archive: Archive, store: str, **facts: Any) -> None:
     """Remember a copy in ``store``. Raises OSError."""
-    write_json(os.path.join(archive.folder, _RECORD), {**of(archive), store: facts}, fsync=True)
+    write_json(os.path.join(archive.folder, RECORD), {**of(archive), store: facts}, fsync=True)
 
 
 def here(workspace: Workspace) -> set[str]:

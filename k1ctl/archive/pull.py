@@ -195,7 +195,9 @@ def _publish(workspace: Workspace, store: Store, manifest: dict[str, Any], work:
         archive = Archive(work, manifest)
         archive.set_state("archived", pulled=origin["store"])
         copies.note(archive, store.name, at=about["at"], bytes=total, repository=about["repository"])
-        os.unlink(os.path.join(work, BUNDLE))
+        for name in os.listdir(work):  # the bundle, and halves of files that a killed pull was writing
+            if name not in (*own, _LOCK, "state.json", copies.RECORD):
+                os.unlink(os.path.join(work, name))
         write_json(os.path.join(work, MANIFEST), manifest, mode=0o600, fsync=True)
         os.rename(work, folder)
         os.unlink(os.path.join(folder, _LOCK))

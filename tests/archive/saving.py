@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from k1ctl.archive.folder import Archive
 from k1ctl.archive.save import save
@@ -54,3 +57,34 @@ def backdate(archive: Archive, days: float) -> None:
     archive.manifest["at"] = at
     write_json(f"{archive.folder}/manifest.json", archive.manifest)
     write_json(f"{archive.folder}/state.json", {**archive.state, "at": at})
+
+
+def killed_at(
+    number: int,
+    work: Callable[[], object],
+    module: Any,
+    calls: tuple[str, ...] = ("unlink", "rmdir", "rename", "replace"),
+) -> bool:
+    """Run ``work`` in a child that is killed before the ``number``-th of these ``calls`` of the system, or of git by
+    ``module``; whether it came that far."""
+    child = os.fork()
+    if child == 0:
+        left = [number]
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def step(*args: Any, **kwargs: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*args, **kwargs)
+
+            return step
+
+        for name in calls:
+            setattr(os, name, counted(getattr(os, name)))
+        module.output = counted(module.output)
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)

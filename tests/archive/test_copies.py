@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from k1ctl.archive import copies
+from k1ctl.archive import pull as pulling
 from k1ctl.archive.folder import Archive, ArchiveNotFoundError, archives_folder, list_archives
 from k1ctl.archive.pull import pull
 from k1ctl.archive.push import push
@@ -25,7 +26,7 @@ from k1ctl.files import Locked
 from k1ctl.stores import Store, StoreError
 from k1ctl.workspace import Workspace
 from k1ctl_plugins.archive.stores.directory import DirectoryStore
-from tests.archive.saving import archived, begin, facts
+from tests.archive.saving import archived, begin, facts, killed_at
 from tests.kit import Project
 
 SECRET = b"hunter2"
@@ -325,6 +326,24 @@ def test_a_pull_that_is_stopped_goes_on(project: Project, shelf: Shelf) -> None:
     assert fetch(there, shelf, archive.id)["outcome"] == "pulled"
     assert sum(key.endswith("snapshot.bundle") for key in got) == 1
     assert [a.id for a in list_archives(there)] == os.listdir(archives_folder(there)) == [archive.id]
+
+
+def test_a_pull_that_is_killed_at_any_step(project: Project, shelf: Shelf) -> None:
+    """Before each rename and each call of git: the archive is whole, or not there; the next pull brings it, whole, and
+    nothing else is left."""
+    archive = archived(project)
+    send(project, shelf, archive)
+    there, there_after = clone(project), list[int]()
+    while killed_at(len(there_after), lambda: fetch(there, shelf, archive.id), pulling, ("rename", "replace")):
+        there_after.append(len(list_archives(there)))
+        assert fetch(there, shelf, archive.id)["outcome"] == ("here" if there_after[-1] else "pulled")
+        [pulled] = list_archives(there)
+        assert verify(there, pulled) == []
+        assert os.listdir(archives_folder(there)) == [archive.id]
+        assert not [name for name in os.listdir(pulled.folder) if name.startswith(".")]
+        shutil.rmtree(archives_folder(there))
+        subprocess.run(["git", "update-ref", "-d", archive.ref], cwd=there.root, check=True)
+    assert set(there_after) == {0, 1} and len(there_after) > 5
 
 
 def test_a_damaged_archive_is_mended_from_its_copy(project: Project, shelf: Shelf) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from k1ctl.archive import purge as purging
 from k1ctl.archive.folder import Archive, archives_folder, list_archives
 from k1ctl.errors import BusyError
 from k1ctl.events import read
-from tests.archive.saving import archived, backdate, begin, facts
+from tests.archive.saving import archived, backdate, begin, facts, killed_at
 from tests.kit import Project
 
 
@@ -145,31 +143,6 @@ def test_a_ref_that_somebody_moved_stays(project: Project) -> None:
     assert left_of(project, moved) == []
 
 
-def _killed_at(number: int, work: Callable[[], object]) -> bool:
-    """Run ``work`` in a child that is killed before its ``number``-th step on disk; whether it came that far."""
-    child = os.fork()
-    if child == 0:
-        left = [number]
-
-        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-            def step(*args: Any, **kwargs: Any) -> Any:
-                left[0] -= 1
-                if left[0] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **kwargs)
-
-            return step
-
-        for name in ("unlink", "rmdir", "rename", "replace"):
-            setattr(os, name, counted(getattr(os, name)))
-        purging.output = counted(purging.output)  # type: ignore[attr-defined]
-        work()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
-
-
 def test_a_purge_that_is_killed_at_any_step(project: Project, tmp_path: Path) -> None:
     """Before each change on disk in turn: the archive is whole still, or shown as `purging`, or gone; the next purge
     finishes it, and nothing is left."""
@@ -180,7 +153,7 @@ def test_a_purge_that_is_killed_at_any_step(project: Project, tmp_path: Path) ->
     whole, copy = tmp_path / "whole", project.ops / "archive" / archive.id / "manifest.json"
     shutil.copytree(archive.folder, whole)
     seen: list[str] = []
-    while _killed_at(len(seen), lambda: purge(project, plan_of(project))):
+    while killed_at(len(seen), lambda: purge(project, plan_of(project)), purging):
         states = [a.state["state"] for a in list_archives(project.facts())]
         assert states in (["saved"], ["purging"], [])
         seen += states or ["gone"]
