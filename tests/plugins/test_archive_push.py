@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl.testing.distributions import add_distribution
 from tests.archive.saving import WORK, archived, begin
 from tests.kit import Project
 
@@ -71,3 +72,29 @@ def test_one_that_fails_hinders_no_other(project: Project, nas: Path) -> None:
     project.configure("")
     project.run("archive", "list", "--store", "nas").assert_fails(78, "there is no store nas")
     project.run("archive", "push", "--all").assert_fails(78, "no store is configured")
+
+
+TAPE = """
+from k1ctl.hookspecs import hookimpl
+from k1ctl.stores import Store
+
+class Tape(Store):
+    name = "tape"
+    def list(self, prefix):
+        return [(prefix + "20261121-180354-oslo-aabbcc/git.tar", 7)]
+
+@hookimpl
+def k1ctl_archive_store(workspace, config):
+    return [Tape()] if "tape" in config.plugins else []
+"""
+
+
+def test_a_store_of_a_plugin(project: Project, tmp_path: Path) -> None:
+    """One that a distribution brings is used as ours are, also beside a plugin that is broken."""
+    add_distribution(tmp_path / "site", "k1ctl-tape", {"tape": "k1ctl_tape"}, {"k1ctl_tape": TAPE})
+    broken = "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_archive_store():\n    raise RuntimeError\n"
+    add_distribution(tmp_path / "site", "k1ctl-bad", {"bad": "k1ctl_bad"}, {"k1ctl_bad": broken})
+    project.configure("[plugins.tape]\n")
+    env: dict[str, str | None] = {"PYTHONPATH": str(tmp_path / "site")}
+    [row] = project.run("archive", "list", "--store", "tape", "--json", env=env).assert_ok().json["archives"]
+    assert (row["archive"], row["whole"], row["bytes"]) == ("20261121-180354-oslo-aabbcc", False, 7)
