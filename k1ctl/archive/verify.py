@@ -44,11 +44,17 @@ def verify(workspace: Workspace, archive: Archive, *, deep: bool = True) -> list
 
 
 def keep_copy(workspace: Workspace, archive: Archive) -> bool:
-    """Write the copy of the manifest under ``ops/archive`` where it is gone or another; whether it was."""
+    """Write the copy of the manifest under ``ops/archive`` where it is gone or another; whether it was written.
+
+    That it cannot be written is no error: it is for people.
+    """
     path = workspace.ops_path("archive", archive.id, "manifest.json")
-    if read_json(path) == archive.manifest:
+    try:
+        if read_json(path) == archive.manifest:
+            return False
+        write_json(path, archive.manifest, mode=0o600)
+    except OSError:
         return False
-    write_json(path, archive.manifest)
     return True
 
 
