@@ -99,9 +99,11 @@ def measure(report: Report, files: int) -> None:
 
 
 def main() -> int:
-    report = Report(__doc__ or "")
+    report = Report(
+        __doc__ or "", files={"type": int, "action": "append", "help": "files of a tree (default: 300 and 2000)"}
+    )
     kit.prepare()
-    for files in (300, 2000):
+    for files in report.options.files or (300, 2000):
         measure(report, files)
     return report.finish()
 
