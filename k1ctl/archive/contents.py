@@ -12,6 +12,7 @@ from k1ctl.archive.gitstate import lasting, own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
 from k1ctl.git import GitError
+from k1ctl.jsontext import dumps
 from k1ctl.units import rfc3339
 from k1ctl.worktrees import origin
 
@@ -69,6 +70,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
     facts["changed"] = None if dirty is None else len(dirty | (_names(staged) or set() if staged else set()))
     facts["plain_index"] = snapshot.rebuildable(state, found)
+    facts |= _nature(task)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts
 
@@ -127,14 +129,26 @@ def _write_tars(task: Plan, building: str, branch: str) -> dict[str, Any]:
     return written
 
 
+def _nature(task: Plan) -> dict[str, Any]:
+    """What neither a commit nor a tar file holds: folders, and modes beyond the one bit that git knows."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return {
+        "umask": f"{umask:03o}",
+        "mode": f"{task.found.mode:o}",
+        "modes": odd_modes(task.found, task.places, umask),
+        "empty_folders": task.found.empty,
+        "special": task.places.special,
+    }
+
+
 def _fingerprint(task: Plan, index_tree: str, facts: dict[str, Any]) -> str:
     """What two saves of the same content share. Of the index its entries and flags: its stat data mean nothing."""
     from hashlib import sha256
 
     digest = sha256(task.found.listed)
-    for key in ("tree", "head", "branch"):
-        digest.update(f"{facts[key]}\n".encode(errors="surrogateescape"))
-    digest.update(index_tree.encode())
+    keys = ("tree", "head", "branch", "umask", "mode", "modes", "empty_folders", "special", "stashes")
+    digest.update(os.fsencode(dumps([index_tree, *(facts[key] for key in keys)])))
     for name in ("files.tar", "secrets.tar"):
         digest.update(f"{name} {facts['files'].get(name)}\n".encode())
     lines = [
@@ -149,8 +163,6 @@ def _fingerprint(task: Plan, index_tree: str, facts: dict[str, Any]) -> str:
 def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: dict[str, Any]) -> dict[str, Any]:
     entry, places = task.entry, task.places
     made = origin(entry.path)
-    umask = os.umask(0o077)
-    os.umask(umask)
     tracked = task.found.tracked
     counts = {
         "changed": facts.pop("changed"),
@@ -175,11 +187,6 @@ def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: di
         **facts,
         "counts": counts,
         "regenerable": [f for f in task.found.regenerable if not any(k.startswith(f + "/") for k in task.kept)],
-        "umask": f"{umask:03o}",
-        "mode": f"{task.found.mode:o}",
-        "modes": odd_modes(task.found, places, umask),
-        "empty_folders": task.found.empty,
-        "special": places.special,
         "operation": task.state.operation or None,
         "rebasing": list(task.state.rebasing) if task.state.rebasing[0] else None,
         "sparse": any(row.tag.upper() == "S" for rows in tracked.values() for row in rows),

@@ -72,7 +72,7 @@ def refresh(calls: Calls, build: Build, scratch: str) -> list[str]:
         # The files are just written, and what the checkout noted of them holds for each that is as in the index.
         shutil.copyfile(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
         shutil.copystat(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
-        calls.start("read-tree", "-m", build.archive.manifest["index_commit"], env=env).data()
+        calls.start("read-tree", "-m", "-i", build.archive.manifest["index_commit"], env=env).data()
     refreshing = calls.start("update-index", "-q", "--unmerged", "--refresh", env=env)
     try:
         refreshing.data(accept=(0, 1))  # 1: something is changed, as it was

@@ -168,7 +168,12 @@ def _look_again(calls: Calls, config: Config, task: Plan) -> None:
 
 def _difference(before: Look, now: Look) -> str:
     """Names a file that changed."""
-    names = sorted(p for p in {*before.files, *now.files} if before.files.get(p) != now.files.get(p))
+
+    def state(found: Look, path: str) -> tuple[int, ...]:
+        facts = found.files.get(path)
+        return (facts.st_ino, facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns) if facts else ()
+
+    names = sorted(path for path in {*before.files, *now.files} if state(before, path) != state(now, path))
     return f"{names[0]} changed" if names else "its git folder or a repository inside it changed"
 
 

@@ -283,6 +283,7 @@ class Folder:
             path = os.path.join(self.path, name)
             os.mkfifo(path, 0o600)
             os.chmod(path, member.mode)
+            os.utime(path, ns=(member.mtime_ns, member.mtime_ns))
         else:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(last, flags, 0o600, dir_fd=at)
