@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from k1ctl.archive.runs import Runs
     from k1ctl.config import Config
+    from k1ctl.git import Answer
     from k1ctl.workspace import Workspace
     from k1ctl.worktrees import Entry
 
@@ -90,19 +91,28 @@ def last_activity(
     return max(found, key=lambda sign: sign.at)
 
 
+def ask_status(path: str) -> Answer | None:
+    """What git answers to `STATUS` in the worktree at ``path``; None when it cannot be called there."""
+    from k1ctl.errors import K1ctlError
+    from k1ctl.git import call
+
+    try:
+        return call(STATUS, path)
+    except (K1ctlError, OSError):
+        return None
+
+
 def list_changes(path: str) -> list[str] | None:
     """What `STATUS` lists in the worktree at ``path``: two letters, a space, a name (folders with a slash at the end).
 
     None when git fails.
     """
-    from k1ctl.errors import K1ctlError
-    from k1ctl.git import call
+    return changes_of(ask_status(path))
 
-    try:
-        done = call(STATUS, path)
-    except (K1ctlError, OSError):
-        return None
-    return None if done.returncode else [line for line in done.stdout.split("\0") if line]
+
+def changes_of(answer: Answer | None) -> list[str] | None:
+    """The lines of an answer; None when git failed."""
+    return None if answer is None or answer.returncode else [line for line in answer.stdout.split("\0") if line]
 
 
 def regenerable(name: str, globs: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.processes import Processes
     from k1ctl.archive.runs import Runs
     from k1ctl.config import Config
+    from k1ctl.git import Answer
     from k1ctl.workspace import Workspace
     from k1ctl.worktrees import Entry
 
@@ -89,18 +90,24 @@ def examine(
     *,
     runs: Runs | None = None,
     known: Sequence[Entry] | None = None,
+    status: Answer | None = None,
+    history: bool = True,
 ) -> list[Finding]:
     """All that is found about removing the worktree ``entry``; nothing is changed.
 
     ``processes`` and ``runs`` (default: read now) are looked at once for all worktrees; ``known`` are the repository's
-    worktrees. Never raises for what the worktree is like: that is a finding.
+    worktrees, ``status`` what git just answered to `STATUS`. Without ``history``, only what may forbid it is looked at
+    closely. Never raises for what the worktree is like: that is a finding.
     """
     found: list[Finding] = []
     try:
-        own = _hindrances(found, workspace, config, entry, processes, runs, known)
-        listing = _status(entry.path)
-        found += _changes(entry.path, listing, config.get("archive", "regenerable"))
-        found += _history(workspace, entry, own)
+        own = _hindrances(found, workspace, config, entry, processes, runs)
+        found += nested(workspace, entry, known)
+        lines = _lines(status or call(STATUS, entry.path))
+        found += _changes(lines, config.get("archive", "regenerable"))
+        if history:
+            found += _hidden(entry.path)
+            found += _history(entry, own)
     except _STOPS as exc:
         found.append(_stopped(exc))
     if made_by_conductor(config, entry.path):
@@ -113,7 +120,7 @@ def examine_again(workspace: Workspace, config: Config, entry: Entry, processes:
     """What forbids removing a worktree that was just saved; `k1ctl.archive.save.unchanged` sees to its content."""
     found: list[Finding] = []
     try:
-        _hindrances(found, workspace, config, entry, processes, None, None)
+        _hindrances(found, workspace, config, entry, processes, None)
     except _STOPS as exc:
         found.append(_stopped(exc))
     if made_by_conductor(config, entry.path):
@@ -128,12 +135,10 @@ def _hindrances(
     entry: Entry,
     processes: Processes,
     runs: Runs | None,
-    known: Sequence[Entry] | None,
 ) -> str:
     """Add to ``found`` what stands against the removal beside the content; returns the worktree's own git folder."""
     own = _place(workspace, entry)
     found += _users(workspace, config, entry, processes, runs)
-    found += _nested(workspace, entry, known)
     found += _locks(own)
     return own
 
@@ -198,7 +203,8 @@ def _users(
         yield Finding("process", "refuse", named(there), "end it, or leave the folder with it")
 
 
-def _nested(workspace: Workspace, entry: Entry, known: Sequence[Entry] | None) -> Iterator[Finding]:
+def nested(workspace: Workspace, entry: Entry, known: Sequence[Entry] | None = None) -> Iterator[Finding]:
+    """A refusal when others of the repository's worktrees (``known``, else git is asked) lie in it. Raises GitError."""
     if known is None:
         from k1ctl.worktrees import entries
 
@@ -208,6 +214,26 @@ def _nested(workspace: Workspace, entry: Entry, known: Sequence[Entry] | None) -
     if below:
         hint = "archive those first, or move them with git worktree move"
         yield Finding("nested-worktree", "refuse", f"other worktrees lie in it: {_list(below)}", hint)
+
+
+def ties(path: str, repositories: Sequence[str]) -> Iterator[Finding]:
+    """Of the ``repositories`` in a worktree those that others need where they are: a linked worktree of a repository
+    elsewhere, which would prune its commits, or a repository with linked worktrees elsewhere."""
+    inside = tuple(os.path.realpath(folder) + os.sep for folder in (path, own_git_dir(path)))
+    for name in repositories:
+        folder = os.path.join(path, name)
+        git = own_git_dir(folder) or os.path.join(folder, ".git")
+        records = os.path.join(git, "worktrees")
+        links = [os.path.join(records, n, "gitdir") for n in (os.listdir(records) if os.path.isdir(records) else ())]
+        ends = [os.path.dirname(os.fsdecode(read_bytes(link) or b"").rstrip("\r\n")) for link in links]
+        elsewhere = [end for end in (git, *filter(os.path.isdir, ends)) if not _inside(end, inside)]
+        if elsewhere:
+            told = f"the repository {name} in it belongs together with {elsewhere[0]}"
+            yield Finding("nested-repository", "refuse", told, "move it out of the worktree")
+
+
+def _inside(path: str, folders: tuple[str, ...]) -> bool:
+    return (os.path.realpath(path) + os.sep).startswith(folders)
 
 
 def _locks(own: str) -> Iterator[Finding]:
@@ -220,9 +246,8 @@ def _locks(own: str) -> Iterator[Finding]:
         yield Finding("index-lock", "refuse", f"{_list(found)} is there", hint)
 
 
-def _status(path: str) -> list[str]:
-    """The lines of `STATUS`. A folder that git could not read makes it fail: what is in it would be passed over."""
-    done = call(STATUS, path)
+def _lines(done: Answer) -> list[str]:
+    """The lines of `STATUS`. A folder that git could not read is a failure: what is in it would be passed over."""
     told = [line for line in done.stderr.splitlines() if line.startswith(("fatal:", "error:", "warning: could not"))]
     if done.returncode or told:
         words = (told or done.stderr.splitlines() or [f"exit {done.returncode}"])[-1]
@@ -230,31 +255,33 @@ def _status(path: str) -> list[str]:
     return [line for line in done.stdout.split("\0") if line]
 
 
-def _changes(path: str, lines: Sequence[str], globs: Sequence[str]) -> Iterator[Finding]:
+def _changes(lines: Sequence[str], globs: Sequence[str]) -> Iterator[Finding]:
     conflicts = [line[3:] for line in lines if line[:2] in _CONFLICTS]
     changed = [line[3:] for line in lines if line[:2] not in ("??", "!!")]
     untracked = [line[3:] for line in lines if line[:2] == "??"]
     ignored = [line[3:] for line in lines if line[:2] == "!!" and not regenerable(line[3:], globs)]
-    hidden = [name for name in _flagged(path) if os.path.lexists(os.path.join(path, name))]
     told = (
         ("conflicted", conflicts, "file{s} in conflict"),
         ("changed", changed, "changed file{s}"),
         ("untracked", untracked, "untracked file{s}"),
         ("ignored", ignored, "git-ignored file{s} or folder{s} that cannot be made again"),
-        ("hidden", hidden, "file{s} whose changes git is told not to show"),
     )
     for code, found, words in told:
         if found:
             yield Finding(code, "keep", f"{_count(len(found), words)}: {_list(found)}")
 
 
-def _flagged(path: str) -> list[str]:
+def _hidden(path: str) -> Iterator[Finding]:
     """Files marked assume-unchanged or skip-worktree: lower-case letters and ``S`` (git-ls-files(1), -v)."""
     lines = names(["-c", "core.fsmonitor=false", "ls-files", "-v", "-z"], path)
-    return [line[2:] for line in lines if line[0].islower() or line[0] == "S"]
+    flagged = [line[2:] for line in lines if line[0].islower() or line[0] == "S"]
+    found = [name for name in flagged if os.path.lexists(os.path.join(path, name))]
+    if found:
+        told = _count(len(found), "file{s} whose changes git is told not to show")
+        yield Finding("hidden", "keep", f"{told}: {_list(found)}")
 
 
-def _history(workspace: Workspace, entry: Entry, own: str) -> Iterator[Finding]:
+def _history(entry: Entry, own: str) -> Iterator[Finding]:
     """Commits that only this worktree or its branch has, an operation under way, private refs, stashes."""
     under_way = [what for name, what in _OPERATIONS.items() if os.path.lexists(os.path.join(own, name))]
     if under_way:

@@ -23,8 +23,9 @@ from k1ctl.archive.merged import Branch
 from k1ctl.archive.processes import Processes, named
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.events import emit
-from k1ctl.files import read_bytes
+from k1ctl.files import read_bytes, write_json
 from k1ctl.git import call
+from k1ctl.units import rfc3339
 from k1ctl.worktrees import RepositoryLock, entries, own_git_dir
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _check(workspace: Workspace, config: Config, entry: Entry, archive: Archive)
     from k1ctl.archive.save import unchanged
 
     found = checks.examine_again(workspace, config, entry, Processes().lasting([entry.path]))
-    found += _ties(entry.path, archive)
+    found += checks.ties(entry.path, archive.manifest.get("nested", ()))
     found += [checks.Finding("archive-not-whole", "refuse", problem) for problem in _problems(workspace, archive)]
     if not found and not unchanged(workspace, config, entry, archive):
         hint = "somebody works in it; the next run sees to it"
@@ -118,49 +119,38 @@ def _check(workspace: Workspace, config: Config, entry: Entry, archive: Archive)
         raise RefusedError(found)
 
 
-def _ties(path: str, archive: Archive) -> Iterator[checks.Finding]:
-    """Repositories in the worktree that others need where they are: a linked worktree of a repository elsewhere, whose
-    commits that one would prune, or a repository with linked worktrees elsewhere."""
-    inside = tuple(os.path.realpath(folder) + os.sep for folder in (path, own_git_dir(path)))
-    for name in archive.manifest.get("nested", ()):
-        folder = os.path.join(path, name)
-        git = own_git_dir(folder) or os.path.join(folder, ".git")
-        records = os.path.join(git, "worktrees")
-        links = [os.path.join(records, n, "gitdir") for n in (os.listdir(records) if os.path.isdir(records) else ())]
-        ends = [os.path.dirname(os.fsdecode(read_bytes(link) or b"").rstrip("\r\n")) for link in links]
-        elsewhere = [end for end in (git, *filter(os.path.isdir, ends)) if not _inside(end, inside)]
-        if elsewhere:
-            told = f"the repository {name} in it belongs together with {elsewhere[0]}"
-            yield checks.Finding("nested-repository", "refuse", told, "move it out of the worktree")
-
-
-def _inside(path: str, folders: tuple[str, ...]) -> bool:
-    return (os.path.realpath(path) + os.sep).startswith(folders)
-
-
-def _problems(workspace: Workspace, archive: Archive, *, walk: bool = True) -> list[str]:
-    """What the archive lacks: the pinned commit (``walk``: and all that only it reaches), and the files in full size.
+def _problems(workspace: Workspace, archive: Archive) -> list[str]:
+    """What the archive lacks: the pinned commit and all that only it reaches, and the files in full size.
 
     `k1ctl.archive.verify.verify` looks deeper; this is quick in a repository of any size.
     """
-    commit = str(archive.manifest.get("commit"))
-    there = call(["rev-parse", "--verify", "--quiet", archive.ref], workspace.git_dir).stdout.strip()
-    problems = [] if there == commit else [f"{archive.ref} is not the commit that was saved"]
-    if walk:
-        args = ["rev-list", "--objects", "--quiet", commit, "--not", "--exclude=refs/k1ctl/*", "--all"]
-        done = call(args, workspace.git_dir)
-        problems += [f"objects are missing: {done.stderr.strip()}"] if done.returncode else []
+    walk = ["rev-list", "--objects", archive.ref, "--not", "--exclude=refs/k1ctl/*", "--all", "--"]
+    done = call(walk, workspace.git_dir)
+    if done.stdout.startswith(f"{archive.manifest['commit']}\n"):
+        broken = [f"objects are missing: {done.stderr.strip()}"] if done.returncode else []
+    else:
+        broken = [f"{archive.ref} is not the commit that was saved"]
+    return [*broken, *_lacking(archive)]
+
+
+def _lacking(archive: Archive) -> list[str]:
+    """The archive's files that are not there in full size."""
+    lacking = []
     for name, facts in archive.manifest["files"].items():
         path = os.path.join(archive.folder, name)
         size = os.lstat(path).st_size if os.path.isfile(path) else -1
-        problems += [] if size == facts["bytes"] else [f"{name} is not whole"]
-    return problems
+        lacking += [] if size == facts["bytes"] else [f"{name} is not whole"]
+    return lacking
 
 
 def _check_entry(workspace: Workspace, entry: Entry) -> None:
-    now = next((e for e in entries(workspace.git_dir) if e.path == entry.path), None)
+    known = entries(workspace.git_dir)
+    now = next((e for e in known if e.path == entry.path), None)
+    found = list(checks.nested(workspace, entry, known))
     if now is None or (now.head, now.branch, now.locked) != (entry.head, entry.branch, entry.locked):
-        raise RefusedError([checks.Finding("changed-meanwhile", "refuse", "git's record of it changed meanwhile")])
+        found.append(checks.Finding("changed-meanwhile", "refuse", "git's record of it changed meanwhile"))
+    if found:
+        raise RefusedError(found)
 
 
 def _take_away(archive: Archive, path: str, began: float) -> _Move:
@@ -187,7 +177,6 @@ def _take_away(archive: Archive, path: str, began: float) -> _Move:
                 hint="it stays as it was; its archive is whole",
                 code="cannot-move",
             ) from exc
-        _sync(os.path.dirname(path), place)
         return move
     raise AssertionError("the second place is on no other filesystem than the worktree")
 
@@ -263,8 +252,13 @@ def _undo(archive: Archive, move: _Move) -> None:
 def _take_entry(archive: Archive, move: _Move) -> None:
     """Rename git's entry of this one worktree; with that, git knows it no more."""
     os.rename(move.own, move.git)
-    _sync(os.path.dirname(move.own), os.path.dirname(move.git))
-    archive.set_state("archived", **{**_kept(move), "untidy": True})
+    _sync(os.path.dirname(move.path), move.trash, os.path.dirname(move.own))
+    _note(archive, "archived", **_kept(move), untidy=True)
+
+
+def _note(archive: Archive, state: str, **facts: Any) -> None:
+    """The state, where a power cut may bring back the one before: from that one `recover` comes to this one again."""
+    write_json(os.path.join(archive.folder, "state.json"), {"state": state, "at": rfc3339(), **facts})
 
 
 def _kept(move: _Move) -> dict[str, Any]:
@@ -278,7 +272,7 @@ def _verify(workspace: Workspace, archive: Archive, move: _Move) -> None:
     wrong += [
         f"git still lists {move.path}" for e in entries(workspace.git_dir) if os.path.realpath(e.path) == move.path
     ]
-    wrong += _problems(workspace, archive, walk=False)
+    wrong += _lacking(archive)
     if wrong:
         raise K1ctlError(
             f"the removal of {move.path} did not come to its end: {'; '.join(wrong)}",
@@ -298,7 +292,7 @@ def _finish(workspace: Workspace, archive: Archive, move: _Move, branch: Branch 
         _unlink_git(move.tree)
     except (K1ctlError, OSError) as exc:
         notes.append(f"not tidied up: {exc}")
-    archive.set_state(**{key: value for key, value in archive.state.items() if key != "untidy"})
+    _note(archive, **{key: value for key, value in archive.state.items() if key != "untidy"})
     facts = {"path": move.path, "trash": move.trash, "freed_bytes": done.freed_bytes, **more}
     if branch is not None:
         facts["branch"] = branch.document()
@@ -354,6 +348,8 @@ def _recover(workspace: Workspace, archive: Archive, move: _Move) -> str:
     """One removal that was killed between its states, by what of it is found where."""
     if not os.path.isdir(move.tree):
         if os.path.lexists(move.path):
+            if os.path.isdir(move.git) and not os.path.lexists(move.own):
+                os.rename(move.git, move.own)  # a power cut undid the first of the two renames alone
             _undo(archive, move)
             return f"the removal of {move.path} had not begun; it is as it was"
         if not os.path.isdir(os.path.dirname(move.path)):

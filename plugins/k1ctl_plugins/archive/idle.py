@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.archive import checks, trash
-from k1ctl.archive.activity import Activity, last_activity
+from k1ctl.archive.activity import Activity, ask_status, changes_of, last_activity
 from k1ctl.archive.checks import PASSING, Finding
 from k1ctl.archive.globs import matches
 from k1ctl.archive.merged import judge
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.merged import Branch
     from k1ctl.archive.trash import Swept
     from k1ctl.config import Config
+    from k1ctl.git import Answer
     from k1ctl.workspace import Workspace
 
 _AT_ONCE = 4  # worktrees whose files are looked at side by side
@@ -46,13 +47,13 @@ class Outcome:
     """What became of a worktree. ``result``: archived, saved (Conductor's, which stays), kept (in use of late), refused
     (``findings`` say why), failed (``error``); would-archive and would-save of a dry run."""
 
-    def __init__(self, entry: Entry, activity: Activity, *, named: bool) -> None:
-        self.entry, self.activity, self.named = entry, activity, named
+    def __init__(self, entry: Entry, activity: Activity, status: Answer | None, *, named: bool) -> None:
+        self.entry, self.activity, self.status, self.named = entry, activity, status, named
         self.name = os.path.basename(entry.path)
         self.result = ""
         self.findings: list[Finding] = []
         self.error: K1ctlError | None = None
-        self.archive, self.reused, self.trash = "", False, ""
+        self.archive, self.reused, self.trash, self.holds = "", False, "", ""
         self.saved_bytes = self.freed_bytes = 0
         self.branch: Branch | None = None
         self.notes: list[str] = []
@@ -92,13 +93,14 @@ class Outcome:
     def detail(self) -> str:
         """The outcome in one line for a person."""
         ago = f"{format_duration(self.activity.idle())} ago: {self.activity.what}"
-        holds = ", ".join(map(_short, (f for f in self.findings if f.level == "keep"))) or "nothing that git has not"
         if self.result == "kept":
             return f"active {ago}"
         if self.error is not None:
             return self.error.message
         if self.result == "refused":
             return "; ".join(finding.message for finding in checks.refusals(self.findings))
+        kept = [_short(finding) for finding in self.findings if finding.level == "keep"]
+        holds = self.holds or ", ".join(kept) or "nothing that git has not"
         words = [f"{self.archive} {'had' if self.reused else 'has'} {holds}" if self.archive else f"to keep: {holds}"]
         if self.saved_bytes:
             words.append(f"{'at most ' if not self.archive else ''}{format_size(self.saved_bytes)}")
@@ -128,14 +130,12 @@ class Report(NamedTuple):
 def run(workspace: Workspace, config: Config, request: Request, watch: Callable[[str], None]) -> Report:
     """Archive what is asked; ``watch`` is told what is being done. Raises K1ctlError (no such worktree), OSError."""
     recovered = [] if request.dry_run else recover(workspace, config)
-    linked = [entry for entry in entries(workspace.git_dir) if not entry.main]
+    known = entries(workspace.git_dir)
+    linked = [entry for entry in known if not entry.main]
     wanted = _named(workspace, linked, request.names) if request.names else _offered(config, linked, request)
     watch(f"looking at {len(wanted)} worktrees")
     runs, processes = Runs(workspace, config), Processes()
-    outcomes = [
-        Outcome(entry, activity, named=bool(request.names))
-        for entry, activity in zip(wanted, _activities(workspace, config, wanted, runs), strict=True)
-    ]
+    outcomes = _outcomes(workspace, config, request, wanted, runs)
     processes = processes.lasting(outcome.entry.path for outcome in outcomes)
     for number, outcome in enumerate(outcomes, 1):
         if not request.names and outcome.activity.idle() < request.older_than:
@@ -145,7 +145,7 @@ def run(workspace: Workspace, config: Config, request: Request, watch: Callable[
         def tell(text: str, head: str = f"{outcome.name} ({number} of {len(outcomes)})") -> None:
             watch(f"{head}: {text}")
 
-        _settle(workspace, config, request, outcome, runs, processes, tell)
+        _settle(workspace, config, request, outcome, _Looks(runs, processes, known), tell)
     return Report(outcomes, recovered, _sweep(workspace, config, request))
 
 
@@ -189,14 +189,31 @@ def _excluded(config: Config, path: str, request: Request) -> bool:
     return matches(path, [*request.exclude, *config.get("archive", "exclude")])
 
 
-def _activities(workspace: Workspace, config: Config, wanted: Sequence[Entry], runs: Runs) -> list[Activity]:
-    from concurrent.futures import ThreadPoolExecutor
+def _outcomes(
+    workspace: Workspace, config: Config, request: Request, wanted: Sequence[Entry], runs: Runs
+) -> list[Outcome]:
+    """Each worktree with what git status says of it and when somebody last worked in it."""
 
-    def look(entry: Entry) -> Activity:
-        return last_activity(workspace, entry, config=config, runs=runs)
+    def look(entry: Entry) -> Outcome:
+        status = ask_status(entry.path)
+        listed = changes_of(status) or ()
+        activity = last_activity(workspace, entry, config=config, runs=runs, listed=listed)
+        return Outcome(entry, activity, status, named=bool(request.names))
+
+    if len(wanted) < 2:
+        return [look(entry) for entry in wanted]
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return list(pool.map(look, wanted))
+
+
+class _Looks(NamedTuple):
+    """What was looked at once for all worktrees."""
+
+    runs: Runs
+    processes: Processes
+    known: Sequence[Entry]
 
 
 def _settle(
@@ -204,15 +221,23 @@ def _settle(
     config: Config,
     request: Request,
     outcome: Outcome,
-    runs: Runs,
-    processes: Processes,
+    looks: _Looks,
     tell: Callable[[str], None],
 ) -> None:
     """Archive one worktree, or say why not."""
     try:
         if _excluded(config, outcome.entry.path, request):
             outcome.refuse(Finding("excluded", "refuse", "it is excluded", "see --exclude and archive.exclude"))
-        outcome.findings += checks.examine(workspace, config, outcome.entry, processes, runs=runs)
+        outcome.findings += checks.examine(
+            workspace,
+            config,
+            outcome.entry,
+            looks.processes,
+            runs=looks.runs,
+            known=looks.known,
+            status=outcome.status,
+            history=request.dry_run,
+        )
         if checks.refusals(outcome.findings):
             outcome.result = "refused"
         elif request.dry_run:
@@ -261,12 +286,8 @@ def _archive(
     from k1ctl.archive.lock import ArchiveLock
     from k1ctl.archive.save import save
 
+    entry = outcome.entry
     with ArchiveLock(workspace):
-        entry = next((e for e in entries(workspace.git_dir) if e.path == outcome.entry.path), None)
-        if entry is None:
-            hint = "k1ctl archive list shows what another call archived"
-            outcome.refuse(Finding("folder-gone", "refuse", "it is gone meanwhile", hint))
-            return
         saved = save(workspace, config, entry, reason="archive run", watch=tell)
         _note(outcome, saved.archive, saved.reused)
         if checks.made_by_conductor(config, entry.path):
@@ -281,8 +302,14 @@ def _archive(
 
 
 def _note(outcome: Outcome, archive: Archive, reused: bool) -> None:
+    manifest = archive.manifest
     outcome.archive, outcome.reused = archive.id, reused
-    outcome.saved_bytes = 0 if reused else int(archive.manifest.get("bytes", 0))
+    outcome.saved_bytes = 0 if reused else int(manifest.get("bytes", 0))
+    counts = {**manifest.get("counts", {}), "unpushed": manifest.get("unpushed_count")}
+    words = [f"{number} {name.replace('_kept', '')}" for name, number in counts.items() if number]
+    words += [str(manifest["operation"])] if manifest.get("operation") else []
+    words += [] if manifest.get("branch") else ["detached"]
+    outcome.holds = ", ".join(words)
 
 
 def _sweep(workspace: Workspace, config: Config, request: Request) -> list[Swept]:
