@@ -168,6 +168,7 @@ def test_looking_at_archives_stays_light(workspace: Project) -> None:
     assert not imported("archive", "list", "--json", cwd=workspace.root) & HEAVY
     assert not imported("archive", "purge", "--dry-run", cwd=workspace.root) & HEAVY
     assert imported("archive", "show", archive.id, cwd=workspace.root) & HEAVY == {"subprocess"}
+    assert not imported("archive", "run", "--help", cwd=workspace.root) & (HEAVY | {"k1ctl_plugins.archive.idle"})
     modules = imported("archive", "push", "--help", cwd=workspace.root)
     assert not modules & (HEAVY | {"obstore", "k1ctl_plugins.archive.stores"})
     assert {m for m in modules if m.startswith("k1ctl_plugins.archive.")} == {"k1ctl_plugins.archive.push"}

@@ -38,7 +38,7 @@ _STEPS = {
     "index": "the index",
     "HEAD": "HEAD moved",
     "COMMIT_EDITMSG": "a commit",
-    "ORIG_HEAD": "a merge, reset or rebase",
+    "ORIG_HEAD": "HEAD was reset",
     "MERGE_HEAD": "a merge",
     "CHERRY_PICK_HEAD": "a cherry-pick",
     "REVERT_HEAD": "a revert",

@@ -366,6 +366,16 @@ def test_what_was_written_before_the_kill_comes_back(desk: Desk, monkeypatch: py
     assert desk.archive.state["state"] == "saved"
 
 
+def test_a_power_cut_may_keep_the_second_rename_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worktree is in its place and git's entry of it is not: that is put back, too."""
+    move = _stopped(desk, monkeypatch)
+    os.rename(move.tree, move.path)
+    os.rename(move.own, move.git)
+    (told,) = recover(desk.facts, desk.config)
+    assert "had not begun" in told
+    desk.assert_in_its_place()
+
+
 @pytest.mark.parametrize("registered", [False, True])
 def test_a_place_that_was_taken_before_the_next_call(
     registered: bool, desk: Desk, monkeypatch: pytest.MonkeyPatch
