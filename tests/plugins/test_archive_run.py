@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from k1ctl.config import load
+from k1ctl.errors import ConfigError
+from k1ctl.workspace import Workspace
 from k1ctl.worktrees import entries, own_git_dir
 from k1ctl_plugins.archive import idle
 from k1ctl_plugins.archive.idle import Outcome
@@ -108,6 +110,8 @@ def test_only_those_that_are_included(project: Project) -> None:
     assert refusals(planned(project, "kyoto")["kyoto"].document()) == ["excluded"]
     outcome = project.run("archive", "run", "--include", "nobody", "--older-than", "1h").assert_ok()
     assert outcome.stdout == "" and "there is no worktree to archive" in outcome.stderr
+    with pytest.raises(ConfigError, match="not a git checkout"):
+        idle.run(Workspace("/", "/", "root"), load(project.facts()), idle.Request((), 0, (), (), "keep", True), print)
 
 
 def test_one_that_cannot_be_looked_at_stops_no_other(project: Project) -> None:

@@ -13,7 +13,7 @@ from k1ctl.archive.merged import judge
 from k1ctl.archive.processes import Processes
 from k1ctl.archive.remove import RefusedError, recover, remove
 from k1ctl.archive.runs import Runs
-from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError
 from k1ctl.events import emit
 from k1ctl.units import format_duration, format_size, rfc3339
 from k1ctl.worktrees import Entry, entries
@@ -129,6 +129,8 @@ class Report(NamedTuple):
 
 def run(workspace: Workspace, config: Config, request: Request, watch: Callable[[str], None]) -> Report:
     """Archive what is asked; ``watch`` is told what is being done. Raises K1ctlError (no such worktree), OSError."""
+    if not workspace.git_dir:
+        raise ConfigError(f"{workspace.root} is not a git checkout", hint="worktrees belong to a git repository")
     recovered = [] if request.dry_run else recover(workspace, config)
     known = entries(workspace.git_dir)
     linked = [entry for entry in known if not entry.main]
