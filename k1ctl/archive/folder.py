@@ -78,8 +78,10 @@ def archives_folder(workspace: Workspace) -> str:
 def list_archives(workspace: Workspace) -> list[Archive]:
     """Every whole archive, the newest first; a folder without a manifest is a leftover and not shown."""
     base = archives_folder(workspace)
-    names = sorted(os.listdir(base), reverse=True) if os.path.isdir(base) else []
-    return [archive for name in names if (archive := _load(os.path.join(base, name))) is not None]
+    names = os.listdir(base) if os.path.isdir(base) else []
+    found = [archive for name in names if (archive := _load(os.path.join(base, name))) is not None]
+    # An id tells the second only: a worktree that changed while it was archived has two archives in one.
+    return sorted(found, key=lambda archive: (str(archive.manifest.get("at")), archive.id), reverse=True)
 
 
 def find(workspace: Workspace, reference: str) -> Archive:
