@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -155,3 +156,13 @@ def test_the_trash_goes_with_a_later_call(project: Project) -> None:
     (event,) = project.events("archive.swept")
     folder = project.root / ".git" / "k1ctl" / "archive" / event["archive"]
     assert (folder / "manifest.json").exists() and not (folder / "trash").exists()
+
+
+def test_two_calls_at_once_archive_each_worktree_once(project: Project) -> None:
+    """Who comes second finds it gone, and that is no failure."""
+    calls = [project.popen("archive", "run", "--json") for _ in range(2)]
+    told = [json.loads(call.communicate()[0]) for call in calls]
+    assert [call.returncode for call in calls] == [0, 0]
+    archived = [row["workspace"] for rows in told for row in rows if row["result"] == "archived"]
+    assert sorted(archived) == sorted(NAMES) and there(project) == []
+    assert sorted(e["of"] for e in project.events("archive.removed")) == sorted(NAMES)

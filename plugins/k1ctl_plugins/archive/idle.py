@@ -290,6 +290,10 @@ def _archive(
 
     entry = outcome.entry
     with ArchiveLock(workspace):
+        if not os.path.lexists(entry.path):
+            told = "it is gone by now: another call archived or removed it"
+            outcome.refuse(Finding("folder-gone", "refuse", told, "k1ctl archive list shows what was archived"))
+            return
         saved = save(workspace, config, entry, reason="archive run", watch=tell)
         _note(outcome, saved.archive, saved.reused)
         if checks.made_by_conductor(config, entry.path):
