@@ -11,6 +11,7 @@ from k1ctl.archive.folder import FORMAT
 from k1ctl.archive.gitstate import lasting, own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
+from k1ctl.archive.withheld import add_blobs, withhold
 from k1ctl.git import GitError
 from k1ctl.jsontext import dumps
 from k1ctl.units import rfc3339
@@ -42,13 +43,14 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         found.top,
         sha256=settings.get("extensions.objectformat") == "sha256",
     )
-    index = snapshot.index_tree(calls, state, found, scratch)
     head, branch = heads.line(accept=(0, 1)), symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
     unpushed = _count(calls, head)
     staged = calls.start("diff-index", "--cached", "--name-only", "-z", head, "--") if head else None
     dirty = _names(changed)
+    kept_back = withhold(calls, task, head, dirty)
+    index = snapshot.index_tree(calls, state, found, scratch, kept_back.entries)
     raw = snapshot.raw_tree(calls, state, found, task.places, scratch, dirty or set())
-    tars = _write_tars(task, building, branch)
+    tars = _write_tars(calls, task, building, branch, kept_back.blobs)
     index_tree = index.line()
     index_commit = snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
     known = snapshot.objects_told(objects) if objects else {}
@@ -69,7 +71,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
     facts["changed"] = None if dirty is None else len(dirty | (_names(staged) or set() if staged else set()))
-    facts["plain_index"] = snapshot.rebuildable(state, found)
+    facts["plain_index"] = snapshot.rebuildable(state, found) and not kept_back.entries
     facts |= _nature(task)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts
@@ -102,7 +104,7 @@ def _undone(calls: Calls, state: GitState) -> set[str]:
     return {row.split(" ")[1] for row in rows if row}
 
 
-def _write_tars(task: Plan, building: str, branch: str) -> dict[str, Any]:
+def _write_tars(calls: Calls, task: Plan, building: str, branch: str, blobs: set[str]) -> dict[str, Any]:
     """Write what there is of git.tar, files.tar and secrets.tar; {name: {bytes, sha256}}."""
     written: dict[str, Any] = {}
     hidden = task.state.spilled()
@@ -115,7 +117,7 @@ def _write_tars(task: Plan, building: str, branch: str) -> dict[str, Any]:
         + [("tree/" + path, os.path.join(top, path), facts) for path, facts in sorted(task.places.secrets.items())],
     }
     for name, rows in tars.items():
-        if not rows:
+        if not rows and not (blobs and name == "secrets.tar"):
             continue
         tar = Writer(os.path.join(building, name))
         try:
@@ -123,6 +125,8 @@ def _write_tars(task: Plan, building: str, branch: str) -> dict[str, Any]:
                 tar.add(source, member, facts)
             if name == "git.tar" and (log := task.state.branch_reflog(branch)):
                 tar.add_bytes(REFLOG, log)
+            if name == "secrets.tar":
+                add_blobs(calls, tar, blobs)
             written[name] = tar.close()
         finally:
             tar.abandon()

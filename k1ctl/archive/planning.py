@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     state: GitState
     places: Places
     kept: dict[str, Files]
-    spilled: set[str]
+    secrets: Globs
 
     @property
     def bytes(self) -> int:
@@ -120,7 +120,7 @@ def make_plan(calls: Calls, config: Config, workspace: Workspace, entry: Entry, 
     kept = nested.to_keep(found)
     spilled = nested.spilled(found, kept)
     places = place(found, secrets, kept, spilled)
-    return Plan(entry, own, found, state, places, kept, spilled)
+    return Plan(entry, own, found, state, places, kept, secrets)
 
 
 def check_room(config: Config, folder: str, task: Plan) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
+from k1ctl.archive import withheld
 from k1ctl.archive.snapshot import Scratch
 from k1ctl.archive.tar import Folder
 from k1ctl.files import read_bytes
@@ -45,6 +46,10 @@ def fill(calls: Calls, build: Build, scratch: str) -> None:
     locked = os.path.join(build.record, "locked")
     if os.path.lexists(locked):
         os.rename(locked, os.path.join(build.record, WAS_LOCKED))
+    blobs = os.path.join(scratch, "blobs")
+    os.mkdir(blobs)
+    _extract(build.archive, "secrets.tar", blobs, _below(withheld.BLOB))
+    withheld.put_back(calls, blobs)
     for text in manifest.get("tags", ()):
         calls.start("hash-object", "-w", "-t", "tag", "--stdin", stdin=os.fsencode(text)).data()
     checkout.data()

@@ -14,7 +14,7 @@ from k1ctl.archive.gitstate import GitState
 from k1ctl.git import GitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from k1ctl.archive.calls import Calls, Running
     from k1ctl.archive.files import Look, Places
@@ -54,18 +54,25 @@ class Scratch:
         }
 
 
-def index_tree(calls: Calls, state: GitState, found: Look, scratch: Scratch) -> Running:
-    """Start writing the index as a tree; the entries of a conflict go to folders named by their stages."""
+def index_tree(calls: Calls, state: GitState, found: Look, scratch: Scratch, instead: Mapping[str, str]) -> Running:
+    """Start writing the index as a tree; the entries of a conflict go to folders named by their stages.
+
+    ``instead``: {path: MODE OID, or "" for none} of entries that are not as in the index.
+    """
     copy = os.path.join(scratch.folder, "real-index")
     conflict = [(path, row) for path, rows in found.tracked.items() for row in rows if row.stage != "0"]
     if not conflict and state.index:
         shutil.copyfile(os.path.join(state.own, "index"), copy)
-        return calls.start("write-tree", "--missing-ok", env={"GIT_INDEX_FILE": copy})
-    rows = [(path, row) for path, rows in found.tracked.items() for row in rows if row.stage == "0"]
-    listed = [f"{row.mode} {row.oid}\t{path}" for path, row in rows]
-    listed += [f"{row.mode} {row.oid}\t.k1ctl-stage-{row.stage}/{path}" for path, row in conflict]
-    env = scratch.env | {"GIT_INDEX_FILE": copy}
-    calls.start("update-index", "-z", "--index-info", stdin=_joined(listed), env=env).data()
+        env = {"GIT_INDEX_FILE": copy}
+        listed = [f"{facts or '0 ' + '0' * len(_some_oid(found))}\t{path}" for path, facts in instead.items()]
+    else:
+        rows = [(path, row) for path, rows in found.tracked.items() for row in rows if row.stage == "0"]
+        env = scratch.env | {"GIT_INDEX_FILE": copy}
+        listed = [f"{row.mode} {row.oid}\t{path}" for path, row in rows if path not in instead]
+        listed += [f"{facts}\t{path}" for path, facts in instead.items() if facts]
+        listed += [f"{row.mode} {row.oid}\t.k1ctl-stage-{row.stage}/{path}" for path, row in conflict]
+    if listed or conflict:
+        calls.start("update-index", "-z", "--index-info", stdin=_joined(listed), env=env).data()
     return calls.start("write-tree", "--missing-ok", env=env)
 
 

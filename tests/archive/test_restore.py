@@ -13,20 +13,14 @@ from hypothesis import given, settings
 from k1ctl import ports
 from k1ctl.archive import rebuild
 from k1ctl.archive import restore as restoring
-from k1ctl.archive.folder import Archive
-from k1ctl.archive.restore import Restored, restore
+from k1ctl.archive.restore import restore
 from k1ctl.config import load
 from k1ctl.errors import K1ctlError, UsageError, WrongDataError
-from tests.archive.test_save import keep, state_of
+from tests.archive.test_save import bring_back, keep, state_of
 from tests.archive.trees import Node, described, plant, trees
 from tests.kit import Project
 
 IGNORED = "*.log\n.env*\nnode_modules/\n.context/\n/ignored/\n"
-
-
-def bring_back(project: Project, archive: Archive, **how: str) -> Restored:
-    workspace = project.facts()
-    return restore(workspace, load(workspace), archive, **how)
 
 
 def lose(project: Project, path: Path) -> None:

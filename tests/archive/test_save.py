@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -18,6 +19,7 @@ from k1ctl.archive.files import UnreadableError
 from k1ctl.archive.folder import Archive, archives_folder
 from k1ctl.archive.nested import NestedWorktreeError
 from k1ctl.archive.planning import TooLargeError, plan
+from k1ctl.archive.restore import Restored, restore
 from k1ctl.archive.save import Saved, save, unchanged
 from k1ctl.config import load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError
@@ -58,6 +60,15 @@ def in_commit(project: Project, archive: Archive) -> dict[bytes, bytes]:
             argv = ["git", "cat-file", "blob", about.split()[2].decode()]
             found[path] = subprocess.run(argv, cwd=project.root, capture_output=True, check=True).stdout
     return found
+
+
+def run(project: Project, *args: str, cwd: Path | None = None) -> bytes:
+    return subprocess.run(["git", *args], cwd=cwd or project.root, capture_output=True, check=True).stdout
+
+
+def bring_back(project: Project, archive: Archive, **how: str) -> Restored:
+    workspace = project.facts()
+    return restore(workspace, load(workspace), archive, **how)
 
 
 def state_of(path: Path) -> dict[str, str]:
@@ -120,6 +131,37 @@ def test_each_file_is_kept_where_it_belongs(workspace: Project, oslo: Path) -> N
     assert sorted(os.listdir(archive.folder)) == ["files.tar", "git.tar", "manifest.json", "secrets.tar", "seen.json"]
     assert json.loads((workspace.ops / "archive" / archive.id / "manifest.json").read_text()) == manifest
     assert [e["archive"] for e in workspace.events("archive.saved")] == [archive.id]
+
+
+def test_a_tracked_secret_becomes_no_history(workspace: Project, oslo: Path) -> None:
+    """What was committed of files with a secret's name is in the commit; what was changed, staged or hidden since is
+    in secrets.tar only, and comes back with the index as it was."""
+    names = ("same.key", "edited.key", "staged.key", "hidden.key")
+    shutil.rmtree(oslo / "node_modules")
+    for name in names:
+        workspace.write(name, f"{name}\n", within=oslo)
+    workspace.git("add", "-f", *names, cwd=oslo)
+    workspace.git("commit", "-q", "-m", "keys", cwd=oslo)
+    workspace.git("update-index", "--skip-worktree", "hidden.key", cwd=oslo)
+    for name in names[1:]:
+        workspace.write(name, f"hush {name}\n", within=oslo)
+    workspace.write("added.key", "hush added\n", within=oslo)
+    workspace.git("add", "-f", "staged.key", "added.key", cwd=oslo)
+    workspace.write("staged.key", "hush again\n", within=oslo)
+    before = state_of(oslo)
+    archive = keep(workspace, oslo).archive
+    listed = workspace.git("rev-list", "--objects", "--no-object-names", archive.ref).split()
+    assert not [oid for oid in listed if b"hush" in run(workspace, "cat-file", "-p", oid)]
+    assert in_commit(workspace, archive)[b"same.key"] == b"same.key\n"
+    assert b"hush again\n" in members(archive, "secrets.tar").values()
+    shutil.rmtree(oslo)
+    workspace.git("worktree", "prune")
+    workspace.git("gc", "-q", "--prune=now")
+    bring_back(workspace, archive)
+    after = state_of(oslo)
+    assert (after["index"], after["status"]) == (before["index"], before["status"])
+    assert run(workspace, "show", ":staged.key", cwd=oslo) == b"hush staged.key\n"
+    assert (oslo / "hidden.key").read_text() == "hush hidden.key\n"
 
 
 def test_saving_changes_nothing(workspace: Project, oslo: Path) -> None:
