@@ -171,7 +171,7 @@ def _place(workspace: Workspace, entry: Entry) -> str:
     if not own or not os.path.isdir(own) or not _same(os.path.dirname(own), parent):
         told = f"{linked} leads to {own or 'nowhere'}, which is no worktree of {workspace.root}"
         raise _Refused("not-linked", told, "k1ctl worktree doctor explains it")
-    back = os.path.normpath(os.path.join(own, _text(own, "gitdir")))
+    back = os.path.join(own, _text(own, "gitdir"))
     if not _same(os.path.dirname(back), path) or os.path.basename(back) != ".git":
         told = f"git's record of {path} leads to {os.path.dirname(back)}"
         raise _Refused("not-linked", told, "k1ctl worktree repair mends links after a move")

@@ -378,5 +378,5 @@ def _has(path: str, own: str) -> bool:
 def _is_of(own: str, path: str) -> bool:
     """Whether git's entry ``own`` is that of the worktree at ``path``."""
     link = os.fsdecode(read_bytes(os.path.join(own, "gitdir")) or b"").rstrip("\r\n")
-    back = os.path.dirname(os.path.normpath(os.path.join(own, link)))
+    back = os.path.dirname(os.path.join(own, link))
     return os.path.join(os.path.realpath(os.path.dirname(back)), os.path.basename(back)) == path

@@ -72,7 +72,11 @@ class Outcome:
     def document(self) -> dict[str, Any]:
         """The outcome as JSON."""
         facts = {"workspace": self.name, "path": self.entry.path, "branch": self.entry.branch or None}
-        seen = {"active_at": rfc3339(self.activity.at), "idle_seconds": round(self.activity.idle(), 3)}
+        known = bool(self.activity.at)
+        seen = {
+            "active_at": rfc3339(self.activity.at) if known else None,
+            "idle_seconds": round(self.activity.idle(), 3) if known else None,
+        }
         return {
             **facts,
             "result": self.result,
@@ -90,11 +94,14 @@ class Outcome:
             "error": self.error and self.error.document()["error"],
         }
 
+    def idle(self) -> str:
+        """How long nobody worked in it, for a person."""
+        return format_duration(self.activity.idle()) if self.activity.at else "unknown"
+
     def detail(self) -> str:
         """The outcome in one line for a person."""
-        ago = f"{format_duration(self.activity.idle())} ago: {self.activity.what}"
         if self.result == "kept":
-            return f"active {ago}"
+            return f"active {self.idle()} ago: {self.activity.what}"
         if self.error is not None:
             return self.error.message
         if self.result == "refused":

@@ -71,7 +71,7 @@ def run(
     if as_json:
         emit_json([outcome.document() for outcome in report.outcomes])
     elif report.outcomes:
-        rows = [(o.name, o.result, format_duration(o.activity.idle()), o.detail()) for o in report.outcomes]
+        rows = [(o.name, o.result, o.idle(), o.detail()) for o in report.outcomes]
         put(table(rows, ("NAME", "RESULT", "IDLE", "DETAIL")))
     _tell(report, config, ctx.workspace.root, dry_run)
     return 1 if any(o.bad for o in report.outcomes) or any(s.problems for s in report.swept) else 0
