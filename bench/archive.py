@@ -105,7 +105,7 @@ def main() -> int:
         listed = subprocess.run(
             [kit.K1CTL, "archive", "list", "--json"], cwd=repository.root, env=repository.env, capture_output=True
         )
-        sizes = [archive["bytes"] for archive in json.loads(listed.stdout)]
+        sizes = [archive["bytes"] for archive in json.loads(listed.stdout)["archives"]]
     for name, pairs in rounds.taken.items():
         walls = [wall for wall, _ in pairs]
         report.put(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Sequence
@@ -31,9 +32,12 @@ class K1:
         names = [tree.path.name for tree in trees]
         done = self.run("archive", "run", "--json", "--", *names, cwd=root)
         assert "Traceback" not in done.stderr and done.code in (0, 1), str(done)
-        left = {str(row["path"]): row for row in done.json if row["result"] != "archived"}
-        tokens = {tree.path: _reason(left[str(tree.path)]) if tree.path.exists() else newest(tree) for tree in trees}
+        left = {os.path.realpath(row["path"]): row for row in done.json if row["result"] != "archived"}
+        reasons = {tree.path: _reason(left[os.path.realpath(tree.path)]) for tree in trees if tree.path.exists()}
+        tokens = {tree.path: reasons.get(tree.path) or newest(tree) for tree in trees}
         assert done.code == (1 if left else 0) and len(done.json) == len(trees), str(done)
+        for identity in filter(lambda token: isinstance(token, str), tokens.values()):
+            shutil.rmtree(trees[0].repository.root / ".git" / "k1ctl" / "archive" / identity / "trash")
         return tokens
 
     def _save(self, trees: Sequence[Tree], root: Path) -> None:
@@ -63,7 +67,8 @@ def newest(tree: Tree) -> str:
     from k1ctl.workspace import resolve
 
     found = list_archives(resolve(cwd=str(tree.repository.root)))
-    return next((archive.id for archive in found if archive.manifest["path"] == str(tree.path)), "")
+    path = os.path.realpath(tree.path)
+    return next((archive.id for archive in found if os.path.realpath(archive.manifest["path"]) == path), "")
 
 
 def leaks(tree: Tree, identity: str) -> list[str]:
@@ -108,6 +113,8 @@ def leftovers(repository: Repository) -> list[str]:
     found += [f"lock {path.relative_to(git)}" for path in git.rglob("*.lock") if "k1ctl" not in path.parts]
     known = {line.removeprefix(b"worktree ") for line in listed.split(b"\0")}
     found += [
-        f"beside the worktrees: {path.name}" for path in repository.trees.iterdir() if os.fsencode(path) not in known
+        f"beside the worktrees: {path.name}"
+        for path in repository.trees.resolve().iterdir()
+        if os.fsencode(path) not in known
     ]
     return found

@@ -25,10 +25,27 @@ def _alternates(folder: Path) -> Repository:
     return Repository.cloned(folder, "--shared", str(origin.root))
 
 
-def _nobody(folder: Path) -> Repository:
-    repository = Repository(folder, config={"user.useConfigOnly": "true"})
+def _partial(folder: Path) -> Repository:
+    origin = Repository(folder / "origin", config={"uploadpack.allowFilter": "true"})
+    return Repository.cloned(folder, "--filter=blob:none", f"file://{origin.root}")
+
+
+def _odd(folder: Path) -> Repository:
+    """k1ctl is called without a name for commits, and by a hook of git, which says where *it* works."""
+    odd = {"extensions.worktreeConfig": "true", "status.showUntrackedFiles": "no", "user.useConfigOnly": "true"}
+    repository = Repository(folder, config=odd)
+    git = repository.root / ".git"
     names = [f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
-    repository.environment = dict.fromkeys(names)
+    repository.environment = {"GIT_DIR": str(git), "GIT_WORK_TREE": str(repository.root), "GIT_PREFIX": "dir/"}
+    repository.environment |= {"GIT_INDEX_FILE": str(git / "index"), "GIT_OBJECT_DIRECTORY": str(folder / "nowhere")}
+    repository.environment |= dict.fromkeys(names)
+    return repository
+
+
+def _linked(folder: Path) -> Repository:
+    repository = Repository(folder)
+    (folder / "somewhere").mkdir()
+    (folder / "trees").symlink_to("somewhere")
     return repository
 
 
@@ -42,21 +59,21 @@ def _inside(folder: Path) -> Repository:
 
 
 _UPPER = {"filter.upper.clean": "tr A-Z a-z", "filter.upper.smudge": "tr a-z A-Z", "filter.upper.required": "true"}
+_CARELESS = {"core.trustctime": "false", "core.checkStat": "minimal"}
 REPOSITORIES: dict[str, Callable[[Path], Repository]] = {
     "common": Repository,
-    "index kinds": Repository,
+    "index kinds": lambda folder: Repository(folder, config=_CARELESS),
     "filters": lambda folder: Repository(folder, config=_UPPER),
     "missing filter": Repository,
     "autocrlf": lambda folder: Repository(folder, config={"core.autocrlf": "true", "core.fileMode": "false", **_UPPER}),
-    "worktree config": lambda folder: Repository(folder, config={"extensions.worktreeConfig": "true"}),
-    "silent status": lambda folder: Repository(folder, config={"status.showUntrackedFiles": "no"}),
-    "hooks": Repository,
-    "no ctime": lambda folder: Repository(folder, config={"core.trustctime": "false", "core.checkStat": "minimal"}),
-    "nobody": _nobody,
     "submodules": Repository,
     "sha256": lambda folder: Repository(folder, "--object-format=sha256"),
     "inside": _inside,
     "shallow": _shallow,
+    "partial": _partial,
+    "odd": _odd,
+    "settings": Repository,
+    "linked": _linked,
     "alternates": _alternates,
 }
 

@@ -120,7 +120,7 @@ def _no_index(tree: Tree) -> None:
     tree.write("a.txt", "changed\n")
 
 
-@row("odd stat data", stash=True)
+@row("odd stat data", heavy=True, stash=True)
 def _racy(tree: Tree) -> None:
     """A change of equal size, with the time of the file before it: only the bytes tell."""
     path = tree.path / "a.txt"
@@ -192,7 +192,7 @@ def _autocrlf(tree: Tree) -> None:
     (tree.path / "script.sh").chmod(0o644)  # not told: core.fileMode is false
 
 
-@row("edits that no stat data tells of", repository="no ctime", apart="status", stash=True)
+@row("edits that no stat data tells of", repository="index kinds", apart="status", stash=True)
 def _unseen(tree: Tree) -> None:
     """By core.trustctime and core.checkStat git was told not to look closely: it will see them afterwards."""
     path = tree.path / "a.txt"

@@ -71,6 +71,7 @@ def _dangling(tree: Tree) -> None:
 
 @row("embedded repository whose git folder is beside it", group="embedded")
 def _pointer(tree: Tree) -> None:
+    (tree.path / "ignored").mkdir(exist_ok=True)
     tree.embedded("pointed", "--separate-git-dir", str(tree.path / "ignored" / "pointed.git"))
     (tree.path / "pointed" / "file.txt").write_text("dirty\n")
 
@@ -211,12 +212,46 @@ def _inside(tree: Tree) -> None:
     tree.git("checkout", "-q", "--detach")
 
 
-@row("path with spaces, a newline and letters", folder="über the\nmöön  \U0001f319")
+@row("path with a pattern, a newline and letters", folder="[t]* über the\nmöön  \U0001f319")
 def _path(tree: Tree) -> None:
     tree.write("a.txt", "changed\n")
     tree.write("untracked.txt")
     tree.write("x.log")
     tree.embedded("ignored/lib")
+
+
+@row("below a folder that is a link", repository="linked")
+def _linked(tree: Tree) -> None:
+    tree.write("a.txt", "changed\n")
+    tree.write("x.log")
+    tree.git("checkout", "-q", "--detach")
+
+
+@row("path as long as paths get", heavy=True)
+def _long(tree: Tree) -> None:
+    """What is built beside the worktree, or moved into the trash, has a longer name than it."""
+    here = os.getcwd()
+    (tree.path / "ignored").mkdir()
+    os.chdir(tree.path / "ignored")
+    try:
+        while len(os.getcwdb()) + 201 + len("/end") < 4095:
+            os.mkdir("long" * 50)
+            os.chdir("long" * 50)
+        left = 4095 - len(os.getcwdb()) - len("/") - 1
+        with open("e" * min(left, 255), "w") as f:
+            f.write("as far down as there is a name for\n")
+    finally:
+        os.chdir(here)
+
+
+@row("objects that only the origin has", repository="partial")
+def _partial(tree: Tree) -> None:
+    tree.write("a.txt", "changed\n")
+    tree.write("only-here.txt")
+    tree.commit("on top")
+    tree.git("checkout", "-q", "--detach")
+    tree.write("b.txt", "changed\n")
+    tree.repository.git("remote", "set-url", "origin", "/nowhere")
 
 
 @row("path that begins with a dash", heavy=True, folder="-rf --all")

@@ -41,7 +41,7 @@ def _nothing_yet(tree: Tree) -> None:
     tree.write("untracked.txt")
 
 
-@row("merge with conflicts")
+@row("merge with conflicts", heavy=True)
 def _conflicts(tree: Tree) -> Then:
     tree.write("renamed.txt", "".join(f"{n}\n" for n in range(30)))
     tree.commit("before the merge")
@@ -134,7 +134,7 @@ def _apply(tree: Tree) -> Then:
     return _finish_rebase
 
 
-@row("rebase stopped to edit, tree clean")
+@row("rebase stopped to edit, tree clean", heavy=True)
 def _edit(tree: Tree) -> Then:
     _own_commits(tree)
     editor = "sequence.editor=sed -i.bak 1s/pick/edit/"
@@ -239,7 +239,7 @@ def _stash(tree: Tree) -> None:
     tree.git("stash", "push", "-q", "-m", "work of mine")
 
 
-@row("settings of this worktree only", repository="worktree config")
+@row("settings of this worktree only", repository="odd")
 def _config(tree: Tree) -> None:
     tree.git("config", "--worktree", "user.name", "Somebody Else")
     tree.git("config", "--worktree", "core.autocrlf", "input")
@@ -247,28 +247,72 @@ def _config(tree: Tree) -> None:
     tree.write("new.txt", "one\r\ntwo\r\n")
 
 
-@row("untracked files are not shown", repository="silent status")
+@row("untracked files are not shown", repository="odd")
 def _silent(tree: Tree) -> None:
     tree.write("untracked.txt")
     tree.write("dir/untracked.txt")
 
 
-@row("hooks that write and refuse", repository="hooks")
+@row("hooks that write", repository="odd")
 def _hooks(tree: Tree) -> None:
     hooks = tree.repository.root / ".git" / "hooks"
     hooks.mkdir(exist_ok=True)
-    for name, text in {"post-checkout": 'echo ran > "$PWD/hook-ran"; exit 3', "pre-commit": "exit 1"}.items():
+    for name, text in {"post-checkout": 'echo ran > "$PWD/hook-ran"', "pre-commit": "exit 1"}.items():
         (hooks / name).write_text(f"#!/bin/sh\n{text}\n")
         (hooks / name).chmod(0o755)
     tree.write("a.txt", "changed\n")
     tree.write("untracked.txt")
 
 
-@row("nobody's name is set", repository="nobody", stash=True)
+@row("nobody's name is set", repository="odd", stash=True)
 def _nobody(tree: Tree) -> None:
     tree.write("a.txt", "changed\n")
     tree.git("add", "a.txt")
     tree.write("untracked.txt")
+
+
+@row("branch whose name is no UTF-8")
+def _bytes(tree: Tree) -> None:
+    tree.git("checkout", "-q", "-b", b"caf\xe9/\xff\xfe")
+    tree.write("only-here.txt")
+    tree.commit("on it")
+    tree.write("a.txt", "changed\n")
+
+
+@row("called by a hook of git", repository="odd")
+def _variables(tree: Tree) -> None:
+    tree.write("a.txt", "staged\n")
+    tree.git("add", "a.txt")
+    tree.write("untracked.txt")
+    tree.write("x.log")
+
+
+@row("settings made for other eyes", repository="settings")
+def _settings(tree: Tree) -> None:
+    """What makes git speak otherwise, ask for keys, or start programs that are not there."""
+    settings = [
+        "color.ui=always",
+        "core.abbrev=4",
+        "core.pager=false",
+        "log.showSignature=true",
+        "core.ignoreCase=true",
+    ]
+    settings += [
+        "commit.gpgSign=true",
+        "gpg.program=/nowhere/gpg",
+        "diff.external=/nowhere/diff",
+        "diff.renames=copies",
+    ]
+    settings += ["diff.ignoreSubmodules=all", "submodule.recurse=true", "i18n.commitEncoding=ISO-8859-1"]
+    settings += ["status.short=true", "status.branch=true", "diff.noprefix=true", "core.quotePath=false"]
+    settings += ["core.hooksPath=/nowhere", "core.bigFileThreshold=1", "fsck.missingEmail=error", "gc.pruneExpire=now"]
+    tree.write("a.txt", "staged\n")
+    tree.git("add", "a.txt")
+    tree.git("mv", "b.txt", "moved.txt")
+    tree.write("untracked.txt")
+    tree.embedded("ignored/lib")
+    for setting in settings:
+        tree.repository.git("config", *setting.split("=", 1))
 
 
 @row("locked", refused="locked")

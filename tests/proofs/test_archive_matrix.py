@@ -20,7 +20,7 @@ from tests.proofs.worktreecell import Aside, Repository, Row, Stash, Tree, play,
 
 LIGHT = [row for row in rows.ROWS if not row.heavy and not row.refused]
 REFUSED = [row for row in rows.ROWS if row.refused]
-TELLING = ("changed, staged, untracked", "many untracked files", "ignored files", "detached, with commits", "links")
+TELLING = ("changed, staged, untracked", "ignored files", "detached, with commits", "links")
 # What `Stash` leaves behind itself, which is no loss.
 TRACES = ("own 'logs/HEAD'", "own 'AUTO_MERGE'", "own 'ORIG_HEAD'")
 

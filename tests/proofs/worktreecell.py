@@ -215,7 +215,7 @@ class Repository:
     def clean(self) -> None:
         """What people and git itself do to a repository: all that nothing pins is gone."""
         self.git("worktree", "prune", "--expire=now")
-        branches = self.git("for-each-ref", "--format=%(refname)", "refs/heads").decode().split()
+        branches = self.git("for-each-ref", "--format=%(refname)", "refs/heads").split()
         self.git("reflog", "expire", "--expire-unreachable=now", *branches)
         self.git("gc", "-q", "--prune=now")
         self.git("clean", "-q", "-f", "-d", "-x")
@@ -248,29 +248,11 @@ class Way(Protocol):
 
 def play(repository: Repository, trees: Sequence[Tree], way: Way) -> dict[Path, list[str]]:
     """Archive all the worktrees, clean, restore them, and say what is amiss with each; [] when it came back whole."""
-    with _environment(repository.environment):
-        return _play(repository, trees, way)
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
-    before = dict(os.environ)
-    for name, value in changes.items():
-        os.environ.pop(name, None)
-        os.environ.update({} if value is None else {name: value})
-    try:
-        yield
-    finally:
-        for name in changes:
-            os.environ.pop(name, None)
-            os.environ.update({name: before[name]} if name in before else {})
-
-
-def _play(repository: Repository, trees: Sequence[Tree], way: Way) -> dict[Path, list[str]]:
     amiss: dict[Path, list[str]] = {tree.path: [] for tree in trees}
     before = _looks(trees)
     outside = {path: _outside(path) for tree in trees for path in tree.outside}
-    tokens = way.archive(trees)
+    with _environment(repository.environment):
+        tokens = way.archive(trees)
     for tree in trees:
         if isinstance(tokens[tree.path], Refused):
             amiss[tree.path].append(f"refused: {tokens[tree.path]}")
@@ -281,7 +263,8 @@ def _play(repository: Repository, trees: Sequence[Tree], way: Way) -> dict[Path,
     back = [tree for tree in trees if not amiss[tree.path]]
     for tree in list(back):
         try:
-            way.restore(tree, tokens[tree.path])
+            with _environment(repository.environment):
+                way.restore(tree, tokens[tree.path])
             amiss[tree.path] += way.leaks(tree, tokens[tree.path])
         except (AssertionError, OSError) as exc:
             amiss[tree.path].append(f"{type(exc).__name__}: {exc}")
@@ -300,6 +283,20 @@ def _play(repository: Repository, trees: Sequence[Tree], way: Way) -> dict[Path,
         except AssertionError as exc:
             amiss[tree.path].append(f"it does not go on: {exc}")
     return amiss
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    before = dict(os.environ)
+    for name, value in changes.items():
+        os.environ.pop(name, None)
+        os.environ.update({} if value is None else {name: value})
+    try:
+        yield
+    finally:
+        for name in changes:
+            os.environ.pop(name, None)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 def _looks(trees: Sequence[Tree]) -> dict[Path, Look]:

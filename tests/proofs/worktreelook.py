@@ -55,6 +55,7 @@ def look(tree: Path, dropped: frozenset[bytes] = frozenset()) -> Look:
     for name, entry, about in _walk(top, b"", dropped):
         files[name], facts[name] = entry, about
     ignored = frozenset(line[2:].rstrip(b"/") for line in status if line.startswith(b"! "))
+    files[b".git"] = files[b".git"]._replace(mode="")  # git's own link, made anew
     kept = {name: facts[name] for name in files if files[name].kind == "-" and _within(name, ignored)}
     inodes: dict[int, set[bytes]] = {}
     for name, about in kept.items():
