@@ -44,9 +44,14 @@ class Running:
         """stdout's one line. Raises GitError as `data` does."""
         return self.text(accept=accept).rstrip("\n")
 
-    def _told(self) -> str:
+    def told(self) -> str:
+        """stderr, without the warning that git 2.36 and later give for `_DURABLE`."""
         with open(self.stderr, "rb") as f:
-            lines = [line for line in os.fsdecode(f.read()).splitlines() if line.strip()]
+            lines = os.fsdecode(f.read()).splitlines()
+        return "\n".join(line for line in lines if "core.fsyncObjectFiles" not in line)
+
+    def _told(self) -> str:
+        lines = [line for line in self.told().splitlines() if line.strip()]
         told = [line for line in lines if line.startswith(("fatal: ", "error: "))] or lines
         return told[-1].partition(": ")[2] or told[-1] if told else f"exit {self.process.returncode}"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.planning import Plan
     from k1ctl.workspace import Workspace
 
+_SETTINGS = r"^extensions\.|^core\.attributesfile$|^branch\..*\.(remote|merge)$"
 _DIFF = ("diff", "--name-only", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=none")
 _MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
 
@@ -30,8 +31,8 @@ _MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
 def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: str) -> dict[str, Any]:
     """Write tar files and objects, side by side; returns what the manifest says of them."""
     found, state = task.found, task.state
-    config = calls.start("config", "-z", "--get-regexp", r"^extensions\.|^branch\..*\.(remote|merge)$")
-    heads = calls.start("rev-parse", "-q", "--verify", "HEAD^{commit}")
+    config = calls.start("config", "-z", "--get-regexp", _SETTINGS)
+    heads = calls.start("rev-parse", "HEAD^{commit}", "HEAD^{tree}")
     symbolic = calls.start("symbolic-ref", "-q", "HEAD")
     changed = calls.start(*_DIFF, "--")
     named = state.names_of_objects()
@@ -43,16 +44,22 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         found.top,
         sha256=settings.get("extensions.objectformat") == "sha256",
     )
-    head, branch = heads.line(accept=(0, 1)), symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
+    told = heads.text(accept=(0, 128)).split()  # 128: HEAD is a branch without a commit
+    head, head_tree = told if len(told) == 2 and "^" not in told[1] else ("", "")
+    if not head and task.entry.head.strip("0"):
+        raise GitError(f"HEAD of {found.top} is {task.entry.head[:12]}, which cannot be read")
+    branch = symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
     unpushed = _count(calls, head)
-    staged = calls.start("diff-index", "--cached", "--name-only", "-z", head, "--") if head else None
     dirty = _names(changed)
     kept_back = withhold(calls, task, head, dirty)
     index = snapshot.index_tree(calls, state, found, scratch, kept_back.entries)
-    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, dirty or set())
+    attributes = snapshot.attribute_files(workspace.git_dir, found, settings.get("core.attributesfile", ""))
+    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, dirty or set(), attributes)
     tars = _write_tars(calls, task, building, branch, kept_back.blobs)
     index_tree = index.line()
-    index_commit = snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
+    clean = index_tree == head_tree  # then HEAD is the commit of the index, too
+    staged = calls.start("diff-index", "--cached", "--name-only", "-z", head, "--") if head and not clean else None
+    index_commit = None if clean else snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
     known = snapshot.objects_told(objects) if objects else {}
     tags = snapshot.tags(calls, known)
     stashes = state.stashes(branch)
@@ -61,7 +68,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     blobs = _undone(calls, state)
     extra = snapshot.extra_tree(calls, known.items(), blobs)
     tree = raw.line()
-    indexed = index_commit.line()
+    indexed = index_commit.line() if index_commit else head
     parents = list(dict.fromkeys([*([head] if head else []), indexed, *pins]))
     if extra:
         parents.append(snapshot.commit(calls, extra, [], f"objects of {name}").line())
@@ -127,7 +134,7 @@ def _write_tars(calls: Calls, task: Plan, building: str, branch: str, blobs: set
                 tar.add_bytes(REFLOG, log)
             if name == "secrets.tar":
                 add_blobs(calls, tar, blobs)
-            written[name] = tar.close()
+            written[name] = tar.close(fsync=False)
         finally:
             tar.abandon()
     return written
@@ -193,7 +200,7 @@ def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: di
         "regenerable": [f for f in task.found.regenerable if not any(k.startswith(f + "/") for k in task.kept)],
         "operation": task.state.operation or None,
         "rebasing": list(task.state.rebasing) if task.state.rebasing[0] else None,
-        "sparse": any(row.tag.upper() == "S" for rows in tracked.values() for row in rows),
+        "sparse": any(rows[0][0] in "Ss" for rows in tracked.values()),
         "submodules": submodules(tracked),
         "nested": sorted(task.kept),
         "bytes": sum(row["bytes"] for row in facts["files"].values()),

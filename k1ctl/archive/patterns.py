@@ -39,6 +39,12 @@ class Globs:
                 self._ends += (word,)
         self._rest, self._paths = _expression(rest), _expression(paths)
 
+    def anywhere(self, text: str) -> bool:
+        """Whether one may fit a name or a path that is in ``text``; False is certain."""
+        if self._rest is not None or self._paths is not None:
+            return True
+        return any(word in text for words in (self._words, self._begins, self._ends, self._within) for word in words)
+
     def name(self, name: str) -> bool:
         """Whether one fits this one part of a path."""
         if name in self._words or name.startswith(self._begins) or name.endswith(self._ends):

@@ -25,7 +25,7 @@ from k1ctl.git import GitError
 from k1ctl.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -123,16 +123,18 @@ def _attempt(
             check_room(config, building, task)
             watch(f"saving {format_size(task.bytes)} of {entry.path}")
             facts = contents.write(calls, task, workspace, building, name)
+            synced = _sync(building, facts["files"])
             _look_again(calls, config, task)
             reused = _same(workspace, entry.path, facts["fingerprint"])
             if reused is not None:
                 _abandon(workspace, building)
-                write_json(os.path.join(reused.folder, SEEN), {"digest": task.found.digest})
+                write_json(os.path.join(reused.folder, SEEN), {"digest": task.found.digest}, mode=0o600)
                 if reused.state["state"] != "saved":
                     reused.set_state("saved")
                 return Saved(reused, True)
             manifest = contents.manifest(workspace, task, name, reason, facts)
             calls.start("update-ref", REF + name, manifest["commit"]).data()
+            synced()
             manifest["save_seconds"] = round(time.monotonic() - begun, 3)
         shutil.rmtree(scratch)
         return Saved(_publish(workspace, building, name, manifest, task), False)
@@ -158,6 +160,31 @@ def _raise_changed(config: Config, workspace: Workspace, task: Plan | None, exc:
         now = look(calls, task.entry.path, task.own, Globs(config.get("archive", "regenerable")))
     if now.digest != task.found.digest:
         raise ChangedError("files changed while git read them") from exc
+
+
+def _sync(folder: str, names: Iterable[str]) -> Callable[[], None]:
+    """Start making files survive a power cut; what is returned waits for it, and raises OSError when it failed."""
+    from threading import Thread
+
+    files = [os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC) for name in names]
+    failed: list[OSError] = []
+
+    def work() -> None:
+        for fd in files:
+            try:
+                os.fsync(fd)
+            except OSError as exc:
+                failed.append(exc)
+            os.close(fd)
+
+    def wait() -> None:
+        thread.join()
+        if failed:
+            raise failed[0]
+
+    thread = Thread(target=work)
+    thread.start()
+    return wait
 
 
 def _look_again(calls: Calls, config: Config, task: Plan) -> None:
@@ -207,8 +234,8 @@ def _publish(workspace: Workspace, building: str, name: str, manifest: dict[str,
     return archive
 
 
-def _fsync(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _fsync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

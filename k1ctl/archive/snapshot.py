@@ -11,7 +11,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from k1ctl.archive.gitstate import GitState
-from k1ctl.git import GitError
+from k1ctl.files import read_bytes
+from k1ctl.git import GitError, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,9 +90,11 @@ def rebuildable(state: GitState, found: Look) -> bool:
     return plain(state, found) and state.index[4:8] == b"\0\0\0\2" and not any(mark in state.index for mark in own)
 
 
-def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch, dirty: set[str]) -> Running:
+def raw_tree(
+    calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch, dirty: set[str], attributes: list[str]
+) -> Running:
     """Write the files of ``places.commit`` as they are, and start writing their tree; git has looked into the
-    ``dirty`` ones, and found them changed.
+    ``dirty`` ones, and found them changed; ``attributes`` are files that may name a filter.
 
     Where the index hides nothing, its stat data save reading what did not change; not for a file whose size is not
     that of its blob, or that a filter or an encoding has changed on its way.
@@ -103,20 +106,21 @@ def raw_tree(calls: Calls, state: GitState, found: Look, places: Places, scratch
         shutil.copyfile(original, scratch.index)
         facts = os.stat(original)
         os.utime(scratch.index, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # by it git tells which entries are racy
-        dropped = _not_as_stored(calls, found, wanted, dirty)
+        dropped = _not_as_stored(calls, found, wanted, dirty, attributes)
         dropped += [p for p, rows in found.tracked.items() if p not in wanted and not _gitlink_there(p, rows, found)]
     if dropped:
         lines = [f"0 {'0' * len(_some_oid(found))}\t{path}" for path in dropped]
         calls.start("update-index", "-z", "--index-info", stdin=_joined(lines), env=scratch.env).data()
     if wanted:
         args = ("update-index", "-z", "--add", "--replace", "--stdin")
-        calls.start(*args, stdin=_joined(places.commit), env=scratch.env).data()
-    listing = calls.start("ls-files", "-z", "--cached", env=scratch.env)
-    writing = calls.start("write-tree", "--missing-ok", env=scratch.env)
-    for path in wanted.difference(listing.text().split("\0")):  # git ignores names it may not hold, with exit 0
-        places.commit.remove(path)
-        places.files[path] = found.files[path]
-    return writing
+        adding = calls.start(*args, stdin=_joined(places.commit), env=scratch.env)
+        adding.data()
+        if adding.told():  # names that git may not hold it passes over, with a word and exit 0
+            there = calls.start("ls-files", "-z", "--cached", env=scratch.env).text().split("\0")
+            for path in wanted.difference(there):
+                places.commit.remove(path)
+                places.files[path] = found.files[path]
+    return calls.start("write-tree", "--missing-ok", env=scratch.env)
 
 
 def _gitlink_there(path: str, rows: Sequence[object], found: Look) -> bool:
@@ -127,14 +131,14 @@ def _some_oid(found: Look) -> str:
     return next(iter(found.tracked.values()))[0].oid
 
 
-def _not_as_stored(calls: Calls, found: Look, wanted: set[str], dirty: set[str]) -> list[str]:
+def _not_as_stored(calls: Calls, found: Look, wanted: set[str], dirty: set[str], attributes: list[str]) -> list[str]:
     """The tracked files that may differ from their blobs although git says they are clean."""
     paths = [path for path in found.tracked if path in wanted and path not in dirty]
     oids = [found.tracked[path][0].oid for path in paths]
     if not paths:
         return []
     sizes = calls.start("cat-file", "--batch-check=%(objectsize)", stdin=os.fsencode("\n".join(oids) + "\n"))
-    filtered = _filtered(calls, paths)
+    filtered = _filtered(calls, paths) if _name_filters(attributes) else []
     told = sizes.text().splitlines()
     odd = [p for p, size in zip(paths, told, strict=True) if size != str(found.files[p].st_size)]
     return list(dict.fromkeys([*odd, *filtered]))
@@ -146,6 +150,26 @@ def _filtered(calls: Calls, paths: list[str]) -> list[str]:
     words = calls.start(*args, stdin=_joined(paths)).text().split("\0")
     rows = zip(words[::3], words[2::3], strict=False)
     return [path for path, value in rows if value not in ("unspecified", "unset", "")]
+
+
+def attribute_files(common: str, found: Look, configured: str) -> list[str]:
+    """The files that git takes attributes of the worktree from (gitattributes(5), FILES), there or not."""
+    within = [path for path in {*found.files, *found.tracked} if path.rpartition("/")[2] == ".gitattributes"]
+    own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(program())))
+    system = {"/etc/gitattributes", os.path.join(prefix, "etc", "gitattributes")}
+    user = os.path.expanduser(configured) if configured else os.path.join(own, "git", "attributes")
+    paths = [os.path.join(found.top, path) for path in within]
+    return [*paths, os.path.join(common, "info", "attributes"), os.path.join(found.top, user), *system]
+
+
+def _name_filters(attributes: list[str]) -> bool:
+    """Whether one of these files may name a filter or an encoding; one that is only in the index may."""
+    texts = [(path, read_bytes(path)) for path in attributes]
+    return any(
+        path.endswith("/.gitattributes") if text is None else b"filter" in text or b"encoding" in text
+        for path, text in texts
+    )
 
 
 def commit(calls: Calls, tree: str, parents: Iterable[str], message: str) -> Running:

@@ -31,7 +31,8 @@ def withhold(calls: Calls, task: Plan, head: str, dirty: set[str] | None) -> Wit
     ``dirty``: the files that git finds changed, None when it cannot tell. Raises GitError.
     """
     tracked, places = task.found.tracked, task.places
-    named = [path for path in tracked if task.secrets.path(path)]
+    listed = os.fsdecode(task.found.listed)
+    named = [path for path in tracked if task.secrets.path(path)] if task.secrets.anywhere(listed) else []
     if not named:
         return Withheld({}, set())
     committed: dict[str, str] = {}

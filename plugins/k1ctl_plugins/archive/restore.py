@@ -36,7 +36,7 @@ def restore(ctx: Context, reference: str, to: str, branch: str, dry_run: bool, a
     if dry_run:
         plan = restoring.plan(ctx.workspace, archive, to=to, branch=branch)
         on = f"on branch {plan.heads.branch}" if plan.heads.branch else "with a detached HEAD"
-        say(f"would be restored: {archive.id} to {plan.intent.target}, {on}")
+        say(clean(f"would be restored: {archive.id} to {plan.intent.target}, {on}"))
         for warning in plan.heads.warnings:
             say(clean(warning))
         if as_json:
@@ -50,7 +50,7 @@ def restore(ctx: Context, reference: str, to: str, branch: str, dry_run: bool, a
     finally:
         line.clear()
     on = f"on branch {done.branch}" if done.branch else "with a detached HEAD"
-    say(f"restored: {archive.id} to {done.path}, {on}, in {format_duration(done.seconds)}")
+    say(clean(f"restored: {archive.id} to {done.path}, {on}, in {format_duration(done.seconds)}"))
     for warning in done.warnings:
         say(clean(warning))
     if as_json:

@@ -44,7 +44,7 @@ def save(ctx: Context, name: str, reason: str, dry_run: bool, as_json: bool) -> 
     entry = _entry(ctx.workspace, name)
     if dry_run:
         found = _document(plan(ctx.workspace, ctx.config, entry))
-        say(f"would be saved: {entry.path}, {format_size(found['bytes'])} at most")
+        say(f"would be saved: {clean(entry.path)}, {format_size(found['bytes'])} at most")
         _tell(found)
         if as_json:
             emit_json({"ok": True, "dry_run": True, **found})
@@ -56,10 +56,10 @@ def save(ctx: Context, name: str, reason: str, dry_run: bool, as_json: bool) -> 
         line.clear()
     manifest = saved.archive.manifest
     if saved.reused:
-        say(f"unchanged: {entry.path} is saved as it is")
+        say(f"unchanged: {clean(entry.path)} is saved as it is")
     else:
         say(
-            f"saved: {entry.path}, {format_size(manifest['bytes'])} beside what git holds, "
+            f"saved: {clean(entry.path)}, {format_size(manifest['bytes'])} beside what git holds, "
             f"in {format_duration(manifest['save_seconds'])}"
         )
         _tell(manifest)
