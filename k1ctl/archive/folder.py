@@ -75,6 +75,17 @@ def archives_folder(workspace: Workspace) -> str:
     return os.path.join(workspace.git_dir, "k1ctl", "archive")
 
 
+def restores_folder(workspace: Workspace) -> str:
+    """The folder of what a restore has made and not renamed into place yet; in it while it is under way, or killed."""
+    return os.path.join(workspace.git_dir, "k1ctl", "restore")
+
+
+def restoring(workspace: Workspace) -> bool:
+    """Whether a restore is under way, or was killed."""
+    folder = restores_folder(workspace)
+    return os.path.isdir(folder) and bool(os.listdir(folder))
+
+
 def list_archives(workspace: Workspace) -> list[Archive]:
     """Every whole archive, the newest first; a folder without a manifest is a leftover and not shown."""
     base = archives_folder(workspace)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.archive import checks, merged, trash
 from k1ctl.archive.deletion import delete_below
-from k1ctl.archive.folder import list_archives
+from k1ctl.archive.folder import list_archives, restoring
 from k1ctl.archive.lock import ArchiveLock
 from k1ctl.archive.merged import Branch
 from k1ctl.archive.processes import Processes, named
@@ -319,12 +319,18 @@ def _sync(*folders: str) -> None:
 
 
 def recover(workspace: Workspace, config: Config) -> list[str]:
-    """Finish, or undo, the removals that were killed; returns a sentence for each. Quick when there are none.
+    """Finish, or undo, the removals and restores that were killed; returns a sentence for each that is known of. Quick
+    when there are none.
 
     Under the `ArchiveLock`, which it takes. Raises K1ctlError, OSError.
     """
     told = []
     with ArchiveLock(workspace):
+        if restoring(workspace):
+            from k1ctl.archive import restore
+
+            with RepositoryLock(workspace):
+                told += restore.settle(workspace)
         for archive in list_archives(workspace):
             state = archive.state
             if state["state"] == "removing":

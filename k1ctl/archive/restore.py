@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.archive import heads, rebuild
 from k1ctl.archive.calls import Calls
-from k1ctl.archive.folder import Archive
+from k1ctl.archive.folder import Archive, list_archives, restores_folder
 from k1ctl.archive.lock import ArchiveLock
 from k1ctl.errors import K1ctlError, UsageError, WrongDataError
 from k1ctl.files import read_bytes, read_json, write_json
@@ -129,7 +129,7 @@ def recover(workspace: Workspace) -> dict[str, str]:
 
     Returns {archive: path} of those that had come to the end and only had not said so.
     """
-    folder = _folder(workspace)
+    folder = restores_folder(workspace)
     finished: dict[str, str] = {}
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         path = os.path.join(folder, file)
@@ -138,12 +138,24 @@ def recover(workspace: Workspace) -> dict[str, str]:
         elif file.endswith(".json"):
             intent = _intent_of(read_json(path))
             if intent is not None and _is_finished(workspace, intent):
+                rebuild.remove_tree(_scratch(workspace, intent))
                 _unlock(workspace, intent)
                 finished[intent.archive] = intent.target
             elif intent is not None:
                 undo(workspace, intent)
             os.unlink(path)
     return finished
+
+
+def settle(workspace: Workspace) -> list[str]:
+    """What `recover` does, told in sentences, for a call that restores nothing itself; under both locks."""
+    told = []
+    known = {archive.id: archive for archive in list_archives(workspace)}
+    for name, target in recover(workspace).items():
+        if name in known:
+            _note_state(known[name], target)
+        told.append(f"the restore of {name} to {target} was finished")
+    return told
 
 
 def undo(workspace: Workspace, intent: Intent) -> None:
@@ -287,20 +299,16 @@ def _bad(archive: Archive, what: str) -> WrongDataError:
     )
 
 
-def _folder(workspace: Workspace) -> str:
-    return os.path.join(workspace.git_dir, "k1ctl", "restore")
-
-
 def _intent_file(workspace: Workspace, name: str) -> str:
-    return os.path.join(_folder(workspace), f"{name}.json")
+    return os.path.join(restores_folder(workspace), f"{name}.json")
 
 
 def _record(workspace: Workspace, intent: Intent) -> str:
-    return os.path.join(_folder(workspace), f"{intent.archive}.git")
+    return os.path.join(restores_folder(workspace), f"{intent.archive}.git")
 
 
 def _scratch(workspace: Workspace, intent: Intent) -> str:
-    return os.path.join(_folder(workspace), f"{intent.archive}.scratch")
+    return os.path.join(restores_folder(workspace), f"{intent.archive}.scratch")
 
 
 def _mark(intent: Intent) -> bytes:

@@ -1,10 +1,10 @@
-"""What a killed removal left is finished before archives are looked at."""
+"""What a killed removal or restore left is finished before archives are looked at."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from k1ctl.archive.folder import list_archives
+from k1ctl.archive.folder import list_archives, restoring
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 def settle(workspace: Workspace, config: Config) -> None:
-    """Finish or take back the removals that were interrupted; costs a look at each state where there is none."""
+    """Finish or take back the removals and restores that were interrupted; costs a look at each state where there is
+    none."""
     states = (archive.state for archive in list_archives(workspace))
-    if any(state["state"] == "removing" or state.get("untidy") for state in states):
+    removing = any(state["state"] == "removing" or state.get("untidy") for state in states)
+    if removing or restoring(workspace):
         from k1ctl.archive.remove import recover
         from k1ctl.output import say
 
