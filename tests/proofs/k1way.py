@@ -106,6 +106,7 @@ def leftovers(repository: Repository) -> list[str]:
     found += [f"ref {name}" for name in refs if name.split("/")[0] not in whole]
     found += [f"no ref for {name}" for name in whole if name not in {ref.split("/")[0] for ref in refs}]
     git = repository.root / ".git"
+    found += [f"k1ctl/restore/{path.name}" for path in (git / "k1ctl" / "restore").glob("*")]
     entries = git / "worktrees"
     listed = repository.git("worktree", "list", "--porcelain", "-z")
     found += ["a worktree that is gone"] if b"\0prunable" in listed else []

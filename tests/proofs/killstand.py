@@ -101,9 +101,8 @@ class Stand:
 
 
 def decisive(steps: Sequence[str], most: int) -> list[int]:
-    """The numbers of ``most`` steps, those first at which something gets or loses its name."""
-    named = [number for number, step in enumerate(steps, 1) if step.startswith("os.rename")]
-    after = [number + 1 for number in named if number < len(steps)]
-    others = [round(1 + (len(steps) - 1) * i / most) for i in range(most)]
-    chosen = list(dict.fromkeys([*named[::-1], *after[::-1], *others]))
-    return sorted(chosen[:most])
+    """The numbers of ``most`` steps: renames and what follows them, those nearest to that of the worktree's folder."""
+    renames = [number for number, step in enumerate(steps, 1) if step.startswith("os.rename")]
+    whole = next(number for number in renames if "/trees/" in steps[number - 1])
+    around = {number for rename in renames for number in (rename, rename + 1)}
+    return sorted(sorted(around, key=lambda number: abs(number - whole))[:most])

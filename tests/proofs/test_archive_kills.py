@@ -25,7 +25,7 @@ def test_archive_is_killed_at_decisive_steps(stand: Stand) -> None:
 
 def test_restore_is_killed_at_decisive_steps(stand: Stand) -> None:
     """Around each rename of what was built."""
-    for at in decisive(stand.restore_steps, 3):
+    for at in decisive(stand.restore_steps, 4):
         stand.restore(at)
 
 
