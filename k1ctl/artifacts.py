@@ -30,6 +30,7 @@ PULLING = ".pull.lock"  # held by the pull that fetches into this folder
 OWN = (MANIFEST, BUILDS, PIN, PULLING)  # names in an artifact's folder that no file of a build may have
 SIZES = ".bytes.json"  # beside the artifacts of a target: {"bytes": what they take, as far as it was counted}
 _PIECE = 1 << 20
+_TEXTS = ("workspace", "workspace_path", "commit", "at", "target")  # of a manifest, where they are there
 _BUILD_FIELDS = ("workspace", "workspace_path", "commit", "dirty", "sources", "environment", "run")
 
 
@@ -116,7 +117,7 @@ def store(
     facts = {**manifest, "target": target, **where, "at": rfc3339()}
     with Locked(os.path.join(base, ".lock")):
         _remove_leftovers(base)
-        temporary = os.path.join(base, f".tmp-{os.getpid()}")
+        temporary = os.path.join(base, f".tmp-{os.getpid()}-{os.urandom(3).hex()}")
         os.mkdir(temporary)
         try:
             image = _copy(source, os.path.join(temporary, name))
@@ -205,10 +206,10 @@ def list_artifacts(workspace: Workspace, target: str) -> list[Artifact]:
 def file_name(text: str) -> str:
     """``text`` as a file name that is one to one with it: anything but letters, digits, ``-_.`` as ``%XX``."""
     name = "".join(
-        c if c.isascii() and (c.isalnum() or c in "-_.") else "".join(f"%{b:02X}" for b in c.encode()) for c in text
+        c if c.isascii() and (c.isalnum() or c in "-_.") else "".join(f"%{b:02X}" for b in os.fsencode(c)) for c in text
     )
     name = "%2E" + name[1:] if name.startswith(".") else name
-    return name if len(name) <= 120 else f"{name[:80]}-{digest_of(text.encode())[:16]}"
+    return name if len(name) <= 120 else f"{name[:80]}-{digest_of(os.fsencode(text))[:16]}"
 
 
 def target_folder(workspace: Workspace, target: str) -> str:
@@ -226,7 +227,7 @@ def ids_in(base: str) -> list[str]:
     """The names in a target's folder that are ids."""
     try:
         names = os.listdir(base)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # others put files beside the targets: .DS_Store
         return []
     return [n for n in names if len(n) == ID_LENGTH and all(c in "0123456789abcdef" for c in n)]
 
@@ -234,9 +235,22 @@ def ids_in(base: str) -> list[str]:
 def load(target: str, folder: str) -> Artifact | None:
     """The artifact in ``folder``; None where its manifest is none."""
     manifest = read_json(os.path.join(folder, MANIFEST))
-    if not isinstance(manifest, dict) or not all(key in manifest for key in ("id", "image", "sha256", "files")):
-        return None
-    return Artifact(target, folder, manifest)
+    return Artifact(target, folder, manifest) if is_manifest(manifest) else None
+
+
+def is_manifest(found: Any) -> bool:
+    """Whether this is the manifest of an artifact: what is read of it has the type that it has to have."""
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("id", "image", "sha256")):
+        return False
+    files = found.get("files")
+    if not isinstance(files, dict) or found["image"] not in files or not all(map(_is_file, files.values())):
+        return False
+    return all(isinstance(found.get(key), str | None) for key in _TEXTS)
+
+
+def _is_file(file: Any) -> bool:
+    size, sha256 = (file.get("bytes"), file.get("sha256")) if isinstance(file, dict) else (None, None)
+    return isinstance(size, int) and size >= 0 and isinstance(sha256, str)
 
 
 def load_any(folder: str) -> Artifact | None:
@@ -264,12 +278,8 @@ def _kept(target: str, folder: str, sha256: str) -> Artifact | None:
     if not os.path.isdir(folder):
         return None
     there = load(target, folder)
-    try:
-        if there is not None and there.sha256 == sha256:
-            there.read()
-            return there
-    except WrongDataError:
-        pass
+    if there is not None and there.sha256 == sha256 and not there.problems():
+        return there
     os.rename(folder, f"{folder}.damaged-{os.urandom(4).hex()}")
     return None
 
@@ -351,17 +361,26 @@ def digest_of(data: bytes) -> str:
 
 
 def _remove_leftovers(base: str) -> None:
-    """Under the lock of the target no other store is under way, so every temporary folder is a dead one's."""
+    """Under the lock of the target no other store is under way, so every temporary folder is a dead one's.
+
+    One that cannot be removed (another user's) keeps no build from being stored.
+    """
     for name in os.listdir(base):
         if name.startswith(".tmp-"):
-            discard(os.path.join(base, name))
+            try:
+                discard(os.path.join(base, name))
+            except OSError:
+                pass
 
 
 def discard(folder: str) -> None:
-    """Remove a folder with what is in it; of a link the link only."""
-    if os.path.islink(folder):
-        os.unlink(folder)
-    elif os.path.isdir(folder):
+    """Remove a folder with what is in it; a file; of a link the link only. What is not there is no error."""
+    if os.path.isdir(folder) and not os.path.islink(folder):
         import shutil
 
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # somebody else removes it, too
+            pass
+    elif os.path.lexists(folder):
+        os.unlink(folder)

@@ -49,6 +49,8 @@ def push(workspace: Workspace, config: Config, store: Store, artifact: Artifact,
     from k1ctl.archive.globs import matches
 
     problems = artifact.problems()
+    if problems and not os.path.isdir(artifact.folder):
+        raise _removed(artifact)
     if problems:
         raise _damaged(artifact.id, problems[0], f"k1ctl build {artifact.target}")
     files = artifact.manifest["files"]
@@ -69,11 +71,7 @@ def push(workspace: Workspace, config: Config, store: Store, artifact: Artifact,
             sent += os.stat(path).st_size
             store.put(where + part(name), path)
         except FileNotFoundError:
-            raise WrongDataError(
-                f"artifact {artifact.id} was removed while it was sent",
-                hint="k1ctl artifact pin keeps one",
-                code="no-artifact",
-            ) from None
+            raise _removed(artifact) from None
     facts = {"target": artifact.target, "artifact": artifact.id, "store": store.name}
     events.emit(workspace, "artifact.pushed", **facts, bytes=sent, file_count=len(files))
     return sent
@@ -219,13 +217,10 @@ def _manifest(store: Store, where: str, artifact_id: str, size: int) -> dict[str
 
 
 def _sound(manifest: Any, where: str, artifact_id: str) -> bool:
-    if not isinstance(manifest, dict) or manifest.get("id") != artifact_id:
+    if not artifacts.is_manifest(manifest) or manifest["id"] != artifact_id:
         return False
-    files, target = manifest.get("files"), manifest.get("target")
-    if not isinstance(files, dict) or not isinstance(target, str) or place(target, artifact_id) != where:
-        return False
-    named = all(_is_plain(name) and _is_file(file) for name, file in files.items())
-    return named and manifest.get("image") in files and isinstance(manifest.get("sha256"), str)
+    target = manifest.get("target")
+    return bool(target) and place(target, artifact_id) == where and all(map(_is_plain, manifest["files"]))
 
 
 def _is_plain(name: str) -> bool:
@@ -234,9 +229,9 @@ def _is_plain(name: str) -> bool:
     return os.path.basename(name) == name and name not in reserved and "\0" not in name and len(os.fsencode(name)) < 256
 
 
-def _is_file(file: Any) -> bool:
-    size, sha256 = (file.get("bytes"), file.get("sha256")) if isinstance(file, dict) else (None, None)
-    return isinstance(size, int) and size >= 0 and isinstance(sha256, str)
+def _removed(artifact: Artifact) -> WrongDataError:
+    what = f"artifact {artifact.id} was removed while it was sent"
+    return WrongDataError(what, hint="k1ctl artifact pin keeps one", code="no-artifact")
 
 
 def _damaged(artifact_id: str, why: str, hint: str) -> WrongDataError:

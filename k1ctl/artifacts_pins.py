@@ -25,9 +25,10 @@ def read(folder: str) -> dict[str, Any] | None:
     """
     path = os.path.join(folder, PIN)
     found = read_json(path)
-    if isinstance(found, dict):
-        return {"at": "", "by": "", "reason": "", **found}
-    return {"at": "", "by": "", "reason": ""} if os.path.exists(path) else None
+    if found is None and not os.path.exists(path):
+        return None
+    told = found if isinstance(found, dict) else {}
+    return {key: text if isinstance(text := told.get(key), str) else "" for key in ("at", "by", "reason")}
 
 
 def pin(workspace: Workspace, artifact: Artifact, reason: str = "") -> bool:

@@ -7,34 +7,28 @@ renamed, under the lock of its target under which artifacts also come; who has a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from k1ctl import artifacts, artifacts_pins, events
+from k1ctl import artifacts, artifacts_pins, events, retention_reasons
 from k1ctl.errors import K1ctlError
-from k1ctl.files import Locked, read_bytes, read_json, write_json
-from k1ctl.units import format_size, parse_rfc3339
+from k1ctl.files import Locked, flock, read_bytes, read_json, write_json
+from k1ctl.retention_reasons import listed, seconds
+from k1ctl.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from k1ctl.artifacts import Artifact
     from k1ctl.config import Config
+    from k1ctl.retention_reasons import Reason
     from k1ctl.workspace import Workspace
 
-RECENT = 60.0  # s for which what has just come is kept: an upload of it may be about to stand in line
 _TAIL = 1 << 18  # bytes of a builds.jsonl that are read; `latest/` names each worktree's newest in any case
 _LEFT = (".tmp-", ".pull-")  # what a killed store, removal or pull leaves
-
-
-class Reason(NamedTuple):
-    """Why an artifact is kept: ``kind`` is pinned, newest, device, rollback, run or recent; ``of`` the worktree, device
-    or run it is kept for; ``text`` says it to people."""
-
-    kind: str
-    of: str
-    text: str
+_TEXTS = ("workspace", "workspace_path", "commit", "at", "run", "pulled_from")  # of a build's line
 
 
 class Kept:
@@ -49,7 +43,7 @@ class Kept:
         self.builds = builds(artifact)
         self.pin = artifacts_pins.read(artifact.folder)
         self.reasons: list[Reason] = []
-        times = [_seconds(build.get("at")) for build in self.builds[-1:]] + [_seconds(artifact.manifest.get("at"))]
+        times = [seconds(build.get("at")) for build in self.builds[-1:]] + [seconds(artifact.manifest.get("at"))]
         self.used_at = max(times)
 
     @property
@@ -77,12 +71,13 @@ class Kept:
 
 class Stock:
     """What lies in ``ops/artifacts``: ``kept`` artifacts, the newest first; ``damaged`` folders {path: bytes} that are
-    no artifact any more; ``left`` paths of killed calls; ``bytes`` of everything, also of files that are not ours;
-    ``targets`` the folders in which artifacts are."""
+    no artifact any more, and of them ``pinned`` those whose pin no other has; ``left`` paths of killed calls; ``bytes``
+    of everything, also of files that are not ours; ``targets`` the folders in which artifacts are."""
 
     def __init__(self) -> None:
         self.kept: list[Kept] = []
         self.damaged: dict[str, int] = {}
+        self.pinned: set[str] = set()
         self.left: dict[str, int] = {}
         self.bytes = 0
         self.targets: dict[str, int] = {}  # {folder: bytes}
@@ -92,7 +87,7 @@ def survey(workspace: Workspace, config: Config) -> Stock:
     """Look at all of ``ops/artifacts``, with the reasons of each. Takes no lock and changes nothing."""
     stock = Stock()
     base = workspace.ops_path("artifacts")
-    for name in _listed(base):
+    for name in listed(base):
         folder = os.path.join(base, name)
         size = _size(os.path.realpath(folder))
         stock.bytes += size
@@ -100,7 +95,7 @@ def survey(workspace: Workspace, config: Config) -> Stock:
             stock.targets[folder] = size
             _look(stock, folder)
     stock.kept.sort(key=lambda kept: (kept.used_at, kept.artifact.id), reverse=True)
-    _reason(stock, workspace, config)
+    retention_reasons.give(stock, workspace, config)
     return stock
 
 
@@ -108,111 +103,43 @@ def builds(artifact: Artifact) -> list[dict[str, Any]]:
     """The recorded builds that gave these bytes, the oldest first; of very many the last."""
     data = read_bytes(os.path.join(artifact.folder, artifacts.BUILDS)) or b""
     found = (events.parse(line) for line in data[-_TAIL:].decode("utf-8", "replace").splitlines())
-    return [build for build in found if build is not None]
+    return [b for b in found if b is not None and all(isinstance(b.get(key), str | None) for key in _TEXTS)]
 
 
 def _look(stock: Stock, folder: str) -> None:
     ids = set(artifacts.ids_in(folder))
-    for name in _listed(folder):
+    for name in listed(folder):
         path = os.path.join(folder, name)
-        if name.startswith(_LEFT):
+        if name.startswith(_LEFT) or _is_half_written(name):
             stock.left[path] = _size(path)
-        elif ".damaged-" in name:
+        elif name in ids and (artifact := artifacts.load_any(path)) is not None:
+            stock.kept.append(Kept(artifact))
+        elif name in ids or ".damaged-" in name:
             stock.damaged[path] = _size(path)
-        elif name in ids:
-            artifact = artifacts.load_any(path)
-            if artifact is None:
-                stock.damaged[path] = _size(path)
-            else:
-                stock.kept.append(Kept(artifact))
+            # One that was set aside hands its pin to the artifact that takes its place.
+            if artifacts_pins.read(path) is not None and (name in ids or name.partition(".")[0] not in ids):
+                stock.pinned.add(path)
+    latest = os.path.join(folder, "latest")
+    for name in filter(_is_half_written, listed(latest)):
+        stock.left[os.path.join(latest, name)] = _size(os.path.join(latest, name))
 
 
-def _reason(stock: Stock, workspace: Workspace, config: Config) -> None:
-    """Give each artifact its reasons."""
-    devices, wanted = _on_devices(workspace, config), _in_queue(workspace, config)
-    newest = _newest(stock, int(config.get("artifact", "keep")))
-    now = time.time()
-    for kept in stock.kept:
-        artifact = kept.artifact
-        if kept.pin is not None:
-            why = f": {kept.pin['reason']}" if kept.pin["reason"] else ""
-            kept.reasons.append(Reason("pinned", "", f"pinned{why}"))
-        kept.reasons += newest.get(artifact.folder, [])
-        kept.reasons += devices.get(artifact.id, [])
-        kept.reasons += wanted.get(artifact.id, [])
-        if now - kept.used_at < RECENT:
-            kept.reasons.append(Reason("recent", "", "just come"))
-
-
-def _newest(stock: Stock, count: int) -> dict[str, list[Reason]]:
-    """{folder: reasons} of the last ``count`` artifacts of each target that each living worktree built."""
-    found: dict[str, list[Reason]] = {}
-    made: dict[tuple[str, str], dict[str, float]] = {}  # (target's folder, worktree): {artifact's folder: when}
-    for kept in stock.kept:
-        base = os.path.dirname(kept.artifact.folder)
-        for build in [kept.artifact.manifest, *kept.builds] if not kept.builds else kept.builds:
-            if build.get("workspace_path"):
-                at = made.setdefault((base, build["workspace_path"]), {})
-                at[kept.artifact.folder] = _seconds(build.get("at"))
-    for base in stock.targets:
-        for name in _listed(os.path.join(base, "latest")):
-            last = read_json(os.path.join(base, "latest", name))
-            if isinstance(last, dict) and last.get("workspace_path") and last.get("id"):
-                at = made.setdefault((base, last["workspace_path"]), {})
-                at[os.path.join(base, str(last["id"]))] = float("inf")  # two builds may be of one millisecond
-    for (_, path), at in made.items():
-        if os.path.isdir(path):
-            for folder in sorted(at, key=lambda folder: at[folder], reverse=True)[:count]:
-                name = os.path.basename(path)
-                found.setdefault(folder, []).append(Reason("newest", path, f"newest {count} of {name}"))
-    return found
-
-
-def _on_devices(workspace: Workspace, config: Config) -> dict[str, list[Reason]]:
-    """{id: reasons} of what the ledgers of all devices name: what each runs, and what it may go back to."""
-    from k1ctl.device import images
-
-    names = dict.fromkeys(config.names("devices"))
-    for file in _listed(workspace.ops_path("device")):
-        if file.endswith(".images.json"):  # also of a device that is not configured any more
-            told = read_json(workspace.ops_path("device", file))
-            names.update({told["device"]: None} if isinstance(told, dict) and told.get("device") else {})
-    found: dict[str, list[Reason]] = {}
-    for device in names:
-        ledger = images.read(workspace, device)
-        if ledger["current"] is not None:
-            found.setdefault(ledger["current"]["artifact"], []).append(Reason("device", device, f"on {device}"))
-        for entry in ledger["soaked"]:
-            if not entry.get("failed_since"):
-                reason = Reason("rollback", device, f"rollback image of {device}")
-                found.setdefault(entry["artifact"], []).append(reason)
-    return found
-
-
-def _in_queue(workspace: Workspace, config: Config) -> dict[str, list[Reason]]:
-    """{id: reasons} of what runs that stand in the queue, parked ones too, are to send."""
-    from k1ctl.queue import view
-    from k1ctl.queue.folder import queue_folder
-
-    found: dict[str, list[Reason]] = {}
-    for entry in view.entries(queue_folder(workspace, config)):
-        run = str(entry.get("run") or "")
-        kept = read_json(workspace.ops_path("runs", run, "run.json")) if run else None
-        details = kept.get("details") if isinstance(kept, dict) else None
-        wanted = details.get("artifact") if isinstance(details, dict) else None
-        if isinstance(wanted, str):
-            found.setdefault(wanted, []).append(Reason("run", run, f"wanted by run {run}"))
-    return found
+def _is_half_written(name: str) -> bool:
+    """Whether a killed `k1ctl.files.write_atomic` left a file of this name: all write under the target's lock."""
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 class Pruned:
-    """What a pruning did: ``removed`` rows with target, id, path and bytes; sizes in bytes ``before`` and ``after``."""
+    """What a pruning did: ``removed`` rows with target, id, path and bytes; ``failed``: paths that could not be, each
+    with why; sizes in bytes ``before`` and ``after``."""
 
     def __init__(self, stock: Stock, limit: int | None, *, dry_run: bool) -> None:
         self.before = self.after = stock.bytes
         self.limit, self.dry_run = limit, dry_run
         self.kept = sum(kept.bytes for kept in stock.kept if kept.reasons)
+        self.kept += sum(stock.damaged[path] for path in stock.pinned)
         self.removed: list[dict[str, Any]] = []
+        self.failed: list[dict[str, Any]] = []
 
     @property
     def over(self) -> bool:
@@ -231,30 +158,31 @@ class Pruned:
     def document(self) -> dict[str, Any]:
         """The pruning as JSON."""
         sizes = {"bytes_before": self.before, "bytes": self.after, "kept_bytes": self.kept}
-        return {"dry_run": self.dry_run, "limit_bytes": self.limit, **sizes, "over": self.over, "removed": self.removed}
+        rows = {"removed": self.removed, "failed": self.failed}
+        return {"dry_run": self.dry_run, "limit_bytes": self.limit, **sizes, "over": self.over, **rows}
 
 
 def prune(workspace: Workspace, config: Config, *, limit: int | None, dry_run: bool = False) -> Pruned:
     """Remove what killed calls left, and while more than ``limit`` bytes are taken (None: no limit) also what is
     damaged, then the artifacts that nothing keeps, the oldest first.
 
-    No artifact comes or gets a pin meanwhile, and what came into the queue before is seen. Raises OSError, ConfigError.
+    No artifact comes or gets a pin meanwhile, and what came into the queue before is seen. What cannot be removed
+    keeps nothing else from going. Raises OSError, ConfigError.
     """
     from contextlib import ExitStack
 
     base = workspace.ops_path("artifacts")
-    targets = [folder for name in _listed(base) if _is_target(folder := os.path.join(base, name))]
+    targets = [folder for name in listed(base) if _is_target(folder := os.path.join(base, name))]
     with ExitStack() as held:
         for folder in [] if dry_run else targets:  # in order, so that two prunings never wait for each other
             held.enter_context(Locked(os.path.join(folder, ".lock")))
         stock = survey(workspace, config)
         done = Pruned(stock, limit, dry_run=dry_run)
-        for path, size in _to_remove(stock, limit):
-            base, name = os.path.split(path)
-            if base in targets and (dry_run or _remove(path)):  # a target that has just begun is not locked
-                done.after -= size
-                target = artifacts.target_of(os.path.basename(base))
-                done.removed.append({"target": target, "id": name, "path": path, "bytes": size})
+        for path, size in _left(stock):
+            _take(done, targets, path, size)
+        for path, size in _useless(stock):
+            if limit is not None and done.after > limit:
+                _take(done, targets, path, size)
         if not dry_run:
             for folder in targets:
                 _forget_latest(folder, {os.path.basename(row["path"]) for row in done.removed})
@@ -264,6 +192,23 @@ def prune(workspace: Workspace, config: Config, *, limit: int | None, dry_run: b
         ids = [row["id"] for row in done.removed]
         events.emit(workspace, "artifact.pruned", **freed, bytes=done.after, limit_bytes=limit, artifacts=ids)
     return done
+
+
+def _take(done: Pruned, targets: list[str], path: str, size: int) -> None:
+    """Remove one, unless it is only asked what would go."""
+    base, name = os.path.split(path)
+    shelf = os.path.dirname(base) if os.path.basename(base) == "latest" else base
+    if shelf not in targets:  # a target that has just begun is not locked
+        return
+    try:
+        if not done.dry_run and not _remove(path):
+            return
+    except OSError as exc:
+        done.failed.append({"path": path, "why": exc.strerror or str(exc)})
+        return
+    done.after -= size
+    target = artifacts.target_of(os.path.basename(shelf))
+    done.removed.append({"target": target, "id": name, "path": path, "bytes": size})
 
 
 def trim(workspace: Workspace, config: Config) -> None:
@@ -281,7 +226,7 @@ def trim(workspace: Workspace, config: Config) -> None:
 
 def _known_bytes(workspace: Workspace) -> int:
     base, total = workspace.ops_path("artifacts"), 0
-    for name in _listed(base):
+    for name in listed(base):
         folder = os.path.join(base, name)
         if not _is_target(folder):
             continue
@@ -294,24 +239,27 @@ def _known_bytes(workspace: Workspace) -> int:
     return total
 
 
-def _to_remove(stock: Stock, limit: int | None) -> Iterator[tuple[str, int]]:
-    taken = stock.bytes
-    useless = sorted(stock.damaged.items(), key=lambda item: _changed(item[0]))
-    idle = [(kept.artifact.folder, kept.bytes) for kept in reversed(stock.kept) if not kept.reasons]
+def _left(stock: Stock) -> Iterator[tuple[str, int]]:
     for path, size in stock.left.items():
         if not os.path.basename(path).startswith(".pull-") or _abandoned(path):
-            taken -= size
             yield path, size
-    for path, size in [*useless, *idle]:
-        if limit is not None and taken > limit:
-            taken -= size
-            yield path, size
+
+
+def _useless(stock: Stock) -> Iterator[tuple[str, int]]:
+    """What nothing keeps: the damaged first, then the oldest."""
+    damaged = sorted((path for path in stock.damaged if path not in stock.pinned), key=_changed)
+    yield from ((path, stock.damaged[path]) for path in damaged)
+    yield from ((kept.artifact.folder, kept.bytes) for kept in reversed(stock.kept) if not kept.reasons)
 
 
 def _remove(path: str) -> bool:
     """Rename aside, where nobody finds it any more, then delete; False where it is gone already."""
     base, name = os.path.split(path)
-    aside = path if name.startswith(".tmp-") else os.path.join(base, f".tmp-{name}-{os.urandom(4).hex()}")
+    aside = (
+        path
+        if name.startswith(".tmp-") or _is_half_written(name)
+        else os.path.join(base, f".tmp-{name}-{os.urandom(4).hex()}")
+    )
     try:
         if aside != path:
             os.rename(path, aside)
@@ -324,18 +272,26 @@ def _remove(path: str) -> bool:
 def _abandoned(path: str) -> bool:
     """Whether the pull that made this folder is over: it holds the lock in it."""
     try:
-        with Locked(os.path.join(path, artifacts.PULLING), blocking=False):
-            return True
+        fd = os.open(os.path.join(path, artifacts.PULLING), os.O_RDWR | os.O_CLOEXEC)  # looking makes none
+    except FileNotFoundError:
+        return True  # made under the lock of its target, and taken away under it just before the folder is renamed
+    except OSError:
+        return False
+    try:
+        return flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
     except (K1ctlError, OSError):
         return False
+    finally:
+        os.close(fd)
 
 
 def _forget_latest(folder: str, gone: set[str]) -> None:
     """Take away what names a removed artifact as the newest of a worktree that is not there any more."""
-    for name in _listed(os.path.join(folder, "latest")):
+    for name in listed(os.path.join(folder, "latest")):
         path = os.path.join(folder, "latest", name)
         last = read_json(path)
-        if isinstance(last, dict) and last.get("id") in gone and not os.path.isdir(str(last.get("workspace_path"))):
+        named, tree = (str(last.get("id")), str(last.get("workspace_path"))) if isinstance(last, dict) else ("", "")
+        if named in gone and not os.path.isdir(tree):
             os.unlink(path)
 
 
@@ -343,13 +299,6 @@ def _is_target(folder: str) -> bool:
     """Whether artifacts are kept in this folder: others put things into ops/artifacts, too."""
     marks = (os.path.join(folder, name) for name in ("latest", ".lock"))
     return any(map(os.path.exists, marks)) or bool(artifacts.ids_in(folder))
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _size(path: str) -> int:
@@ -373,11 +322,4 @@ def _changed(path: str) -> float:
     try:
         return os.stat(path).st_mtime
     except OSError:
-        return 0.0
-
-
-def _seconds(at: Any) -> float:
-    try:
-        return parse_rfc3339(str(at))
-    except ValueError:
         return 0.0

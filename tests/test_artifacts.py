@@ -136,6 +136,32 @@ def test_a_damaged_artifact_is_never_read_and_replaced_by_the_next_build(workspa
     assert any(".damaged-" in name for name in os.listdir(workspace.ops / "artifacts" / "fw"))
 
 
+def test_any_file_of_a_damaged_artifact_is_made_whole_by_the_next_build(workspace: Project) -> None:
+    """Also one that is not the image, and one whose manifest is none."""
+    made = {"firmware.bin": str(workspace.write("i", "image")), "firmware.elf": str(workspace.write("e", "symbols"))}
+    kept = store(workspace.facts(), "fw", made, FACTS)
+    for name, content in (("firmware.elf", b"symbolz"), ("manifest.json", b'{"id": "5"}')):
+        path = Path(kept.folder, name)
+        path.chmod(0o644)
+        path.write_bytes(content)
+        again = store(workspace.facts(), "fw", made, FACTS)
+        assert again.folder == kept.folder and again.problems() == []
+
+
+def test_a_leftover_that_cannot_be_removed_keeps_no_build_out(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of another user: the artifact is stored beside it."""
+    keep(workspace, b"one")
+    (workspace.ops / "artifacts" / "fw" / f".tmp-{os.getpid()}").mkdir()
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("k1ctl.artifacts.discard", refuse)
+    assert keep(workspace, b"two").read() == b"two"
+
+
 def test_what_a_killed_store_left_is_removed_and_never_listed(workspace: Project) -> None:
     """A temporary folder is no artifact, and the next store takes it away."""
     keep(workspace, b"one")
@@ -175,7 +201,7 @@ def test_many_stores_at_once_keep_everything(workspace: Project) -> None:
     assert sum(len(builds_of(a)) for a in kept) == 20
 
 
-@pytest.mark.parametrize("name", ["fw", "a/b", "..", ".hidden", "ä\n", "x" * 300, "a%2Fb", ""])
+@pytest.mark.parametrize("name", ["fw", "a/b", "..", ".hidden", "ä\n", "x" * 300, "a%2Fb", "\udcff", ""])
 def test_any_name_is_a_safe_file_name(name: str) -> None:
     """Targets and workspaces may be called anything; what becomes of it stays in its folder."""
     made = file_name(name)

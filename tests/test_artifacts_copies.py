@@ -148,6 +148,8 @@ def test_a_push_that_was_cut_is_no_artifact_and_is_done_again(desk: Desk) -> Non
         {"target": "../fw"},
         {"id": "0" * 16},
         {"image": "other.bin"},
+        {"workspace_path": ["/"]},
+        {"at": 5},
         None,
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from k1ctl import artifacts, artifacts_pins, retention
+from k1ctl import artifacts, artifacts_pins, retention, retention_reasons
 from k1ctl.artifacts import Artifact
 from k1ctl.config import load
 from k1ctl.device import images
@@ -128,6 +128,69 @@ def test_what_is_damaged_and_what_killed_calls_left_goes_first(desk: Project) ->
     assert notes.exists() and Path(newest.folder).exists()
 
 
+def test_a_pinned_artifact_stays_also_when_its_manifest_is_damaged(desk: Project) -> None:
+    """Its image may be whole; the next build takes the pin over, and then what was set aside goes."""
+    kept = keep(desk, "pinned", days=9)
+    keep(desk, "newest")
+    artifacts_pins.pin(desk.facts(), kept, "why")
+    manifest = Path(kept.folder, artifacts.MANIFEST)
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    facts = desk.facts()
+    done = retention.prune(facts, load(facts), limit=0)
+    assert done.removed == [] and done.kept >= 1000
+    aside = Path(f"{kept.folder}.damaged-0badbeef")
+    Path(kept.folder).rename(aside)  # a build that was killed before its artifact had its name
+    assert prune(desk, 0) == []
+    again = keep(desk, "pinned")
+    assert not (aside / artifacts.PIN).exists()
+    assert "pinned" in reasons(desk)[again.id] and aside.name in prune(desk, 0)
+
+
+def test_what_is_no_artifact_keeps_nobody_from_looking(desk: Project) -> None:
+    """A file beside the targets (.DS_Store), one in an artifact's place, and facts of the wrong type."""
+    desk.write("ops/artifacts/.DS_Store", "x")
+    odd = [keep(desk, f"odd {i}", days=9) for i in range(5)]
+    newest = keep(desk, "newest")
+    for each, change in zip(odd, ({"files": 5}, {"workspace_path": [1]}, {"at": 5}, {"image": 7}, {}), strict=True):
+        path = Path(each.folder, artifacts.MANIFEST)
+        path.chmod(0o644)
+        write_json(str(path), {**each.manifest, **change})
+    Path(odd[4].folder, artifacts.BUILDS).write_text('{"workspace_path": [1]}\n{"at": 5}\n7\n')
+    desk.write("ops/artifacts/fw/latest/odd.json", '{"workspace_path": 5, "id": {}}')
+    desk.write(f"ops/artifacts/fw/{'0' * 16}", "a file")
+    assert set(reasons(desk)) == {newest.id, odd[4].id}
+    assert set(prune(desk, 0)) == {*(each.id for each in odd[:4]), "0" * 16, odd[4].id}
+    assert not [name for name in os.listdir(desk.ops / "artifacts" / "fw") if name.startswith(".tmp")]
+
+
+def test_what_was_built_in_the_future_is_not_just_come(desk: Project) -> None:
+    """A clock that was set back keeps nothing for a year."""
+    future = keep(desk, "future", days=-300)
+    keep(desk, "newest")
+    assert prune(desk, 0) == [future.id]
+
+
+def test_one_that_cannot_be_removed_keeps_no_other(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of another user; it is told, and what a killed write left goes, too."""
+    idle = [keep(desk, f"idle {i}", days=9 - i) for i in range(2)]
+    keep(desk, "newest")
+    left = [desk.write(f"ops/artifacts/fw/{where}.x.json.1.aa.tmp", "half") for where in ("", "latest/")]
+    real = artifacts.discard
+
+    def refuse(path: str) -> None:
+        if idle[0].id in path:
+            raise PermissionError(13, "Permission denied", path)
+        real(path)
+
+    monkeypatch.setattr(artifacts, "discard", refuse)
+    facts = desk.facts()
+    done = retention.prune(facts, load(facts), limit=0)
+    assert [row["id"] for row in done.removed if not row["id"].endswith(".tmp")] == [idle[1].id]
+    assert done.failed == [{"path": idle[0].folder, "why": "Permission denied"}] and done.document()["failed"]
+    assert not any(path.exists() for path in left)
+
+
 def test_a_link_among_them_is_taken_away_as_a_link(desk: Project) -> None:
     """What it leads to is nobody's artifact, and stays."""
     keep(desk, "newest")
@@ -174,7 +237,7 @@ def test_stores_and_prunings_at_once_lose_nothing_that_is_kept(desk: Project) ->
         while not stop.is_set():
             retention.prune(facts[0], config, limit=0)
 
-    recent, retention.RECENT = retention.RECENT, 0.0
+    recent, retention_reasons.RECENT = retention_reasons.RECENT, 0.0
     threads = [threading.Thread(target=build, args=(i,)) for i in range(3)]
     clearers = [threading.Thread(target=clear) for _ in range(2)]
     try:
@@ -186,7 +249,7 @@ def test_stores_and_prunings_at_once_lose_nothing_that_is_kept(desk: Project) ->
         stop.set()
         for thread in clearers:
             thread.join()
-        retention.RECENT = recent
+        retention_reasons.RECENT = recent
     assert failed == []
     assert {a.id for a in artifacts.list_artifacts(facts[0], "fw")} <= {
         artifacts.find(each, "fw").id for each in facts

@@ -147,6 +147,11 @@ def test_what_cannot_be_done_is_said_in_a_line(workspace: Project, three: list[A
     workspace.run("artifact", "show", "0123").assert_fails(65, "there is no artifact 0123", "k1ctl artifact list")
     workspace.run("artifact", "prune", "--limit", "much").assert_fails(2, "--limit", "is not a size")
     workspace.run("artifact", "push", three[0].id).assert_fails(78, "artifact.store")
+    for nothing in ("", "zz", "012"):
+        workspace.run("artifact", "unpin", nothing).assert_fails(2, "is no artifact's id")
+    odd = keep(workspace, "odd", target="é" * 60)
+    assert workspace.run("artifact", "show", odd.id, "--json").assert_ok().json["target"] == "é" * 60
+    workspace.run("artifact", "pin", odd.id, "--target", "\udcff").assert_fails(65, "no artifact")
     keep(workspace, "image 0", target="web")
     workspace.run("artifact", "pin", three[0].id).assert_fails(2, "--target")
     assert workspace.run("artifact", "pin", three[0].id, "--target", "web").assert_ok().stdout.startswith("web ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put, say, table
+from k1ctl.output import clean, emit_json, json_option, put, say, table
 
 if TYPE_CHECKING:
     from k1ctl.retention import Stock
@@ -48,7 +48,7 @@ def list(context: Context, target: str | None, workspace: str, verify: bool, as_
     else:
         _tell(stock, rows, limit, verify=verify)
         for problem in problems:
-            say(problem)
+            say(clean(problem))
     return 65 if problems else 0
 
 
@@ -85,9 +85,12 @@ def _tell(stock: Stock, rows: Any, limit: int, *, verify: bool) -> None:
         state = ("STATE",) if verify else ()
         put(table(cells, ("TARGET", "ID", "WORKSPACE", "COMMIT", "AGE", "SIZE", *state, "KEPT")))
     else:
-        say("there is no artifact: k1ctl build makes one")
+        say(f"there is {'no such' if stock.kept else 'no'} artifact: k1ctl build makes one")
     of = f" of {format_size(limit)}" if limit else ""
     say(f"ops/artifacts takes {format_size(stock.bytes)}{of}")
     if stock.damaged:
         count, size = len(stock.damaged), format_size(sum(stock.damaged.values()))
-        say(f"{count} damaged {'one is' if count == 1 else 'ones are'} set aside there ({size}) and go first")
+        one = "one is" if count == 1 else "ones are"
+        say(f"{count} damaged {one} set aside there ({size}): what is not pinned of it goes first")
+    for path in sorted(stock.pinned):
+        say(f"damaged, and kept because it is pinned: {clean(path)}")

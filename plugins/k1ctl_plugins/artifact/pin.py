@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import clean, emit_json, json_option, put
 
 
 @click.command(short_help="Keep artifacts until they are unpinned, whatever room they take.")
@@ -34,5 +34,5 @@ def pin(context: Context, artifacts: tuple[str, ...], target: str, reason: str, 
         emit_json({"ok": True, "artifacts": rows})
         return 0
     for row in rows:
-        put(f"{row['target']} {row['id']} {'is pinned' if row['changed'] else 'was pinned already'}")
+        put(f"{clean(str(row['target']))} {row['id']} {'is pinned' if row['changed'] else 'was pinned already'}")
     return 0

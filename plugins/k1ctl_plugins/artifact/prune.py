@@ -6,7 +6,7 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.errors import UsageError
-from k1ctl.output import emit_json, json_option, put, say, table
+from k1ctl.output import clean, emit_json, json_option, put, say, table
 from k1ctl.units import format_size, parse_size
 
 
@@ -21,7 +21,7 @@ def prune(context: Context, limit: str | None, dry_run: bool, as_json: bool) -> 
 
     Builds do this by themselves when they pass the limit. A reader who has a file open reads on. Where what is kept
     takes more than the limit alone, that is told on stderr, and the exit code is 0: nothing is wrong, and what to do
-    about it is a person's choice.
+    about it is a person's choice. Exit code 1: something could not be removed.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def prune(context: Context, limit: str | None, dry_run: bool, as_json: bool) -> 
         raise UsageError(f"--limit: {exc}") from exc
     done = retention.prune(context.workspace, context.config, limit=wanted, dry_run=dry_run)
     if as_json:
-        emit_json({"ok": True, **done.document()})
+        emit_json({"ok": not done.failed, **done.document()})
     elif done.removed:
         cells = [(row["target"], row["id"], format_size(row["bytes"])) for row in done.removed]
         put(table(cells, ("TARGET", "WOULD GO" if dry_run else "REMOVED", "SIZE")))
@@ -45,4 +45,6 @@ def prune(context: Context, limit: str | None, dry_run: bool, as_json: bool) -> 
         say(f"ops/artifacts {would} {format_size(done.after)}")
     if done.over:
         say(f"warning: {done.sentence()}")
-    return 0
+    for row in done.failed:
+        say(f"cannot be removed: {clean(row['path'])}: {row['why']}")
+    return 1 if done.failed else 0

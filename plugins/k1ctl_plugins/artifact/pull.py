@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import clean, emit_json, json_option, put
 
 
 @click.command(short_help="Fetch artifacts from a store, checked.")
@@ -50,5 +50,5 @@ def pull(context: Context, artifacts: tuple[str, ...], target: str, name: str, d
         if dry_run:
             put(f"{each['id']} would be fetched from {each['store']} ({each['key']}) unless it is here")
         else:
-            put(f"{each['target']} {each['id']} {'was fetched' if each['fetched'] else 'is here already'}")
+            put(f"{clean(each['target'])} {each['id']} {'was fetched' if each['fetched'] else 'is here already'}")
     return 0

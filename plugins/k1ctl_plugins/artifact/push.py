@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import clean, emit_json, json_option, put
 
 
 @click.command(short_help="Copy artifacts to a store off this host.")
@@ -60,7 +60,7 @@ def push(
         emit_json({"ok": True, "dry_run": dry_run, "artifacts": rows})
         return 0
     for row in rows:
-        what = f"{row['target']} {row['id']}"
+        what = f"{clean(row['target'])} {row['id']}"
         if dry_run:
             put(f"{what} would be sent to {row['store']} unless it is there: {format_size(row['bytes'])}")
         elif row["sent"]:

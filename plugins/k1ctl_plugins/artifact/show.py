@@ -38,7 +38,7 @@ def show(context: Context, artifact: str, target: str, verify: bool, as_json: bo
     else:
         _tell(facts, problems)
     for problem in problems or ():
-        say(f"{found.target} {found.id} is damaged: {problem}")
+        say(f"{clean(found.target)} {found.id} is damaged: {clean(problem)}")
     return 65 if problems else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import clean, emit_json, json_option, put
 
 
 @click.command(short_help="Take a pin away: the artifact goes when room is needed and nothing else keeps it.")
@@ -28,5 +28,6 @@ def unpin(context: Context, artifacts: tuple[str, ...], target: str, as_json: bo
         emit_json({"ok": True, "artifacts": rows})
         return 0
     for row in rows:
-        put(f"{row['target']} {row['id']} {'is not pinned any more' if row['changed'] else 'was not pinned'}")
+        became = "is not pinned any more" if row["changed"] else "was not pinned"
+        put(f"{clean(str(row['target']))} {row['id']} {became}")
     return 0
