@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.planning import Plan
     from k1ctl.workspace import Workspace
 
-_SETTINGS = r"^extensions\.|^core\.attributesfile$|^branch\..*\.(remote|merge)$"
+_SETTINGS = r"^extensions\.|^core\.(attributesfile|autocrlf)$|^branch\..*\.(remote|merge)$"
 _DIFF = ("diff", "--name-only", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=none")
 _MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
 
@@ -34,7 +34,6 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     config = calls.start("config", "-z", "--get-regexp", _SETTINGS)
     heads = calls.start("rev-parse", "HEAD^{commit}", "HEAD^{tree}")
     symbolic = calls.start("symbolic-ref", "-q", "HEAD")
-    changed = calls.start(*_DIFF, "--")
     named = state.names_of_objects()
     objects = snapshot.known_objects(calls, named) if named else None
     settings = _settings(config)
@@ -50,15 +49,16 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         raise GitError(f"HEAD of {found.top} is {task.entry.head[:12]}, which cannot be read")
     branch = symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
     unpushed = _count(calls, head)
-    dirty = _names(changed)
-    kept_back = withhold(calls, task, head, dirty)
-    index = snapshot.index_tree(calls, state, found, scratch, kept_back.entries)
     attributes = snapshot.attribute_files(workspace.git_dir, found, settings.get("core.attributesfile", ""))
-    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, dirty or set(), attributes)
+    converts = snapshot.converts(attributes, settings)
+    changes = _Changes(calls, converts)
+    kept_back = withhold(calls, task, head, changes)
+    index = snapshot.index_tree(calls, state, found, scratch, kept_back.entries)
+    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, attributes)
     tars = _write_tars(calls, task, building, branch, kept_back.blobs)
     index_tree = index.line()
     clean = index_tree == head_tree  # then HEAD is the commit of the index, too
-    staged = calls.start("diff-index", "--cached", "--name-only", "-z", head, "--") if head and not clean else None
+    changes.compare(head if not clean else "")
     index_commit = None if clean else snapshot.commit(calls, index_tree, [head] if head else [], f"index of {name}")
     known = snapshot.objects_told(objects) if objects else {}
     tags = snapshot.tags(calls, known)
@@ -77,19 +77,51 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins, "tags": tags}
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
-    facts["changed"] = None if dirty is None else len(dirty | (_names(staged) or set() if staged else set()))
+    facts["changed"] = changes.count(head_tree, tree, found.others) if head else 0
     facts["plain_index"] = snapshot.rebuildable(state, found) and not kept_back.entries
     facts |= _nature(task)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts
 
 
-def _names(running: Running) -> set[str] | None:
-    """The names that it tells; None when git cannot, for a filter that is missing."""
-    try:
-        return set(filter(None, running.text().split("\0")))
-    except GitError:
-        return None
+class _Changes:
+    """Which tracked files are changed. Where git ``converts`` files only git can tell, by reading them anew; elsewhere
+    the trees tell."""
+
+    def __init__(self, calls: Calls, converts: bool) -> None:
+        self.calls = calls
+        self._running = calls.start(*_DIFF, "--") if converts else None
+        self._staged: Running | None = None
+        self._names: set[str] | None = None
+        self._asked = False
+
+    def __call__(self) -> set[str] | None:
+        """The files that differ from the index; None when git cannot tell, for a filter that is missing."""
+        if not self._asked:
+            self._asked = True
+            self._running = self._running or self.calls.start(*_DIFF, "--")
+            try:
+                self._names = _names(self._running)
+            except GitError:
+                pass
+        return self._names
+
+    def compare(self, head: str) -> None:
+        """Start comparing the index with ``head``; "" when they are the same."""
+        if head and self._running:
+            self._staged = self.calls.start("diff-index", "--cached", "--name-only", "-z", head, "--")
+
+    def count(self, head_tree: str, tree: str, others: set[str]) -> int | None:
+        """How many tracked files differ from the commit; None when git cannot tell."""
+        if not self._running:
+            names = _names(self.calls.start("diff-tree", "-r", "--name-only", "-z", head_tree, tree))
+            return len(names - others)
+        dirty = self()
+        return None if dirty is None else len(dirty | (_names(self._staged) if self._staged else set()))
+
+
+def _names(running: Running) -> set[str]:
+    return set(filter(None, running.text().split("\0")))
 
 
 def _count(calls: Calls, head: str) -> Any:

@@ -137,4 +137,4 @@ def check_room(config: Config, folder: str, task: Plan) -> None:
             need_bytes=need,
             limit_bytes=limit,
         )
-    disk.check_room(config, folder, need, f"the archive of {task.entry.path}")
+    disk.check_room(config, folder, need, f"the archive of {task.entry.path}", frees=True)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # gitattributes(5): $GIT_DIR/info/attributes has the last word. An encoding cannot be switched off by `-`, only unset.
 _RAW = "* -text -ident -filter !eol !crlf !working-tree-encoding\n"
+_CHANGERS = (b"filter", b"encoding")  # attributes that may change a file and leave its size
+_ARGUMENTS = 50_000  # bytes of names that are handed over as arguments: any system takes twice as many
 _WHO = {
     **dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "k1ctl"),
     **dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "k1ctl@localhost"),
@@ -91,10 +93,10 @@ def rebuildable(state: GitState, found: Look) -> bool:
 
 
 def raw_tree(
-    calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch, dirty: set[str], attributes: list[str]
+    calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch, attributes: list[str]
 ) -> Running:
-    """Write the files of ``places.commit`` as they are, and start writing their tree; git has looked into the
-    ``dirty`` ones, and found them changed; ``attributes`` are files that may name a filter.
+    """Write the files of ``places.commit`` as they are, and start writing their tree; ``attributes`` are files
+    that may name a filter.
 
     Where the index hides nothing, its stat data save reading what did not change; not for a file whose size is not
     that of its blob, or that a filter or an encoding has changed on its way.
@@ -106,20 +108,21 @@ def raw_tree(
         shutil.copyfile(original, scratch.index)
         facts = os.stat(original)
         os.utime(scratch.index, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # by it git tells which entries are racy
-        dropped = _not_as_stored(calls, found, wanted, dirty, attributes)
+        dropped = _not_as_stored(calls, found, wanted, attributes)
         dropped += [p for p, rows in found.tracked.items() if p not in wanted and not _gitlink_there(p, rows, found)]
-    if dropped:
+    if sum(map(len, dropped)) > _ARGUMENTS:
         lines = [f"0 {'0' * len(_some_oid(found))}\t{path}" for path in dropped]
         calls.start("update-index", "-z", "--index-info", stdin=_joined(lines), env=scratch.env).data()
-    if wanted:
-        args = ("update-index", "-z", "--add", "--replace", "--stdin")
-        adding = calls.start(*args, stdin=_joined(places.commit), env=scratch.env)
-        adding.data()
-        if adding.told():  # names that git may not hold it passes over, with a word and exit 0
-            there = calls.start("ls-files", "-z", "--cached", env=scratch.env).text().split("\0")
-            for path in wanted.difference(there):
-                places.commit.remove(path)
-                places.files[path] = found.files[path]
+        dropped = []
+    first = ["--force-remove", *(f"./{path}" for path in dropped), "--no-force-remove"] if dropped else []
+    args = ("update-index", *first, "-z", "--add", "--replace", "--stdin")
+    adding = calls.start(*args, stdin=_joined(places.commit), env=scratch.env)
+    adding.data()
+    if adding.told():  # names that git may not hold it passes over, with a word and exit 0
+        there = calls.start("ls-files", "-z", "--cached", env=scratch.env).text().split("\0")
+        for path in wanted.difference(there):
+            places.commit.remove(path)
+            places.files[path] = found.files[path]
     return calls.start("write-tree", "--missing-ok", env=scratch.env)
 
 
@@ -131,9 +134,9 @@ def _some_oid(found: Look) -> str:
     return next(iter(found.tracked.values()))[0].oid
 
 
-def _not_as_stored(calls: Calls, found: Look, wanted: set[str], dirty: set[str], attributes: list[str]) -> list[str]:
+def _not_as_stored(calls: Calls, found: Look, wanted: set[str], attributes: list[str]) -> list[str]:
     """The tracked files that may differ from their blobs although git says they are clean."""
-    paths = [path for path in found.tracked if path in wanted and path not in dirty]
+    paths = [path for path in found.tracked if path in wanted]
     oids = [found.tracked[path][0].oid for path in paths]
     if not paths:
         return []
@@ -163,11 +166,19 @@ def attribute_files(common: str, found: Look, configured: str) -> list[str]:
     return [*paths, os.path.join(common, "info", "attributes"), os.path.join(found.top, user), *system]
 
 
+def converts(attributes: list[str], settings: Mapping[str, str]) -> bool:
+    """Whether files in the worktree may be other bytes than their blobs: by an attribute, or core.autocrlf."""
+    if settings.get("core.autocrlf", "false").lower() not in ("false", "no", "off", "0", ""):
+        return True
+    texts = [read_bytes(path) for path in attributes]
+    return any(word in text for text in texts if text for word in (b"text", b"crlf", b"eol", b"ident", *_CHANGERS))
+
+
 def _name_filters(attributes: list[str]) -> bool:
     """Whether one of these files may name a filter or an encoding; one that is only in the index may."""
     texts = [(path, read_bytes(path)) for path in attributes]
     return any(
-        path.endswith("/.gitattributes") if text is None else b"filter" in text or b"encoding" in text
+        path.endswith("/.gitattributes") if text is None else any(word in text for word in _CHANGERS)
         for path, text in texts
     )
 

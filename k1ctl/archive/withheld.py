@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from k1ctl.archive.calls import Calls
     from k1ctl.archive.planning import Plan
     from k1ctl.archive.tar import Writer
@@ -25,16 +27,17 @@ class Withheld(NamedTuple):
     blobs: set[str]
 
 
-def withhold(calls: Calls, task: Plan, head: str, dirty: set[str] | None) -> Withheld:
+def withhold(calls: Calls, task: Plan, head: str, changes: Callable[[], set[str] | None]) -> Withheld:
     """Move such files from the commit's ``task.places`` to the secrets, and return what of the index is one.
 
-    ``dirty``: the files that git finds changed, None when it cannot tell. Raises GitError.
+    ``changes`` tells the files that git finds changed, None when it cannot. Raises GitError.
     """
     tracked, places = task.found.tracked, task.places
     listed = os.fsdecode(task.found.listed)
     named = [path for path in tracked if task.secrets.path(path)] if task.secrets.anywhere(listed) else []
     if not named:
         return Withheld({}, set())
+    dirty = changes()
     committed: dict[str, str] = {}
     if head:
         env = {"GIT_LITERAL_PATHSPECS": "1"}
