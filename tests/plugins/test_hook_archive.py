@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from k1ctl.archive.folder import list_archives
+from k1ctl.config import load
 from k1ctl.queue.view import entries
-from k1ctl_plugins.hook import gitwork
+from k1ctl_plugins.hook import archiving, gitwork
 from tests.kit import Outcome, Project, finish, wait_until
 
 # A run of any kind, as `k1ctl build` and `k1ctl upload` start theirs.
@@ -203,6 +204,16 @@ def test_what_cannot_be_saved_keeps_the_workspace(desk: Desk) -> None:
     assert list_archives(desk.project.facts()) == []
 
 
+def test_a_workspace_that_goes_while_it_is_looked_at(desk: Desk) -> None:
+    """Told as what it is, with exit 1: nobody knows what was in it."""
+    facts = desk.project.facts(desk.oslo)
+    shutil.rmtree(desk.oslo)
+    assert "No such file" in gitwork.look(str(desk.oslo)).problem
+    done = archiving.archive(facts, load(facts))
+    assert done.refused is not None
+    assert (done.refused.code, done.refused.exit_code) == ("workspace-gone", 1) and "removed" in done.refused.message
+
+
 def test_what_set_up_copied_is_no_work(desk: Desk) -> None:
     """Files that git ignores and the root has just so are not worth an archive; one that was edited is."""
     project, tree = desk.project, desk.oslo
@@ -222,10 +233,14 @@ def test_work_that_status_does_not_show(desk: Desk) -> None:
     project.git("reset", "-q", "--hard", "main", cwd=tree)
     work = gitwork.look(str(tree))
     assert (work.changed, work.untracked, work.only_here, work.left) == ([], [], 0, 1)
-    assert work.sentences() == ["would be lost with it: 1 commit that only its reflog has"]
+    assert work.sentences() == ["would be lost with it: 1 commit that only its own reflog or refs reach"]
+    own = project.git("rev-parse", "HEAD@{1}", cwd=tree).strip()
+    project.git("update-ref", "refs/worktree/mine", own, cwd=tree)
+    project.git("reflog", "expire", "--expire=now", "--expire-unreachable=now", "HEAD", cwd=tree)
+    assert gitwork.look(str(tree)).left == 1
     project.git("update-index", "--assume-unchanged", "README", cwd=tree)
     told = desk.archive("--dry-run", "--json").assert_ok().json["saved"]
-    assert told["why"] == ["1 commit that only its reflog has", "files that git was told not to look at"]
+    assert told["why"] == ["1 commit that only its own reflog or refs reach", "files that git was told not to look at"]
 
 
 def test_work_that_would_be_lost_is_told(desk: Desk) -> None:

@@ -67,6 +67,9 @@ def archive(workspace: Workspace, config: Config, *, dry_run: bool = False) -> A
         done.refused = exc
     except OSError as exc:  # a full disk
         done.refused = K1ctlError(str(exc), code="not-saved")
+    if done.refused and not os.path.isdir(workspace.path):
+        hint = "k1ctl archive list shows what was saved of it before"
+        done.refused = K1ctlError("somebody removed it meanwhile", hint=hint, code="workspace-gone")
     if not dry_run:
         facts = {k: v for k, v in done.document().items() if k not in ("ok", "dry_run", "workspace")}
         facts["saved"] = done.saved["archive"] if done.saved else None

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _SECONDS = 20.0  # Conductor waits for the archive script
 _SHOWN = 20  # paths that are named
-_REFLOG = 500  # entries of HEAD's reflog, the newest, whose commits are looked for elsewhere
+_OWN_REFS = ("refs/worktree", "refs/rewritten")  # of one worktree only (gitglossary(7)): they go with it
 
 
 class GitWork:
     """What a worktree holds: ``branch`` ("" when detached), ``changed`` and ``untracked`` paths, the number of commits
     that are on no remote (``unpushed``; None without a remote), of those on no branch or tag either (``unreachable``),
     of those on no other branch (``only_here``: Conductor may delete this one), and of those that nothing but HEAD's
-    reflog reaches (``left``); None where git did not tell, and ``problem`` says why."""
+    reflog and this worktree's own refs reach (``left``); None where git did not tell, and ``problem`` says why."""
 
     __slots__ = ("branch", "changed", "left", "only_here", "problem", "unpushed", "unreachable", "untracked")
 
@@ -56,9 +56,9 @@ class GitWork:
         told = [f"what git knows of it cannot be told: {self.problem}"] if self.problem else []
         lost = [
             _counted(len(self.changed or []), "changed file", " not committed"),
-            _counted(len(self.untracked or []), "untracked file"),
+            _counted(len(self.untracked or []), "untracked path"),
             _counted(self.unreachable or 0, "commit", " on no branch, tag or remote"),
-            _counted(self.left or 0, "commit", " that only its reflog has"),
+            _counted(self.left or 0, "commit", " that only its own reflog or refs reach"),
         ]
         if any(lost) and not saved:
             told.append(f"would be lost with it: {', '.join(text for text in lost if text)}")
@@ -86,7 +86,9 @@ def look(worktree: str) -> GitWork:
     work.unreachable = _count(work, worktree, "HEAD", "--not", *anywhere)
     if work.branch:
         work.only_here = _count(work, worktree, "HEAD", "--not", f"--exclude={work.branch}", *anywhere)
-    logged = _logged(worktree)
+    logged = (
+        _logged(worktree) + (_git(work, worktree, "for-each-ref", "--format=%(objectname)", *_OWN_REFS) or "").split()
+    )
     if logged:
         words = ("--ignore-missing", "--stdin", "--not", "HEAD", *anywhere)
         work.left = _count(work, worktree, *words, stdin="\n".join(logged) + "\n")
@@ -96,7 +98,7 @@ def look(worktree: str) -> GitWork:
 def _logged(worktree: str) -> list[str]:
     """The commits that HEAD's reflog names: one that was amended or reset away is nowhere else."""
     lines = (read_bytes(os.path.join(own_git_dir(worktree), "logs", "HEAD")) or b"").splitlines()
-    named = [word for line in lines[-_REFLOG:] for word in line.decode("ascii", "replace").split(" ")[:2]]
+    named = [word for line in lines for word in line.decode("ascii", "replace").split(" ")[:2]]
     return list(dict.fromkeys(word for word in named if word.strip("0")))
 
 
@@ -126,6 +128,9 @@ def _git(work: GitWork, worktree: str, *args: str, stdin: str = "") -> str | Non
         done = git.call(["-c", "core.fsmonitor=false", *args], worktree, stdin=stdin, timeout=_SECONDS)
     except K1ctlError as exc:
         work.problem = exc.message
+        return None
+    except OSError as exc:  # the folder went meanwhile
+        work.problem = f"{exc.filename}: {exc.strerror}"
         return None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]

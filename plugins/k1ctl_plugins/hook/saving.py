@@ -49,7 +49,7 @@ def reasons(workspace: Workspace, found: Plan, work: GitWork) -> list[str]:
         "file{} that git ignores": _own(workspace, found),
         "other git folder{} inside": len(found.kept),
         "commit{} on no other branch": work.only_here or work.unreachable or 0,
-        "commit{} that only its reflog has": work.left or 0,
+        "commit{} that only its own reflog or refs reach": work.left or 0,
     }
     why = [f"{count} {what.format('' if count == 1 else 's')}" for what, count in counts.items() if count]
     if found.state.operation:
