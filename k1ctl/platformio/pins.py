@@ -1,7 +1,8 @@
 """Which packages of a ``platformio.ini`` have no fixed version: what is installed then depends on the day.
 
 A version is fixed by ``name@1.2.3``, by an archive's address, or by a git address with a commit or tag behind ``#``
-(PlatformIO Registry, "Package Specifications"); ``^``, ``~``, ``>`` and the like are ranges.
+(PlatformIO Registry, "Package Specifications"); ``^``, ``~``, ``>`` and the like are ranges, and so is ``1.2``, which
+PlatformIO takes as ``1.2.*``. The usual names of branches and of releases that move are no version.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 OPTIONS = ("platform", "platform_packages", "lib_deps")
 _REFERENCE = re.compile(r"\$\{([^.{}]+)\.([^{}]+)\}")
-_EXACT = re.compile(r"[0-9][0-9A-Za-z.+-]*")
+_EXACT = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*")
+_MOVING = ("heads", "master", "main", "develop", "HEAD", "latest", "stable", "nightly")
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _LOCAL = ("symlink://", "file://", ".", "/", "~")
 _DEPTH = 8  # references behind references
@@ -34,9 +36,23 @@ def unpinned(parser: ConfigParser) -> list[str]:
         if section != "env" and not section.startswith("env:"):
             continue
         for option in OPTIONS:
-            text = _resolve(parser, section, parser.get(section, option, fallback="") or "")
+            text = _resolve(parser, section, _option(parser, section, option))
             found += [f"{option}: {package}" for package in _items(option, text) if not pinned(package)]
     return list(dict.fromkeys(found))
+
+
+def _option(parser: ConfigParser, section: str, option: str) -> str:
+    """What the section says, else those that it extends, the last named first, as PlatformIO looks."""
+    waiting, seen = [section], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or not parser.has_section(name):
+            continue
+        seen.add(name)
+        if parser.has_option(name, option):
+            return parser.get(name, option) or ""
+        waiting += re.split(r"[,\s]+", parser.get(name, "extends", fallback="") or "")
+    return ""
 
 
 def _items(option: str, text: str) -> Iterator[str]:
@@ -70,8 +86,11 @@ def pinned(package: str) -> bool:
         return True
     if "://" in address or address.startswith("git@"):
         place, mark, ref = address.partition("#")
-        return bool(mark and ref) or place.lower().endswith(_ARCHIVES)
+        if mark and ref:
+            return ref not in _MOVING
+        words = [word.removesuffix(end) for word in place.split("/")[3:] for end in ("", *_ARCHIVES)]
+        return place.lower().endswith(_ARCHIVES) and not any(word in _MOVING for word in words)
     _, at, version = package.replace(" ", "").rpartition("@")
     if not at:
         return package.strip() in _BUILT_IN
-    return bool(_EXACT.fullmatch(version.removeprefix("=")))
+    return bool(_EXACT.fullmatch(version.lstrip("=")))
