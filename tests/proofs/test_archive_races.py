@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ while os.path.isdir(os.path.dirname(told)):
         f.write("%s %d\\n" % (name, number))
     time.sleep(random.choice([0.02, 0.1, 0.4]))
 """
+
+# Situations with a git folder inside that is named by its absolute path: they move no better than by `mv`.
+ABSOLUTE = (
+    "embedded repository with a worktree of its own",
+    "embedded repository whose git folder is beside it",
+    "embedded repository with a password",
+)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +160,51 @@ def test_the_disk_is_full(tmp_path: Path, stage: Stage) -> None:
 def test_the_disk_is_full_at_every_size(tmp_path: Path, stage: Stage) -> None:
     """From hardly a byte to nearly enough."""
     full_disk(tmp_path, stage, [1, 100, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 150_000, 250_000, 290_000])
+
+
+def test_two_at_once(tmp_path: Path, stage: Stage) -> None:
+    """Two archive the same worktree, two restore the same archive, one adds a worktree of that name: nobody fails with
+    more than a line, one of each has done it, and the worktree is whole in the end."""
+    there = rows.repository(tmp_path, "common")
+    tree = _stocked(there)
+    before = tree.look()
+    with Stage(tmp_path) as second, ThreadPoolExecutor(2) as pool:
+        for words in (["archive", "run", "full"], ["archive", "restore", "full"]):
+            played = list(pool.map(lambda s: s.play(*words, cwd=there.root), (stage, second)))  # noqa: B023
+            assert all("Traceback" not in p.stderr and p.code != 70 for p in played), played
+            assert any(p.code == 0 for p in played), played
+            assert tree.path.exists() == (words[1] == "restore")
+        assert not differences(before, tree.look())
+        stage.play("archive", "run", "full", cwd=there.root).ok()
+        add, restore = ["worktree", "add", "full", "--path", str(tree.path)], ["archive", "restore", "full"]
+        calls = [(stage, add), (second, restore)]
+        played = list(pool.map(lambda call: call[0].play(*call[1], cwd=there.root), calls))
+        assert all("Traceback" not in p.stderr and p.code != 70 for p in played), played
+        assert [p.code == 0 for p in played].count(True) == 1, played
+    assert leftovers(there) == []
+
+
+@pytest.mark.soak
+def test_restored_elsewhere(tmp_path: Path, stage: Stage) -> None:
+    """At another path everything but what names the place is as it was."""
+
+    class Elsewhere(K1):
+        def restore(self, tree: Tree, token: object) -> None:
+            words = ["archive", "restore", str(token), "--to", f"{tree.path}.there"]
+            self.run(*words, cwd=tree.repository.root).ok()
+            tree.path = Path(f"{tree.path}.there")
+
+    there = rows.repository(tmp_path, "common")
+    table = [row for row in ROWS if row.repository == "common" and not row.refused and not row.heavy]
+    table = [row for row in table if row.name not in ABSOLUTE]
+    for number, group in enumerate(rows.together(table)):
+        tree = rows.build(there, f"t{number}", group)
+        before = tree.look()
+        way = Elsewhere(stage.play)
+        way.restore(tree, way.archive([tree])[tree.path])
+        found = differences(before, tree.look())
+        named = ("files '.git'", "own 'gitdir'")
+        assert not [line for line in found if not line.startswith(named)], (group[0].name, found)
 
 
 def test_another_umask(tmp_path: Path) -> None:
