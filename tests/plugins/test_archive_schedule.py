@@ -109,6 +109,17 @@ def test_a_table_that_cannot_be_read_or_written_is_never_replaced(
     assert table.read_text() == "mine\n"
 
 
+def test_tables_of_any_form_come_back(workspace: Project, table: Path) -> None:
+    """Without a last newline, with CRLF, and from a crontab(1) that puts a line of its own before the table."""
+    table.write_bytes(b"MAILTO=ada\r\n0 1 * * * date")
+    workspace.run("archive", "schedule", "--install").assert_ok()
+    workspace.run("archive", "schedule", "--remove").assert_ok()
+    assert table.read_bytes() == b"MAILTO=ada\r\n0 1 * * * date\n"
+    program(workspace.root.parent, "crontab", CRONTAB.replace('cat "', 'echo "# DO NOT EDIT"; cat "'))
+    assert workspace.run("archive", "schedule", "--install", "--json").assert_ok().json["installed"]
+    assert b"MAILTO=ada\r\n0 1 * * * date\n# k1ctl" in table.read_bytes()
+
+
 def test_half_of_an_entry_is_told_and_left_alone() -> None:
     """Where a person has cut one of the two comments away nobody can say what is ours."""
     begin, end = crontab.marks("/root")
@@ -197,6 +208,7 @@ def test_a_launch_agent_comes_changes_and_goes(workspace: Project, agents: Path)
     assert agent["Label"] == path.name.removesuffix(".plist") and os.path.isdir(
         os.path.dirname(agent["StandardOutPath"])
     )
+    assert not agent["StandardOutPath"].startswith(str(workspace.root))  # git clean -fdx must not stop the agent
     (agents / "calls").unlink()
     assert workspace.run(*words, "--install", "--json").assert_ok().json["changed"] is False
     assert "bootstrap" not in (agents / "calls").read_text()
@@ -210,6 +222,26 @@ def test_a_launch_agent_comes_changes_and_goes(workspace: Project, agents: Path)
     assert workspace.run(*words, "--remove", "--json").assert_ok().json["changed"] is False
 
 
+def test_a_change_that_is_killed_is_not_taken_for_done(
+    workspace: Project, agents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the list and launchd: the next call loads what the list says."""
+    root, earlier, later = str(workspace.root), times.When(3, 0, 0), times.When(4, 0, 0)
+    assert launchd.install(root, launchd.text(root, "/script", earlier))
+    new = launchd.text(root, "/script", later)
+    real = launchd._launchctl
+
+    def killed(*words: str) -> tuple[int, str]:
+        if Path(launchd.path_of(root)).read_bytes() == new:
+            raise KeyboardInterrupt
+        return real(*words)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(launchd, "_launchctl", killed)
+        launchd.install(root, new)
+    assert launchd.install(root, new) and not launchd.install(root, new)
+
+
 def test_an_agent_that_cannot_be_loaded_leaves_no_list(workspace: Project, agents: Path) -> None:
     """In a session without a screen launchd refuses; on Linux there is none, and a list can still be printed."""
     (agents / "no-session").touch()
@@ -221,6 +253,9 @@ def test_an_agent_that_cannot_be_loaded_leaves_no_list(workspace: Project, agent
         workspace.run(*words, "--install", env=bare).assert_fails(127, "launchctl was not found")
         printed = workspace.run(*words, "--print", env=bare).assert_ok().stdout
         assert plistlib.loads(printed.encode())["StartCalendarInterval"]["Hour"] == 3
+    for path in ("/a\x1bb", "/a\udcff"):
+        with pytest.raises(ConfigError, match="property list"):
+            launchd.text(path, f"{path}/ops/hooks/weekly-archive", times.When(3, 0, 0))
     for broken in (b"", b"{}", b"<plist></plist>", b"<plist", plistlib.dumps({"StartCalendarInterval": []})):
         assert launchd.when_of(broken) is None
 
@@ -308,6 +343,17 @@ def test_the_weekly_work_is_silent_when_all_is_well(workspace: Project) -> None:
     assert failed.exit_code == 78 and "k1ctl archive run: exit 78" in failed.stderr and "weekly.log" in failed.stderr
     assert "k1ctl artifact prune: exit 78" in failed.stderr
     assert log.stat().st_size < 800_000 and "is not a duration" in log.read_text()
+
+
+def test_a_weekly_step_that_hangs_or_a_log_that_cannot_be_written_is_told(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ends with 124 and the next one is done; the second loses nothing of what the steps came to."""
+    monkeypatch.setattr(routine, "_SECONDS", 0.001)
+    (workspace.ops / "archive" / "weekly.log").mkdir(parents=True)
+    steps = routine.run(workspace.facts())
+    assert [step.exit_code for step in steps] == [124, 124, 1] and routine.exit_code(steps) == 124
+    assert "killed after" in steps[0].sentence and "weekly.log" in steps[2].sentence
 
 
 def test_two_weekly_works_are_not_done_at_once(workspace: Project) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 STEPS = (("archive", "run"), ("artifact", "prune"))
+_SECONDS = 6 * 3600.0  # s that a step may take: one that hangs must not keep every later week from being done
 _LOG_LIMIT = 1 << 20  # bytes; then the older half goes
 _LINE = 4000  # bytes of one line of a command that the log keeps
 
@@ -62,7 +63,11 @@ def run(workspace: Workspace, *, dry_run: bool = False) -> list[Step]:
         at = rfc3339()
         steps = [_step(workspace, words, dry_run) for words in STEPS]
         if not dry_run:
-            _record(workspace, at, steps)
+            try:
+                _record(workspace, at, steps)
+            except OSError as exc:  # a full disk; what the steps came to is told all the same
+                why = f"error: {exc.filename or log_path(workspace)}: {exc.strerror}\n"
+                steps.append(Step(("hook", "weekly"), 1, 0.0, why))
     finally:
         held.__exit__()
     return steps
@@ -79,17 +84,16 @@ def _step(workspace: Workspace, words: tuple[str, ...], dry_run: bool) -> Step:
     # -P: a file in the repository that is named like a module must not be imported in its place.
     argv = [sys.executable, "-P", "-m", "k1ctl", "--root", workspace.root, *words, *(["--dry-run"] if dry_run else [])]
     began = time.monotonic()
-    done = subprocess.run(
-        argv,
-        cwd=workspace.root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-    return Step(words, code, time.monotonic() - began, done.stdout)
+    quiet, merged = subprocess.DEVNULL, subprocess.STDOUT
+    try:
+        done = subprocess.run(
+            argv, cwd=workspace.root, stdin=quiet, stdout=subprocess.PIPE, stderr=merged, timeout=_SECONDS
+        )
+        code, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired as exc:
+        late = f"\nerror: it was killed after {format_duration(_SECONDS)}\n"
+        code, output = 124, (exc.stdout or b"") + late.encode()
+    return Step(words, code if code >= 0 else 128 - code, time.monotonic() - began, output.decode(errors="replace"))
 
 
 def _record(workspace: Workspace, at: str, steps: list[Step]) -> None:

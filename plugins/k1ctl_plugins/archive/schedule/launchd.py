@@ -7,9 +7,10 @@ import sys
 import time
 from typing import Any
 
-from k1ctl.errors import K1ctlError, NotFoundError
+from k1ctl.errors import ConfigError, K1ctlError, NotFoundError
 from k1ctl.files import read_bytes, write_atomic
 from k1ctl.programs import which
+from k1ctl.workspace import host_dir
 from k1ctl_plugins.archive.schedule.times import When
 
 _SECONDS = 20.0
@@ -42,10 +43,20 @@ def path_of(root: str) -> str:
     return os.path.join(os.path.expanduser("~"), "Library", "LaunchAgents", f"{label(root)}.plist")
 
 
-def text(root: str, script: str, log: str, when: When) -> bytes:
-    """The property list, launchd.plist(5). A run that was missed while the Mac slept is made up for when it wakes."""
+def output_of(root: str) -> str:
+    """Where what the script itself says goes. Not below the root: launchd starts nothing when the folder is gone, and
+    `git clean -fdx` takes ops/archive."""
+    return os.path.join(host_dir(), "archive", f"{label(root)}.out")
+
+
+def text(root: str, script: str, when: When) -> bytes:
+    """The property list, launchd.plist(5). A run that was missed while the Mac slept is made up for when it wakes.
+
+    Raises ConfigError for what no XML can hold.
+    """
     import plistlib
 
+    log = output_of(root)
     calendar = {"Hour": when.hour, "Minute": when.minute}
     agent: dict[str, Any] = {
         "Label": label(root),
@@ -56,7 +67,10 @@ def text(root: str, script: str, log: str, when: When) -> bytes:
         "ProcessType": "Background",
         "LowPriorityIO": True,
     }
-    return plistlib.dumps(agent)
+    try:
+        return plistlib.dumps(agent)
+    except ValueError:  # a control character, or bytes that are no UTF-8
+        raise ConfigError(f"{script!r} cannot stand in a property list", hint="--cron may take it") from None
 
 
 def when_of(data: bytes) -> When | None:
@@ -81,15 +95,19 @@ def loaded(root: str) -> bool:
 
 def install(root: str, data: bytes) -> bool:
     """Write the property list and load it; whether anything changed. Where it cannot be loaded a list that was not
-    there before goes again. Raises NotFoundError, LaunchdError, OSError."""
+    there before goes again. Raises NotFoundError, LaunchdError, OSError.
+
+    What is loaded goes first: killed in between, it is not taken for the new one.
+    """
     path = path_of(root)
     before = read_bytes(path)
     there = loaded(root)
     if before == data and there:
         return False
-    write_atomic(path, data, mode=0o644)
     if there:
         _unload(root)
+    os.makedirs(os.path.dirname(output_of(root)), exist_ok=True)
+    write_atomic(path, data, mode=0o644)
     deadline = time.monotonic() + _SETTLING
     while True:
         code, said = _launchctl("bootstrap", _domain(), path)

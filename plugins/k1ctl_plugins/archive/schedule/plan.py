@@ -30,7 +30,7 @@ class Schedule:
         """Raises ConfigError where the root's path cannot stand there."""
         if self.kind == CRON:
             return crontab.block(self.root, self.script, when.cron)
-        return launchd.text(self.root, self.script, self.workspace.ops_path("archive", "weekly.out"), when)
+        return launchd.text(self.root, self.script, when)
 
     def there(self) -> bytes:
         """What the scheduler has of this root, b"" when nothing. Raises K1ctlError."""
@@ -46,7 +46,6 @@ class Schedule:
             raise ConfigError(f"{written.path} is not k1ctl's", hint="move it away", code="foreign-script")
         if self.kind == CRON:
             return crontab.replace(self.root, entry)
-        os.makedirs(self.workspace.ops_path("archive"), exist_ok=True)
         return launchd.install(self.root, entry)
 
     def remove(self) -> bool:
