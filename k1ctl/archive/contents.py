@@ -78,7 +78,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
     facts["changed"] = changes.count(head_tree, tree, found.others) if head else 0
-    facts["plain_index"] = snapshot.rebuildable(state, found) and not kept_back.entries
+    facts["plain_index"] = snapshot.rebuildable(state, found) and not kept_back.entries and not converts
     facts |= _nature(task)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts

@@ -73,11 +73,12 @@ def refresh(calls: Calls, build: Build, scratch: str) -> list[str]:
     if not os.path.exists(os.path.join(build.record, "index")):
         return []
     env = {"GIT_DIR": build.record, "GIT_COMMON_DIR": build.workspace.git_dir, "GIT_WORK_TREE": build.files}
-    if build.archive.manifest.get("plain_index"):
-        # The files are just written, and what the checkout noted of them holds for each that is as in the index.
-        shutil.copyfile(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
-        shutil.copystat(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
+    if build.archive.manifest["plain_index"]:
+        # What the checkout has just noted of files holds for those that are as in the index; the others are changed.
+        shutil.copy2(os.path.join(scratch, "raw", "index"), os.path.join(build.record, "index"))
         calls.start("read-tree", "-m", "-i", build.archive.manifest["index_commit"], env=env).data()
+        if not build.archive.manifest["modes"]:  # nothing was touched since
+            return []
     refreshing = calls.start("update-index", "-q", "--unmerged", "--refresh", env=env)
     try:
         refreshing.data(accept=(0, 1))  # 1: something is changed, as it was
