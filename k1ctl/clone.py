@@ -29,7 +29,7 @@ _CANNOT = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTS
 
 class Item(NamedTuple):
     """A file, folder or link: its path relative to the tree, mode bits, size and allocated bytes, change of content,
-    and under how many names it is there."""
+    under how many names it is there, and its inode."""
 
     path: str
     mode: int
@@ -37,6 +37,7 @@ class Item(NamedTuple):
     allocated: int
     mtime_ns: int
     names: int
+    inode: int
 
 
 class Listing(NamedTuple):
@@ -47,12 +48,23 @@ class Listing(NamedTuple):
     links: list[Item]
 
     def digest(self) -> str:
-        """SHA-256 over path, mode, size and time of change of all files, and path and mode of folders and links."""
+        """SHA-256 over path, mode, size and time of change of all files, and path and mode of folders and links; who
+        may write is left out: npm gives programs that right back."""
         import hashlib
 
-        lines = [f"f {i.path}\0{i.mode:o} {i.size} {i.mtime_ns}\0" for i in self.files]
-        lines += [f"o {i.path}\0{i.mode:o}\0" for i in (*self.folders, *self.links)]
+        lines = [f"f {i.path}\0{i.mode & ~0o222:o} {i.size} {i.mtime_ns}\0" for i in self.files]
+        lines += [f"o {i.path}\0{i.mode & ~0o222:o}\0" for i in (*self.folders, *self.links)]
         return hashlib.sha256(os.fsencode("".join(sorted(lines)))).hexdigest()
+
+    def distinct(self) -> tuple[list[Item], list[tuple[Item, Item]]]:
+        """The files, one name of each; and each further name with the first: install scripts make hard links."""
+        first: dict[int, Item] = {}
+        again = []
+        for item in self.files:
+            if item.names > 1 and first.setdefault(item.inode, item) is not item:
+                again.append((item, first[item.inode]))
+        further = {item.path for item, _ in again}
+        return [item for item in self.files if item.path not in further], again
 
 
 class Copied(NamedTuple):
@@ -96,7 +108,9 @@ def scan(folder: str) -> Listing:
 
 
 def _item(path: str, there: os.stat_result) -> Item:
-    return Item(path, there.st_mode, there.st_size, there.st_blocks * 512, there.st_mtime_ns, there.st_nlink)
+    return Item(
+        path, there.st_mode, there.st_size, there.st_blocks * 512, there.st_mtime_ns, there.st_nlink, there.st_ino
+    )
 
 
 def can_clone(folder: str, into: str = "") -> bool:
@@ -227,7 +241,8 @@ def copy_tree(
     """Make ``target``, which is not there yet, the same tree as ``source``: contents, modes, times, links as they are.
 
     ``how``: ``clone``, ``link`` (hard links: the files are the source's own) or ``copy``; a file that cannot be cloned
-    is copied, and counts as the copy's own. ``listing``: what `scan` found in the source, if that was just done.
+    is copied, and counts as the copy's own. Two names of one file are that in the copy, too. ``listing``: what `scan`
+    found in the source, if that was just done.
     ``writable``: the owner may write the new files whatever their mode was (not with ``link``). ``threads``: 0 is as
     many as help. Raises OSError, also when ``target`` is there, and UsageError for another ``how``.
     """
@@ -239,12 +254,15 @@ def copy_tree(
     for item in found.links:
         os.symlink(os.readlink(os.path.join(source, item.path)), os.path.join(target, item.path))
     more = stat.S_IWUSR if writable else 0
-    shared = _spread(found.files, lambda item: _bring(source, target, item, how, more), threads)
+    files, again = found.distinct()
+    shared = _spread(files, lambda item: _bring(source, target, item, how, more), threads)
+    for item, first in again:
+        _name(f"{target}/{first.path}", f"{target}/{item.path}", stat.S_IMODE(first.mode) | more, first.size)
     for item in reversed(found.folders):  # last, and from the inside out: a folder may be read-only
         path = os.path.join(target, item.path) if item.path else target
         os.chmod(path, stat.S_IMODE(item.mode))
         os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
-    every = sum(item.allocated for items in found for item in items)
+    every = sum(item.allocated for items in (found.folders, files, found.links) for item in items)
     return Copied(how, len(found.files), every, shared)
 
 
@@ -267,6 +285,37 @@ def _bring(source: str, target: str, item: Item, how: str, more: int) -> int:
         copy_file(first, second, mode, item.size)
     os.utime(second, ns=(item.mtime_ns, item.mtime_ns))
     return shared
+
+
+def _name(first: str, second: str, mode: int, size: int) -> None:
+    """Give a new file its second name; where the filesystem has no such names it is a second file."""
+    try:
+        os.link(first, second)
+    except OSError as exc:
+        if exc.errno not in _CANNOT:
+            raise
+        copy_file(first, second, mode, size)
+        there = os.stat(first)
+        os.utime(second, ns=(there.st_mtime_ns, there.st_mtime_ns))
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a tree, folders in it that nobody may write, too; one that is not there is no error. Raises OSError."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.lexists(folder):
+        return
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        os.unlink(folder)
+        return
+    os.chmod(folder, 0o700)
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(folder)
 
 
 def _spread(items: Sequence[Item], work: Callable[[Item], int], threads: int) -> int:

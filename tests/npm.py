@@ -23,6 +23,7 @@ echo "$PWD $*" >> "$FAKE_LOG"
 case "$1" in
 --version) echo 11.0.0 ;;
 ci)
+  [ -z "$FAKE_HANGS" ] || { trap '' INT; echo $$ > "$FAKE_HANGS"; sleep 60; }
   [ -z "$FAKE_FAILS" ] || { echo "npm error code EUSAGE" >&2; exit 1; }
   rm -rf node_modules
   mkdir -p node_modules/.bin node_modules/pkg/lib
@@ -34,7 +35,8 @@ ci)
   chmod 444 node_modules/pkg/lib/closed
   ln -s ../pkg/cli node_modules/.bin/cli
   echo "added 1 package" ;;
-run) [ ! -d node_modules ] || echo "$2" >> node_modules/pkg/lib/index.js ;;
+run) [ ! -d node_modules ] || echo "$3" >> node_modules/pkg/lib/index.js ;;
+config) echo "${npm_config_ignore_scripts:-false}" ;;
 install) mkdir -p node_modules; echo pnpm > node_modules/.modules.yaml; echo "Done in 1s" ;;
 esac
 """
@@ -61,8 +63,9 @@ class Tools:
 
     @property
     def words(self) -> list[str]:
-        """The first two words of each call."""
-        return [" ".join(words.split()[: 2 if words.startswith("run") else 1]) for _, words in self.calls]
+        """The first word of each call, and of a script its name; questions left out."""
+        said = [words.split() for _, words in self.calls]
+        return [" ".join([w[0], *w[2:]] if w[0] == "run" else w[:1]) for w in said if w[0] != "config"]
 
 
 def project(**package: Any) -> dict[str, str]:

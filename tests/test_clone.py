@@ -14,8 +14,10 @@ import pytest
 
 from k1ctl import clone
 from k1ctl.errors import K1ctlError, UsageError
+from k1ctl_plugins.worktree import npm
 from tests import mounts
 
+USER = os.getuid() or 65534
 DAY = 86400 * 10**9
 
 
@@ -128,6 +130,36 @@ def test_links_are_the_same_files(source: Path, tmp_path: Path) -> None:
     assert made.shared_bytes >= 3 << 20 > made.own_bytes
 
 
+def test_two_names_of_one_file_stay_that(source: Path, tmp_path: Path) -> None:
+    """What an install script linked within the tree is copied once and counted once."""
+    os.link(source / "pkg/lib/big", source / "pkg/again")
+    made = clone.copy_tree(str(source), str(tmp_path / "target"), "copy")
+    assert (tmp_path / "target/pkg/again").samefile(tmp_path / "target/pkg/lib/big")
+    assert not (tmp_path / "target/pkg/again").samefile(source / "pkg/again")
+    assert 3 << 20 <= made.bytes < 6 << 20
+    assert npm.taken(str(tmp_path / "target")) == {"own_bytes": made.bytes, "shared_bytes": 0, "files": made.files}
+    os.link(tmp_path / "target/pkg/again", tmp_path / "elsewhere")
+    assert npm.taken(str(tmp_path / "target"))["shared_bytes"] >= 3 << 20
+
+
+def test_a_tree_with_closed_folders_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders without the right to write or to look, also for who is not root; a link is removed, not its target."""
+    make(tmp_path / "source")
+    (tmp_path / "source/pkg").chmod(0)
+    (tmp_path / "source/kept").symlink_to(tmp_path / "kept")
+    (tmp_path / "kept").mkdir(mode=0o555)
+    for path in (tmp_path, *(Path(p) / n for p, ds, fs in os.walk(tmp_path) for n in (*ds, *fs))):
+        os.chown(path, USER, -1, follow_symlinks=False)
+    monkeypatch.chdir(tmp_path)
+    os.seteuid(USER)
+    try:
+        clone.remove_tree("source")
+        clone.remove_tree("source")
+    finally:
+        os.seteuid(os.getuid())
+    assert os.listdir(tmp_path) == ["kept"] and (tmp_path / "kept").stat().st_mode & 0o777 == 0o555
+
+
 def test_a_copy_may_be_made_writable(source: Path, tmp_path: Path) -> None:
     """Of a read-only tree a worktree gets files that it may change."""
     clone.copy_tree(str(source), str(tmp_path / "target"), "copy", writable=True)
@@ -197,11 +229,13 @@ def test_what_cannot_be_copied_is_refused(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_digest_tells_each_change(source: Path) -> None:
-    """A byte more, another mode, another time, another name: each gives another digest; looking again does not."""
+    """A byte more, another mode, another time, another name: each gives another digest; looking again, and the right to
+    write, does not."""
     seen = [clone.scan(str(source)).digest()]
+    (source / "pkg" / "cli.js").chmod(0o555)
     assert clone.scan(str(source)).digest() == seen[0]
     for change in (
-        lambda: (source / "pkg" / "cli.js").chmod(0o644),
+        lambda: (source / "pkg" / "cli.js").chmod(0o664),
         lambda: (source / "pkg" / "empty").write_text("x"),
         lambda: os.utime(source / "pkg" / "cli.js", ns=(DAY, 2 * DAY)),
         lambda: (source / "gone").rename(source / "lost"),

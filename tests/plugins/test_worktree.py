@@ -232,7 +232,7 @@ def test_a_failed_step_fails_alone(web: Path, project: Project) -> None:
     outcome = project.run("worktree", "setup", "--json", cwd=web.parent).assert_fails(1, "npm:web")
     found = steps(outcome)
     assert found["npm:web"]["details"]["error"]["code"] == "npm-failed"
-    assert found["npm:web"]["details"]["error"]["log"]
+    assert found["npm:web"]["details"]["error"]["lines"]
     assert found["env"]["status"] == "done"
     assert project.events("worktree.setup")[-1]["failed"] == ["npm:web"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,13 @@ from typing import Any
 
 import pytest
 
-from k1ctl_plugins.worktree import cache_apart, cache_key
+from k1ctl import groups
+from k1ctl.config import load
+from k1ctl.errors import K1ctlError
+from k1ctl_plugins.worktree import cache, cache_apart, cache_key
+from k1ctl_plugins.worktree import npm as npm_run
 from tests import mounts, npm
-from tests.kit import Outcome, Project, finish, needs
+from tests.kit import Outcome, Project, finish, needs, wait_until
 
 TOKEN = "npm_hunter2"
 
@@ -107,34 +113,57 @@ def test_store_links_to_the_read_only_seed(web: Project, tools: npm.Tools, tmp_p
     """--cache store: hard links to read-only files, shared but for folders; npm ci replaces them and the seed stays."""
     done = setup(web, "a", "--cache", "store")
     (seed,) = seeds(tmp_path)
-    file = web.worktree("a") / "web" / "node_modules" / "pkg" / "cli"
+    file, before = web.worktree("a") / "web" / "node_modules" / "pkg" / "cli", tree(seed)
     assert file.samefile(seed / "pkg" / "cli")
     assert file.stat().st_mode & 0o777 == 0o555
     assert done["details"]["strategy"] == "store"
     assert done["shared_bytes"] >= 4096
-    (web.worktree("a") / "web" / "package-lock.json").write_text(npm.project()["package-lock.json"] + "\n\n")
-    web.git("commit", "-qam", "another", cwd=web.worktree("a"))
     assert setup(web, "a", "--cache", "install")["details"]["strategy"] == "install"
-    assert (seed / "pkg" / "cli").exists()
+    assert not file.samefile(seed / "pkg" / "cli")
+    assert tree(seed) == before
 
 
-def test_a_project_with_scripts_is_not_linked(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
-    """preinstall runs before, postinstall and prepare after, in the worktree and in npm's order; what they write into a
-    package changes neither the seed nor another worktree."""
+def test_links_to_a_seed_that_was_replaced_are_made_anew(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
+    """Somebody wrote through a link, and a third worktree had the seed built anew: the others, which share the change
+    still, get files of the new one at their next set-up; a program that npm made writable is no change."""
+    for name in ("a", "b"):
+        setup(web, name, "--cache", "store")
+    file = web.worktree("b") / "web/node_modules/pkg/lib/index.js"
+    (file.parent.parent / "cli").chmod(0o755)
+    assert setup(web, "a", "--cache", "copy")["details"]["seed_built"] is False
+    assert (file.parent.parent / "cli").stat().st_mode & 0o777 == 0o555
+    file.chmod(0o644)
+    file.write_text("module.exports = 2\n")
+    web.add_worktree("c")
+    assert setup(web, "c", "--cache", "store")["details"]["seed_built"]
+    assert setup(web, "b")["status"] == "done"
+    assert file.read_text() == "module.exports = 1\n"
+    assert setup(web, "b", "--cache", "store")["status"] == "unchanged"
+
+
+def test_a_project_with_scripts_is_not_linked(
+    web: Project, tools: npm.Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scripts of npm ci run when the packages are there, in the worktree, each once and in npm's order; what they
+    write into a package changes neither the seed nor another worktree."""
     files = npm.project(scripts={"prepare": "x", "postinstall": "x", "preinstall": "x", "build": "x"})
     for name in ("a", "b"):
         for file, content in files.items():
             web.write(f"web/{file}", content, within=web.worktree(name))
         web.commit(cwd=web.worktree(name))
     done = setup(web, "a", "--cache", "store")
-    assert tools.words == ["run preinstall", "ci", "run postinstall", "run prepare"]
+    assert tools.words == ["ci", "run preinstall", "run postinstall", "run prepare"]
+    assert all(words.startswith("run --ignore-scripts ") for _, words in tools.calls if words.startswith("run"))
     assert {folder for folder, words in tools.calls if words.startswith("run")} == {str(web.worktree("a") / "web")}
     assert done["details"]["strategy"] in ("clone", "copy")
     assert "preinstall" in done["details"]["why"]
     (seed,) = seeds(tmp_path)
     assert (seed / "pkg/lib/index.js").read_text() == "module.exports = 1\n"
     patched = (web.worktree("a") / "web/node_modules/pkg/lib/index.js").read_text()
-    assert patched == "module.exports = 1\npostinstall\nprepare\n"
+    assert patched == "module.exports = 1\npreinstall\npostinstall\nprepare\n"
+    monkeypatch.setenv("npm_config_ignore_scripts", "true")
+    assert setup(web, "b", "--cache", "store")["details"]["strategy"] == "store"
+    assert tools.words[4:] == ["ci"]
 
 
 def test_a_failed_installation_leaves_everything(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
@@ -162,6 +191,18 @@ def test_a_damaged_seed_is_built_anew(web: Project, tools: npm.Tools, tmp_path: 
     assert (web.worktree("b") / "web/node_modules/pkg/lib/index.js").read_text() == "module.exports = 1\n"
 
 
+def test_an_interrupted_set_up_ends_its_npm(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
+    """A signal to k1ctl alone, and npm deaf to it: npm is ended before k1ctl is, nothing half-built is left."""
+    pid = tmp_path / "pid"
+    started = web.popen("worktree", "setup", cwd=web.worktree("a"), env={"FAKE_HANGS": str(pid)})
+    wait_until(lambda: pid.exists() and pid.read_text().strip())
+    started.send_signal(signal.SIGINT)
+    assert finish(started) == 130
+    assert not groups.living(int(pid.read_text()))
+    assert os.listdir(tmp_path / "cache" / "npm") == []
+    assert sorted(os.listdir(web.worktree("a") / "web")) == ["package-lock.json", "package.json"]
+
+
 def test_many_at_once_install_once(web: Project, tools: npm.Tools) -> None:
     """Set-ups of four worktrees at the same time: one installs, the others wait for it."""
     names = ["a", "b", "c", "d"]
@@ -179,6 +220,47 @@ def test_without_a_cache_it_is_installed_in_the_tree(web: Project, tools: npm.To
     details = setup(web, "a")["details"]
     assert (details["strategy"], tools.words) == ("install", ["ci"])
     assert details["why"].startswith("k1ctl's cache cannot be written")
+    (tmp_path / "cache").unlink()
+    key = json.loads((web.worktree("a") / "web/node_modules/.k1ctl-lock").read_text())["key"]
+    (tmp_path / "cache" / "npm" / f"{key}.lock").mkdir(parents=True)
+    details = setup(web, "b")["details"]
+    assert details["strategy"] == "install" and details["why"].startswith("k1ctl's cache cannot be used")
+
+
+def test_a_full_cache_is_told_from_a_full_worktree(tmp_path: Path) -> None:
+    """No space left: where the cache has a disk of its own npm ci in the tree may do; else it would only empty it."""
+    there = cache.NpmProject(str(tmp_path), str(tmp_path), ("/dev",), "copy", (), lambda need: None)
+    errors = [
+        OSError(errno.ENOSPC, "full"),
+        K1ctlError("npm ci failed", code="npm-failed", lines=["ENOSPC: no space left"]),
+    ]
+    assert [cache.no_seed(there, exc) for exc in errors] == ["the disk of k1ctl's cache is full"] * 2
+    here = there._replace(homes=(str(tmp_path / "npm"), str(tmp_path)))
+    errors += [K1ctlError("npm ci failed", code="npm-failed", lines=["E404"]), OSError(errno.EACCES, "no", "/x")]
+    assert [cache.no_seed(here, exc) for exc in errors] == ["", "", "", ""]
+
+
+def test_why_npm_failed_is_told_in_its_words() -> None:
+    """The reason stands behind the code, and npm's usage behind the reason."""
+    said = ["npm error code EUSAGE", "npm error", "npm error `npm ci` needs a lock file", "npm error Missing: a@1"]
+    usage = ["npm error Clean install a project", "npm error", "npm error Usage:"]
+    assert npm_run.reason(["npm warn old", *said, *usage]) == ["EUSAGE: `npm ci` needs a lock file", "Missing: a@1"]
+    assert npm_run.reason([" ERR_PNPM_OUTDATED_LOCKFILE  Cannot"]) == ["ERR_PNPM_OUTDATED_LOCKFILE  Cannot"]
+    assert npm_run.reason(["sh: tsc: not found"]) == ["sh: tsc: not found"]
+    assert npm_run.reason(["npm error code 1"]) == ["code 1"]
+    assert npm_run.reason([]) == ["it said nothing"]
+
+
+def test_a_shrinkwrap_is_a_lock_file(make_workspace: Callable[..., Project], tools: npm.Tools, tmp_path: Path) -> None:
+    """npm-shrinkwrap.json instead of package-lock.json: there is a step, and it can be installed apart."""
+    files = npm.project()
+    files["npm-shrinkwrap.json"] = files["package-lock.json"]
+    made = make_workspace(files={".gitignore": "node_modules\n", **files})
+    (made.root / "package-lock.json").unlink()
+    made.commit()
+    project = cache.NpmProject(str(made.root), str(made.root), (str(tmp_path / "npm"),), "copy", (), lambda need: None)
+    assert [step.name for step in cache.steps(made.facts(), load(made.facts()), -1)] == ["npm:."]
+    assert cache_apart.obstacle(project.folder, project.top) == ""
 
 
 def test_a_plan_changes_nothing(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
@@ -252,6 +334,10 @@ def test_further_reasons_to_install_in_the_tree(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"workspaces": ["web"]}')
     assert "above" in cache_apart.obstacle(here, str(tmp_path))
     (tmp_path / "package.json").unlink()
+    (folder / ".npmrc").write_text("; a word\naudit=false\ncafile=ca.pem\n")
+    assert cache_apart.obstacle(here, str(tmp_path)) == ""
+    (folder / "ca.pem").touch()
+    assert "ca.pem" in cache_apart.obstacle(here, str(tmp_path))
     (folder / "binding.gyp").touch()
     assert "node-gyp" in cache_apart.obstacle(here, str(tmp_path))
     (folder / "package-lock.json").write_text('{"lockfileVersion": 1, "dependencies": {}}')
@@ -275,6 +361,8 @@ def test_the_key_is_of_what_decides(tmp_path: Path) -> None:
     assert (
         cache_key.key(str(first), tools, {**none, "npm_config__auth": TOKEN, "npm_config_user_agent": "x"}) == seen[0]
     )
+    (tmp_path / "user").write_text("omit=dev\n")
+    seen.append(cache_key.key(str(first), tools, {"NPM_CONFIG_USERCONFIG": str(tmp_path / "user")}))
     seen.append(cache_key.key(str(first), cache_key.Toolchain("v22", "11"), none))
     seen.append(cache_key.key(str(first), cache_key.Toolchain("v20", "12"), none))
     seen.append(cache_key.key(str(first), tools, {**none, "NODE_ENV": "production"}))
@@ -285,7 +373,7 @@ def test_the_key_is_of_what_decides(tmp_path: Path) -> None:
     assert cache_key.key(str(first), tools, none) == seen[-1]
     folder_with(first, {}, overrides={"pkg": "1.0.0"})
     seen.append(cache_key.key(str(first), tools, none))
-    assert len(set(seen)) == 7
+    assert len(set(seen)) == 8
 
 
 def test_files_that_name_their_folder_are_told(tmp_path: Path) -> None:

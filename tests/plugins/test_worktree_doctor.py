@@ -306,7 +306,8 @@ def test_missing_tools_and_unreadable_worktrees_are_told(project: Project, monke
 
 
 def test_a_seed_that_was_changed_is_told(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """node_modules shares its files with a seed of which one was written in place."""
+    """node_modules shares its files with a seed of which one was written in place, or which was replaced since; what
+    npm installed itself is not suspected."""
     monkeypatch.setenv("K1CTL_CACHE_DIR", str(tmp_path / "cache"))
     seed = Path(cache_dir()) / "npm" / "abc"
     file = project.write("node_modules/p/index.js", "whole", within=seed)
@@ -319,6 +320,11 @@ def test_a_seed_that_was_changed_is_told(project: Project, tmp_path: Path, monke
     assert findings(project, "oslo") == {}
     (modules / "p" / "index.js").write_text("changed")
     assert findings(project, "oslo")["seed-changed"].details["seed"] == "abc"
+    facts = {"sha256": "x", "key": "abc", "strategy": "store", "seed": "an earlier one"}
+    (modules / ".k1ctl-lock").write_text(json.dumps(facts))
+    assert set(findings(project, "oslo")) == {"seed-replaced"}
+    (modules / ".k1ctl-lock").write_text(json.dumps({**facts, "strategy": "install"}))
+    assert findings(project, "oslo") == {}
 
 
 def test_the_command_tells_and_exits_by_level(project: Project) -> None:

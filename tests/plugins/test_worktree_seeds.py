@@ -52,6 +52,26 @@ def test_a_seed_is_built_once_and_closed(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "k")) == ["node_modules", "seed.json"]
 
 
+def test_who_outlives_its_call_is_waited_for(tmp_path: Path) -> None:
+    """A builder whose call failed still works in the folder: the lock is its until it ends, and nobody joins it."""
+    kept: list[int] = []
+
+    def outlived(folder: str, lock: int) -> dict[str, Any]:
+        kept.append(os.dup(lock))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), seeds.hold(str(tmp_path), "k", outlived, quiet):
+        pass
+    assert os.listdir(tmp_path) == ["k.lock"]
+
+    def wait(text: str) -> None:
+        assert "waiting" in text
+        os.close(kept.pop())
+
+    with seeds.hold(str(tmp_path), "k", build, wait) as seed:
+        assert seed.built and not kept
+
+
 def test_a_seed_that_never_comes_out_right_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody changes it each time before it can be used: an end after some tries, and no copy of it."""
     monkeypatch.setattr(seeds, "_whole", lambda home, key: None)
@@ -134,6 +154,8 @@ def test_declared_folders_are_linked_once_and_stay(fonts: Project) -> None:
     assert details(linked(fonts))["kept"] == ["fonts"]
     fonts.run("worktree", "setup", cwd=tree).assert_ok()
     assert (tree / "fonts").readlink() == fonts.root / "fonts"
+    (fonts.root / "fonts").rename(fonts.root / "data" / "fonts")
+    assert details(linked(fonts))["skipped"][0]["reason"] == "the root has no such folder"
     assert fonts.git("status", "--porcelain", cwd=tree) == ""
     assert not (tree / "data").exists()
 

@@ -6,15 +6,16 @@ is written last. Killed at any step, the next set-up clears what is there and do
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl import clone, disk
-from k1ctl.errors import NotFoundError
+from k1ctl.errors import K1ctlError, NotFoundError
 from k1ctl.files import write_atomic
 from k1ctl.git import folders_with
 from k1ctl.output import say
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 SCRATCH = ".k1ctl-modules"  # beside node_modules, and so on its filesystem
+_UNFIT = ("special-file", "seed-unstable", "no-flock")  # codes of what only a seed cannot be
 _VERBS = {"clone": "cloned", "store": "linked", "copy": "copied"}
 
 
@@ -59,7 +61,7 @@ def steps(workspace: Workspace, config: Config, lock: int, wanted: str = "") -> 
     wanted = wanted or config.get("worktree", "cache")
     homes = (os.path.join(cache_dir(), "npm"), os.path.join(workspace.git_dir, "k1ctl", "npm"))
     found: dict[str, SetupStep] = {}
-    for folder in folders_with(["package-lock.json"], workspace.path) if workspace.git_dir else ():
+    for folder in folders_with(cache_key.LOCKS, workspace.path) if workspace.git_dir else ():
         full = os.path.normpath(os.path.join(workspace.path, folder))
         room = partial(_check_room, config, full)
         project = NpmProject(full, workspace.path, homes, wanted, (lock,), room)
@@ -79,7 +81,7 @@ def _check_room(config: Config, folder: str, need: int) -> None:
 
 def plan(project: NpmProject) -> StepReport:
     """What `install` would do."""
-    if npm.current(project.folder):
+    if _current(project):
         return StepReport(False, "node_modules is up to date")
     why = _in_the_tree(project)
     if why:
@@ -89,9 +91,23 @@ def plan(project: NpmProject) -> StepReport:
     )
 
 
+def _current(project: NpmProject, key: str = "") -> bool:
+    """Whether nothing is to be done. Links to a seed's files are brought anew when own files are asked for, and when
+    that seed was replaced: what somebody changed in it is in the files that the links lead to."""
+    if not npm.current(project.folder, key):
+        return False
+    mark = npm.mark(project.folder)
+    if mark.get("strategy") != "store":
+        return True
+    seed = str(mark.get("seed", ""))
+    return project.wanted in ("auto", "store") and not seeds.replaced(project.homes, str(mark.get("key")), seed)
+
+
 def _in_the_tree(project: NpmProject) -> str:
     if project.wanted == "install":
         return "as asked"
+    if os.path.ismount(os.path.join(project.folder, "node_modules")):
+        return "node_modules is a mount point"
     return cache_apart.obstacle(project.folder, project.top) or _no_home(project.homes[0])
 
 
@@ -112,26 +128,46 @@ def install(project: NpmProject) -> StepReport:
     begun = time.monotonic()
     program = find_tool("npm")
     if not program:
-        if npm.current(project.folder):
+        if _current(project):
             return StepReport(False, "node_modules is up to date")
         raise NotFoundError("npm was not found", hint="install Node.js, or set worktree.npm = false")
     tools = cache_key.toolchain(program, npm.environment(program, project.folder), project.folder)
     key = cache_key.key(project.folder, tools, os.environ)
     clear(project.folder)
-    if npm.current(project.folder, key):
+    if _current(project, key):
         return StepReport(False, "node_modules is up to date")
     why = _in_the_tree(project)
-    if why:
-        said = npm.run(program, npm.CI, project.folder, project.locks)
-        npm.write_mark(project.folder, key=key, strategy="install")
-        facts = {"strategy": "install", "why": why, **npm.taken(os.path.join(project.folder, "node_modules"))}
-        return StepReport(True, f"npm ci: {said} ({why})", facts | {"seconds": _since(begun)})
-    try:
-        facts = _bring(project, program, key)
-    finally:
-        clear(project.folder)
-    facts["seconds"] = _since(begun)
-    return StepReport(True, _summary(facts), facts)
+    if not why:
+        try:
+            facts = _bring(project, program, key)
+            return StepReport(True, _summary(facts), facts | {"seconds": _since(begun)})
+        except (OSError, K1ctlError) as exc:
+            why = no_seed(project, exc)
+            if not why:
+                raise
+        finally:
+            with suppress(OSError):  # somebody may write into the old packages as they go
+                clear(project.folder)
+    said = npm.run(program, npm.CI, project.folder, project.locks)
+    npm.write_mark(project.folder, key=key, strategy="install")
+    facts = {"strategy": "install", "why": why, **npm.taken(os.path.join(project.folder, "node_modules"))}
+    return StepReport(True, f"npm ci: {said} ({why})", facts | {"seconds": _since(begun)})
+
+
+def no_seed(project: NpmProject, exc: OSError | K1ctlError) -> str:
+    """Why it was the cache that failed, in which case ``npm ci`` in the tree may succeed; "" when it was not."""
+    if isinstance(exc, K1ctlError):
+        full = exc.code == "npm-failed" and any("ENOSPC" in line for line in exc.details.get("lines", ()))
+        if exc.code in _UNFIT:
+            return exc.message
+    else:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        file = os.fspath(exc.filename or "")
+        if not full and isinstance(file, str) and any(file.startswith(home + os.sep) for home in project.homes):
+            return f"k1ctl's cache cannot be used: {exc}"
+    home = project.homes[0] if os.path.isdir(project.homes[0]) else project.folder
+    apart = os.stat(home).st_dev != os.stat(project.folder).st_dev
+    return "the disk of k1ctl's cache is full" if full and apart else ""
 
 
 def _since(begun: float) -> float:
@@ -141,12 +177,14 @@ def _since(begun: float) -> float:
 def _summary(facts: dict[str, Any]) -> str:
     seed = f"a seed, built in {facts['build_seconds']:.1f} s" if facts["seed_built"] else "a seed"
     text = f"{facts['files']} files {_VERBS[facts['strategy']]} from {seed}"
+    if facts["absolute_paths"]:
+        text += f"; {len(facts['absolute_paths'])} of them name the folder that they were built in"
     return f"{text} ({facts['why']})" if facts["why"] else text
 
 
 def clear(folder: str) -> None:
     """Remove what a set-up that was killed left beside ``node_modules``; set-ups of a worktree take turns."""
-    shutil.rmtree(os.path.join(folder, SCRATCH), ignore_errors=True)
+    clone.remove_tree(os.path.join(folder, SCRATCH))
 
 
 def _bring(project: NpmProject, program: str, key: str) -> dict[str, Any]:
@@ -154,10 +192,10 @@ def _bring(project: NpmProject, program: str, key: str) -> dict[str, Any]:
     scratch = os.path.join(project.folder, SCRATCH)
     os.mkdir(scratch)
     write_atomic(os.path.join(scratch, ".gitignore"), "*\n")  # it hides the folder and itself
-    before, after = cache_apart.scripts(project.folder)
-    choice = choose(project, scratch, scripts=[*before, *after])
-    for name in before:
-        npm.run(program, ("run", name), project.folder, project.locks)
+    scripts = cache_apart.scripts(project.folder)
+    if scripts and npm.run(program, ("config", "get", "ignore-scripts"), project.folder) == "true":
+        scripts = []
+    choice = choose(project, scratch, scripts=scripts)
     new = os.path.join(scratch, "node_modules")
     build = partial(_build, project, program)
     with seeds.hold(choice.home, key, build, say) as seed:
@@ -167,11 +205,12 @@ def _bring(project: NpmProject, program: str, key: str) -> dict[str, Any]:
         made = clone.copy_tree(seed.folder, new, choice.how, listing=seed.listing, writable=not linked)
         for file in () if linked else seed.read_only:
             os.chmod(os.path.join(new, file), stat.S_IMODE(os.lstat(os.path.join(new, file)).st_mode) & ~0o222)
-        built, told = seed.built, seed.facts
+        built, told, digest = seed.built, seed.facts, seed.digest
     _swap(project.folder, scratch)
-    for name in after:
-        npm.run(program, ("run", name), project.folder, project.locks)
-    npm.write_mark(project.folder, key=key, strategy="store" if linked else choice.how)
+    for name in scripts:  # each alone: npm run would run the ones before and after it, too, and once more
+        npm.run(program, ("run", "--ignore-scripts", name), project.folder, project.locks)
+    linked_to = {"seed": digest} if linked else {}
+    npm.write_mark(project.folder, key=key, strategy="store" if linked else choice.how, **linked_to)
     if built:
         seeds.prune(choice.home, key)
     return {
@@ -183,7 +222,7 @@ def _bring(project: NpmProject, program: str, key: str) -> dict[str, Any]:
         "own_bytes": made.own_bytes,
         "shared_bytes": made.shared_bytes,
         "files": made.files,
-        "scripts": [*before, *after],
+        "scripts": scripts,
         "absolute_paths": told.get("absolute_paths", []),
     }
 

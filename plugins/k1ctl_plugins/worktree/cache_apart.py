@@ -8,9 +8,8 @@ from typing import Any
 from k1ctl.files import read_bytes, read_json, write_atomic
 from k1ctl_plugins.worktree.cache_key import LOCKS, manifest
 
-# npm-scripts(7), "Life Cycle Operation Order", npm ci: the project's own, run before and after the packages are there.
-BEFORE = ("preinstall",)
-AFTER = ("install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare")
+# npm-scripts(7), "Life Cycle Operation Order", npm ci: the project's own, all after the packages are there.
+SCRIPTS = ("preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare")
 # Packages whose install scripts read or change the project that they are installed for.
 _REACHING = ("@prisma/client", "prisma", "husky", "lefthook", "simple-git-hooks", "yorkie", "pre-commit", "ghooks")
 
@@ -30,7 +29,17 @@ def obstacle(folder: str, top: str) -> str:
         return "a package.json above it has npm workspaces"
     if os.path.exists(os.path.join(folder, "binding.gyp")):
         return "it builds with node-gyp"
+    if _own_file(folder):
+        return f".npmrc names {_own_file(folder)} in the project"
     return next((why for place, facts in packages.items() if (why := _reaches(place, facts))), "")
+
+
+def _own_file(folder: str) -> str:
+    """A file of the project that ``.npmrc`` names relative to it, as ``cafile=certs/ca.pem``; "" without one."""
+    lines = (read_bytes(os.path.join(folder, ".npmrc")) or b"").decode(errors="surrogateescape").splitlines()
+    values = [line.partition("=")[2].strip().strip("\"'") for line in lines if not line.lstrip().startswith(("#", ";"))]
+    own = [v for v in values if v and "\0" not in v and not os.path.isabs(v)]
+    return next((v for v in own if os.path.isfile(os.path.join(folder, v))), "")
 
 
 def _member(folder: str, top: str) -> bool:
@@ -55,12 +64,12 @@ def _reaches(place: str, facts: Any) -> str:
     return ""
 
 
-def scripts(folder: str) -> tuple[list[str], list[str]]:
-    """The project's own scripts that ``npm ci`` runs before and after the packages are there."""
+def scripts(folder: str) -> list[str]:
+    """The project's own scripts that ``npm ci`` runs when the packages are there, in its order."""
     package = read_json(os.path.join(folder, "package.json"))
     there = package.get("scripts") if isinstance(package, dict) else None
     known = there if isinstance(there, dict) else {}
-    return [s for s in BEFORE if known.get(s)], [s for s in AFTER if known.get(s)]
+    return [name for name in SCRIPTS if known.get(name)]
 
 
 def prepare(folder: str, scratch: str) -> None:

@@ -108,7 +108,8 @@ def key(folder: str, tools: Toolchain, environ: Mapping[str, str]) -> str:
 
     parts = [manifest(folder), _libc(), *tools, *_environment(environ)]
     parts += [(read_bytes(os.path.join(folder, name)) or b"").decode(errors="surrogateescape") for name in LOCKS]
-    user = environ.get("npm_config_userconfig") or os.path.expanduser("~/.npmrc")
+    own = {name.lower(): value for name, value in environ.items()}
+    user = own.get("npm_config_userconfig") or os.path.expanduser("~/.npmrc")
     for file in (os.path.join(folder, ".npmrc"), user):
         parts += ["", *settings((read_bytes(file) or b"").decode(errors="replace"))]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]

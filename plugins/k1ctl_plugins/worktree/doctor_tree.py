@@ -90,11 +90,22 @@ def _seed(workspace: Workspace, path: str, folder: str) -> Iterator[Finding]:
     modules = os.path.join(path, folder, "node_modules")
     mark = read_json(os.path.join(modules, ".k1ctl-lock"))
     key = mark.get("key") if isinstance(mark, dict) else None
-    if not isinstance(key, str) or not _linked(modules):
+    if not isinstance(key, str) or mark.get("strategy", "store") != "store" or not _linked(modules):
         return
     for home in (os.path.join(cache_dir(), "npm"), os.path.join(workspace.git_dir, "k1ctl", "npm")):
         told = read_json(os.path.join(home, key, "seed.json"))
         if not isinstance(told, dict):
+            continue
+        if mark.get("seed", told.get("digest")) != told.get("digest"):
+            yield Finding(
+                "seed-replaced",
+                "warning",
+                path,
+                f"{os.path.join(folder, 'node_modules')} shares files with a seed that was replaced since",
+                "when somebody had changed it in place, the change is still here",
+                "k1ctl worktree setup there brings node_modules anew",
+                {"seed": key, "home": home},
+            )
             continue
         try:
             if clone.scan(os.path.join(home, key, "node_modules")).digest() == told.get("digest"):

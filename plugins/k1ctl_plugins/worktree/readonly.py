@@ -62,7 +62,8 @@ def link(workspace: Workspace, folders: list[str], *, dry_run: bool = False) -> 
     linked, kept, skipped = [], [], []
     for folder in folders:
         source, target = os.path.join(workspace.root, folder), os.path.join(workspace.path, folder)
-        if os.path.islink(target) and os.path.realpath(target) == os.path.realpath(source):
+        there = os.path.isdir(source)
+        if there and os.path.islink(target) and os.path.realpath(target) == os.path.realpath(source):
             kept.append(folder)
             continue
         why = _against(workspace, folder, source, target)

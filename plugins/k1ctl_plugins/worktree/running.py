@@ -44,7 +44,7 @@ class Running:
 
         os.makedirs(os.path.dirname(log), exist_ok=True)
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as out, _Told() as told:
+        with open(fd, "wb") as out, Told() as told:
             try:
                 process = subprocess.Popen(
                     argv,
@@ -64,24 +64,25 @@ class Running:
                 write_json(self.note, {**facts, **groups.stamp()})
                 return process.wait(self.limit or None)
             except subprocess.TimeoutExpired:
-                self._end(process)
+                end(process, self.grace)
                 return None
             except BaseException:
-                self._end(process)
+                end(process, self.grace)
                 raise
             finally:
                 with suppress(FileNotFoundError):  # the disk was full
                     os.unlink(self.note)
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the whole group; at a second ^C at once."""
-        try:
-            _end_group(process.pid, self.grace, process.poll)
-        except BaseException:
-            groups.send(process.pid, signals.SIGKILL)
-            raise
-        finally:
-            process.wait()
+
+def end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End the whole group that ``process`` leads, by KILL after ``grace`` seconds; at a second ^C at once."""
+    try:
+        _end_group(process.pid, grace, process.poll)
+    except BaseException:
+        groups.send(process.pid, signals.SIGKILL)
+        raise
+    finally:
+        process.wait()
 
 
 def _note(workspace: Workspace) -> str:
@@ -102,14 +103,14 @@ def _end_group(group: int, grace: float, reap: Any = None) -> None:
     groups.send(group, signals.SIGKILL)
 
 
-class _Told:
-    """``with _Told() as told:`` ^C, TERM and a hang-up leave by an exception, which ends the command; not before
+class Told:
+    """``with Told() as told:`` ^C, TERM and a hang-up leave by an exception, which ends the command; not before
     `listen`, when there is one to be ended."""
 
     def __init__(self) -> None:
         self.number, self.listening = 0, False
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> Told:
         usual = (signals.SIG_DFL, signals.default_int_handler)
         numbers = [n for n in (signals.SIGINT, signals.SIGTERM, signals.SIGHUP) if signals.getsignal(n) in usual]
         try:

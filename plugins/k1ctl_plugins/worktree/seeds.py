@@ -3,6 +3,7 @@
 A seed is the folder ``KEY`` with ``node_modules`` and ``seed.json`` beside it, renamed into its place when both are
 whole. Whoever takes copies of it holds a shared flock of ``KEY.lock``; who builds or removes it an exclusive one, which
 npm inherits. Its files are read-only; a digest over names, modes, sizes and times tells whether anybody changed one.
+The digest is the seed's name among those of one key that replaced each other: who has links to files of one keeps it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import shutil
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl import clone
@@ -21,7 +21,7 @@ from k1ctl.errors import K1ctlError
 from k1ctl.files import flock, read_json, same_file, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 KEEP_SECONDS = 30 * 86400.0
 KEEP_COUNT = 8  # beside the one just built
@@ -31,13 +31,14 @@ _FRESH = ".tmp-"  # before a key: what is being built, or removed
 
 class Seed(NamedTuple):
     """One that is whole and held: ``folder`` its ``node_modules``; ``facts`` what its builder noted; ``built`` whether
-    this very call built it; ``read_only`` the files that were so before it became a seed."""
+    this very call built it; ``read_only`` the files that were so before it became a seed; ``digest`` of its listing."""
 
     folder: str
     listing: clone.Listing
     facts: dict[str, Any]
     built: bool
     read_only: list[str]
+    digest: str
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def hold(
     os.makedirs(home, mode=0o700, exist_ok=True)
     path, built, tries = os.path.join(home, f"{key}.lock"), False, 0
     while True:
-        fd = _shared(path, say)
+        fd, failed = _shared(path, say), False
         try:
             seed = _whole(home, key)
             if seed is not None:
@@ -70,13 +71,16 @@ def hold(
                     try:
                         _build(home, key, build, fd)
                     except BaseException:
-                        os.unlink(path)
+                        failed = True
                         raise
                     tries, built = tries + 1, True
                 fcntl.flock(fd, fcntl.LOCK_UN)  # also when npm left a daemon behind that inherited the descriptor
                 continue
         finally:
             os.close(fd)
+            if failed:  # a builder that outlived its call still holds the lock, and works in its folder: both stay
+                with suppress(OSError):
+                    _drop(home, key)
         time.sleep(random.uniform(0.01, 0.05))  # others look, too: one of them builds
 
 
@@ -107,9 +111,17 @@ def _whole(home: str, key: str) -> Seed | None:
         listing = clone.scan(modules)
     except (OSError, K1ctlError):
         return None
-    if len(listing.files) != told.get("files") or listing.digest() != told.get("digest"):
+    digest = listing.digest()
+    if len(listing.files) != told.get("files") or digest != told.get("digest"):
         return None
-    return Seed(modules, listing, told.get("facts", {}), False, told.get("read_only", []))
+    _close(modules, listing)
+    return Seed(modules, listing, told.get("facts", {}), False, told.get("read_only", []), digest)
+
+
+def replaced(homes: Iterable[str], key: str, digest: str) -> bool:
+    """Whether a seed of ``key`` is another than that of ``digest``, which somebody changed, or which was gone."""
+    told = [read_json(os.path.join(home, key, "seed.json")) for home in homes]
+    return any(isinstance(t, dict) and t.get("digest") != digest for t in told)
 
 
 def _build(home: str, key: str, build: Callable[[str, int], dict[str, Any]], lock: int) -> None:
@@ -124,7 +136,7 @@ def _build(home: str, key: str, build: Callable[[str, int], dict[str, Any]], loc
                 os.unlink(os.path.join(scratch, name))
         modules = os.path.join(scratch, "node_modules")
         os.makedirs(modules, exist_ok=True)  # npm makes none for no packages
-        read_only = _close(modules)
+        read_only = _close(modules, clone.scan(modules))
         listing = clone.scan(modules)
         told = {
             "key": key,
@@ -138,15 +150,16 @@ def _build(home: str, key: str, build: Callable[[str, int], dict[str, Any]], loc
         write_json(os.path.join(scratch, "seed.json"), told)
         os.rename(scratch, folder)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            clone.remove_tree(scratch)
         raise
 
 
-def _close(modules: str) -> list[str]:
+def _close(modules: str, listing: clone.Listing) -> list[str]:
     """Take the right to write from all files: hard links to them are changed by nobody unawares. Returns those that
     nobody could write before."""
     before = []
-    for item in clone.scan(modules).files:
+    for item in listing.files:
         mode = stat.S_IMODE(item.mode)
         if not mode & stat.S_IWUSR:
             before.append(item.path)
@@ -157,12 +170,12 @@ def _close(modules: str) -> list[str]:
 
 def remove(folder: str, scratch: str) -> None:
     """Remove a seed, for who holds its exclusive lock: out of its place in one step, then file by file."""
-    shutil.rmtree(scratch, ignore_errors=True)
+    clone.remove_tree(scratch)
     try:
         os.rename(folder, scratch)
     except FileNotFoundError:
         return
-    shutil.rmtree(scratch, ignore_errors=True)
+    clone.remove_tree(scratch)
 
 
 def prune(home: str, keep: str, *, seconds: float = KEEP_SECONDS, count: int = KEEP_COUNT) -> list[str]:
