@@ -1,13 +1,15 @@
-"""Ten ports a workspace, leased on this host: a block belongs to a worktree's path for as long as its folder is there.
+"""Ten ports a workspace, leased on this host: a block belongs to a worktree for as long as its folder is there.
 
 Ports are the host's, so all repositories share one file under the host's state folder. It is changed under a flock and
-replaced by rename: a process that is killed leaves the old file or the new one, and no lock. What CONDUCTOR_PORT
-names is Conductor's to allot; it is recorded, so that nobody else is given any of it.
+replaced by rename: a process that is killed leaves the old file or the new one, and no lock. A worktree that is moved
+keeps its block: git notes the new path in the worktree's own git folder. What CONDUCTOR_PORT names is Conductor's to
+allot; it is recorded, so that nobody else is given any of it.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 
 from k1ctl.errors import BusyError, ConfigError
 from k1ctl.files import Locked, read_bytes, write_json
@@ -61,23 +63,27 @@ class Ports:
 
 
 class Holder:
-    """Who holds a block: the worktree at ``path``, called ``workspace``, of the root ``root``, since ``at``."""
+    """Who holds a block: the worktree at ``path``, called ``workspace``, of the root ``root``, since ``at``.
 
-    __slots__ = ("at", "path", "ports", "root", "workspace")
+    ``git_dir`` is the worktree's own git folder ("" without one), by which it is known again when it was moved.
+    """
 
-    def __init__(self, path: str, ports: Ports, *, workspace: str, root: str, at: str) -> None:
+    __slots__ = ("at", "git_dir", "path", "ports", "root", "workspace")
+
+    def __init__(self, path: str, ports: Ports, *, workspace: str, root: str, at: str, git_dir: str = "") -> None:
         self.path, self.ports, self.workspace, self.root, self.at = path, ports, workspace, root, at
+        self.git_dir = git_dir
 
     @property
     def there(self) -> bool:
-        """Whether its folder is; when it is not, its ports are free."""
-        return os.path.isdir(self.path)
+        """Whether its folder is; when it is not, its ports are free. One that may not be looked at counts."""
+        return _is_folder(self.path)
 
     def document(self) -> dict[str, Any]:
         """The holder as JSON."""
         block = {"first": self.ports.first, "last": self.ports.last, "count": self.ports.count}
         facts = {"workspace": self.workspace, "path": self.path, "root": self.root, "leased_at": self.at}
-        return {**block, "origin": self.ports.origin, **facts}
+        return {**block, "origin": self.ports.origin, **facts, "git_dir": self.git_dir or None}
 
 
 def lease(workspace: Workspace, config: Config, environ: Mapping[str, str] | None = None) -> Ports:
@@ -94,31 +100,54 @@ def lease(workspace: Workspace, config: Config, environ: Mapping[str, str] | Non
         return kept
     try:
         with Locked(_file() + ".lock"):
-            there = [holder for holder in _read() if holder.there]
-            kept = _kept(there, path, wanted, config)
-            if kept is not None:
-                return kept
-            others = [holder for holder in there if holder.path != path]
-            if wanted is None:
-                ports = _free_block(config, others)
-            else:
-                ports = wanted
-                others = _without_conductors(wanted, others, sure=bool(env.get("CONDUCTOR_WORKSPACE_PATH")))
-            mine = Holder(path, ports, workspace=workspace.name, root=workspace.root, at=rfc3339())
-            _write([*others, mine])
-            return ports
+            return _lease(workspace, path, wanted, config, sure=bool(env.get("CONDUCTOR_WORKSPACE_PATH")))
     except OSError as exc:
         raise ConfigError(
-            f"{_file()} cannot be written: {exc.strerror}",
+            f"{exc.filename or _file()} cannot be written: {exc.strerror}",
             hint="set K1CTL_HOST_DIR to a folder that can be, or leave set-up's step ports out (worktree.skip)",
             code="ports-not-written",
         ) from exc
+
+
+def _lease(workspace: Workspace, path: str, wanted: Ports | None, config: Config, *, sure: bool) -> Ports:
+    own, found = _own_git_dir(path), _read()
+    if own and all(holder.path != path for holder in found):
+        for holder in found:
+            if holder.git_dir == own and not holder.there:  # moved by hand: git does not know yet
+                holder.path = path
+    there = [holder for holder in found if holder.there]
+    kept = _kept(there, path, wanted, config)
+    if kept is not None:
+        _write(there)
+        return kept
+    others = [holder for holder in there if holder.path != path]
+    if wanted is None:
+        ports = _free_block(config, others)
+    else:
+        ports, others = wanted, _making_way(wanted, others, sure=sure)
+    mine = Holder(path, ports, workspace=workspace.name, root=workspace.root, at=rfc3339(), git_dir=own)
+    _write([*others, mine])
+    return ports
 
 
 def of(workspace: Workspace) -> Ports | None:
     """The ports that the worktree holds; None when it holds none. Raises ConfigError."""
     path = os.path.realpath(workspace.path)
     return next((holder.ports for holder in _read() if holder.path == path), None)
+
+
+def known(workspace: Workspace, environ: Mapping[str, str]) -> Ports | None:
+    """What `lease` would return, as far as it is known without leasing: Conductor's word, else what the worktree holds.
+
+    Raises ConfigError.
+    """
+    return given(workspace, environ) or of(workspace)
+
+
+def rivals(workspace: Workspace, environ: Mapping[str, str]) -> list[Holder]:
+    """Other worktrees that hold any of the ports that CONDUCTOR_PORT gives this one. Raises ConfigError."""
+    wanted, path = given(workspace, environ), os.path.realpath(workspace.path)
+    return [h for h in holders() if h.path != path and h.ports.meets(wanted)] if wanted else []
 
 
 def holders() -> list[Holder]:
@@ -155,18 +184,17 @@ def given(workspace: Workspace, environ: Mapping[str, str]) -> Ports | None:
     return Ports(int(text), CONDUCTOR_COUNT, "conductor")
 
 
-def variables(ports: Ports, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a command of the worktree is told: K1CTL_PORT, and CONDUCTOR_PORT where it is not set."""
-    first = str(ports.first)
-    return {"K1CTL_PORT": first, "CONDUCTOR_PORT": environ.get("CONDUCTOR_PORT") or first}
+def variables(ports: Ports) -> dict[str, str]:
+    """What a command of the worktree is told, whatever its caller's CONDUCTOR_PORT is: that may be another's."""
+    return dict.fromkeys(("K1CTL_PORT", "CONDUCTOR_PORT"), str(ports.first))
 
 
 def listened_on(port: int) -> bool:
-    """Whether the port cannot be bound on the loopback addresses of this host: somebody has it, or nobody may."""
+    """Whether the port cannot be bound: somebody has it at any address of this host, or nobody may."""
     import errno
     import socket
 
-    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # bound for a moment, no server
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 if family == socket.AF_INET6:
@@ -191,14 +219,14 @@ def _kept(found: list[Holder], path: str, wanted: Ports | None, config: Config) 
     return mine if fits and not disturbed else None
 
 
-def _without_conductors(wanted: Ports, others: list[Holder], *, sure: bool) -> list[Holder]:
+def _making_way(wanted: Ports, others: list[Holder], *, sure: bool) -> list[Holder]:
     """The others' blocks beside what Conductor gave us; what it had given to another before is that one's no more.
 
     A leased block that meets it stays until its worktree asks again, and moves then. Raises BusyError when nobody but
     the variable itself says that it means us.
     """
     for holder in others:
-        if holder.ports.origin == "conductor" and holder.ports.meets(wanted) and not sure:
+        if holder.ports.meets(wanted) and not sure:
             raise BusyError(
                 f"CONDUCTOR_PORT is {wanted.first}, but the ports {holder.ports} are those of {holder.path}",
                 hint="unset CONDUCTOR_PORT, or give that worktree's ports up: k1ctl worktree ports NAME --release",
@@ -248,27 +276,58 @@ def _file() -> str:
 
 def _read() -> list[Holder]:
     """All holders, those whose folder is gone too. Raises ConfigError for a file that is not ours."""
-    data = read_bytes(_file())
-    if data is None:
-        return []
     try:
-        rows = loads(data.decode(errors="surrogateescape"))
-        return [
-            Holder(
-                row["path"],
-                Ports(int(row["first"]), int(row["count"]), str(row["origin"])),
-                workspace=str(row["workspace"]),
-                root=str(row["root"]),
-                at=str(row["leased_at"]),
-            )
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError) as exc:
+        data = read_bytes(_file())
+        return [] if data is None else [_holder(row) for row in loads(data.decode(), bounded=True)]
+    except OSError as exc:
+        raise ConfigError(f"{_file()} cannot be read: {exc.strerror}", code="bad-ports-file") from exc
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise ConfigError(
-            f"{_file()} cannot be read: {exc!r}",
-            hint="move it away; each worktree leases ports anew with k1ctl worktree setup",
+            f"{_file()} is damaged, or of another version of k1ctl: {type(exc).__name__}: {exc}",
+            hint="unless a newer k1ctl wrote it, move it away: each worktree leases anew with k1ctl worktree setup",
             code="bad-ports-file",
         ) from exc
+
+
+def _holder(row: dict[str, Any]) -> Holder:
+    """One row of the file, at the path where git says that the worktree is by now."""
+    texts = [row[key] for key in ("path", "origin", "workspace", "root", "leased_at")] + [row.get("git_dir") or ""]
+    ports = Ports(row["first"], row["count"], texts[1])
+    if not all(isinstance(text, str) for text in texts) or not 0 < ports.first <= ports.last <= _HIGHEST:
+        raise ValueError(f"no block of ports: {ports}")
+    path, _, workspace, root, at, git_dir = texts
+    return Holder(_place(path, git_dir), ports, workspace=workspace, root=root, at=at, git_dir=git_dir)
+
+
+def _place(path: str, git_dir: str) -> str:
+    """Where a worktree is that was at ``path``: there, or where its own git folder says that it was moved to
+    (gitrepository-layout(5), worktrees/<id>/gitdir)."""
+    if not git_dir or _own_git_dir(path) == git_dir:
+        return path
+    try:
+        noted = os.fsdecode((read_bytes(os.path.join(git_dir, "gitdir")) or b"").rstrip(b"\n"))
+    except OSError:
+        noted = ""
+    folder = os.path.realpath(os.path.dirname(os.path.join(git_dir, noted)))
+    return folder if noted and _own_git_dir(folder) == git_dir else path
+
+
+def _own_git_dir(path: str) -> str:
+    from k1ctl.worktrees import own_git_dir
+
+    try:
+        return own_git_dir(path)
+    except OSError:  # another user's
+        return ""
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:  # another user's, or a disk that does not answer
+        return True
 
 
 def _write(found: list[Holder]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -115,7 +116,54 @@ def test_a_block_can_be_given_up(desk: Project) -> None:
     assert leased(desk, "bern") == oslo
 
 
-@pytest.fixture(params=[(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1")])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_worktree_that_is_moved_keeps_its_block(desk: Project, by_hand: bool) -> None:
+    """`git worktree move`, or mv with or without a repair behind it; who comes to the old path gets another block."""
+    bern, moved = leased(desk, "bern"), desk.worktree("bern").with_name("genf")
+    if by_hand:
+        desk.worktree("bern").rename(moved)
+    else:
+        desk.git("worktree", "move", str(desk.worktree("bern")), str(moved))
+        desk.worktree("bern").mkdir()
+        facts = desk.facts()
+        facts.path = str(desk.worktree("bern"))
+        assert not ports.lease(facts, config(desk), {}).meets(bern)
+        assert str(moved) in [holder.path for holder in ports.holders()]
+    assert ports.lease(desk.facts(moved), config(desk), {}) == bern
+    assert bern in [holder.ports for holder in ports.holders() if holder.path == str(moved)]
+    assert str(moved) in [row["path"] for row in stored()]
+
+
+def test_a_copied_worktree_is_another(desk: Project) -> None:
+    """Its .git file names the same git folder; the block stays with the folder that it was leased for."""
+    oslo = leased(desk, "oslo")
+    copied = shutil.copytree(desk.worktree("oslo"), desk.worktree("oslo").with_name("copied"))
+    assert not ports.lease(desk.facts(copied), config(desk), {}).meets(oslo)
+    assert leased(desk, "oslo") == oslo
+
+
+def test_a_folder_that_may_not_be_looked_at_keeps_its_ports(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's worktree, where users share the host's folder: not seen is not gone."""
+    oslo, hidden, stat = leased(desk, "oslo"), str(desk.worktree("oslo")), os.stat
+
+    def refuse(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        if isinstance(path, str) and path.startswith(hidden):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert not leased(desk, "bern").meets(oslo)
+    assert {row["workspace"] for row in stored()} == {"oslo", "bern"}
+
+
+@pytest.fixture(
+    params=[
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET, "127.0.0.2"),  # as an address of the network: not the one that most ask
+        (socket.AF_INET, "0.0.0.0"),
+        (socket.AF_INET6, "::1"),
+    ]
+)
 def stranger(request: pytest.FixtureRequest) -> Iterator[int]:
     """A port that a program listens on, without any lease."""
     family, address = request.param
@@ -124,7 +172,7 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[int]:
         try:
             server.bind((address, 0))
         except OSError:
-            pytest.skip("no IPv6 on this host")
+            pytest.skip(f"{address} is no address of this host")
         server.listen()
         yield server.getsockname()[1]
 
@@ -195,22 +243,24 @@ def test_conductors_port_of_another_workspace_is_not_ours(desk: Project) -> None
     assert leased(desk, "bern", CONDUCTOR_PORT="47500", CONDUCTOR_WORKSPACE_PATH=theirs).origin == "leased"
     ports.release(str(desk.worktree("bern")))
     oslo = leased(desk, "oslo")
-    told = ports.variables(oslo, {})
+    told = ports.variables(oslo)
     assert told == {"K1CTL_PORT": str(oslo.first), "CONDUCTOR_PORT": str(oslo.first)}
     assert leased(desk, "oslo", **told) == oslo
     assert leased(desk, "bern", **told).origin == "leased"
-    assert ports.variables(oslo, {"CONDUCTOR_PORT": "3010"})["CONDUCTOR_PORT"] == "3010"
 
 
-def test_a_variable_that_means_another_worktrees_ports_is_refused(desk: Project) -> None:
+@pytest.mark.parametrize("environ", [{"CONDUCTOR_PORT": "47500"}, {}])
+def test_a_variable_that_means_another_worktrees_ports_is_refused(desk: Project, environ: dict[str, str]) -> None:
     """Exported in a shell that went to another worktree: exit 75 names whose they are. Conductor itself may reuse."""
-    leased(desk, "oslo", CONDUCTOR_PORT="47500")
+    oslo = leased(desk, "oslo", **environ)
+    wanted = str(oslo.first + 5)
     with pytest.raises(BusyError, match="oslo") as caught:
-        leased(desk, "bern", CONDUCTOR_PORT="47505")
+        leased(desk, "bern", CONDUCTOR_PORT=wanted)
     assert caught.value.code == "ports-taken"
-    bern = str(desk.worktree("bern"))
-    assert leased(desk, "bern", CONDUCTOR_PORT="47505", CONDUCTOR_WORKSPACE_PATH=bern).first == 47505
-    assert [row["workspace"] for row in stored()] == ["bern"]
+    theirs = {"CONDUCTOR_PORT": wanted, "CONDUCTOR_WORKSPACE_PATH": str(desk.worktree("bern"))}
+    assert [h.workspace for h in ports.rivals(desk.facts(desk.worktree("bern")), theirs)] == ["oslo"]
+    assert str(leased(desk, "bern", **theirs).first) == wanted
+    assert [row["workspace"] for row in stored()] == (["bern"] if environ else ["oslo", "bern"])
 
 
 def test_a_leased_block_makes_way_for_conductors(desk: Project) -> None:
@@ -228,14 +278,37 @@ def test_a_variable_that_is_no_port_is_said(desk: Project, text: str) -> None:
         leased(desk, "oslo", CONDUCTOR_PORT=text)
 
 
-def test_a_file_that_is_not_ours_is_not_overwritten(desk: Project) -> None:
-    """Exit 78 names it and says what to do; it stays as it is."""
+ROW = {"path": "/", "first": 1, "count": 1, "origin": "leased", "workspace": "x", "root": "/", "leased_at": "x"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        "[" * 100_000,
+        '{"format": 2, "blocks": []}',
+        '[{"path": 1}]',
+        json.dumps([ROW | {"path": 5}]),
+        json.dumps([ROW | {"first": 65535, "count": 2}]),
+        json.dumps([ROW]).replace('"count": 1', '"count": 1e400'),
+    ],
+)
+def test_a_file_that_is_not_ours_is_not_overwritten(desk: Project, text: str) -> None:
+    """Damaged, or of a k1ctl to come: exit 78 names it and says what to do; it stays as it is."""
     file = Path(os.environ["K1CTL_HOST_DIR"], "ports.json")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text('[{"path": 1}]')
-    with pytest.raises(ConfigError, match=r"ports\.json"):
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"ports\.json is damaged, or of another version"):
         leased(desk, "oslo")
-    assert file.read_text() == '[{"path": 1}]'
+    assert file.read_text() == text
+
+
+def test_a_file_that_cannot_be_read(desk: Project) -> None:
+    """Exit 78 names it."""
+    Path(os.environ["K1CTL_HOST_DIR"], "ports.json").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"ports\.json cannot be read: Is a directory"):
+        leased(desk, "oslo")
 
 
 def test_a_host_folder_that_cannot_be_written(desk: Project, monkeypatch: pytest.MonkeyPatch) -> None:

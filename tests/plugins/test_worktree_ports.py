@@ -15,7 +15,7 @@ import pytest
 
 from k1ctl import ports
 from k1ctl.config import load
-from k1ctl_plugins.worktree import listeners
+from k1ctl_plugins.worktree import listeners, steps
 from tests.kit import Project, finish
 
 
@@ -77,6 +77,30 @@ def test_ports_can_be_given_up(project: Project) -> None:
     told = project.run("worktree", "ports", "oslo", "--release", "--json").assert_ok()
     assert told.json[0]["first"] == oslo.first
     assert project.run("worktree", "ports", "--json").assert_ok().json == []
+
+
+def test_ports_are_the_hosts(project: Project, tmp_path: Path) -> None:
+    """Outside every repository they can be listed, asked for and given up."""
+    oslo, away = lease(project, "oslo"), tmp_path / "away"
+    away.mkdir()
+    assert project.run("worktree", "ports", "--json", cwd=away).assert_ok().json[0]["first"] == oslo.first
+    assert "oslo" in project.run("worktree", "which", str(oslo.first), cwd=away).assert_ok().stdout
+    project.run("worktree", "ports", "oslo", "--release", cwd=away).assert_ok()
+    assert ports.holders() == []
+
+
+def test_set_up_tells_whose_ports_conductor_gave(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONDUCTOR_PORT of two workspaces at once: the later one has it, and hears of the other; a dry run, too."""
+    oslo, path = lease(project, "oslo"), str(project.worktree("bern"))
+    monkeypatch.setenv("CONDUCTOR_PORT", str(oslo.first))
+    monkeypatch.setenv("CONDUCTOR_WORKSPACE_PATH", path)
+    facts = project.facts(project.worktree("bern"))
+    assert steps._lease(facts, load(facts, {}), dry_run=True).changed
+    told = steps._lease(facts, load(facts, {})).summary
+    assert f"(from CONDUCTOR_PORT); some were those of oslo ({project.worktree('oslo')})" in told
+    assert "oslo" not in steps._lease(facts, load(facts, {})).summary
+    told = project.run("worktree", "which", str(oslo.first), "--json").assert_ok().json["holder"]
+    assert (told["workspace"], told["origin"]) == ("bern", "conductor")
 
 
 def test_of_two_with_one_name_this_repositorys_is_meant(project: Project, tmp_path: Path) -> None:

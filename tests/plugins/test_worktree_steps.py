@@ -15,7 +15,7 @@ import pytest
 from k1ctl import disk
 from k1ctl.archive.gitstate import GitState
 from k1ctl.config import load
-from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError
 from k1ctl.plugins import Plugins
 from k1ctl.settings import SETTINGS
 from k1ctl.setup import SetupStep, StepReport
@@ -252,6 +252,16 @@ def test_a_need_that_no_step_meets_is_told() -> None:
     chosen = steps.choose([_step("npm:web"), _step("gen", "npm:wbe")], steps.Options(), [])
     assert [s.name for s in chosen.run] == ["npm:web", "gen"]
     assert chosen.notes == ["gen needs npm:wbe, which is no step of this worktree; did you mean npm:web?"]
+
+
+def test_steps_that_need_each_other_are_refused() -> None:
+    """None can be the first: exit 78 names them, and leaving one out is a way on."""
+    found = [_step("a", "b"), _step("b", "c"), _step("c", "b"), _step("d", "e"), _step("e")]
+    with pytest.raises(ConfigError, match=r"each other, or what does: a, b, c$"):
+        steps.choose(found, steps.Options(), [])
+    assert [s.name for s in steps.choose(found, steps.Options(skip=("c",)), []).run] == ["a", "b", "d", "e"]
+    with pytest.raises(ConfigError, match=r"self$"):
+        steps.choose([_step("self", "self")], steps.Options(), [])
 
 
 def test_two_steps_of_one_name_are_refused(project: Project) -> None:

@@ -86,7 +86,7 @@ class Target:
             return {}
         if self.port_words:
             self.command[-len(self.port_words) :] = _with_port(self.port_words, str(held.first))
-        return ports.variables(held, os.environ)
+        return ports.variables(held)
 
     def document(self) -> dict[str, Any]:
         """The target as JSON."""
@@ -148,7 +148,7 @@ def rows(config: Config, workspace: Workspace) -> list[dict[str, Any]]:
 
 def _known_port(words: list[str], workspace: Workspace) -> str:
     """The worktree's first port as far as it is known without leasing; "" when it is not, or nobody asks."""
-    held = (ports.given(workspace, os.environ) or ports.of(workspace)) if words else None
+    held = ports.known(workspace, os.environ) if words else None
     return str(held.first) if held else ""
 
 

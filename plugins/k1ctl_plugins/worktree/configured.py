@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl import git, ports
 from k1ctl.errors import ConfigError, K1ctlError, NotExecutableError, NotFoundError
-from k1ctl.files import read_bytes, read_json, write_json
+from k1ctl.files import read_json, write_json
 from k1ctl.programs import find_tool, path_for, runnable
 from k1ctl.setup import SetupStep, StepReport
 from k1ctl.units import format_duration, rfc3339
@@ -110,21 +110,21 @@ class Step:
 
     def _digest(self, folder: str, found: list[str]) -> str:
         """SHA-256 over the command and the inputs, names and contents; "" where nothing tells whether it changed."""
-        from hashlib import sha256
+        from hashlib import file_digest, sha256
 
         if not found:
             return ""
         total = sha256("\0".join([self.path, *self.command, ""]).encode(errors="surrogateescape"))
         for name in found:
-            content = sha256(read_bytes(os.path.join(folder, name)) or b"").digest()
-            total.update(os.fsencode(name) + b"\0" + content)
+            with open(os.path.join(folder, name), "rb") as f:
+                total.update(os.fsencode(name) + b"\0" + file_digest(f, "sha256").digest())
         return total.hexdigest()
 
     def _environment(self, program: str) -> dict[str, str]:
         """The caller's, without what git tells its hooks of *their* worktree, with this one's ports."""
         env = {name: os.environ[name] for name in git.environment() if name in os.environ}
-        held = ports.of(self.workspace)
-        return {**env, "PATH": path_for(program), **(ports.variables(held, env) if held else {})}
+        held = ports.known(self.workspace, env)
+        return {**env, "PATH": path_for(program), **(ports.variables(held) if held else {})}
 
     def _command(self, argv: list[str], folder: str) -> None:
         command = Running(self.workspace, self.name, self.limit, self.config.get("process", "grace"))

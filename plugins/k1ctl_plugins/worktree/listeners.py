@@ -89,6 +89,6 @@ def _process(pid: int | None) -> tuple[str | None, str | None]:
 def _checkout(cwd: str | None) -> str | None:
     try:
         found = find_checkout(cwd) if cwd and os.path.isdir(cwd) else None
-    except ConfigError:
+    except (ConfigError, OSError):  # its git folder is another user's
         return None
     return found[0] if found else None

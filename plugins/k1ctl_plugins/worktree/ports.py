@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.errors import UsageError
+from k1ctl.errors import ConfigError, UsageError
 from k1ctl.output import clean, emit_json, json_option, put, say, table
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def ports(ctx: Context, name: str | None, release: bool, dry_run: bool, as_json:
     found = [holder for holder in leases.holders() if name is None or _named(holder, name)]
     if name is not None and not found:
         raise UsageError(f"no worktree {name!r} holds ports", hint="k1ctl worktree ports lists those that do")
+    here = _here(ctx)
     if release:
-        found = [_one(found, ctx.workspace)]
+        found = [_one(found, here)]
         if not dry_run:
             leases.release(found[0].path)
         verb = "would be given up" if dry_run else "given up"
@@ -54,18 +55,28 @@ def ports(ctx: Context, name: str | None, release: bool, dry_run: bool, as_json:
         return
     if release:
         return
-    here = os.path.realpath(ctx.workspace.path)
-    cells = [("*" if h.path == here else "", str(h.ports), h.workspace, h.ports.origin, h.path) for h in found]
+    path = os.path.realpath(here.path) if here else ""
+    cells = [("*" if h.path == path else "", str(h.ports), h.workspace, h.ports.origin, h.path) for h in found]
     put(table(cells, ("", "PORTS", "WORKTREE", "ORIGIN", "PATH")))
+
+
+def _here(ctx: Context) -> Workspace | None:
+    """Where the call came from; None outside a repository: the ports are the host's."""
+    try:
+        return ctx.workspace
+    except ConfigError:
+        if ctx.root:
+            raise
+        return None
 
 
 def _named(holder: Holder, name: str) -> bool:
     return name in (holder.workspace, os.path.basename(holder.path)) or os.path.realpath(name) == holder.path
 
 
-def _one(found: list[Holder], workspace: Workspace) -> Holder:
+def _one(found: list[Holder], here: Workspace | None) -> Holder:
     """The one that is meant: of those with the same name, this repository's. Raises UsageError naming the paths."""
-    own = [holder for holder in found if holder.root == workspace.root]
+    own = [holder for holder in found if here and holder.root == here.root]
     if len(found) > 1 and len(own) != 1:
         paths = ", ".join(holder.path for holder in found)
         raise UsageError(f"several worktrees have that name: {paths}", hint="give the path")

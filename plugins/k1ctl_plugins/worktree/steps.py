@@ -76,8 +76,9 @@ def _own(workspace: Workspace, config: Config, lock: int, options: Options) -> I
     yield SetupStep("ports", partial(_lease, workspace, config), partial(_lease, workspace, config, dry_run=True))
     fill = partial(templates.apply, workspace, config, os.environ)
     yield SetupStep("templates", fill, partial(fill, dry_run=True))
-    filled = {template.file for template in templates.find(workspace, config)}
-    copy = partial(envfiles.copy, workspace, config.get("worktree", "copy"), without=filled)
+    found = templates.find(workspace, config)
+    without = {file for t in found for file in (t.file, os.path.relpath(t.source, workspace.root))}
+    copy = partial(envfiles.copy, workspace, config.get("worktree", "copy"), without=without)
     yield SetupStep("env", copy, partial(copy, dry_run=True))
     if options.cache == "symlink":
         yield readonly.step(workspace, config)
@@ -88,13 +89,15 @@ def _own(workspace: Workspace, config: Config, lock: int, options: Options) -> I
 def _lease(workspace: Workspace, config: Config, *, dry_run: bool = False) -> StepReport:
     """Lease the worktree's ports, as `k1ctl.ports` does."""
     before = ports.of(workspace)
-    if dry_run and before is None:
-        wanted = ports.given(workspace, os.environ)
+    wanted = ports.given(workspace, os.environ)
+    if dry_run and (before is None or wanted not in (None, before)):
         return StepReport(True, f"would be recorded: {wanted}" if wanted else "ports would be leased")
+    rivals = [f"{holder.workspace} ({holder.path})" for holder in ports.rivals(workspace, os.environ)]
     held = before if dry_run and before else ports.lease(workspace, config)
     where = "from CONDUCTOR_PORT" if held.origin == "conductor" else "leased"
+    told = f"; some were those of {_list(rivals)}: set that up again for others" if rivals and held != before else ""
     details = {"first": held.first, "last": held.last, "count": held.count, "origin": held.origin}
-    return StepReport(held != before, f"{held} ({where})", details)
+    return StepReport(held != before, f"{held} ({where}){told}", details)
 
 
 def _projects(workspace: Workspace, config: Config) -> list[str]:
@@ -123,7 +126,7 @@ def choose(steps: list[SetupStep], options: Options, configured_skip: Iterable[s
     """Leave out what worktree.skip and the call name; ``only`` is those it names and what they need.
 
     The step ``links`` is not left out where one that is run needs it: the tools of such steps empty their folders.
-    Raises UsageError for a name in the call that no step has.
+    Raises UsageError for a name in the call that no step has, ConfigError for steps that need each other.
     """
     names = [step.name for step in steps]
     for pattern in (*options.only, *options.skip):
@@ -150,7 +153,22 @@ def choose(steps: list[SetupStep], options: Options, configured_skip: Iterable[s
         notes.append(f"{_GUARD} is not left out: {_list(needing)} would follow a link into another tree")
         del left_out[_GUARD]
         run = [step for step in steps if step.name in wanted and step.name not in left_out]
+    _check_order(run)
     return Chosen(run, {name: by for name, by in left_out.items() if name in wanted}, notes)
+
+
+def _check_order(run: list[SetupStep]) -> None:
+    """Raises ConfigError when steps need each other, so that none can be the first."""
+    left = {step.name: {need for need in step.needs if any(other.name == need for other in run)} for step in run}
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    if left:
+        raise ConfigError(
+            f"steps that need each other, or what does: {_list([*left])}",
+            hint="change needs under [setup.NAME], or leave one of them out: --skip STEP",
+            code="step-circle",
+        )
 
 
 def _matching(patterns: Iterable[str], names: list[str]) -> list[str]:

@@ -31,7 +31,9 @@ def which(ctx: Context, port: int, as_json: bool) -> None:
     from k1ctl import ports
     from k1ctl_plugins.worktree import listeners
 
-    holder = next((h for h in ports.holders() if port in h.ports), None)
+    held = [holder for holder in ports.holders() if port in holder.ports]
+    # a leased block that meets Conductor's makes way when its worktree asks next
+    holder = min(held, key=lambda each: each.ports.origin != "conductor", default=None)
     found = listeners.at(port)
     taken = bool(found) or ports.listened_on(port)
     if holder is None and not taken:
