@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from k1ctl import ports
 from k1ctl.config import load
-from k1ctl.errors import K1ctlError
+from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.setup import StepReport
 from k1ctl_plugins.worktree import templates
 from tests.kit import Project
@@ -153,6 +154,68 @@ def test_what_cannot_be_filled_in_names_file_and_line(project: Project, line: st
     assert caught.value.details["written"] == [".env.local"]
 
 
+def test_braces_can_be_written(project: Project) -> None:
+    """What is no word of ours is written with the braces as a word; braces over several lines are nothing to us."""
+    text = "a: ${{ '{{' }} secrets.TOKEN }} {{ port\n}} {'a': {'b': {}}} {{{root}}}"
+    template(project, text.encode() + b"{{" * 50_000)  # and a file full of them takes no time
+    fill(project)
+    expected = f"a: ${{{{ secrets.TOKEN }}}} {{{{ port\n}}}} {{'a': {{'b': {{}}}}}} {{{project.root}}}"
+    assert result(project).read_bytes() == expected.encode() + b"{{" * 50_000
+
+
+def test_an_error_repeats_little_of_a_template(project: Project) -> None:
+    """Somebody's secret may stand in braces by mistake, in a line that never ends."""
+    template(project, "{{ " + "x" * 50 + SECRET + " }}")
+    with pytest.raises(K1ctlError, match=r"x{40}\.\.\. }} is not known") as caught:
+        fill(project)
+    assert SECRET not in str(caught.value.document())
+
+
+def test_what_is_no_template_is_told(project: Project) -> None:
+    """A link to a folder or to nothing, a pipe, a huge file: each with its reason; a link to a file is a template."""
+    folder = template(project, "x", "local/real").parent
+    (folder / "file").symlink_to("real")
+    (folder / "folder").symlink_to(project.root)
+    (folder / "nowhere").symlink_to("no-such-file")
+    os.mkfifo(folder / "pipe")
+    with open(folder / "huge", "wb") as f:
+        f.truncate(16 * 1024**2 + 1)
+    report = fill(project)
+    assert report.details["written"] == ["local/file", "local/real"]
+    assert {os.path.basename(row["file"]): row["reason"] for row in report.details["skipped"]} == {
+        "folder": "its template is a link to a folder",
+        "nowhere": "its template is no file",
+        "pipe": "its template is no file",
+        "huge": "its template is larger than 16.0 MiB",
+    }
+
+
+def test_without_ports_the_other_templates_are_filled_in(project: Project) -> None:
+    """One that asks for a port when none is left says so, and keeps no other from being written."""
+    project.configure("[ports]\nfirst = 47000\nlast = 47005\n")
+    template(project, "{{ port }}")
+    template(project, "fine", ".env.local")
+    with pytest.raises(K1ctlError, match="no room for a block"):
+        fill(project)
+    assert result(project, ".env.local").read_text() == "fine"
+
+
+def test_a_worktree_that_is_mounted_apart(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container a file may not be renamed from the git folder into the worktree although both are on one disk."""
+    replace, tree = os.replace, str(project.worktree("oslo"))
+
+    def mounted(source: str, target: str) -> None:
+        if target.startswith(tree) and not source.startswith(tree):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", mounted)
+    template(project, "x={{ workspace }}")
+    assert fill(project).changed
+    assert result(project).read_text() == "x=oslo" and result(project).stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(tree)) == [".env", ".git", ".gitignore", "README", "webapp"]
+
+
 def test_a_place_that_git_does_not_ignore_gets_nothing(project: Project) -> None:
     """A result that could be committed, or that is tracked although ignored, is not written."""
     template(project, "x", "notes.txt")
@@ -194,13 +257,28 @@ def test_a_dry_run_fills_in_nothing(project: Project) -> None:
 
 
 def test_another_folder_of_templates(project: Project) -> None:
-    """worktree.templates is a folder of the root, or any absolute one; none there is no error."""
+    """worktree.templates is a folder of the root, a link to one, or any absolute one; none there is no error."""
     assert fill(project).summary == "no template"
     project.write("tools/templates/.env", "here")
     project.configure('[worktree]\ntemplates = "tools/templates"\n')
     assert fill(project).changed
     project.configure(f'[worktree]\ntemplates = "{project.root}/tools/templates"\n')
     assert fill(project).details["current"] == [".env"]
+    (project.root / "link").symlink_to("tools/templates")
+    project.configure('[worktree]\ntemplates = "link"\n')
+    assert fill(project).details["current"] == [".env"]
+    project.configure('[worktree]\ntemplates = "nowhere"\n')
+    assert fill(project).summary == f"no template: {project.root}/nowhere is not there"
+    project.configure('[worktree]\ntemplates = ""\n')
+    assert fill(project).summary == "no template"
+
+
+@pytest.mark.parametrize("folder", [".", "ops", "..", "/"])
+def test_a_folder_that_holds_more_than_templates(project: Project, folder: str) -> None:
+    """The root, what it lies in, and ops/ with its records are refused: exit 78."""
+    project.configure(f'[worktree]\ntemplates = "{folder}"\n')
+    with pytest.raises(ConfigError, match=r"worktree\.templates: .* holds ops/"):
+        fill(project)
 
 
 def test_set_up_prefers_a_template_to_the_roots_file(project: Project) -> None:
@@ -211,7 +289,7 @@ def test_set_up_prefers_a_template_to_the_roots_file(project: Project) -> None:
     tree = project.worktree("oslo")
     failed = project.run("worktree", "setup", "--json", cwd=tree).assert_fails(1, "templates", ".env:1", "TOKEN")
     steps = {step["name"]: step for step in failed.json["error"]["steps"]}
-    assert steps["env"]["details"]["copied"] == [".env.local"]
+    assert steps["env"]["details"] == {"copied": [".env.local"], "kept": [], "skipped": []}
     assert not (tree / ".env").exists()
     done = project.run("worktree", "setup", "--json", cwd=tree, env={"TOKEN": SECRET}).assert_ok()
     steps = {step["name"]: step for step in done.json["steps"]}

@@ -6,7 +6,7 @@ import os
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from k1ctl.files import read_bytes, write_atomic
+from k1ctl.files import read_bytes
 from k1ctl.git import call, names
 from k1ctl.setup import StepReport
 from k1ctl_plugins.worktree import place
@@ -51,7 +51,7 @@ def copy(workspace: Workspace, globs: list[str], *, without: Collection[str] = (
         else:
             if not dry_run:
                 data = read_bytes(os.path.join(workspace.root, file)) or b""
-                write_atomic(target, data, mode=0o600, scratch=place.scratch(workspace, folder))
+                place.write_secret(workspace, target, data)
             copied.append(file)
     verb = "would be copied" if dry_run else "copied"
     parts = [f"{verb}: {', '.join(copied)}" if copied else "", f"there already: {', '.join(kept)}" if kept else ""]

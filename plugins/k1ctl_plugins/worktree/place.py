@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from typing import TYPE_CHECKING
 
+from k1ctl.files import write_atomic
 from k1ctl.worktrees import SET_UP, own_git_dir
 
 if TYPE_CHECKING:
@@ -23,11 +25,15 @@ def memory(workspace: Workspace, *parts: str) -> str:
     return os.path.join(own, SET_UP, *parts) if own else workspace.ops_path("setup", *parts)
 
 
-def scratch(workspace: Workspace, folder: str) -> str:
-    """A folder from which a secret that a crash left half-way is never committed; "" (beside the file in ``folder``)
-    when it is on another filesystem."""
-    own = git_folder(workspace)
-    return memory(workspace) if own and os.stat(own).st_dev == os.stat(folder).st_dev else ""
+def write_secret(workspace: Workspace, path: str, data: bytes) -> None:
+    """Replace a file of the worktree, 0600, from a folder in which what a crash left half-way is never committed;
+    from beside it where that is on another filesystem or mounted apart, as in a container. Raises OSError."""
+    try:
+        write_atomic(path, data, mode=0o600, scratch=memory(workspace) if git_folder(workspace) else "")
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        write_atomic(path, data, mode=0o600)
 
 
 def sweep(workspace: Workspace) -> None:

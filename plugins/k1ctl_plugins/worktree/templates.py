@@ -1,8 +1,8 @@
 """Files filled in for one worktree: its ports, its name, its paths, its branch, and variables of the caller.
 
 ``{{ port }}``, ``{{ port + 3 }}``, ``{{ workspace }}``, ``{{ path }}``, ``{{ root }}``, ``{{ branch }}`` and
-``{{ env:NAME }}`` are replaced; nothing is evaluated, and any other word in such braces is an error. Results may hold
-secrets: 0600, only where git ignores them, never printed.
+``{{ env:NAME }}`` are replaced, ``{{ '{{' }}`` by two braces; nothing is evaluated, and anything else in such braces on
+one line is an error. Results may hold secrets: 0600, only where git ignores them, never printed.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl import ports
-from k1ctl.errors import K1ctlError
-from k1ctl.files import read_bytes, read_json, write_atomic, write_json
+from k1ctl.errors import ConfigError, K1ctlError
+from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.git import call
 from k1ctl.setup import StepReport
+from k1ctl.units import format_size
 from k1ctl_plugins.worktree import place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
 
-_BRACES = re.compile(rb"\{\{(.*?)\}\}", re.DOTALL)
+_BRACES = re.compile(rb"\{\{(\s*'\{\{'\s*|[^{}\n]*)\}\}")
 _PORT = re.compile(r"port\s*(?:\+\s*([0-9]{1,5}))?")
-_WORDS = "port, port + N, workspace, path, root, branch, env:NAME"
+_WORDS = "port, port + N, workspace, path, root, branch, env:NAME, and '{{' for the braces themselves"
+_SHOWN = 40  # characters of what stands in braces that an error repeats
+_LARGEST = 16 * 1024**2  # bytes; who writes a template is far from it
 
 
 class Template(NamedTuple):
@@ -41,16 +44,28 @@ class _Wrong(K1ctlError):
 
 
 def find(workspace: Workspace, config: Config) -> list[Template]:
-    """The templates of the root, in order; links to folders are not followed."""
-    folder = os.path.join(workspace.root, os.path.expanduser(config.get("worktree", "templates")))
-    found = []
-    for parent, below, names in os.walk(folder):
+    """The templates of the root, in order; what is no file, as a link to a folder, is among them and not followed.
+
+    Raises ConfigError when worktree.templates is a folder that holds more than templates.
+    """
+    folder, found = _folder(workspace, config), list[Template]()
+    if folder and place.within(workspace.ops_path("x"), folder):
+        raise ConfigError(
+            f"worktree.templates: {folder} holds ops/, so more than templates",
+            hint=f"set it to a folder of its own in {config.path}",
+        )
+    for parent, below, names in os.walk(folder) if folder else ():
         below.sort()
-        for name in sorted(names):
+        links = [name for name in below if os.path.islink(os.path.join(parent, name))]
+        for name in sorted([*names, *links]):
             source = os.path.join(parent, name)
-            if os.path.isfile(source):
-                found.append(Template(os.path.relpath(source, folder), source))
+            found.append(Template(os.path.relpath(source, folder), source))
     return found
+
+
+def _folder(workspace: Workspace, config: Config) -> str:
+    given = config.get("worktree", "templates")
+    return os.path.join(workspace.root, os.path.expanduser(given)) if given else ""
 
 
 def fill(data: bytes, source: str, value: Callable[[str], str]) -> bytes:
@@ -58,6 +73,8 @@ def fill(data: bytes, source: str, value: Callable[[str], str]) -> bytes:
 
     def replace(match: re.Match[bytes]) -> bytes:
         word = os.fsdecode(match[1]).strip()
+        if word == "'{{'":
+            return b"{{"
         try:
             return os.fsencode(value(word))
         except _Wrong as exc:
@@ -88,12 +105,13 @@ class Facts:
             return self._branch_name()
         if word in ("workspace", "path", "root"):
             return str({"workspace": self.workspace.name}.get(word) or getattr(self.workspace, word))
+        word = word if len(word) <= _SHOWN else f"{word[:_SHOWN]}..."
         raise _Wrong(f"{{{{ {word} }}}} is not known", hint=f"there are {_WORDS}")
 
     def _port(self, offset: int) -> str:
         if self._ports is None:
-            held = ports.given(self.workspace, self.environ) or ports.of(self.workspace)
             if self.dry_run:
+                held = ports.known(self.workspace, self.environ)
                 return str(held.first + offset) if held else "PORT"
             self._ports = ports.lease(self.workspace, self.config, self.environ)
         if offset >= self._ports.count:
@@ -137,18 +155,20 @@ def apply(workspace: Workspace, config: Config, environ: Mapping[str, str], *, d
     """
     found = find(workspace, config)
     if not workspace.git_dir or not found:
-        return StepReport(False, "no template", _details([], [], [], []))
+        folder = _folder(workspace, config)
+        lost = config.origin("worktree", "templates") != "default" and folder and not os.path.isdir(folder)
+        return StepReport(False, f"no template: {folder} is not there" if lost else "no template", _details())
     facts, memory = Facts(workspace, config, environ, dry_run=dry_run), _Memory(workspace)
     written, current, edited = list[str](), list[str](), list[str]()
     skipped, wrong = list[dict[str, str]](), list[K1ctlError]()
     for template in found:
-        reason = _no_place(workspace, template.file)
+        reason = _no_template(template.source) or _no_place(workspace, template.file)
         if reason:
             skipped.append({"file": template.file, "reason": reason})
             continue
         try:
             data = fill(read_bytes(template.source) or b"", template.source, facts.value)
-        except _Wrong as exc:
+        except K1ctlError as exc:
             wrong.append(exc)
             continue
         state = _state(os.path.join(workspace.path, template.file), data, memory.known.get(template.file, []))
@@ -158,8 +178,19 @@ def apply(workspace: Workspace, config: Config, environ: Mapping[str, str], *, d
     details = _details(written, current, edited, skipped)
     if wrong:
         rest = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise K1ctlError(f"{wrong[0].message}{rest}", hint=wrong[0].hint, code="template-wrong", **details)
+        raise K1ctlError(f"{wrong[0].message}{rest}", hint=wrong[0].hint, code=wrong[0].code, **details)
     return StepReport(bool(written), _summary(details, dry_run), details)
+
+
+def _no_template(source: str) -> str:
+    """Why the file cannot be a template; "" when it can."""
+    if os.path.isdir(source):
+        return "its template is a link to a folder"
+    if not os.path.isfile(source):
+        return "its template is no file"
+    if not os.access(source, os.R_OK):
+        return "its template may not be read"
+    return f"its template is larger than {format_size(_LARGEST)}" if os.path.getsize(source) > _LARGEST else ""
 
 
 def _no_place(workspace: Workspace, file: str) -> str:
@@ -194,7 +225,7 @@ def _write(workspace: Workspace, file: str, data: bytes, memory: _Memory, state:
         target = os.path.join(workspace.path, file)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         memory.note(file, [*{*memory.known.get(file, []), digest}])
-        write_atomic(target, data, mode=0o600, scratch=place.scratch(workspace, os.path.dirname(target)))
+        place.write_secret(workspace, target, data)
     memory.note(file, [digest])
 
 
@@ -205,9 +236,12 @@ def _digest(data: bytes) -> str:
 
 
 def _details(
-    written: list[str], current: list[str], edited: list[str], skipped: list[dict[str, str]]
+    written: Sequence[str] = (),
+    current: Sequence[str] = (),
+    edited: Sequence[str] = (),
+    skipped: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
-    return {"written": written, "current": current, "edited": edited, "skipped": skipped}
+    return {"written": [*written], "current": [*current], "edited": [*edited], "skipped": [*skipped]}
 
 
 def _summary(details: dict[str, Any], dry_run: bool) -> str:
