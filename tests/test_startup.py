@@ -169,6 +169,9 @@ def test_looking_at_archives_stays_light(workspace: Project) -> None:
     assert not imported("archive", "purge", "--dry-run", cwd=workspace.root) & HEAVY
     assert imported("archive", "show", archive.id, cwd=workspace.root) & HEAVY == {"subprocess"}
     assert not imported("archive", "run", "--help", cwd=workspace.root) & (HEAVY | {"k1ctl_plugins.archive.idle"})
+    for name in ("save", "restore"):
+        modules = imported("archive", name, "--help", cwd=workspace.root)
+        assert not modules & HEAVY and not any(module.startswith("k1ctl.archive") for module in modules)
     modules = imported("archive", "push", "--help", cwd=workspace.root)
     assert not modules & (HEAVY | {"obstore", "k1ctl_plugins.archive.stores"})
     assert {m for m in modules if m.startswith("k1ctl_plugins.archive.")} == {"k1ctl_plugins.archive.push"}

@@ -95,7 +95,7 @@ def set_folder_modes(build: Build) -> None:
             into.set_mode(path, int(mode, 8), folder=True)
     finally:
         into.close()
-    os.chmod(build.files, int(build.archive.manifest["mode"], 8) | 0o700)  # it is still to be renamed
+    os.chmod(build.files, int(build.archive.manifest["mode"], 8))
 
 
 def not_kept(archive: Archive) -> list[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 TMP = ".tmp-"
 SEEN = "seen.json"  # the digest of the look at which the worktree was what the archive holds
 _ATTEMPTS = 3
+_PAUSE = 0.1  # seconds before the second attempt
 
 
 class Saved(NamedTuple):
@@ -59,7 +60,7 @@ def save(
         clear_leftovers(workspace)
         for attempt in range(_ATTEMPTS):
             if attempt:
-                time.sleep(0.1 * attempt)
+                time.sleep(_PAUSE * attempt)
             try:
                 return _attempt(workspace, config, entry, own, lock, reason, watch or (lambda text: None))
             except ChangedError as exc:

@@ -231,6 +231,7 @@ def test_a_worktree_that_keeps_changing_is_refused(
         return real(*args)
 
     monkeypatch.setattr(contents, "write", write)
+    monkeypatch.setattr("k1ctl.archive.save._PAUSE", 0)
     archive = keep(workspace, oslo).archive
     assert in_commit(workspace, archive)[b"a.txt"] == b"0 more\n"
     changes = iter(range(1000))
