@@ -80,8 +80,12 @@ def _on_devices(workspace: Workspace, config: Config) -> dict[str, list[Reason]]
     found: dict[str, list[Reason]] = {}
     for device in names:
         ledger = images.read(workspace, device)
-        if ledger["current"] is not None:
-            found.setdefault(ledger["current"]["artifact"], []).append(Reason("device", device, f"on {device}"))
+        kept = read_json(images.path_of(workspace, device))
+        before = kept.get("current") if isinstance(kept, dict) else None  # a flash under way may yet be abandoned
+        for artifact in {
+            str(entry.get("artifact")) for entry in (ledger["current"], before) if isinstance(entry, dict)
+        }:
+            found.setdefault(artifact, []).append(Reason("device", device, f"on {device}"))
         for entry in ledger["soaked"]:
             if not entry.get("failed_since"):
                 reason = Reason("rollback", device, f"rollback image of {device}")

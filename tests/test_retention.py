@@ -95,6 +95,19 @@ def test_what_is_always_kept(desk: Project, monkeypatch: pytest.MonkeyPatch) -> 
     assert set(prune(desk, 0)) == {old[4].id, old[5].id}
 
 
+def test_what_a_device_runs_is_kept_while_another_is_sent(desk: Project) -> None:
+    """The flash may be abandoned, and then the device goes on with what it has."""
+    runs, sent = [keep(desk, "runs", days=9), keep(desk, "sent", days=8)]
+    keep(desk, "newest")
+    facts = {"workspace": "repo", "target": "fw", "at": rfc3339()}
+    entries = [{"artifact": a.id, "sha256": a.sha256, "run": f"r-{a.id}", **facts} for a in (runs, sent)]
+    images.begin(desk.facts(), "k1", entries[0])
+    images.settle(desk.facts(), "k1", entries[0], {"outcome": "installed"})
+    images.begin(desk.facts(), "k1", entries[1])
+    write_json(str(desk.ops / "runs" / entries[1]["run"] / "flash-outcome.json"), {"outcome": "sending"})
+    assert reasons(desk)[runs.id] == reasons(desk)[sent.id] == ["device"]
+
+
 def test_a_worktree_that_is_gone_keeps_nothing(desk: Project) -> None:
     """Nor the file that names its newest build."""
     oslo = desk.add_worktree("oslo")
