@@ -278,7 +278,8 @@ def _read() -> list[Holder]:
     """All holders, those whose folder is gone too. Raises ConfigError for a file that is not ours."""
     try:
         data = read_bytes(_file())
-        return [] if data is None else [_holder(row) for row in loads(data.decode(), bounded=True)]
+        rows = [] if data is None else loads(data.decode(), bounded=True)
+        found = [_holder(row) for row in rows]
     except OSError as exc:
         raise ConfigError(f"{_file()} cannot be read: {exc.strerror}", code="bad-ports-file") from exc
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
@@ -287,6 +288,12 @@ def _read() -> list[Holder]:
             hint="unless a newer k1ctl wrote it, move it away: each worktree leases anew with k1ctl worktree setup",
             code="bad-ports-file",
         ) from exc
+    noted = [row["path"] for row in rows]
+    at_home = {holder.path for holder, path in zip(found, noted, strict=True) if holder.path == path}
+    for holder, path in zip(found, noted, strict=True):
+        if holder.path in at_home:  # it was mounted a second time, elsewhere: that place is gone
+            holder.path = path
+    return found
 
 
 def _holder(row: dict[str, Any]) -> Holder:

@@ -134,6 +134,16 @@ def test_a_worktree_that_is_moved_keeps_its_block(desk: Project, by_hand: bool) 
     assert str(moved) in [row["path"] for row in stored()]
 
 
+def test_a_worktree_in_two_places_keeps_one_block(desk: Project) -> None:
+    """Mounted a second time (a container), it has a block there, too, which is free when that place is gone."""
+    oslo, second = leased(desk, "oslo"), desk.root / "second"
+    shutil.copytree(desk.worktree("oslo"), second)
+    there = ports.lease(desk.facts(second), config(desk), {})
+    shutil.rmtree(second)
+    assert [holder.ports for holder in ports.holders()] == [oslo]
+    assert leased(desk, "bern") == there
+
+
 def test_a_copied_worktree_is_another(desk: Project) -> None:
     """Its .git file names the same git folder; the block stays with the folder that it was leased for."""
     oslo = leased(desk, "oslo")
