@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 BUNDLE, MANIFEST = "snapshot.bundle", "manifest.json"
 RECORD = "copies.json"  # in the archive's folder: {store: what was pushed}
+_LARGEST = 64 << 20  # bytes of a manifest
 
 
 class Copy:
@@ -86,6 +87,24 @@ def find(store: Store, name: str, reference: str) -> Copy:
         hint = "push it again from where it was made" if fitting else f"k1ctl archive list --store {store.name}"
         raise ArchiveNotFoundError(what, hint=hint)
     return fitting[0]
+
+
+def read_manifest(store: Store, name: str, copy: Copy, folder: str) -> Any:
+    """What ``store`` has as the manifest of ``copy``, got by way of ``folder``; None when it is none, or gone. Nobody
+    promises that it is what was sent once. Raises StoreError."""
+    if copy.files.get(MANIFEST, 0) > _LARGEST:
+        return None
+    path = os.path.join(folder, f"{MANIFEST}.there")
+    if os.path.lexists(path):
+        os.unlink(path)
+    try:
+        store.get(f"{prefix(name, copy.id)}{MANIFEST}", path)
+        return read_json(path)
+    except (KeyError, RecursionError):  # too deep for any of ours
+        return None
+    finally:
+        if os.path.lexists(path):
+            os.unlink(path)
 
 
 def of(archive: Archive) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,9 @@
 It is made whole beside its place (``.pull-<id>``), the ref is set, the manifest is written last and the folder
 renamed. A pull that was killed is taken up by the next; what it got is not got again. An archive that is here and
 damaged is repaired: its ref, its objects and its tar files, but for secrets, of which no copy exists elsewhere.
+
+Nobody promises that what lies in a store is what was sent: names, sizes and digests are checked
+(`k1ctl.archive.foreign`), and what git would run of it is refused (`k1ctl.archive.gitruns`).
 """
 
 from __future__ import annotations
@@ -11,16 +14,16 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.archive import copies
+from k1ctl.archive import copies, foreign, gitruns
 from k1ctl.archive.copies import BUNDLE, MANIFEST
 from k1ctl.archive.deletion import delete_folder
-from k1ctl.archive.folder import FORMAT as ARCHIVE_FORMAT
 from k1ctl.archive.folder import Archive, archives_folder, list_archives
+from k1ctl.archive.gitruns import misplaced
 from k1ctl.archive.lock import ArchiveLock
-from k1ctl.archive.verify import SECRETS, digest, files, keep_copy, objects, tar_problems, verify
+from k1ctl.archive.verify import digest, files, keep_copy, objects, tar_problems, verify
 from k1ctl.errors import BusyError, WrongDataError
 from k1ctl.events import emit
-from k1ctl.files import open_locked, read_json, write_json
+from k1ctl.files import open_locked, write_json
 from k1ctl.git import call, output
 from k1ctl.units import rfc3339
 
@@ -34,13 +37,21 @@ _LOCK = "lock"  # in the folder of a pull: who holds it works there
 
 
 def pull(
-    workspace: Workspace, config: Config, store: Store, name: str, reference: str, *, dry_run: bool = False
+    workspace: Workspace,
+    config: Config,
+    store: Store,
+    name: str,
+    reference: str,
+    *,
+    trust: bool = False,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Get the archive that ``reference`` names (an id or its beginning) of the repository ``name``.
+    """Get the archive that ``reference`` names (an id or its beginning) of the repository ``name``; with ``trust`` also
+    one of which git would run something.
 
     Returns {archive, store, outcome (pulled, repaired, here, would-pull), bytes, secrets_count, seconds}. Raises
-    ArchiveNotFoundError, WrongDataError (damaged-copy, missing-commits, archive-damaged: what no copy could mend),
-    BusyError (disk-full; another pull of it), StoreError, GitError.
+    ArchiveNotFoundError, WrongDataError (damaged-copy, missing-commits, runs-commands, archive-damaged: what no copy
+    could mend), BusyError (disk-full; another pull of it), StoreError, GitError.
     """
     from k1ctl.disk import check_room
 
@@ -48,19 +59,17 @@ def pull(
     copy = copies.find(store, name, reference)
     row: dict[str, Any] = {"archive": copy.id, "store": store.name, "outcome": HERE, "bytes": copy.bytes}
     row |= {"secrets_count": None, "seconds": 0.0}
-    here = next((archive for archive in list_archives(workspace) if archive.id == copy.id), None)
-    if here is not None and not verify(workspace, here):
+    here = _here(workspace, copy.id)
+    if here is not None and not verify(workspace, here, trash=False):
         return row
-    if here is not None and here.state["state"] == "purging":
-        raise WrongDataError(
-            f"archive {copy.id} is being purged here", hint="k1ctl archive purge finishes it", code="archive-purging"
-        )
     base = archives_folder(workspace)
     check_room(config, base, 2 * copy.bytes, f"archive {copy.id}")
     if dry_run:
         return {**row, "outcome": PLANNED}
     with _Work(base, copy.id) as work:
-        manifest = _fetch_all(store, copies.prefix(name, copy.id), copy.id, work)
+        manifest = _fetch_all(store, name, copy, work)
+        if here is None and not trust:
+            _check_runs(copy.id, manifest, work)
         row["secrets_count"] = manifest["copy"]["secrets_count"]
         _check_commits(workspace, copy.id, manifest["copy"]["prerequisites"])
         output(["bundle", "unbundle", os.path.join(work, BUNDLE)], workspace.git_dir)
@@ -95,29 +104,48 @@ class _Work:
         os.close(self.fd)
 
 
-def _fetch_all(store: Store, prefix: str, archive_id: str, work: str) -> dict[str, Any]:
+def _here(workspace: Workspace, archive_id: str) -> Archive | None:
+    """The archive on this host, whole or not. Raises WrongDataError when it is being purged."""
+    here = next((archive for archive in list_archives(workspace) if archive.id == archive_id), None)
+    if here is not None and here.state["state"] == "purging":
+        raise WrongDataError(
+            f"archive {archive_id} is being purged here", hint="k1ctl archive purge finishes it", code="archive-purging"
+        )
+    return here
+
+
+def _fetch_all(store: Store, name: str, copy: copies.Copy, work: str) -> dict[str, Any]:
     """Get the files into ``work`` and return the manifest. Raises WrongDataError when one is not what it should be."""
-    path = os.path.join(work, f"{MANIFEST}.there")
-    _fetch(store, f"{prefix}{MANIFEST}", path)
-    manifest = read_json(path)
-    os.unlink(path)
-    wrong = _manifest_problem(manifest, archive_id)
-    if wrong:
-        raise WrongDataError(f"the copy of {archive_id} in {store.name}: {wrong}", code="damaged-copy")
-    for file, about in manifest["files"].items():
+    manifest = copies.read_manifest(store, name, copy, work)
+    wrong = foreign.problem(manifest, copy.id, copy.files)
+    for file, about in manifest["files"].items() if not wrong else ():
         path = os.path.join(work, file)
         if not (os.path.isfile(path) and digest(path) == about["sha256"]):
-            _fetch(store, f"{prefix}{file}", path)
+            _fetch(store, f"{copies.prefix(name, copy.id)}{file}", path)
             if digest(path) != about["sha256"]:
                 os.unlink(path)
-                what = f"{file} is damaged: its SHA-256 is not the manifest's"
-                raise WrongDataError(f"the copy of {archive_id} in {store.name}: {what}", code="damaged-copy")
-        problems = tar_problems(path) if file.endswith(".tar") else []
+                wrong = f"{file} is damaged: its SHA-256 is not the manifest's"
+                break
+        problems = (tar_problems(path) or misplaced(path)) if file.endswith(".tar") else []
         if problems:
-            raise WrongDataError(
-                f"the copy of {archive_id} in {store.name}: {file}: {problems[0]}", code="damaged-copy"
-            )
+            wrong = f"{file}: {problems[0]}"
+            break
+    if wrong:
+        raise WrongDataError(f"the copy of {copy.id} in {store.name}: {wrong}", code="damaged-copy")
     return dict(manifest)
+
+
+def _check_runs(archive_id: str, manifest: dict[str, Any], work: str) -> None:
+    """Raises WrongDataError when git would run something of what was got."""
+    told = gitruns.found(work, manifest)
+    if told:
+        more = f", and {len(told) - 1} more" if len(told) > 1 else ""
+        raise WrongDataError(
+            f"archive {archive_id} has what git could run once it is restored: {told[0]}{more}",
+            hint="when you know who pushed it: --trust",
+            code="runs-commands",
+            found=told[:50],
+        )
 
 
 def _fetch(store: Store, key: str, path: str) -> None:
@@ -127,41 +155,6 @@ def _fetch(store: Store, key: str, path: str) -> None:
         store.get(key, path)
     except KeyError:
         raise WrongDataError(f"{key} is gone from the store {store.name}", code="damaged-copy") from None
-
-
-def _manifest_problem(manifest: Any, archive_id: str) -> str:
-    """Why the manifest of a copy cannot be used; "". It came from outside: its names become paths here."""
-    try:
-        if manifest["format"] != ARCHIVE_FORMAT or manifest["copy"]["format"] != copies.FORMAT:
-            return "its format is another than this k1ctl knows"
-        if manifest["id"] != archive_id:
-            return f"its manifest is of {manifest['id']!r}"
-        names, hexadecimal = set(manifest["files"]), set("0123456789abcdef")
-        commits = [manifest["commit"], *manifest["copy"]["prerequisites"]]
-        if BUNDLE not in names or SECRETS in names or not all(_plain(name) for name in names):
-            return "its manifest names files that no copy has"
-        if not all(len(c) >= 40 and hexadecimal.issuperset(c) for c in commits):
-            return "its manifest names no commits"
-        if not all(_inside(path) for path in _paths(manifest)):
-            return "its manifest names paths that lead elsewhere"
-        int(manifest["copy"]["secrets_count"]), [about["sha256"] for about in manifest["files"].values()]
-    except (TypeError, KeyError, AttributeError, ValueError):
-        return "its manifest cannot be read"
-    return ""
-
-
-def _paths(manifest: dict[str, Any]) -> list[Any]:
-    """What a restore takes for paths below the worktree."""
-    lists = [manifest.get(key) or [] for key in ("empty_folders", "special", "regenerable", "nested", "submodules")]
-    return [*(path for paths in lists for path in paths), *(row[0] for row in manifest.get("modes") or [])]
-
-
-def _inside(path: str) -> bool:
-    return bool(path) and all(part not in ("", ".", "..") for part in path.rstrip("/").split("/"))
-
-
-def _plain(name: str) -> bool:
-    return name in (BUNDLE, "git.tar", "files.tar")
 
 
 def _check_commits(workspace: Workspace, archive_id: str, needed: list[str]) -> None:
@@ -188,6 +181,8 @@ def _publish(workspace: Workspace, store: Store, manifest: dict[str, Any], work:
     manifest |= {"files": own, "bytes": total, "pulled": origin}
     folder = os.path.join(os.path.dirname(work), archive_id)
     with ArchiveLock(workspace):
+        if _here(workspace, archive_id) is not None:
+            raise BusyError(f"archive {archive_id} came here meanwhile", hint="call it again", code="archive-busy")
         if os.path.lexists(folder):  # it has no manifest any more: what is in it may still be of use to a person
             os.rename(folder, f"{folder}.damaged-{os.urandom(3).hex()}")
         ref = Archive(folder, manifest).ref
@@ -209,6 +204,8 @@ def _repair(workspace: Workspace, archive: Archive, manifest: dict[str, Any], wo
     if manifest["commit"] != archive.manifest["commit"]:
         raise WrongDataError(f"the copy of {archive.id} is of another commit than the archive", code="damaged-copy")
     with ArchiveLock(workspace):
+        if _here(workspace, archive.id) is None:
+            raise BusyError(f"archive {archive.id} was purged meanwhile", code="archive-busy")
         output(["update-ref", archive.ref, manifest["commit"]], workspace.git_dir)
         for file, facts in files(archive).items():
             place, copy = os.path.join(archive.folder, file), os.path.join(work, file)
@@ -218,7 +215,7 @@ def _repair(workspace: Workspace, archive: Archive, manifest: dict[str, Any], wo
         gone = os.path.join(os.path.dirname(work), f".tmp-pulled-{archive.id}")
         os.rename(work, gone)
         delete_folder(gone)
-        problems = verify(workspace, archive)
+        problems = verify(workspace, archive, trash=False)
     if problems:
         raise WrongDataError(
             f"archive {archive.id} was mended but for this: {problems[0]}",

@@ -10,13 +10,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.archive import copies
+from k1ctl.archive import copies, logins
 from k1ctl.archive.copies import BUNDLE, MANIFEST
 from k1ctl.archive.globs import matches
 from k1ctl.archive.verify import SECRETS, digest, files, verify
 from k1ctl.errors import BusyError, K1ctlError, WrongDataError
 from k1ctl.events import emit
-from k1ctl.files import open_locked, read_json, write_json
+from k1ctl.files import open_locked, write_json
 from k1ctl.git import output
 from k1ctl.stores import StoreError
 from k1ctl.units import rfc3339
@@ -45,8 +45,9 @@ def push(
 
     {archive, store, outcome (pushed, there, would-push), files [{file, bytes, sent}], sent_bytes, secrets_count,
     prerequisites, seconds}; with ``dry_run`` nothing is sent or made, and the bundle has no ``bytes`` yet.
-    ``tracked_secrets``: send commits even though they hold files with a secret's name. Raises WrongDataError for an
-    archive that is not whole, K1ctlError (tracked-secrets), BusyError while another push of it runs, StoreError.
+    ``tracked_secrets``: send commits even though they hold files with a secret's name, and reflogs with a login.
+    Raises WrongDataError for an archive that is not whole, K1ctlError (tracked-secrets, logins), BusyError while
+    another push of it runs, StoreError.
     """
     begun = time.monotonic()
     row: dict[str, Any] = {"archive": archive.id, "store": store.name, "outcome": THERE, "files": [], "sent_bytes": 0}
@@ -65,7 +66,7 @@ def push(
         row["files"] = [{"file": BUNDLE, "bytes": None, "sent": False}]
         row["files"] += [{"file": f, "bytes": a["bytes"], "sent": False} for f, a in _tars(archive).items()]
         return _ended({**row, "outcome": PLANNED}, begun)
-    problems = verify(workspace, archive)
+    problems = verify(workspace, archive, trash=False)
     if problems:
         raise WrongDataError(
             f"archive {archive.id} is not whole, so it is not sent: {problems[0]}",
@@ -73,6 +74,8 @@ def push(
             code="archive-damaged",
         )
     with _Work(archive) as work:
+        if not tracked_secrets:
+            _check_logins(archive, work)
         _send_all(workspace, config, store, name, archive, there, work, row)
     emit(workspace, "archive.pushed", archive=archive.id, store=store.name, sent_bytes=row["sent_bytes"])
     return _ended({**row, "outcome": PUSHED}, begun)
@@ -138,13 +141,8 @@ def _is_there(store: Store, name: str, archive: Archive, there: dict[str, int]) 
         return None
     from tempfile import TemporaryDirectory
 
-    with TemporaryDirectory() as folder:
-        path = os.path.join(folder, MANIFEST)
-        try:
-            store.get(f"{copies.prefix(name, archive.id)}{MANIFEST}", path)
-        except KeyError:
-            return None
-        found = read_json(path)
+    with TemporaryDirectory(prefix="k1ctl-") as folder:
+        found = copies.read_manifest(store, name, copies.Copy(archive.id, there), folder)
     try:
         sizes = {file: about["bytes"] for file, about in found["files"].items()}
         equal = {**_tars(archive), BUNDLE: found["files"][BUNDLE]} == found["files"]
@@ -168,6 +166,18 @@ def _check_tracked(workspace: Workspace, config: Config, archive: Archive) -> No
             f"as {found[0]}",
             hint="when they may leave this host: --tracked-secrets; the names are archive.secrets",
             code="tracked-secrets",
+            archive=archive.id,
+            count=len(found),
+        )
+
+
+def _check_logins(archive: Archive, work: str) -> None:
+    found = logins.found(archive.folder, _tars(archive), work)
+    if found:
+        raise K1ctlError(
+            f"archive {archive.id} holds a login in a URL: {found[0]}",
+            hint="when it may leave this host: --tracked-secrets; else save the worktree again without it",
+            code="logins",
             archive=archive.id,
             count=len(found),
         )
@@ -273,7 +283,7 @@ def _manifest(
             about[key] = [r for r in rows if not matches(str(r if isinstance(r, str) else r[0]), globs)]
     copy = {"format": copies.FORMAT, "at": rfc3339(), "host": os.uname().nodename, "repository": name}
     return {
-        **about,
+        **logins.without(about),
         "files": sent,
         "copy": {**copy, "prerequisites": needed, "secrets_count": _secrets_count(archive)},
     }

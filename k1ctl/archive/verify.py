@@ -27,14 +27,15 @@ _SHOWN = 5  # problems of one kind that are told one by one
 _BLOCK = 1 << 20  # bytes
 
 
-def verify(workspace: Workspace, archive: Archive, *, deep: bool = True) -> list[str]:
-    """What is wrong with the archive; [] when it is whole. ``deep``: also the content of objects and tar files.
+def verify(workspace: Workspace, archive: Archive, *, deep: bool = True, trash: bool = True) -> list[str]:
+    """What is wrong with the archive; [] when it is whole. ``deep``: also the content of objects and tar files;
+    ``trash``: also its worktree there, which it does not need.
 
     Puts the copy of its manifest back where it is gone. Raises OSError when the repository cannot be read.
     """
     if archive.manifest.get("format") != FORMAT:
         return [f"its format is {archive.manifest.get('format')!r}; this k1ctl knows {FORMAT}"]
-    problems = [*_ref(workspace, archive), *_files(archive, deep), *_state(archive)]
+    problems = [*_ref(workspace, archive), *_files(archive, deep), *_state(archive, trash)]
     commit = str(archive.manifest.get("commit", ""))
     if not problems or commit:
         problems += objects(workspace.git_dir, commit, deep=deep)
@@ -92,14 +93,14 @@ def _ref(workspace: Workspace, archive: Archive) -> list[str]:
     return [] if there == wanted else [f"{archive.ref} is {there}, the manifest says {wanted}"]
 
 
-def _state(archive: Archive) -> list[str]:
+def _state(archive: Archive, trash: bool) -> list[str]:
     state = archive.state
     if state["state"] == "purging":
         return ["its purge was interrupted: it is no archive any more (k1ctl archive purge finishes it)"]
     if state["state"] == "removing":
         return ["the removal of its worktree was interrupted (k1ctl archive run finishes it)"]
     tree = str(state.get("tree") or "")
-    if state["state"] == "archived" and tree and not os.path.lexists(tree):
+    if trash and state["state"] == "archived" and tree and not os.path.lexists(tree):
         return [f"its worktree in the trash, {tree}, is gone; what was saved is not touched by that"]
     return []
 
@@ -156,12 +157,20 @@ def tar_problems(path: str) -> list[str]:
     problems: list[str] = []
     links: set[str] = set()
     names: set[str] = set()
+    at = 0
     try:
         with open(path, "rb", buffering=_BLOCK) as file:
             for member in members(file):
+                if member.offset <= at or member.size < 0:
+                    raise ValueError("its members are not one behind the other")
+                at = member.offset
                 parts = member.name.split("/")
                 above = ("/".join(parts[:i]) for i in range(1, len(parts)))
-                if any(part in ("", ".", "..") for part in parts) or any(name in links for name in above):
+                if (
+                    any(part in ("", ".", "..") for part in parts)
+                    or "\0" in member.name
+                    or any(name in links for name in above)
+                ):
                     problems.append(f"member {member.name!r} leads elsewhere")
                 elif member.kind == "same" and member.target not in names:
                     problems.append(f"member {member.name!r} is a name of {member.target!r}, which is not before it")

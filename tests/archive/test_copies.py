@@ -18,15 +18,18 @@ from k1ctl.archive import pull as pulling
 from k1ctl.archive.folder import Archive, ArchiveNotFoundError, archives_folder, list_archives
 from k1ctl.archive.pull import pull
 from k1ctl.archive.push import push
+from k1ctl.archive.save import save
+from k1ctl.archive.tar import Writer
 from k1ctl.archive.verify import verify
 from k1ctl.config import load
 from k1ctl.errors import BusyError, K1ctlError, WrongDataError
 from k1ctl.events import read
-from k1ctl.files import Locked
+from k1ctl.files import Locked, write_json
 from k1ctl.stores import Store, StoreError
 from k1ctl.workspace import Workspace
+from k1ctl.worktrees import entries
 from k1ctl_plugins.archive.stores.directory import DirectoryStore
-from tests.archive.saving import archived, begin, facts, killed_at
+from tests.archive.saving import archived, begin, facts, killed_at, worked_in
 from tests.kit import Project
 
 SECRET = b"hunter2"
@@ -271,6 +274,21 @@ def _bad_manifests(good: dict[str, Any]) -> list[dict[str, Any]]:
         {**good, "files": [1]},
         {**good, "empty_folders": ["a/../../b"]},
         {**good, "modes": [["/etc/passwd", "777"]]},
+        {**good, "modes": [["a", "rwx"]]},
+        {**good, "nested": ["/etc"]},
+        {**good, "tree": "HEAD"},
+        {**good, "head": "ref: refs/heads/main"},
+        {**good, "branch": "a/../../x"},
+        {**good, "rebasing": ["main\n", good["commit"]]},
+        {**good, "upstream": ["--file=/tmp/x", "refs/heads/main"]},
+        {**good, "stashes": [{"commit": "$(x)", "subject": ""}]},
+        {**good, "path": "oslo"},
+        {**good, "path": "/w/../etc/oslo"},
+        {**good, "entry": ".."},
+        {**good, "umask": "x"},
+        {**good, "at": "soon"},
+        {**good, "files": {name: {**about, "bytes": 1 << 50} for name, about in files.items()}},
+        {**good, "files": {name: {"bytes": about["bytes"]} for name, about in files.items()}},
         {},
     ]
 
@@ -297,11 +315,73 @@ def test_a_damaged_copy_is_refused(project: Project, shelf: Shelf) -> None:
             refused()
         shelf.files = {k: v for k, v in good.items() if k != base + name}
         refused()
-    for manifest in _bad_manifests(json.loads(good[f"{base}manifest.json"])):
-        shelf.files = {**good, f"{base}manifest.json": json.dumps(manifest).encode()}
+    bad = [json.dumps(each).encode() for each in _bad_manifests(json.loads(good[f"{base}manifest.json"]))]
+    for data in (*bad, b"[" * 100_000, b"\xff", b""):
+        shelf.files = {**good, f"{base}manifest.json": data}
         refused()
     shelf.files = good
     assert fetch(there, shelf, archive.id)["outcome"] == "pulled"
+
+
+def test_what_git_would_run_of_a_copy(project: Project, shelf: Shelf) -> None:
+    """Settings of the worktree that name a command: not pulled into a clone but with a person's word; nothing of the
+    archive is here before. An archive of this host is mended from its copy all the same."""
+    path, mark = worked_in(project, "oslo"), project.root.parent / "it ran"
+    project.git("config", "extensions.worktreeConfig", "true")
+    project.git("config", "--worktree", "core.fsmonitor", f"touch '{mark}'", cwd=path)
+    entry = next(entry for entry in entries(str(project.root)) if entry.path == str(path))
+    archive = save(*facts(project), entry, reason="archive save").archive
+    mark.unlink(missing_ok=True)
+    send(project, shelf, archive)
+    there = clone(project)
+    with pytest.raises(WrongDataError, match=r"git\.tar: 'config\.worktree' sets core\.fsmonitor") as refused:
+        fetch(there, shelf, archive.id)
+    assert refused.value.code == "runs-commands" and str(mark) not in str(refused.value.document())
+    assert list_archives(there) == [] and not mark.exists()
+    assert fetch(there, shelf, archive.id, trust=True)["outcome"] == "pulled"
+    Path(archive.folder, "git.tar").unlink()
+    assert fetch(project.facts(), shelf, archive.id)["outcome"] == "repaired"
+
+
+def test_logins_stay(project: Project, shelf: Shelf) -> None:
+    """A token in a URL that the branch follows, or that a reflog tells of, is not sent; the second is refused, since a
+    reflog cannot go without it, and sent with a person's word."""
+    token = "ghp_0123456789"
+    path = worked_in(project, "oslo")
+    project.git("config", "branch.oslo.remote", f"https://ada:{token}@example.org/x.git")
+    project.git("config", "branch.oslo.merge", "refs/heads/oslo")
+    entry = next(entry for entry in entries(str(project.root)) if entry.path == str(path))
+    archive = save(*facts(project), entry, reason="archive save").archive
+    assert archive.manifest["upstream"][0].endswith(f":{token}@example.org/x.git")
+    assert send(project, shelf, archive)["outcome"] == "pushed"
+    assert not any(token.encode() in content for content in shelf.files.values())
+    manifest = json.loads(shelf.files[f"repo/{archive.id}/manifest.json"])
+    assert manifest["upstream"] == ["https://example.org/x.git", "refs/heads/oslo"]
+    _with_log(archive, f"pull https://ada:{token}@example.org/x.git: Fast-forward\n")
+    other = Shelf()
+    with pytest.raises(K1ctlError, match=r"login in a URL: logs/HEAD in git\.tar") as refused:
+        send(project, other, archive)
+    assert refused.value.code == "logins" and other.files == {} and token not in str(refused.value.document())
+    assert send(project, other, archive, tracked_secrets=True)["outcome"] == "pushed"
+
+
+def _with_log(archive: Archive, line: str) -> None:
+    """As if the archive had this reflog, and nothing else of git's."""
+    path = os.path.join(archive.folder, "git.tar")
+    os.unlink(path)
+    tar = Writer(path)
+    tar.add_bytes("logs/HEAD", line.encode())
+    archive.manifest["files"]["git.tar"] = tar.close()
+    write_json(os.path.join(archive.folder, "manifest.json"), archive.manifest)
+
+
+def test_an_archive_is_whole_without_its_trash(project: Project, shelf: Shelf) -> None:
+    """Who emptied the trash by hand can push what was saved, and pull finds nothing to mend."""
+    archive = archived(project)
+    archive.set_state("archived", tree=str(project.root.parent / "gone"))
+    assert len(verify(project.facts(), archive)) == 1
+    assert send(project, shelf, archive)["outcome"] == "pushed"
+    assert fetch(project.facts(), shelf, archive.id)["outcome"] == "here"
 
 
 def test_a_pull_that_is_stopped_goes_on(project: Project, shelf: Shelf) -> None:

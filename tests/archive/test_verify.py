@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from k1ctl.archive.folder import Archive
+from k1ctl.archive.tar import Writer
 from k1ctl.archive.verify import tar_problems, verify
 from tests.archive.saving import archived, begin
 from tests.kit import Project
@@ -195,3 +196,16 @@ def test_a_partial_clone(project: Project, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted((there / ".git" / "objects" / "pack").iterdir()) == packs
     loose(partial, f"{archive.manifest['tree']}:new").unlink()
     assert verify(partial.facts(), archive)
+
+
+def test_a_tar_without_end(tmp_path: Path) -> None:
+    """A member of a negative size leads back to one before it: told, not followed for ever."""
+    tar = Writer(str(tmp_path / "x.tar"))
+    for name in ("a", "b"):
+        tar.add_bytes(name, b"x")
+    tar.close()
+    data = bytearray((tmp_path / "x.tar").read_bytes())
+    data[1024 + 124 : 1024 + 136] = b"-0000003000\0"  # 1,536 bytes
+    (tmp_path / "x.tar").write_bytes(data)
+    [told] = tar_problems(str(tmp_path / "x.tar"))
+    assert "cannot be read" in told

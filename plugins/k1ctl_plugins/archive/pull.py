@@ -12,16 +12,19 @@ from k1ctl.output import emit_json, json_option, put, say
 @click.argument("archive", metavar="ID")
 @click.option("--store", metavar="NAME", default="", help="The store [stores.NAME] (default: archive.store).")
 @click.option("--repository", metavar="NAME", default="", help="As which it was pushed (default: by `origin`).")
+@click.option("--trust", is_flag=True, help="Also one that holds what git would run: settings, hooks.")
 @click.option("--dry-run", is_flag=True, help="Say what would be got; get nothing.")
 @json_option
 @pass_context
-def pull(context: Context, archive: str, store: str, repository: str, dry_run: bool, as_json: bool) -> None:
+def pull(
+    context: Context, archive: str, store: str, repository: str, trust: bool, dry_run: bool, as_json: bool
+) -> None:
     """Bring an archive from a store into this clone of its repository, checked; `archive restore` then restores it.
 
     ID is the archive's or its beginning, as `archive list --store` shows. One that is here and damaged is repaired.
-    Secrets never left the host that pushed it: a restore says how many are missing. Only pull from a store that
-    nobody else writes to: what is restored is run.
-    Exit code 65: the copy is damaged, or builds on commits that this clone has not.
+    Secrets never left the host that pushed it: a restore says how many are missing. One that holds what git would run
+    by itself, such as core.fsmonitor or a hook in a submodule, is refused without --trust.
+    Exit code 65: the copy is damaged, builds on commits that this clone has not, or holds what git would run.
 
     \b
     Example:
@@ -35,7 +38,7 @@ def pull(context: Context, archive: str, store: str, repository: str, dry_run: b
 
     chosen = choose.store(context, store)
     name = repository or copies.repository(context.workspace)
-    row = pulling.pull(context.workspace, context.config, chosen, name, archive, dry_run=dry_run)
+    row = pulling.pull(context.workspace, context.config, chosen, name, archive, trust=trust, dry_run=dry_run)
     if as_json:
         emit_json({"ok": True, "repository": name, **row})
     elif row["outcome"] == pulling.HERE:

@@ -23,6 +23,7 @@ _AT_ONCE = 4  # parts under way
 _CONNECT, _REQUEST, _KEEP_TRYING = 10, 300, 120  # s: until it answers; one request; from the first try to the last
 _RETRIES = 4
 _LOOPBACK = re.compile(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/?", re.IGNORECASE)
+_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _STATUS = re.compile(r"(?:status code|error code): (\d{3})|\b(\d{3}) (?:Forbidden|Unauthorized|Not Found)")
 
@@ -176,7 +177,8 @@ class S3Store(Store):
             return None
         key, secret = os.environ.get(key_env, ""), os.environ.get(secret_env, "")
         if not key or not secret:
-            missing = " and ".join(f"${name}" for name, value in ((key_env, key), (secret_env, secret)) if not value)
+            pairs = (("key_env", key_env, key), ("secret_env", secret_env, secret))
+            missing = " and ".join(_variable(setting, name) for setting, name, value in pairs if not value)
             raise ConfigError(
                 f"store {self.name}: {missing} is not set",
                 hint=f'set it, or [stores.{self.name}] key_env = "" for what AWS gives this machine',
@@ -208,3 +210,8 @@ class S3Store(Store):
         return StoreError(
             f"store {self.name}: {verb} {key or 'all'} in {self.section['bucket']} at {where}: {why}", hint=hint
         )
+
+
+def _variable(setting: str, name: str) -> str:
+    """How a variable is told: by its name, unless that may be the key itself, put there by mistake."""
+    return f"${name}" if _NAME.fullmatch(name) else f"the variable that {setting} names"
