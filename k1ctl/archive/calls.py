@@ -102,4 +102,4 @@ class Calls:
             if stdin is not None:
                 source.close()
         self._running.append(process)
-        return Running(process, args[0], stderr)
+        return Running(process, next(word for word in args if word[:1] != "-" and "=" not in word), stderr)

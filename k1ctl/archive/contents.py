@@ -19,6 +19,7 @@ from k1ctl.worktrees import origin
 
 if TYPE_CHECKING:
     from k1ctl.archive.calls import Calls, Running
+    from k1ctl.archive.files import Look
     from k1ctl.archive.gitstate import GitState
     from k1ctl.archive.planning import Plan
     from k1ctl.workspace import Workspace
@@ -77,7 +78,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins, "tags": tags}
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
-    facts["changed"] = changes.count(head_tree, tree, found.others) if head else 0
+    facts["changed"] = changes.count(head_tree, tree, found) if head else 0
     facts["plain_index"] = snapshot.rebuildable(state, found) and not kept_back.entries and not converts
     facts |= _nature(task)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
@@ -111,11 +112,12 @@ class _Changes:
         if head and self._running:
             self._staged = self.calls.start("diff-index", "--cached", "--name-only", "-z", head, "--")
 
-    def count(self, head_tree: str, tree: str, others: set[str]) -> int | None:
+    def count(self, head_tree: str, tree: str, found: Look) -> int | None:
         """How many tracked files differ from the commit; None when git cannot tell."""
         if not self._running:
             names = _names(self.calls.start("diff-tree", "-r", "--name-only", "-z", head_tree, tree))
-            return len(names - others)
+            sparse = (p for p in names if p not in found.files and found.tracked.get(p, " ")[0][0] in "Ss")
+            return len(names - found.others - set(sparse))
         dirty = self()
         return None if dirty is None else len(dirty | (_names(self._staged) if self._staged else set()))
 
