@@ -12,7 +12,7 @@ from k1ctl.errors import EXIT_CODES
 from k1ctl.plugins import PluginError, Plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from k1ctl.config import Config
@@ -68,6 +68,27 @@ def purpose(title: str, example: str = "") -> Callable[[C], C]:
         return command
 
     return mark
+
+
+class Subcommands(click.Group):
+    """A group whose every subcommand NAME is of that name in the module, or package, NAME of ``package``. Only the one
+    that was asked for is imported; help shows them in the order of ``names``."""
+
+    def __init__(self, *args: Any, package: str = "", names: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.package, self.names = package, names
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.names:
+            return None
+        from importlib import import_module
+
+        command = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
 
 class PluginGroup(click.Group):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
-from k1ctl.cli import purpose
+from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
 # each in the package of its name beside this module
@@ -27,22 +25,13 @@ COMMANDS = (
 )
 
 
-class Subcommands(click.Group):
-    """Imports only the subcommand that was asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]  # `list` is a package here
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(import_module(f"k1ctl_plugins.device.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-
 @purpose("Look", example="k1ctl device health --wait 60s")
-@click.group(cls=Subcommands, short_help="Find, check, watch and test the devices, and talk to them.")
+@click.group(
+    cls=Subcommands,
+    package=__name__,
+    names=COMMANDS,
+    short_help="Find, check, watch and test the devices, and talk to them.",
+)
 def device() -> None:
     """Find, check, watch and test the devices, and talk to them. A NAME that is left out is [defaults] device.
 
