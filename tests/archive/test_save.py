@@ -341,3 +341,18 @@ def test_a_reflog_that_lost_its_past_does_no_harm(workspace: Project, oslo: Path
     archive = keep(workspace, oslo).archive
     assert archive.manifest["pinned"] == [kept] and child not in archive.manifest["pinned"]
     workspace.git("rev-list", "--objects", archive.ref)
+
+
+def test_many_new_files_go_to_one_pack(workspace: Project, oslo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git can write one (since 2.37), and each comes out of it as it is: empty ones, links and odd names, too."""
+    monkeypatch.setattr("k1ctl.archive.snapshot._MANY", 5)
+    for number in range(12):
+        workspace.write(f"many/{number}\n", f"{number}" * number, within=oslo)
+    (oslo / "many" / "link").symlink_to("nowhere")
+    before = len(list((workspace.root / ".git" / "objects" / "pack").glob("*.pack")))
+    commit = in_commit(workspace, keep(workspace, oslo).archive)
+    assert {commit[f"many/{number}\n".encode()] for number in range(12)} == {b"%d" % n * n for n in range(12)}
+    assert commit[b"many/link"] == b"nowhere"
+    packs = len(list((workspace.root / ".git" / "objects" / "pack").glob("*.pack"))) - before
+    version = tuple(int(n) for n in workspace.git("version").split()[2].split(".")[:2])
+    assert packs == (1 if version >= (2, 38) else 0)
