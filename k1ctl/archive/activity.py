@@ -83,7 +83,7 @@ def last_activity(
     live = runs.of(entry.path)
     if live:
         return Activity(time.time(), live[0])
-    found = [_born(entry.path), *_git_signs(own_git_dir(entry.path))]
+    found = [_born(entry.path), *_git_signs(workspace.git_dir if entry.main else own_git_dir(entry.path))]
     at, label = runs.last.get(os.path.realpath(entry.path), (0.0, ""))
     found.append(Activity(at, f"k1ctl ran: {label}"))
     lines = list_changes(entry.path) if listed is None else listed
@@ -147,7 +147,9 @@ def _reflog_end(path: str) -> Activity | None:
     words = lines[0].rpartition(b">")[2].split()
     if not words or not words[0].isdigit():
         return None
-    return Activity(float(words[0]), f"HEAD moved ({os.fsdecode(lines[2])[:60] or 'no message'})")
+    what = f"HEAD moved ({os.fsdecode(lines[2])[:60] or 'no message'})"
+    written = [sign.at for sign in _time_of(path, what)]  # GIT_COMMITTER_DATE may say anything
+    return Activity(min(float(words[0]), *written), what)
 
 
 def _file_signs(top: str, lines: Iterable[str], globs: Sequence[str]) -> Iterator[Activity]:
@@ -196,7 +198,9 @@ def _newest(folder: str, what: str) -> Iterator[Activity]:
 
 
 def _time_of(path: str, what: str) -> Iterator[Activity]:
+    """When it was changed. A time that somebody set is never later than the moment at which it was set (ctime)."""
     try:
-        yield Activity(os.lstat(path).st_mtime, what)
+        facts = os.lstat(path)
     except OSError:
         return
+    yield Activity(min(facts.st_mtime, facts.st_ctime), what)

@@ -188,7 +188,8 @@ def _users(
         reason = f": {entry.locked}" if entry.locked else ", without a reason"
         hint = "who locked it knows why; git worktree unlock takes the lock away"
         yield Finding("worktree-locked", "refuse", f"it is locked{reason}", hint)
-    if workspace.inside and _same(workspace.path, entry.path):
+    here = workspace.inside and _same(workspace.path, entry.path)
+    if here:
         yield Finding("current-worktree", "refuse", "it is the worktree this was called in", "call it from the root")
     if runs is None:
         from k1ctl.archive.runs import Runs
@@ -198,7 +199,7 @@ def _users(
     if live:
         hint = "k1ctl queue list shows what runs and waits"
         yield Finding("in-use", "refuse", f"k1ctl works in it: {'; '.join(live[:_SHOWN])}", hint)
-    there = [p for p in processes.below(entry.path) if (p.pid, p.how) != (os.getpid(), "cwd")]  # told already
+    there = [p for p in processes.below(entry.path) if not here or (p.pid, p.how) != (os.getpid(), "cwd")]
     if there:
         yield Finding("process", "refuse", named(there), "end it, or leave the folder with it")
 

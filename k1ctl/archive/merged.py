@@ -1,7 +1,8 @@
 """Whether everything a branch changed is in the default branch already, also by a squash merge or a rebase.
 
 Six steps, from cheap to dear; the first that proves it is told. All are asked about commit ids that were captured once.
-Where a step cannot tell, the branch counts as not merged.
+Where a step cannot tell, the branch counts as not merged; so does what was merged and reverted since: it is to come
+again.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def proof(cwd: str, tip: str, target: str) -> str:
     if tip == target:
         return "same-commit"
     if call(["merge-base", "--is-ancestor", tip, target], cwd).returncode == 0:
-        return "ancestor"
+        return "" if _merge_reverted(cwd, tip, target) else "ancestor"
     done = call(["merge-base", target, tip], cwd)
     base = done.stdout.split()[0] if done.returncode == 0 else ""
     trees = [_tree(cwd, commit) for commit in (base, tip, target) if commit]
@@ -60,9 +61,24 @@ def proof(cwd: str, tip: str, target: str) -> str:
         return "equal-trees"
     if not base:
         return ""  # no common history: a merge of the two would be no merge
-    if _merged_tree(cwd, tip, target) == trees[2]:
+    merged = _merged_tree(cwd, tip, target)
+    if merged == trees[2]:
         return "adds-nothing"
-    return "squashed" if _squashed(cwd, base, tip, target) else ""
+    if merged:
+        return ""  # a merge without a conflict that changes something: what of it was there is there no more
+    return "squashed" if _last_of(cwd, base, tip, f"{base}..{target}") == "made" else ""
+
+
+def _merge_reverted(cwd: str, tip: str, target: str) -> bool:
+    """Whether ``target`` undid the merge by which it got ``tip``.
+
+    Not of a fast-forward: it does not tell where the branch began.
+    """
+    walk = output(["rev-list", "--ancestry-path", "--topo-order", "--parents", f"{tip}..{target}"], cwd)
+    merge, *parents = walk.rstrip("\n").rpartition("\n")[2].split() or [""]
+    if len(parents) < 2 or call(["merge-base", "--is-ancestor", tip, parents[0]], cwd).returncode == 0:
+        return False
+    return _last_of(cwd, parents[0], merge, f"{merge}..{target}") == "undone"
 
 
 def _tree(cwd: str, commit: str) -> str:
@@ -80,17 +96,24 @@ def _merged_tree(cwd: str, tip: str, target: str) -> str:
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else ""
 
 
-def _squashed(cwd: str, base: str, tip: str, target: str) -> bool:
-    """Whether one commit of ``target`` since ``base`` makes the change from ``base`` to ``tip``, line for line.
+def _last_of(cwd: str, old: str, new: str, span: str) -> str:
+    """What commits of the range ``span`` did last with the change from ``old`` to ``new``: ``made`` it, line for line,
+    or ``undone``; "" when none did.
 
     As git-patch-id(1), but with white space, modes and binary files compared too; line numbers may differ. Most commits
     are told apart by which files they touch.
     """
-    (wanted,) = _touched(names([*_RAW, base, tip], cwd)).values()
-    walk = output(["rev-list", "--no-merges", f"--max-count={_LIMIT}", f"{base}..{target}"], cwd)
-    alike = [c for c, touched in _touched(names([*_RAW, "--stdin"], cwd, stdin=walk)).items() if touched == wanted]
-    patch = _patch(cwd, base, tip) if alike else []
-    return any(_patch(cwd, f"{commit}^", commit) == patch for commit in alike)
+    pairs = {"made": (old, new), "undone": (new, old)}
+    wanted = [_touched(names([*_RAW, *pair], cwd)).get("") for pair in pairs.values()]
+    walk = output(["rev-list", "--no-merges", f"--max-count={_LIMIT}", span], cwd)
+    alike = [c for c, touched in _touched(names([*_RAW, "--stdin"], cwd, stdin=walk)).items() if touched in wanted]
+    patches = {what: _patch(cwd, *pair) for what, pair in pairs.items()} if alike else {}
+    for commit in alike:  # the newest first
+        patch = _patch(cwd, f"{commit}^", commit)
+        for what in patches:
+            if patch == patches[what]:
+                return what
+    return ""
 
 
 def _touched(words: list[str]) -> dict[str, set[str]]:

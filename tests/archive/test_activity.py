@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,19 @@ def test_an_operation_under_way_counts(workspace: Project, tree: Path) -> None:
     assert "a rebase" in seen(workspace, tree).what
     age(tree)
     assert not recent(seen(workspace, tree))
+
+
+def test_a_time_in_the_future_keeps_nothing_active_for_ever(
+    workspace: Project, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file from an archive with a wrong date, a commit with one: they count from when they were written."""
+    os.utime(tree / ".env", (time.time() + 900 * DAY,) * 2)
+    found = seen(workspace, tree)
+    assert found.what == ".env was changed" and found.at <= time.time()
+    age(tree)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2099-01-01T00:00:00Z")
+    workspace.git("commit", "-q", "--allow-empty", "-m", "an idea", cwd=tree)
+    assert seen(workspace, tree).at <= time.time()
 
 
 def test_its_creation_counts(workspace: Project, tree: Path) -> None:

@@ -241,6 +241,15 @@ def test_the_main_checkout_and_the_caller(workspace: Project, tree: Path) -> Non
     assert refused(workspace, tree, cwd=workspace.root) == []
 
 
+def test_the_caller_in_a_repository_inside(workspace: Project, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says by K1CTL_ROOT whose worktree is meant still stands in it."""
+    inner = Project(tree / "build" / "inner")
+    monkeypatch.chdir(inner.root)
+    entry, facts = entry_of(workspace, tree), workspace.facts()
+    (finding,) = examine(facts, load(facts), entry, Processes())
+    assert finding.code == "process" and f"(pid {os.getpid()}) is in" in finding.message
+
+
 def test_a_process_in_it(workspace: Project, tree: Path) -> None:
     """Also one that only stands there: a shell somebody left open."""
     argv = [sys.executable, "-c", "import os, sys\nos.write(1, b'x')\nsys.stdin.read()"]

@@ -154,10 +154,32 @@ def test_what_is_not_merged_is_not_taken_for_it(work: Callable[[Project], None],
     assert proof(str(project.root), *ids(project)) == ""
 
 
-def test_a_squash_that_was_reverted_is_in_the_history(project: Project) -> None:
-    """As with a merge that was reverted: the very change is a commit of the target."""
-    _reverted(project)
-    assert proof(str(project.root), *ids(project)) == "squashed"
+def _merge_reverted(project: Project) -> None:
+    project.write("other", "x")
+    project.commit("other")
+    _merge(project)
+    project.git("revert", "--no-edit", "-m", "1", "HEAD")
+
+
+def _squash_reverted_later(project: Project) -> None:
+    squash(project)
+    edit(project, 30, "changed again")
+    project.commit("further")
+    edit(project, 30, "topic 30")
+    project.commit("back again")
+    project.git("revert", "--no-edit", "HEAD~2")
+    edit(project, 3, "changed again")
+    project.commit("further")
+
+
+@pytest.mark.parametrize("work", [_reverted, _merge_reverted, _squash_reverted_later])
+def test_what_was_reverted_is_not_merged(work: Callable[[Project], None], project: Project) -> None:
+    """It is to come again. Once the reverting is reverted, it has."""
+    work(project)
+    assert proof(str(project.root), *ids(project)) == ""
+    project.git("reset", "-q", "--hard", project.git("rev-list", "-1", "--grep=^Revert", "main"))
+    project.git("revert", "--no-edit", "HEAD")
+    assert proof(str(project.root), *ids(project)) in ("adds-nothing", "ancestor", "equal-trees")
 
 
 def test_a_merge_driver_proves_nothing(project: Project) -> None:

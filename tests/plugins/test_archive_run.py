@@ -94,6 +94,7 @@ def test_who_is_named_goes_whatever_its_age(project: Project) -> None:
     project.git("worktree", "lock", str(project.worktree("lima")))
     project.run("archive", "run", "rome", "nix").assert_fails(1, "has no worktree nix")
     project.run("archive", "run", str(project.root)).assert_fails(1, "main checkout")
+    project.run("archive", "run", "", cwd=project.worktree("oslo")).assert_fails(2, "is empty")
     assert there(project) == sorted(NAMES)
     done = project.run("archive", "run", "rome", "../repo.worktrees/oslo/", "lima", "--json")
     assert results(done) == {"rome": "archived", "oslo": "archived", "lima": "refused"} and done.exit_code == 1

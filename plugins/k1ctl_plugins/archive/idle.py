@@ -13,7 +13,7 @@ from k1ctl.archive.merged import judge
 from k1ctl.archive.processes import Processes
 from k1ctl.archive.remove import RefusedError, recover, remove
 from k1ctl.archive.runs import Runs
-from k1ctl.errors import BusyError, ConfigError, K1ctlError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 from k1ctl.events import emit
 from k1ctl.units import format_duration, format_size, rfc3339
 from k1ctl.worktrees import Entry, entries
@@ -162,6 +162,8 @@ def _named(workspace: Workspace, linked: Sequence[Entry], given: Sequence[str]) 
     """The worktrees that are named, by the name of their folder or by path. Raises K1ctlError."""
     found: dict[str, Entry] = {}
     for name in given:
+        if not name:
+            raise UsageError("the name of a worktree is empty", hint="k1ctl worktree list shows them")
         fits = [entry for entry in linked if os.path.basename(entry.path) == name]
         if not fits or os.sep in name:
             real = os.path.realpath(os.path.expanduser(name))
