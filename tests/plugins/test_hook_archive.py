@@ -204,6 +204,19 @@ def test_what_cannot_be_saved_keeps_the_workspace(desk: Desk) -> None:
     assert list_archives(desk.project.facts()) == []
 
 
+def test_what_need_not_be_saved_needs_no_room(desk: Desk) -> None:
+    """Neither the limit nor a full disk keeps Conductor from removing a workspace that holds nothing of its own."""
+    for tree in (desk.root, desk.oslo):
+        desk.project.write(".env.local", "x" * 100, within=tree)
+    (desk.root / ".git" / "info" / "exclude").write_text(".env*\n/ops/\n")
+    small, full = {"K1CTL_ARCHIVE_LIMIT": "50"}, {"K1CTL_DISK_STOP_PERCENT": "1"}
+    for env in (small, full):
+        assert desk.archive("--json", env=env).assert_ok().json["saved"] is None
+    desk.project.write("new", "mine", within=desk.oslo)
+    for words in ((), ("--dry-run",)):
+        desk.archive(*words, env=small).assert_fails(1, "archive.limit")
+
+
 def test_a_workspace_that_goes_while_it_is_looked_at(desk: Desk) -> None:
     """Told as what it is, with exit 1: nobody knows what was in it."""
     facts = desk.project.facts(desk.oslo)

@@ -24,15 +24,21 @@ def save(workspace: Workspace, config: Config, work: GitWork, *, dry_run: bool) 
 
     Raises K1ctlError when it cannot be saved whole.
     """
-    from k1ctl.archive import planning
+    from k1ctl.archive import nested, planning
+    from k1ctl.archive.calls import Calls
     from k1ctl.archive.save import save as save_worktree
 
     entry = _entry(workspace)
-    why = reasons(workspace, planning.plan(workspace, config, entry), work)
-    if not why:
-        return None
-    if dry_run:
-        return {"archive": None, "why": why}
+    own = planning.check(workspace, entry)
+    nested.check_no_worktree_below(entry.path, workspace.git_dir)
+    with planning.ScratchFolder(workspace) as folder, Calls(entry.path, folder) as calls:
+        found = planning.make_plan(calls, config, workspace, entry, own)
+        why = reasons(workspace, found, work)
+        if not why:  # whatever it takes, and however full the disk is
+            return None
+        if dry_run:
+            planning.check_room(config, folder, found)
+            return {"archive": None, "why": why}
     saved = save_worktree(workspace, config, entry, reason=REASON)
     manifest = saved.archive.manifest
     facts = {"reused": saved.reused, "folder": saved.archive.folder, "bytes": manifest["bytes"]}
