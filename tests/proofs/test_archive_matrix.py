@@ -118,6 +118,7 @@ def check_the_eye(folder: Path, table: Sequence[Row]) -> None:
     wrong: list[str] = []
     for number, row in enumerate(table):
         there = rows.repository(folder / f"{number}", row.repository)
+        there.environment.clear()  # it is k1ctl's affair
         tree = rows.build(there, "t", [row])
         wrong += [f"{row.name}: {line}" for line in play(there, [tree], Aside())[tree.path]]
         lost = [line for line in play(there, [tree], Stash())[tree.path] if not _trace(line)]

@@ -158,8 +158,8 @@ def test_the_disk_is_full(tmp_path: Path, stage: Stage) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_the_disk_is_full_at_every_size(tmp_path: Path, stage: Stage) -> None:
-    """From hardly a byte to nearly enough."""
-    full_disk(tmp_path, stage, [1, 100, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 150_000, 250_000, 290_000])
+    """From hardly any room to nearly enough."""
+    full_disk(tmp_path, stage, [8_000, 20_000, 50_000, 100_000, 150_000, 199_000, 201_000, 250_000, 299_000])
 
 
 def test_two_at_once(tmp_path: Path, stage: Stage) -> None:

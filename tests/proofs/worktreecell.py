@@ -327,7 +327,7 @@ class Stash:
 
     def _away(self, tree: Tree) -> Any:
         git = tree.git
-        branch = subprocess.run(["git", "symbolic-ref", "-q", "HEAD"], cwd=tree.path, capture_output=True, text=True)
+        branch = subprocess.run(["git", "symbolic-ref", "-q", "HEAD"], cwd=tree.path, capture_output=True).stdout
         stashes, commit = git("for-each-ref", "refs/stash"), ""
         if git("status", "--porcelain"):
             done = subprocess.run(["git", "stash", "push", "-q", "-u"], cwd=tree.path, capture_output=True, text=True)
@@ -338,7 +338,7 @@ class Stash:
         done = subprocess.run(["git", "worktree", "remove", "--force", tree.path], cwd=tree.repository.root)
         if done.returncode:
             return Refused("git worktree remove")
-        return branch.stdout.strip().removeprefix("refs/heads/"), commit
+        return os.fsdecode(branch.strip()).removeprefix("refs/heads/"), commit
 
     def restore(self, tree: Tree, token: Any) -> None:
         branch, commit = token
