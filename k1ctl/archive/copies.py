@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 BUNDLE, MANIFEST = "snapshot.bundle", "manifest.json"
 RECORD = "copies.json"  # in the archive's folder: {store: what was pushed}
+_BEFORE, _AFTER = len("YYYYMMDD-HHMMSS-"), len("-xxxxxx")  # of an id, around the workspace's name
 _LARGEST = 64 << 20  # bytes of a manifest
 
 
@@ -72,12 +73,15 @@ def listed(store: Store, name: str) -> list[Copy]:
 
 
 def find(store: Store, name: str, reference: str) -> Copy:
-    """The whole copy that ``reference``, an id or its beginning, names. Raises ArchiveNotFoundError, UsageError,
-    StoreError."""
+    """The whole copy that ``reference`` names: an id or its beginning, else a workspace's name for the newest of it.
+
+    Raises ArchiveNotFoundError, UsageError, StoreError.
+    """
     from k1ctl.archive.folder import ArchiveNotFoundError
 
     known = listed(store, name)
     fitting = [c for c in known if c.id == reference] or [c for c in known if reference and c.id.startswith(reference)]
+    fitting = fitting or [c for c in known if c.whole and c.id[_BEFORE:-_AFTER] == reference][:1]
     if len(fitting) > 1:
         raise UsageError(f"archive {reference} may be {' or '.join(c.id for c in fitting[:5])}", hint="give more of it")
     if not fitting or not fitting[0].whole:

@@ -224,6 +224,7 @@ def test_an_archive_comes_into_another_clone(project: Project, shelf: Shelf) -> 
     archive = archived(project)
     send(project, shelf, archive)
     there = clone(project)
+    assert copies.find(shelf, "repo", "oslo").id == archive.id
     planned = fetch(there, shelf, archive.id[:12], dry_run=True)
     assert planned["outcome"] == "would-pull" and list_archives(there) == []
     row = fetch(there, shelf, archive.id[:12])

@@ -61,8 +61,11 @@ def test_through_a_folder(project: Project, nas: Path) -> None:
 
 
 def test_one_that_fails_hinders_no_other(project: Project, nas: Path) -> None:
-    """--all goes on behind a damaged archive, and ends with its exit code; unknown stores and names are said."""
+    """--all goes on behind a damaged archive, and ends with its exit code, but not behind a store that fails; unknown
+    stores and names are said."""
     damaged, whole = archived(project, "oslo"), archived(project, "tokyo")
+    unready = project.run("archive", "push", "--all", "--json").assert_fails(1).json["archives"]
+    assert [row["outcome"] for row in unready] == ["failed", "not-tried"]
     Path(damaged.folder, "git.tar").unlink()
     outcome = project.run("archive", "push", "--all", "--init-store", "--json").assert_fails(65)
     rows = {row["archive"]: row for row in outcome.json["archives"]}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -234,6 +238,25 @@ def test_a_mount_point_without_its_disk_is_not_written_to(folder: Path, tmp_path
         assert os.listdir(folder) == there
 
 
+def test_a_folder_that_cannot_be_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is named, not the temporary file in it, and what to do; what was there stays."""
+    store = DirectoryStore("nas", str(folder))
+    store.prepare()
+    store.put("a/b", file(tmp_path, b"old"))
+    for number, hint in ((errno.EROFS, "for writing"), (errno.ENOSPC, "room"), (errno.EIO, "its disk")):
+
+        def failing(fd: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", failing)
+            with pytest.raises(StoreError, match=re.escape(f"{os.strerror(number)}: {folder}") + "$") as refused:
+                store.put("a/b", file(tmp_path, b"new"))
+        assert hint in refused.value.hint
+    store.get("a/b", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == b"old" and os.listdir(folder / "a") == ["b"]
+
+
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """Not by put and not by prepare; a path that is not absolute is no place at all."""
     store = DirectoryStore("nas", str(tmp_path / "gone"))
@@ -338,6 +361,23 @@ def test_nothing_secret_is_told_of_a_refusal(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_an_interrupt_is_not_held_back() -> None:
+    """^C ends the wait for a service that takes a connection and says nothing."""
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        taken.append(silent.accept()[0])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = S3Store("cloud", s3_section(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}"), retries=0)
+        Thread(target=take, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            store.list("a")
+        taken[0].close()
+
+
+@pytest.mark.usefixtures("keys")
 def test_a_service_that_is_not_there_and_a_bucket_that_is_not(server: S3Server, tmp_path: Path) -> None:
     """Each is said for what it is, with nothing left behind; a missing bucket is not a missing file."""
     source, out = file(tmp_path, b"x"), tmp_path / "out"
@@ -361,6 +401,7 @@ def test_a_service_that_is_not_there_and_a_bucket_that_is_not(server: S3Server, 
         ({"bucket": ""}, "bucket is not set"),
         ({"prefix": "a b"}, "prefix"),
         ({"key_env": "NO_SUCH_KEY"}, r"\$NO_SUCH_KEY is not set"),
+        ({"secret_env": "hunter2"}, "the variable that secret_env names is not set"),
     ],
 )
 @pytest.mark.usefixtures("keys")

@@ -21,7 +21,8 @@ def pull(
 ) -> None:
     """Bring an archive from a store into this clone of its repository, checked; `archive restore` then restores it.
 
-    ID is the archive's or its beginning, as `archive list --store` shows. One that is here and damaged is repaired.
+    ID is the archive's or its beginning, as `archive list --store` shows, or a workspace's name for its newest. One
+    that is here and damaged is repaired.
     Secrets never left the host that pushed it: a restore says how many are missing. One that holds what git would run
     by itself, such as core.fsmonitor or a hook in a submodule, is refused without --trust.
     Exit code 65: the copy is damaged, builds on commits that this clone has not, or holds what git would run.

@@ -26,6 +26,12 @@ _TEMPORARY = "~"  # what a temporary file's name begins with: in no key
 _LEFT_BEHIND = 86400.0  # s: a temporary file that nobody touched for so long is nobody's any more
 _BLOCK = 1 << 20  # bytes
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # what filesystems of a network say to it for a folder
+_HINTS = {
+    errno.ENOSPC: "free some room there; what was sent already is not sent again",
+    errno.EDQUOT: "free some of its quota; what was sent already is not sent again",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "its folder belongs to somebody else: chown or chmod it",
+}
 _TRIES = 5  # a folder that somebody empties and removes meanwhile is made again so often
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -138,7 +144,10 @@ class DirectoryStore(Store):
         try:
             yield
         except OSError as exc:
-            raise StoreError(f"store {self.name}: {exc.strerror}: {exc.filename or self.path}") from exc
+            named = str(exc.filename or "")
+            where = named if os.path.isabs(named) else self.path  # relative: of a file within
+            hint = _HINTS.get(exc.errno or 0, "check its disk or its network, then call it again")
+            raise StoreError(f"store {self.name}: {exc.strerror}: {where}", hint=hint) from exc
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from k1ctl.stores import Store, StoreError, check_key, is_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 PART = 8 << 20  # bytes of one request: S3 takes 10,000 parts, so files up to 78 GiB
@@ -78,7 +78,7 @@ class S3Store(Store):
         only = {"if_match": about["e_tag"]} if about.get("e_tag") else {}
         answer = self._do("get", key, place, options={"range": (start, end), **only})
         try:
-            data = bytes(answer.bytes())
+            data = _apart(lambda: bytes(answer.bytes()))
         except Exception as exc:  # the library's errors have no common base with Python's
             raise self._failure("get", key, exc) from None
         if len(data) != end - start:
@@ -91,10 +91,10 @@ class S3Store(Store):
             return []
         below = "/".join(part for part in (self.prefix, folder) if part)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        found = []
+        library, client = self._library(), self._open()
         try:
-            for batch in self._library().list(self._open(), prefix=below or None):
-                found += [(str(row["path"])[cut:], int(row["size"])) for row in batch]
+            batches = _apart(lambda: [*library.list(client, prefix=below or None)])
+            found = [(str(row["path"])[cut:], int(row["size"])) for batch in batches for row in batch]
         except (StoreError, ConfigError, NotFoundError):
             raise
         except Exception as exc:
@@ -114,7 +114,7 @@ class S3Store(Store):
         """Call the library. Raises StoreError, KeyError when there is nothing under ``key``."""
         function, client = getattr(self._library(), verb), self._open()
         try:
-            return function(client, *args, **kwargs)
+            return _apart(lambda: function(client, *args, **kwargs))
         except FileNotFoundError as exc:
             if _CODE.findall(str(exc)) == ["NoSuchBucket"] or verb == "put":
                 raise self._failure(verb, key, exc) from None
@@ -210,6 +210,27 @@ class S3Store(Store):
         return StoreError(
             f"store {self.name}: {verb} {key or 'all'} in {self.section['bucket']} at {where}: {why}", hint=hint
         )
+
+
+def _apart(work: Callable[[], Any]) -> Any:
+    """What ``work`` returns or raises, called in a thread of its own: the library holds back ^C while it waits."""
+    from threading import Thread
+
+    done: list[tuple[Any, BaseException | None]] = []
+
+    def run() -> None:
+        try:
+            done.append((work(), None))
+        except BaseException as exc:
+            done.append((None, exc))
+
+    thread = Thread(target=run, daemon=True)  # it ends with the process
+    thread.start()
+    thread.join()
+    value, failed = done[0]
+    if failed is not None:
+        raise failed
+    return value
 
 
 def _variable(setting: str, name: str) -> str:
