@@ -78,7 +78,7 @@ class S3Store(Store):
         only = {"if_match": about["e_tag"]} if about.get("e_tag") else {}
         answer = self._do("get", key, place, options={"range": (start, end), **only})
         try:
-            data = _apart(lambda: bytes(answer.bytes()))
+            data: bytes = _apart(lambda: bytes(answer.bytes()))
         except Exception as exc:  # the library's errors have no common base with Python's
             raise self._failure("get", key, exc) from None
         if len(data) != end - start:
