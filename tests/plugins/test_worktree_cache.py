@@ -232,7 +232,7 @@ def test_a_full_cache_is_told_from_a_full_worktree(tmp_path: Path) -> None:
     there = cache.NpmProject(str(tmp_path), str(tmp_path), ("/dev",), "copy", (), lambda need: None)
     errors = [
         OSError(errno.ENOSPC, "full"),
-        K1ctlError("npm ci failed", code="npm-failed", lines=["ENOSPC: no space left"]),
+        K1ctlError("npm ci failed: ENOSPC: no space left", code="npm-failed"),
     ]
     assert [cache.no_seed(there, exc) for exc in errors] == ["the disk of k1ctl's cache is full"] * 2
     here = there._replace(homes=(str(tmp_path / "npm"), str(tmp_path)))
@@ -246,7 +246,15 @@ def test_why_npm_failed_is_told_in_its_words() -> None:
     usage = ["npm error Clean install a project", "npm error", "npm error Usage:"]
     assert npm_run.reason(["npm warn old", *said, *usage]) == ["EUSAGE: `npm ci` needs a lock file", "Missing: a@1"]
     assert npm_run.reason([" ERR_PNPM_OUTDATED_LOCKFILE  Cannot"]) == ["ERR_PNPM_OUTDATED_LOCKFILE  Cannot"]
-    assert npm_run.reason(["sh: tsc: not found"]) == ["sh: tsc: not found"]
+    said = [
+        "npm error code ECONNREFUSED",
+        "npm error syscall connect",
+        "npm error FetchError: no",
+        "npm error     at X",
+    ]
+    assert npm_run.reason(said) == ["ECONNREFUSED: FetchError: no"]
+    said = ["> web@1 prepare", "> tsc", "src/a.ts(1,1): error", "npm warn old", "sh: tsc: failed"]
+    assert npm_run.reason(said) == ["sh: tsc: failed", "src/a.ts(1,1): error"]
     assert npm_run.reason(["npm error code 1"]) == ["code 1"]
     assert npm_run.reason([]) == ["it said nothing"]
 

@@ -157,7 +157,7 @@ def install(project: NpmProject) -> StepReport:
 def no_seed(project: NpmProject, exc: OSError | K1ctlError) -> str:
     """Why it was the cache that failed, in which case ``npm ci`` in the tree may succeed; "" when it was not."""
     if isinstance(exc, K1ctlError):
-        full = exc.code == "npm-failed" and any("ENOSPC" in line for line in exc.details.get("lines", ()))
+        full = exc.code == "npm-failed" and "ENOSPC" in " ".join([exc.message, *exc.details.get("lines", ())])
         if exc.code in _UNFIT:
             return exc.message
     else:

@@ -23,6 +23,8 @@ LIMIT_SECONDS = 1800.0
 GRACE_SECONDS = 5.0  # between TERM and KILL
 _SHOWN = 12  # lines of a failure
 _USAGE = ("Clean install a project", "Usage:", "A complete log of this run")  # what npm says behind its reason
+_WHERE = ("syscall ", "errno ", "at ")  # in npm's own code
+_TALK = ("npm warn", "npm WARN", "npm notice", "> ")
 
 
 def current(folder: str, key: str = "") -> bool:
@@ -87,8 +89,8 @@ def run(program: str, args: Sequence[str], folder: str, keep: Sequence[int] = ()
             raise
         lines, errors = _lines(out), _lines(err)
     if code:
-        said = reason(errors + lines)
-        raise K1ctlError(f"{what} failed with exit {code}: {said[0]}", code="npm-failed", lines=said[:_SHOWN])
+        said = reason(lines + errors)
+        raise K1ctlError(f"{what} failed with exit {code}: {said[0]}", code="npm-failed", lines=said[1:_SHOWN])
     return lines[-1].strip() if lines else "done"
 
 
@@ -98,10 +100,15 @@ def _lines(file: IO[bytes]) -> list[str]:
 
 
 def reason(said: list[str]) -> list[str]:
-    """Why npm or pnpm failed, in its own words: the code with what follows, without its usage."""
+    """Why npm or pnpm failed, in its own words: the code with what follows, without its usage; where it has none, the
+    last that its script said, the very last first."""
     marks = ("npm error", "npm ERR!")
-    own = [line for line in said if line.startswith(marks) or "ERR_" in line] or said or ["it said nothing"]
+    own = [line for line in said if line.startswith(marks) or "ERR_" in line]
+    if not own:
+        words = [line.strip() for line in said if not line.startswith(_TALK)] or ["it said nothing"]
+        return [words[-1], *words[-_SHOWN:-1]]
     plain = [p for line in own if (p := line.removeprefix(marks[0]).removeprefix(marks[1]).strip())]
+    plain = [line for line in plain if not line.startswith(_WHERE)] or ["it said nothing"]
     until = next((at for at, line in enumerate(plain) if at and line.startswith(_USAGE)), len(plain))
     code = plain[0].removeprefix("code ")
     if code != plain[0] and until > 1:
