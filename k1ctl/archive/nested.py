@@ -56,6 +56,10 @@ def _replaceable(top: str, names: list[str]) -> list[str]:
 
 
 def _on_a_remote(path: str) -> bool:
+    git = os.path.join(path, ".git")
+    linked = os.path.join(git, "worktrees")
+    if not os.path.isdir(git) or (os.path.isdir(linked) and os.listdir(linked)):
+        return False  # others need it where it is, or it is another repository's: `k1ctl.archive.checks.ties`
     own = ("-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
     status = call([*own, "status", "--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=none"], path)
     if status.returncode or status.stdout:

@@ -318,15 +318,15 @@ def _sync(*folders: str) -> None:
             os.close(fd)
 
 
-def recover(workspace: Workspace, config: Config) -> list[str]:
-    """Finish, or undo, the removals and restores that were killed; returns a sentence for each that is known of. Quick
-    when there are none.
+def recover(workspace: Workspace, config: Config, *, restores: bool = True) -> list[str]:
+    """Finish, or undo, the removals that were killed, and with ``restores`` those, too; returns a sentence for each that
+    is known of. Quick when there are none.
 
     Under the `ArchiveLock`, which it takes. Raises K1ctlError, OSError.
     """
     told = []
     with ArchiveLock(workspace):
-        if restoring(workspace):
+        if restores and restoring(workspace):
             from k1ctl.archive import restore
 
             with RepositoryLock(workspace):

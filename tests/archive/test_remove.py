@@ -366,6 +366,13 @@ def test_what_was_written_before_the_kill_comes_back(desk: Desk, monkeypatch: py
     assert desk.archive.state["state"] == "saved"
 
 
+def test_a_restore_finishes_the_removal_first(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git still knows the worktree whose folder is in the trash: it is no hindrance."""
+    _stopped(desk, monkeypatch)
+    told = desk.project.run("archive", "restore", desk.archive.id).assert_ok().stderr
+    assert "was finished" in told and desk.status == desk.look() + "\n!! node_modules/"
+
+
 def test_a_power_cut_may_keep_the_second_rename_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worktree is in its place and git's entry of it is not: that is put back, too."""
     move = _stopped(desk, monkeypatch)

@@ -23,7 +23,7 @@ from k1ctl.archive.restore import Restored, restore
 from k1ctl.archive.save import Saved, save, unchanged
 from k1ctl.config import load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError
-from k1ctl.worktrees import Entry, entries
+from k1ctl.worktrees import Entry, entries, own_git_dir
 from tests.archive.trees import described
 from tests.kit import Project
 
@@ -316,6 +316,19 @@ def test_repositories_in_it_are_kept_whole(workspace: Project, oslo: Path) -> No
     assert not [name for name in kept if name.startswith(b"node_modules/theirs")]
     workspace.git("stash", "-q", cwd=oslo / "node_modules" / "mine")
     assert "node_modules/mine" in keep(workspace, oslo).archive.manifest["nested"]
+    workspace.git("worktree", "add", "-q", "--detach", str(away.parent / "linked"), cwd=oslo / "node_modules/theirs")
+    assert "node_modules/theirs" in keep(workspace, oslo).archive.manifest["nested"], "its worktree needs it"
+
+
+def test_the_index_is_left_alone(workspace: Project, oslo: Path) -> None:
+    """Also where git has to look at contents, for line ends are converted, and finds files that were only touched."""
+    workspace.git("config", "core.autocrlf", "input")
+    index = Path(own_git_dir(str(oslo))) / "index"
+    for path in workspace.git("ls-files", cwd=oslo).split():
+        os.utime(oslo / path, (1, 1))
+    before = index.read_bytes(), index.stat().st_mtime_ns
+    keep(workspace, oslo)
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == before
 
 
 def test_leftovers_of_killed_calls_are_cleared(workspace: Project, oslo: Path) -> None:

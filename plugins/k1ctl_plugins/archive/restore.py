@@ -30,7 +30,10 @@ def restore(ctx: Context, reference: str, to: str, branch: str, dry_run: bool, a
     """
     from k1ctl.archive import restore as restoring
     from k1ctl.archive.folder import find
+    from k1ctl_plugins.archive.settle import settle
 
+    if not dry_run:
+        settle(ctx.workspace, ctx.config, restores=False)  # a restore sees itself to one that was interrupted
     archive = find(ctx.workspace, reference)
     facts = {"archive": archive.id, "workspace": archive.manifest["workspace"]}
     if dry_run:

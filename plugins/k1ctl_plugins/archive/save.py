@@ -40,7 +40,10 @@ def save(ctx: Context, name: str, reason: str, dry_run: bool, as_json: bool) -> 
     """
     from k1ctl.archive.planning import plan
     from k1ctl.archive.save import save as save_worktree
+    from k1ctl_plugins.archive.settle import settle
 
+    if not dry_run:
+        settle(ctx.workspace, ctx.config)
     entry = _entry(ctx.workspace, name)
     if dry_run:
         found = _document(plan(ctx.workspace, ctx.config, entry))

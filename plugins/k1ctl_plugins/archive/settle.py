@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 
-def settle(workspace: Workspace, config: Config) -> None:
-    """Finish or take back the removals and restores that were interrupted; costs a look at each state where there is
-    none."""
+def settle(workspace: Workspace, config: Config, *, restores: bool = True) -> None:
+    """Finish or take back the removals and, with ``restores``, the restores that were interrupted; costs a look at each
+    state where there is none."""
     states = (archive.state for archive in list_archives(workspace))
     removing = any(state["state"] == "removing" or state.get("untidy") for state in states)
-    if removing or restoring(workspace):
+    if removing or (restores and restoring(workspace)):
         from k1ctl.archive.remove import recover
         from k1ctl.output import say
 
-        for told in recover(workspace, config):
+        for told in recover(workspace, config, restores=restores):
             say(told)
