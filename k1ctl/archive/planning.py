@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _TICK = 0.025  # seconds: two changes closer than a timer tick of the kernel (10 ms at most) may get the same ctime
 _LARGEST = 5
+_LOOK = "look-"  # what a folder for a look begins with
+_FRESH = 60  # seconds in which it may not be held yet by who made it
 
 
 class TooLargeError(K1ctlError):
@@ -95,14 +97,39 @@ class ScratchFolder:
         self.base = os.path.join(workspace.git_dir, "k1ctl")
 
     def __enter__(self) -> str:
+        import fcntl
         import tempfile
 
         os.makedirs(self.base, exist_ok=True)
-        self.folder = tempfile.mkdtemp(prefix="look-", dir=self.base)
+        self._clear()
+        self.folder = tempfile.mkdtemp(prefix=_LOOK, dir=self.base)
+        self.fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
         return self.folder
 
     def __exit__(self, *exc: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.fd)
+
+    def _clear(self) -> None:
+        """Take away those of killed calls: nobody holds them any more."""
+        import fcntl
+
+        for name in os.listdir(self.base):
+            path = os.path.join(self.base, name)
+            try:
+                if not name.startswith(_LOOK) or time.time() - os.stat(path).st_mtime < _FRESH:
+                    continue
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(fd)
 
 
 def make_plan(calls: Calls, config: Config, workspace: Workspace, entry: Entry, own: str) -> Plan:
