@@ -248,7 +248,9 @@ def _secrets(tree: Tree) -> None:
     tree.write(".env.example", "TOKEN=\n")
     tree.git("add", "-f", ".env.example")
     tree.git("commit", "-q", "-m", "a tracked file with a secret's name", "--", ".env.example")
-    tree.write(".env.example", "TOKEN= # changed\n")
+    secret = f"hush-{os.urandom(8).hex()}"
+    tree.write(".env.example", f"TOKEN={secret}\n")
+    tree.secrets.append(secret.encode())
 
 
 @row("a tracked file became a folder, a folder a file or a link", group="swapped")
