@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k1ctl.files import read_json
+from k1ctl.worktrees import SET_UP, own_git_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+TEMPLATES = "templates.json"  # in the folder SET_UP: {file: [SHA-256 of what a template made of it]}
 
 
 class StepReport(NamedTuple):
@@ -34,3 +40,11 @@ class SetupStep(NamedTuple):
     run: Callable[[], StepReport]
     plan: Callable[[], StepReport] | None = None
     needs: tuple[str, ...] = ()
+
+
+def from_templates(path: str) -> dict[str, list[str]]:
+    """The files of the worktree at ``path`` that set-up filled in, each with the SHA-256 of what it wrote. Raises
+    OSError."""
+    known = read_json(os.path.join(own_git_dir(path), SET_UP, TEMPLATES)) if own_git_dir(path) else None
+    told = known.items() if isinstance(known, dict) else ()
+    return {file: [str(digest) for digest in digests] for file, digests in told if isinstance(digests, list)}

@@ -238,6 +238,18 @@ def test_what_set_up_copied_is_no_work(desk: Desk) -> None:
     assert desk.archive("--dry-run", "--json").assert_ok().json["saved"]["why"] == ["1 file that git ignores"]
 
 
+def test_what_set_up_filled_in_is_no_work(desk: Desk) -> None:
+    """A file that a template made and nobody edited leaves no archive behind."""
+    project = desk.project
+    (project.root / ".git" / "info" / "exclude").write_text(".env*\n/ops/\n")
+    project.write("ops/templates/.env.local", "PORT={port}\n")
+    project.run("worktree", "setup", cwd=desk.oslo).assert_ok()
+    assert (desk.oslo / ".env.local").exists()
+    assert desk.archive("--json").assert_ok().json["saved"] is None
+    project.write(".env.local", "PORT=1\n", within=desk.oslo)
+    assert desk.archive("--dry-run", "--json").assert_ok().json["saved"]["why"] == ["1 file that git ignores"]
+
+
 def test_work_that_status_does_not_show(desk: Desk) -> None:
     """A commit that was amended away, a file that git was told to take for unchanged, a merge under way."""
     project, tree = desk.project, desk.oslo

@@ -7,6 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import ConfigError
+from k1ctl.files import read_bytes
+from k1ctl.setup import from_templates
 
 if TYPE_CHECKING:
     from k1ctl.archive.planning import Plan
@@ -66,11 +68,14 @@ def reasons(workspace: Workspace, found: Plan, work: GitWork) -> list[str]:
 
 
 def _own(workspace: Workspace, found: Plan) -> int:
-    """How many of the ignored files that are worth keeping the root has not got just so: set-up copies some."""
+    """How many of the ignored files that are worth keeping set-up has not made: it copies some from the root, which has
+    them just so, and fills in templates."""
     paths = [*found.places.files, *found.places.secrets]
     if len(paths) > _COMPARED:
         return len(paths)
-    return sum(not _same(os.path.join(found.entry.path, path), os.path.join(workspace.root, path)) for path in paths)
+    top, filled = found.entry.path, from_templates(found.entry.path)
+    mine = [path for path in paths if not _same(os.path.join(top, path), os.path.join(workspace.root, path))]
+    return sum(path not in filled or _digest(os.path.join(top, path)) not in filled[path] for path in mine)
 
 
 def _same(one: str, other: str) -> bool:
@@ -78,6 +83,12 @@ def _same(one: str, other: str) -> bool:
         return not os.path.islink(one) and filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
+
+
+def _digest(path: str) -> str:
+    from hashlib import sha256
+
+    return sha256(read_bytes(path) or b"").hexdigest()
 
 
 def _entry(workspace: Workspace) -> Entry:

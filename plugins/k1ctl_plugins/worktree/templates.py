@@ -15,7 +15,7 @@ from k1ctl import ports
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.git import call
-from k1ctl.setup import StepReport
+from k1ctl.setup import TEMPLATES, StepReport
 from k1ctl.units import format_size
 from k1ctl_plugins.worktree import place
 
@@ -137,7 +137,7 @@ class _Memory:
     """The digests of what was written, by file; noted before it is, so that a kill in between is no stranger's edit."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.path = place.memory(workspace, "templates.json")
+        self.path = place.memory(workspace, TEMPLATES)
         value = read_json(self.path)
         self.known: dict[str, list[str]] = value if isinstance(value, dict) else {}
 
