@@ -73,6 +73,13 @@ def known_error(exc: BaseException, argv: list[str]) -> K1ctlError:
     return known if isinstance(known, K1ctlError) else _bug(exc, argv)
 
 
+def of_system(exc: OSError) -> K1ctlError:
+    """What the system refused, in words and with a hint where we have them; it is no bug of k1ctl."""
+    known = _known(exc)
+    place = f"{exc.filename}: " if exc.filename else ""
+    return known if isinstance(known, K1ctlError) else K1ctlError(f"{place}{exc.strerror or exc}")
+
+
 def _known(exc: BaseException) -> K1ctlError | int | None:
     if isinstance(exc, K1ctlError):
         return exc

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +299,18 @@ def test_the_page_on_worktrees_knows_them_all() -> None:
 
 def _reporting(name: str, **details: int) -> SetupStep:
     return SetupStep(name, lambda: StepReport(True, "brought", details))
+
+
+def test_what_the_system_refuses_is_said_in_words() -> None:
+    """A step that meets a full disk or a lost file fails with the cause, the place and what to do; no errno."""
+
+    def refused(number: int) -> StepReport:
+        raise OSError(number, os.strerror(number), "/there")
+
+    codes = (errno.ENOSPC, errno.ENOENT)
+    full, lost = prepare.run_steps([SetupStep(str(n), partial(refused, n)) for n in codes])
+    assert full.summary == "the disk is full: /there" and full.details["error"]["hint"].startswith("free some space")
+    assert lost.summary == "/there: No such file or directory" and lost.status == "failed"
 
 
 def test_bytes_and_seconds_of_each_step() -> None:

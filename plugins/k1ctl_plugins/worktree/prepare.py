@@ -119,11 +119,12 @@ def _run(step: SetupStep, dry_run: bool) -> Result:
             report = step.plan()
         else:
             report = StepReport(True, "would be run")
-    except K1ctlError as exc:
-        facts = {"error": exc.document()["error"]}
-        return Result(step.name, "failed", exc.message, _since(begun), facts)
-    except OSError as exc:
-        return Result(step.name, "failed", str(exc), _since(begun), {})
+    except (K1ctlError, OSError) as exc:
+        from k1ctl.failure import of_system
+
+        known = of_system(exc) if isinstance(exc, OSError) else exc
+        facts = {"error": known.document()["error"]}
+        return Result(step.name, "failed", known.message, _since(begun), facts)
     except Exception as exc:  # a foreign step may fail in any way
         from k1ctl.plugins import one_line
 
