@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 PULLED, REPAIRED, HERE, PLANNED = "pulled", "repaired", "here", "would-pull"
-_LOCK = "lock"  # in the folder of a pull: who holds it works there
+_WORK, _LOCK = ".pull-", "lock"  # the folder of a pull, and a file in it: who holds it works there
+_LEFT_BEHIND = 7 * 86400.0  # s: what a pull that failed has got is nobody's any more
 
 
 def pull(
@@ -66,12 +67,13 @@ def pull(
     check_room(config, base, 2 * copy.bytes, f"archive {copy.id}")
     if dry_run:
         return {**row, "outcome": PLANNED}
+    _sweep(base)
     with _Work(base, copy.id) as work:
         manifest = _fetch_all(store, name, copy, work)
         if here is None and not trust:
             _check_runs(copy.id, manifest, work)
         row["secrets_count"] = manifest["copy"]["secrets_count"]
-        _check_commits(workspace, copy.id, manifest["copy"]["prerequisites"])
+        _check_commits(workspace, copy.id, manifest)
         output(["bundle", "unbundle", os.path.join(work, BUNDLE)], workspace.git_dir)
         problems = objects(workspace.git_dir, manifest["commit"])
         if problems:
@@ -90,13 +92,14 @@ class _Work:
     """``with _Work(base, id) as folder:`` the folder in which one pull at a time works. Raises BusyError."""
 
     def __init__(self, base: str, archive_id: str) -> None:
-        self.id, self.folder = archive_id, os.path.join(base, f".pull-{archive_id}")
+        self.id, self.folder = archive_id, os.path.join(base, f"{_WORK}{archive_id}")
 
     def __enter__(self) -> str:
         os.makedirs(self.folder, 0o700, exist_ok=True)
         fd = open_locked(os.path.join(self.folder, _LOCK), blocking=False, mode=0o600)
         if fd is None:
             raise BusyError(f"archive {self.id} is being pulled by another call", code="archive-busy")
+        os.utime(fd)
         self.fd = fd
         return self.folder
 
@@ -157,8 +160,26 @@ def _fetch(store: Store, key: str, path: str) -> None:
         raise WrongDataError(f"{key} is gone from the store {store.name}", code="damaged-copy") from None
 
 
-def _check_commits(workspace: Workspace, archive_id: str, needed: list[str]) -> None:
-    """Raises WrongDataError naming commits that the bundle builds on and this clone has not."""
+def _sweep(base: str) -> None:
+    """Delete what pulls that failed long ago have left."""
+    for name in os.listdir(base) if os.path.isdir(base) else ():
+        lock = os.path.join(base, name, _LOCK)
+        if name.startswith(_WORK) and os.path.isfile(lock) and time.time() - os.stat(lock).st_mtime > _LEFT_BEHIND:
+            fd = open_locked(lock, blocking=False)
+            if fd is not None:
+                delete_folder(os.path.join(base, name))
+                os.close(fd)
+
+
+def _check_commits(workspace: Workspace, archive_id: str, manifest: dict[str, Any]) -> None:
+    """Raises WrongDataError naming commits that the bundle builds on and this clone has not, and when it cannot have
+    any of them: a repository has objects of one kind of digest."""
+    kind = output(["rev-parse", "--show-object-format"], workspace.git_dir).strip()
+    if (kind == "sha256") != (len(manifest["commit"]) == 64):
+        raise WrongDataError(
+            f"archive {archive_id} is of a repository with other digests than {kind}", code="other-repository"
+        )
+    needed = manifest["copy"]["prerequisites"]
     asked = call(
         ["cat-file", "--batch-check=%(objectname)"], workspace.git_dir, stdin="".join(f"{c}\n" for c in needed)
     )

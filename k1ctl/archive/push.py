@@ -248,6 +248,8 @@ def _bundle(workspace: Workspace, config: Config, archive: Archive, path: str) -
         check_room(config, archive.folder, int(archive.manifest.get("bytes", 0)), f"the bundle of {archive.id}")
         making = f"{path}.part"
         output(["bundle", "create", "-q", making, archive.ref, "--not", "--remotes"], workspace.git_dir)
+        with open(making, "rb") as made:
+            os.fsync(made.fileno())  # a later push takes it as it is
         os.rename(making, path)
     return {"bytes": os.stat(path).st_size, "sha256": digest(path)}, prerequisites(path)
 

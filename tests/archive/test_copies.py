@@ -26,7 +26,7 @@ from k1ctl.errors import BusyError, K1ctlError, WrongDataError
 from k1ctl.events import read
 from k1ctl.files import Locked, write_json
 from k1ctl.stores import Store, StoreError
-from k1ctl.workspace import Workspace
+from k1ctl.workspace import Workspace, resolve
 from k1ctl.worktrees import entries
 from k1ctl_plugins.archive.stores.directory import DirectoryStore
 from tests.archive.saving import archived, begin, facts, killed_at, worked_in
@@ -77,8 +77,6 @@ def send(project: Project, shelf: Store, archive: Archive, **options: Any) -> di
 
 def clone(project: Project, name: str = "clone") -> Workspace:
     """Another clone of the repository; its workspace."""
-    from k1ctl.workspace import resolve
-
     path = project.root.parent / name
     subprocess.run(["git", "clone", "-q", str(project.root), str(path)], check=True)
     (path / "ops").mkdir()
@@ -259,6 +257,27 @@ def test_a_clone_without_what_the_bundle_builds_on(project: Project, shelf: Shel
     assert list_archives(there) == []
     subprocess.run(["git", "fetch", "-q", "--all"], cwd=there.root, check=True)
     assert fetch(there, shelf, archive.id)["outcome"] == "pulled"
+
+
+def test_a_repository_of_other_digests(project: Project, shelf: Shelf, tmp_path: Path) -> None:
+    """An archive of SHA-1 does not go into a repository of SHA-256, and that is said. What was got is swept by a pull
+    of any archive, a week after and not before."""
+    first, second = archived(project, "oslo"), archived(project, "tokyo")
+    for archive in (first, second):
+        send(project, shelf, archive)
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", tmp_path / "other"], check=True)
+    (tmp_path / "other" / "ops").mkdir()
+    there = resolve(cwd=str(tmp_path / "other"))
+    for archive in (first, second):
+        with pytest.raises(WrongDataError, match="other digests than sha256") as refused:
+            fetch(there, shelf, archive.id)
+        assert refused.value.code == "other-repository"
+    left = Path(archives_folder(there), f".pull-{first.id}")
+    assert left.is_dir()
+    os.utime(left / "lock", (1, 1))
+    with pytest.raises(WrongDataError):
+        fetch(there, shelf, second.id)
+    assert os.listdir(archives_folder(there)) == [f".pull-{second.id}"]
 
 
 def _bad_manifests(good: dict[str, Any]) -> list[dict[str, Any]]:
