@@ -88,9 +88,9 @@ def scan(
     signs = [entry.path, os.path.join(own_git_dir(entry.path) or workspace.git_dir, "index")]
     skip = {other.path for other in all_entries} - {entry.path}
     if entry.main:
-        skip |= {workspace.git_dir, workspace.ops}
+        skip |= {workspace.git_dir, os.path.realpath(workspace.git_dir), workspace.ops}
     kinds = _Kinds(entry.path, config.get("archive", "regenerable"), signs)
-    taken = disk.walk(entry.path, skip=skip, kind=kinds.of)
+    taken = disk.Taken() if entry.bare else disk.walk(entry.path, skip=skip, kind=kinds.of)
     taken.bytes["sources"] = taken.bytes.get("sources", 0) + taken.bytes.pop("", 0)
     taken.bytes["git"] = _git_bytes(workspace, entry)
     found = Scan(
@@ -146,9 +146,9 @@ def check_quota(workspace: Workspace, config: Config, all_entries: list[Entry], 
     if total + need_bytes <= quota:
         return
     largest = sorted(scans, key=lambda one: -one.total)
-    idle = [one for one in largest if idle_seconds(one.path) >= 3600] or largest
+    idle = [one for one in largest if (idle_seconds(one.path) or 0) >= 3600] or largest
     named = ", ".join(
-        f"{os.path.basename(one.path)} ({format_size(one.total)}, idle {format_duration(idle_seconds(one.path))})"
+        f"{os.path.basename(one.path)} ({format_size(one.total)}, idle {format_duration(idle_seconds(one.path) or 0)})"
         for one in idle[:3]
     )
     raise BusyError(
@@ -163,11 +163,14 @@ def check_quota(workspace: Workspace, config: Config, all_entries: list[Entry], 
     )
 
 
-def idle_seconds(path: str) -> float:
-    """Seconds since the index or HEAD's reflog of the worktree changed: at least so long, it was not committed in."""
+def idle_seconds(path: str) -> float | None:
+    """Seconds since the index or HEAD's reflog of the worktree changed: at least so long, it was not committed in.
+
+    None where it has neither.
+    """
     own = own_git_dir(path) or os.path.join(path, ".git")
     times = _times([os.path.join(own, "index"), os.path.join(own, "logs", "HEAD")]).values()
-    return max(0.0, time.time() - max(times, default=0) / 1e9)
+    return max(0.0, time.time() - max(times) / 1e9) if times else None
 
 
 class _Kinds:
@@ -207,7 +210,7 @@ class _Kinds:
             self.tracked = set()
             try:
                 files = names(["ls-files", "-z"], self.path)
-            except GitError:
+            except (GitError, OSError):  # it may be on its way out
                 files = []
             for folder in {os.path.dirname(file) for file in files}:
                 while folder and folder not in self.tracked:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# folders under ops/ that change by themselves: nothing for a commit
+CHANGING = ("archive", "artifacts", "builds", "cache", "device", "events", "metrics", "queue", "runs")
+
+
 class Workspace:
     """A worktree and the root whose ``ops/`` it shares.
 
@@ -55,9 +59,9 @@ class Workspace:
 def _git_link(file: str) -> str:
     """The folder that a worktree's ``.git`` file points to (gitrepository-layout(5)). Raises ConfigError."""
     try:
-        with open(file, encoding="utf-8") as f:
+        with open(file, encoding="utf-8", errors="surrogateescape") as f:
             text = f.read(4096)
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
         raise ConfigError(f"{file} cannot be read: {exc}") from exc
     if not text.startswith("gitdir:"):
         raise ConfigError(f"{file} is not a git link", hint="git worktree repair mends links after a move")
@@ -79,7 +83,7 @@ def find_checkout(start: str) -> tuple[str, str, str] | None:
         if os.path.isfile(git):
             link = _git_link(git)
             try:
-                with open(os.path.join(link, "commondir"), encoding="utf-8") as f:
+                with open(os.path.join(link, "commondir"), encoding="utf-8", errors="surrogateescape") as f:
                     common = os.path.realpath(os.path.join(link, f.read().strip()))
             except FileNotFoundError:
                 return folder, folder, link

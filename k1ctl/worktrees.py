@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.files import open_locked, read_bytes, read_json, write_json
-from k1ctl.git import output
+from k1ctl.git import GitError, call, output
 from k1ctl.units import rfc3339
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ _ORIGIN = "k1ctl.json"  # in the worktree's own git folder: git leaves it alone,
 
 
 class Entry(NamedTuple):
-    """One worktree. ``locked`` and ``prunable`` hold git's reason ("" without one), None when it is not."""
+    """One worktree. ``locked`` and ``prunable`` hold git's reason ("" without one), None when it is not; ``bare``: it
+    is the repository itself, without files."""
 
     path: str
     head: str
@@ -26,11 +27,45 @@ class Entry(NamedTuple):
     main: bool
     locked: str | None
     prunable: str | None
+    bare: bool = False
 
 
 def entries(cwd: str) -> list[Entry]:
     """All worktrees of the repository around ``cwd``, the main one first. Raises GitError."""
-    return parse(output(["worktree", "list", "--porcelain", "-z"], cwd))
+    try:
+        told = output(["worktree", "list", "--porcelain", "-z"], cwd)
+    except GitError:
+        check_link(cwd)
+        raise
+    return with_main(parse(told), cwd)
+
+
+def check_link(path: str) -> None:
+    """Raises GitError (repository-gone) when the .git file of the worktree at ``path`` leads nowhere."""
+    own = own_git_dir(path)
+    if own and not os.path.isdir(own):
+        raise GitError(
+            f"the .git file of {path} leads to {own}, which is gone",
+            hint="when the repository was moved: k1ctl worktree repair --all, called in its main checkout",
+            code="repository-gone",
+        )
+
+
+def with_main(found: list[Entry], cwd: str) -> list[Entry]:
+    """The entries with the main one where its files are: of a submodule, or where the git folder is kept apart, git
+    names the git folder instead. Of the latter only a call from the main checkout, ``cwd``, knows better."""
+    git_dir = "" if not found or found[0].bare else found[0].path
+    if not git_dir or os.path.lexists(os.path.join(git_dir, ".git")) or not _is_git_dir(git_dir):
+        return found
+    top = os.path.realpath(cwd)
+    if os.path.realpath(own_git_dir(top) or git_dir + "/.git") != os.path.realpath(git_dir):
+        top = call(["rev-parse", "--show-toplevel"], git_dir).stdout.removesuffix("\n")
+    return [found[0]._replace(path=top), *found[1:]] if top else found
+
+
+def _is_git_dir(path: str) -> bool:
+    """gitrepository-layout(5): what every repository has."""
+    return all(os.path.exists(os.path.join(path, name)) for name in ("HEAD", "objects", "refs"))
 
 
 def parse(text: str) -> list[Entry]:
@@ -47,9 +82,17 @@ def parse(text: str) -> list[Entry]:
                     not found,
                     facts.get("locked"),
                     facts.get("prunable"),
+                    "bare" in facts,
                 )
             )
     return found
+
+
+def whole(workspace: Workspace) -> str:
+    """The folder to call git in for what concerns the whole repository: the root, where that is a checkout; of a bare
+    repository's worktrees it is only the folder around."""
+    at_root = os.path.lexists(os.path.join(workspace.root, ".git"))
+    return workspace.root if at_root or not workspace.git_dir else workspace.git_dir
 
 
 class RepositoryLock:
@@ -71,8 +114,12 @@ class RepositoryLock:
 
 def own_git_dir(path: str) -> str:
     """The git folder that is a worktree's own, ``<common>/worktrees/<name>`` (gitrepository-layout(5)); "" when
-    ``path`` is no linked worktree."""
-    text = (read_bytes(os.path.join(path, ".git")) or b"") if os.path.isfile(os.path.join(path, ".git")) else b""
+    ``path`` is no linked worktree, or cannot be read."""
+    link = os.path.join(path, ".git")
+    try:
+        text = (read_bytes(link) or b"") if os.path.isfile(link) else b""
+    except OSError:
+        return ""
     if not text.startswith(b"gitdir:"):
         return ""
     return os.path.normpath(os.path.join(path, os.fsdecode(text[7:].strip(b" \t\r\n"))))
@@ -90,5 +137,8 @@ def origin(path: str, own: str = "") -> dict[str, Any]:
     ``own``: the worktree's own git folder, where the caller has it.
     """
     own = own or own_git_dir(path)
-    facts = read_json(os.path.join(own, _ORIGIN)) if own else None
+    try:
+        facts = read_json(os.path.join(own, _ORIGIN)) if own else None
+    except OSError:
+        return {}
     return facts if isinstance(facts, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -144,4 +145,8 @@ def test_du_of_names_tells_only_them(project: Project) -> None:
         assert row["path"] == str(tree)
     (row,) = project.run("worktree", "du", "agent/lima", "--json").assert_ok().json["worktrees"]
     assert row["name"] == "lima"
+    shutil.rmtree(project.worktree("lima"))
+    told = project.run("worktree", "du", "agent/lima", "--json").assert_ok()
+    assert told.json["worktrees"] == [] and told.json["missing"] == [str(project.worktree("lima"))]
+    assert str(project.worktree("lima")) in project.run("worktree", "du", "agent/lima").assert_ok().stderr
     assert "did you mean oslo?" in project.run("worktree", "du", "osl").assert_fails(1, "no worktree osl").stderr

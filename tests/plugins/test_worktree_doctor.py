@@ -33,7 +33,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(make_workspace: Callable[..., Project]) -> Project:
     """A repository in order, with worktrees `oslo` and `lima`."""
-    ignored = "".join(f"{name}\n" for name in (".env", ".pio", "node_modules"))
+    ignored = "".join(f"{name}\n" for name in (".env", ".pio", "node_modules", "/ops/*"))
     files = {".gitignore": ignored, "firmware/platformio.ini": "[platformio]\n", "web/package.json": "{}\n"}
     return make_workspace(files=files, worktrees=["oslo", "lima"])
 
@@ -269,6 +269,9 @@ def test_what_git_does_not_show_is_counted(project: Project) -> None:
     project.write(".gitattributes", "*.txt text\n", within=tree)
     found = findings(project, "oslo")
     assert found["line-ends"].details["names"] == ["x.txt"]
+    project.write(".gitattributes", "*.txt text=auto eol=lf\n", within=tree)
+    project.git("update-index", "--refresh", cwd=tree)  # git leaves it as it was committed
+    assert "line-ends" not in findings(project, "oslo")
     assert sorted(found["names-collide"].details["names"]) == ["Makefile", "makefile"]
     lima = project.worktree("lima")
     project.git("sparse-checkout", "set", "web", cwd=lima)
@@ -289,6 +292,57 @@ def test_places_that_are_none_are_told(project: Project, monkeypatch: pytest.Mon
     assert "nested-not-ignored" not in findings(project, "repo")
     monkeypatch.undo()
     assert findings(project, "lima")["in-temporary-folder"].level == "warning"
+
+
+def test_what_changes_in_ops_is_to_be_ignored(project: Project) -> None:
+    """Told for the root until `k1ctl init` has excluded it; a folder that the project has sources in is its own."""
+    project.write(".gitignore", "node_modules\n.pio\n")
+    for name in ("runs", "cache", "builds"):
+        (project.ops / name).mkdir(parents=True, exist_ok=True)
+    project.write("ops/metrics/collect.py", "x\n")
+    project.git("add", "ops/metrics")
+    assert findings(project, "repo")["ops-not-ignored"].details["names"] == ["ops/builds", "ops/cache", "ops/runs"]
+    project.run("init").assert_ok()
+    assert "ops-not-ignored" not in findings(project, "repo")
+
+
+def test_root_and_worktrees_that_were_moved_together_are_led_back(project: Project, tmp_path: Path) -> None:
+    """Neither leads to the other any more; the folder's name and the record's tell who belongs together."""
+    project.write("work.txt", "mine\n", within=project.worktree("oslo"))
+    new = tmp_path / "new"
+    new.mkdir()
+    for folder in (project.root, project.root.with_name("repo.worktrees")):
+        folder.rename(new / folder.name)
+    found = entries(str(new / "repo"))
+    workspace = project.facts(new / "repo")
+    strays = doctor_places.moved(doctor_places.find_strays(workspace, found))
+    assert [os.path.basename(s.folder) for s in strays] == ["lima", "oslo"]
+    done = list(repair_steps.mend(workspace, load(workspace), found, found, dry_run=False))
+    assert [(m.code, m.problem) for m in done] == [("worktree-moved", "")] * 2
+    oslo = new / "repo.worktrees" / "oslo"
+    assert project.git("status", "--porcelain", cwd=oslo) == "?? work.txt"
+    assert doctor_places.find_strays(workspace, entries(workspace.path)) == []
+
+
+def test_what_cannot_be_looked_at_is_not_gone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may not be listed hides no other; a worktree that is denied is told as that."""
+    oslo = str(project.worktree("oslo"))
+    assert doctor_places.listing(str(project.root / "none")) == []
+    monkeypatch.setattr(doctor_places.os.path, "isdir", lambda path, real=os.path.isdir: path != oslo and real(path))
+    monkeypatch.setattr(doctor_places, "_unreachable", lambda path: "Permission denied")
+    assert set(findings(project, "oslo")) == {"unreachable"}
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor_places.os, "stat", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    assert doctor_places._unreachable(oslo) == "denied"
+
+
+def test_alike_findings_are_told_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred worktrees with the same fault are one line, and as JSON still one each."""
+    env = {"K1CTL_WORKTREE_TOOLS": "no-such-tool"}
+    told = project.run("worktree", "doctor", "--all", env=env).assert_ok().stdout
+    assert told.count("tools-missing") == 1 and "lima, oslo" in told.split("tools-missing")[0]
+    found = project.run("worktree", "doctor", "--all", "--json", env=env).assert_ok().json["findings"]
+    assert [f["code"] for f in found].count("tools-missing") == 3
 
 
 def test_a_branch_in_two_worktrees_is_an_error(project: Project) -> None:

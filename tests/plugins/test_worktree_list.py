@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
+from k1ctl import files, worktrees
+from k1ctl.config import load
 from k1ctl.errors import K1ctlError
-from k1ctl_plugins.worktree import listing
+from k1ctl.worktrees import entries
+from k1ctl_plugins.worktree import adding, du_report, listing, repair_steps
+from k1ctl_plugins.worktree.doctor_rounds import examine
+from k1ctl_plugins.worktree.show_facts import facts
 from tests.kit import Project
 
 
@@ -121,3 +126,77 @@ def test_outside_a_repository_it_says_so(tmp_path: Path, project: Project) -> No
     workspace.path = str(tmp_path / "none")
     with pytest.raises(K1ctlError, match="git worktree list failed"):
         listing.documents(workspace)
+
+
+def test_a_bare_repository_has_worktrees_too(project: Project, tmp_path: Path) -> None:
+    """The repository itself is told as bare, and every command works in a worktree of it."""
+    bare, tree = tmp_path / "bare" / "code.git", tmp_path / "bare" / "oslo"
+    project.git("clone", "-q", "--bare", str(project.root), str(bare))
+    project.git("worktree", "add", "-q", str(tree), "-b", "first", cwd=bare)
+    workspace = project.facts(tree)
+    main, linked = listing.documents(workspace)
+    assert main["bare"] and main["dirty"] is None and main["idle_seconds"] is None
+    assert not linked["bare"] and linked["dirty"] is False and linked["current"]
+    assert "bare" in project.run("worktree", "list", cwd=tree).assert_ok().stdout
+    found = entries(workspace.path)
+    report = du_report.worktrees(workspace, load(workspace), found, found, refresh=True, sort="idle")
+    (row,) = [row for row in report if row["main"]]
+    assert row["sources_bytes"] == 0 and row["git_bytes"] == row["bytes"] and row["idle_seconds"] is None
+    assert examine(workspace, load(workspace), found, found[:1]) == []
+    assert list(repair_steps.mend(workspace, load(workspace), found, found, dry_run=False)) == []
+    told = facts(workspace, load(workspace), found[1], found)
+    assert told["unpushed_count"] == 1 and told["root"] is None and told["stashes"] == []
+    plan = adding.make_plan(workspace, "kyoto")
+    assert plan.base == linked["head"]
+
+
+def test_the_main_checkout_is_where_its_files_are(project: Project, tmp_path: Path) -> None:
+    """Of a submodule, and where the git folder is kept apart, git names the git folder instead."""
+    outer, apart = tmp_path / "outer", tmp_path / "apart"
+    project.git("init", "-q", str(outer))
+    project.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(project.root), "sub", cwd=outer)
+    project.git("worktree", "add", "-q", str(tmp_path / "below"), "-b", "first", cwd=outer / "sub")
+    for where in (outer / "sub", tmp_path / "below"):
+        (main, _) = listing.documents(project.facts(where))
+        assert (main["path"], main["dirty"]) == (str(outer / "sub"), False) and main["idle_seconds"] is not None
+    project.git("clone", "-q", "--separate-git-dir", str(tmp_path / "git"), str(project.root), str(apart))
+    (main,) = listing.documents(project.facts(apart))
+    assert main["path"] == str(apart) and main["current"]
+
+
+def test_a_worktree_that_cannot_be_read_spoils_no_list(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its .git file, its record or the folder around it may belong to somebody else."""
+    oslo = str(project.worktree("oslo"))
+    real = files.read_bytes
+
+    def denied(path: str) -> bytes | None:
+        if "oslo" in path:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(worktrees, "read_bytes", denied)
+    monkeypatch.setattr(files, "read_bytes", denied)
+    assert worktrees.own_git_dir(oslo) == "" and worktrees.origin(oslo, oslo) == {}
+    found = rows(project)
+    assert found["oslo"]["creator"] is None and found["lima"]["dirty"] is False
+
+
+def test_what_git_cannot_tell_is_said(project: Project) -> None:
+    """The table names the command that knows more; nothing is said of a worktree that is in order."""
+    (project.worktree("oslo") / ".git").write_text("gitdir: /nowhere\n")
+    lines = project.run("worktree", "list").assert_ok().stdout.splitlines()
+    assert ["cannot tell" in line for line in lines if "lima" in line or "oslo" in line] == [False, True]
+    done = project.run("worktree", "list", cwd=project.worktree("oslo")).assert_fails(1, "/nowhere, which is gone")
+    assert "worktree repair" in done.stderr
+
+
+def test_a_path_that_is_not_utf_8(project: Project, tmp_path: Path) -> None:
+    """Called in it, and from elsewhere."""
+    tree = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n")
+    try:
+        os.mkdir(tree)
+    except OSError:
+        pytest.skip("this filesystem takes UTF-8 only")
+    project.git("worktree", "add", "-q", tree, "-b", "odd")
+    assert project.facts(Path(tree)).root == str(project.root)
+    assert rows(project)[os.path.basename(tree)]["dirty"] is False

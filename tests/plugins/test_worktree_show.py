@@ -95,6 +95,7 @@ def test_the_root_a_detached_head_and_a_folder_that_is_gone(project: Project) ->
     """Each is shown as far as it is known; a name that is none is one line."""
     told = shown(project)
     assert told["main"] and told["root"] is None and told["base"] is None
+    assert told["activity"] and told["idle_seconds"] < 600
     tree = project.worktree("oslo")
     project.git("checkout", "-q", "--detach", cwd=tree)
     assert shown(project, str(tree))["branch"] is None

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from k1ctl.errors import ConfigError
 from k1ctl.files import Locked, read_bytes, write_atomic
 from k1ctl.filesystem import check_locks, mount_of
+from k1ctl.workspace import CHANGING
 
 if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 FOLDERS = ("queue", "runs", "artifacts", "events", "device", "metrics", "archive")
-EXCLUDED = (*(f"/ops/{name}/" for name in FOLDERS), "/ops/state.db*", "/ops/hooks/k1ctl.path")
+EXCLUDED = (*(f"/ops/{name}/" for name in CHANGING), "/ops/state.db*", "/ops/hooks/k1ctl.path")
 BEGIN = "# k1ctl: what changes by itself under ops/"
 END = "# k1ctl: end"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.git import GitError, call, output
-from k1ctl.worktrees import Entry, RepositoryLock, entries, note_origin, origin
+from k1ctl.worktrees import Entry, RepositoryLock, check_link, entries, note_origin, origin, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +51,14 @@ def make_plan(
         raise UsageError(
             f"{name!r} is not a worktree name", hint="letters, digits, _ . and -, 100 at most, no dot at either end"
         )
+    check_link(workspace.path)
     branch = branch or name
     if call(["check-ref-format", "--branch", branch], workspace.path).returncode or branch.startswith("-"):
         raise UsageError(f"{branch!r} is not a branch name", hint="git check-ref-format tells the rules")
-    wanted = base or output(["rev-parse", "--verify", "HEAD"], workspace.root).strip()
-    done = call(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}"], workspace.path)
+    where = workspace.path if base else whole(workspace)
+    done = call(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{base or 'HEAD'}^{{commit}}"], where)
+    if done.returncode and not base:
+        raise GitError(f"HEAD of {workspace.root} has no commit yet", hint="commit first, or name one with --base")
     if done.returncode:
         raise GitError(f"there is no commit {base}", hint="name a branch, a tag or a commit; git fetch brings new ones")
     reason = " ".join(lock.split())
@@ -226,8 +229,7 @@ def _drop_locks(workspace: Workspace, plan: Plan) -> None:
     found = [os.path.join(workspace.git_dir, "refs", "heads", f"{plan.branch}.lock")]
     parent = os.path.join(workspace.git_dir, "worktrees")
     for name in os.listdir(parent) if os.path.isdir(parent) else ():
-        link = (read_bytes(os.path.join(parent, name, "gitdir")) or b"").decode(errors="surrogateescape").strip()
-        if link == os.path.join(plan.path, ".git"):
+        if _points_to(os.path.join(parent, name)) == os.path.join(plan.path, ".git"):
             found += [os.path.join(parent, name, lock) for lock in ("HEAD.lock", "index.lock")]
     for path in found:
         try:
@@ -243,12 +245,18 @@ def _drop_half_entry(workspace: Workspace, plan: Plan) -> None:
     parent = os.path.join(workspace.git_dir, "worktrees")
     for name in os.listdir(parent) if os.path.isdir(parent) else ():
         record = os.path.join(parent, name)
-        link = (read_bytes(os.path.join(record, "gitdir")) or b"").decode(errors="surrogateescape").strip()
+        link = _points_to(record)
         reason = (read_bytes(os.path.join(record, "locked")) or b"").strip()
         if link == os.path.join(plan.path, ".git") and os.fsdecode(reason) == _INITIALIZING:
             shutil.rmtree(record)
             if os.path.isfile(link):
                 os.unlink(link)
+
+
+def _points_to(record: str) -> str:
+    """The .git file that git's record of a worktree leads to; relative with worktree.useRelativePaths (git 2.48)."""
+    link = os.fsdecode((read_bytes(os.path.join(record, "gitdir")) or b"").strip())
+    return os.path.normpath(os.path.join(record, link)) if link else ""
 
 
 def _entry(workspace: Workspace, plan: Plan) -> Entry | None:

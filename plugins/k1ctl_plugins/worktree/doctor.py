@@ -9,6 +9,7 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.output import clean, emit_json, json_option, put, say, style
+from k1ctl_plugins.worktree.doctor_finding import listed
 
 if TYPE_CHECKING:
     from k1ctl_plugins.worktree.doctor_finding import Finding
@@ -53,8 +54,11 @@ def doctor(ctx: Context, names: tuple[str, ...], every: bool, as_json: bool) -> 
 
 
 def _tell(findings: list[Finding]) -> None:
-    for finding in findings:
-        where = clean(os.path.basename(finding.worktree)) or "repository"
-        put(f"{style(finding.level, _COLOURS[finding.level])}  {where}  {finding.code}: {clean(finding.what)}")
-        put(f"    why: {clean(finding.why)}")
-        put(f"    fix: {clean(finding.fix)}")
+    """Each finding once, with the worktrees that have it."""
+    alike: dict[tuple[str, str, str, str, str], list[str]] = {}
+    for code, level, worktree, what, why, fix, _ in findings:
+        alike.setdefault((level, code, what, why, fix), []).append(os.path.basename(worktree) or "repository")
+    for (level, code, what, why, fix), names in alike.items():
+        put(f"{style(level, _COLOURS[level])}  {clean(listed(names))}  {code}: {clean(what)}")
+        put(f"    why: {clean(why)}")
+        put(f"    fix: {clean(fix)}")

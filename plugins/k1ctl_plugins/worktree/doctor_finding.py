@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 LEVELS = ("error", "warning", "note")
@@ -21,6 +22,14 @@ class Finding(NamedTuple):
 
     def document(self) -> dict[str, Any]:
         return self._asdict()
+
+
+def listing(folder: str) -> list[str]:
+    """The names in a folder, in order; [] when it is not there, or not ours to read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def listed(names: list[str], limit: int = 3) -> str:

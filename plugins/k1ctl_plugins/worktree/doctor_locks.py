@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from k1ctl.units import format_duration
 from k1ctl.worktrees import own_git_dir
-from k1ctl_plugins.worktree.doctor_finding import Finding
+from k1ctl_plugins.worktree.doctor_finding import Finding, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def locks(workspace: Workspace, chosen: list[Entry]) -> list[tuple[str, Lock]]:
     found = [("", path) for path in _of_repository(workspace.git_dir)]
     for entry in chosen:
         own = "" if entry.main else own_git_dir(entry.path)
-        names = os.listdir(own) if own and os.path.isdir(own) else []
+        names = listing(own) if own else []
         found += [(entry.path, os.path.join(own, name)) for name in sorted(names) if name.endswith(".lock")]
     if not found:
         return []

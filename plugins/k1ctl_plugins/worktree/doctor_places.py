@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from k1ctl.files import open_locked, read_bytes
 from k1ctl.git import call
 from k1ctl.worktrees import Entry, own_git_dir
-from k1ctl_plugins.worktree.doctor_finding import Finding, listed
+from k1ctl_plugins.worktree.doctor_finding import Finding, listed, listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,16 +46,25 @@ def find_strays(workspace: Workspace, found: list[Entry]) -> list[Stray]:
     parents.add(f"{workspace.root}.worktrees")
     strays = []
     for parent in sorted(parents):
-        for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
+        for name in listing(parent):
             folder = os.path.join(parent, name)
             own = own_git_dir(folder)
-            if not own or os.path.dirname(os.path.realpath(own)) != records or os.path.realpath(folder) in registered:
+            if not own or os.path.realpath(folder) in registered:
                 continue
-            link = os.fsdecode((read_bytes(os.path.join(own, "gitdir")) or b"").strip())
-            strays.append(
-                Stray(folder, own, os.path.dirname(os.path.normpath(os.path.join(own, link))) if link else "")
-            )
+            if os.path.dirname(os.path.realpath(own)) == records:
+                strays.append(Stray(folder, own, _registered(own)))
+                continue
+            record = os.path.join(records, os.path.basename(own))
+            gone = _registered(record) if not os.path.lexists(own) else ""
+            if gone and not os.path.lexists(gone) and os.path.basename(gone) == name:
+                strays.append(Stray(folder, record, gone))  # the root was moved, too: neither leads to the other
     return strays
+
+
+def _registered(record: str) -> str:
+    """The folder of the worktree that git's ``record`` knows; "" without one."""
+    link = os.fsdecode((read_bytes(os.path.join(record, "gitdir")) or b"").strip())
+    return os.path.dirname(os.path.normpath(os.path.join(record, link))) if link else ""
 
 
 def moved(strays: list[Stray]) -> list[Stray]:
@@ -101,7 +110,16 @@ def _strays(strays: list[Stray]) -> Iterator[Finding]:
 
 def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[Stray]) -> Iterator[Finding]:
     if not os.path.isdir(entry.path):
-        if not any(stray.registered == entry.path for stray in strays):
+        if why := _unreachable(entry.path):
+            yield Finding(
+                "unreachable",
+                "warning",
+                entry.path,
+                f"the folder {entry.path} cannot be looked at: {why}",
+                "git takes it for gone, and its next clean-up may forget it",
+                "make it readable again; `git worktree lock` keeps the entry meanwhile",
+            )
+        elif not any(stray.registered == entry.path for stray in strays):
             locked = "; it is locked, so git keeps the entry" if entry.locked is not None else ""
             yield Finding(
                 "worktree-gone",
@@ -124,7 +142,8 @@ def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[
             "a `git worktree add` is under way, or was killed and left files out",
             "if none is under way: k1ctl worktree repair, where k1ctl made it; else see `git status` and unlock it",
         )
-    yield from _nested(workspace, entry, found)
+    if not entry.bare:
+        yield from _nested(workspace, entry, found)
     if not entry.main and (swept := _swept(entry.path)):
         yield Finding(
             "in-temporary-folder",
@@ -134,6 +153,17 @@ def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[
             "the system removes what is old there, uncommitted work with it",
             "`git worktree move` takes it elsewhere; `k1ctl worktree add` puts new ones beside the root",
         )
+
+
+def _unreachable(path: str) -> str:
+    """Why a folder cannot be looked at; "" when it is plainly not there."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return ""
 
 
 def _link(workspace: Workspace, entry: Entry) -> Iterator[Finding]:

@@ -21,11 +21,13 @@ def examine(workspace: Workspace, config: Config, found: list[Entry], chosen: li
     findings = [*doctor_places.find(workspace, found, chosen), *doctor_locks.find(workspace, chosen)]
     broken = {f.worktree for f in findings if f.code in ("broken-gitdir", "another-repository", "worktree-gone")}
     for entry in chosen:
-        if entry.path in broken or not os.path.isdir(entry.path):
+        if entry.bare or entry.path in broken or not os.path.isdir(entry.path):
             continue
         try:
             findings += doctor_tree.find(workspace, config, entry, found)
         except (K1ctlError, OSError) as exc:
+            if not os.path.isdir(entry.path):  # removed meanwhile
+                continue
             findings.append(
                 Finding(
                     "unreadable",

@@ -10,7 +10,7 @@ from k1ctl import clone
 from k1ctl.errors import K1ctlError
 from k1ctl.files import read_json
 from k1ctl.git import GitError, call, folders_with, names
-from k1ctl.workspace import cache_dir
+from k1ctl.workspace import CHANGING, cache_dir
 from k1ctl_plugins.worktree import links, readonly, tools
 from k1ctl_plugins.worktree.doctor_finding import Finding, listed
 
@@ -36,8 +36,7 @@ def find(workspace: Workspace, config: Config, entry: Entry, found: list[Entry])
     yield from _hidden(path)
     yield from _line_ends(path)
     yield from _colliding(path)
-    if not entry.main:
-        yield from _own_ops(workspace, path)
+    yield from _ops_not_ignored(workspace) if entry.main else _own_ops(workspace, path)
     yield from _tools(config, path, modules)
 
 
@@ -207,18 +206,21 @@ def _hidden(path: str) -> Iterator[Finding]:
 
 
 def _line_ends(path: str) -> Iterator[Finding]:
-    """Files committed with CRLF that git wants to convert: they count as changed as soon as they are touched."""
+    """Files committed with CRLF that git wants to convert: they count as changed as soon as they are touched.
+
+    With text=auto git leaves those as they were committed (gitattributes(5)).
+    """
     found = []
     for line in names(["ls-files", "--eol", "-z"], path):
         facts, _, name = line.partition("\t")
-        if facts.startswith(("i/crlf", "i/mixed")) and "attr/text" in facts and "eol=crlf" not in facts:
+        if facts.startswith(("i/crlf", "i/mixed")) and "attr/text" in facts and "attr/text=auto" not in facts:
             found.append(name)
     if found:
         yield Finding(
             "line-ends",
             "note",
             path,
-            f"{len(found)} files were committed with CRLF although their attributes ask for LF: {listed(found)}",
+            f"{len(found)} files were committed with CRLF although their attributes make them text: {listed(found)}",
             "they count as changed without an edit, and every worktree shows others",
             "`git add --renormalize .` and commit, once",
             {"count": len(found), "names": found[:20]},
@@ -239,6 +241,29 @@ def _colliding(path: str) -> Iterator[Finding]:
             "on macOS only one of each is there, and it shows as changed",
             "rename one of each with `git mv`",
             {"count": len(same), "names": same[:20], "filesystem_folds_case": folds},
+        )
+
+
+def _ops_not_ignored(workspace: Workspace) -> Iterator[Finding]:
+    """What changes by itself under ops/, where git would take it up."""
+    there = [f"ops/{name}" for name in CHANGING if os.path.isdir(workspace.ops_path(name))]
+    if not there:
+        return
+    asked = "\0".join(f"{name}/" for name in there)
+    done = call(["check-ignore", "-z", "--no-index", "--stdin"], workspace.root, stdin=asked)
+    ignored = {name.rstrip("/") for name in done.stdout.split("\0")}
+    missed = [
+        name for name in there if name not in ignored and not names(["ls-files", "-z", "--", name], workspace.root)
+    ]
+    if missed:
+        yield Finding(
+            "ops-not-ignored",
+            "warning",
+            workspace.root,
+            f"git does not ignore {listed(missed)}",
+            "they change with every call: the root always counts as changed, and `git add -A` takes them up",
+            "k1ctl init, called again, writes them into .git/info/exclude",
+            {"names": missed},
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put, say, table
+from k1ctl.output import clean, emit_json, json_option, put, say, table
 from k1ctl.units import format_duration, format_size, parse_rfc3339
 
 if TYPE_CHECKING:
@@ -45,8 +46,11 @@ def du(ctx: Context, names: tuple[str, ...], refresh: bool, sort: str, as_json: 
     rows = du_report.worktrees(workspace, ctx.config, found, chosen, refresh=refresh, sort=sort)
     others = [] if names else du_report.shared(workspace, found, refresh=refresh)
     report = du_report.document(workspace, ctx.config, rows, others)
+    report["missing"] = [entry.path for entry in chosen if not os.path.isdir(entry.path)]
     if hint := disk.suggest(ctx.config, workspace.root):
         say(hint)
+    if report["missing"]:
+        say(f"not there, or not to be looked at: {', '.join(clean(path) for path in report['missing'])}")
     if as_json:
         emit_json(report)
         return
@@ -68,12 +72,13 @@ PARTS = ("SOURCES", "NODE_MODULES", ".PIO", "REGENERABLE", "GIT")
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     sizes = (row[f"{part}_bytes"] for part in ("sources", "node_modules", "pio", "regenerable", "git"))
     notes = ["main"] * row["main"] + ["over quota"] * row["over_quota"]
-    notes += [f"{row['unreadable_count']} folders unreadable"] * bool(row["unreadable_count"])
+    unread = row["unreadable_count"]
+    notes += [f"{unread} folder{'s' * (unread != 1)} unreadable"] * bool(unread)
     return (
         row["name"],
         format_size(row["bytes"]),
         *(format_size(size) if size else "-" for size in sizes),
-        format_duration(row["idle_seconds"]),
+        "-" if row["idle_seconds"] is None else format_duration(row["idle_seconds"]),
         f"{format_duration(max(0.0, time.time() - parse_rfc3339(row['scanned_at'])))} ago",
         ", ".join(notes),
     )

@@ -30,13 +30,15 @@ def worktrees(
             continue
         scan = diskscan.scan(workspace, config, entry, found, refresh=refresh)
         facts = {"name": os.path.basename(entry.path), "path": entry.path, "main": entry.main}
-        idle = round(diskscan.idle_seconds(entry.path), 3)
+        idle = diskscan.idle_seconds(entry.path)
         over = bool(quota) and not entry.main and scan.total > quota
-        rows.append({**facts, **scan.document(), "idle_seconds": idle, "over_quota": over})
+        rows.append(
+            {**facts, **scan.document(), "idle_seconds": None if idle is None else round(idle, 3), "over_quota": over}
+        )
     keys = {
         "size": lambda r: (-r["bytes"], r["name"]),
         "name": lambda r: r["name"],
-        "idle": lambda r: -r["idle_seconds"],
+        "idle": lambda r: -(r["idle_seconds"] or 0.0),
     }
     return sorted(rows, key=keys[sort])
 
@@ -46,7 +48,10 @@ def shared(workspace: Workspace, found: list[Entry], *, refresh: bool) -> list[d
     host's belong to all repositories)."""
     rows = []
     for name, path in _places(workspace, found):
-        scan = diskscan.folder(workspace, path, refresh=refresh)
+        try:
+            scan = diskscan.folder(workspace, path, refresh=refresh)
+        except OSError:  # beside a worktree in a folder that is not ours to read
+            continue
         if scan.total:
             rows.append({"name": name, "path": path, "bytes": scan.total, "scanned_at": scan.document()["scanned_at"]})
     return sorted(rows, key=lambda row: -row["bytes"])

@@ -44,8 +44,8 @@ def list(ctx: Context, refresh: bool, as_json: bool) -> None:
         (
             "*" if row["current"] else "",
             row["name"],
-            row["branch"] or "(detached)",
-            row["head"][:12],
+            row["branch"] or ("-" if row["bare"] else "(detached)"),
+            row["head"][:12] or "-",
             "-" if row["idle_seconds"] is None else format_duration(row["idle_seconds"]),
             row["creator"] or "-",
             row["path"],
@@ -64,5 +64,6 @@ def _notes(row: dict[str, Any]) -> Sequence[str]:
     for key in ("locked", "prunable"):
         if row[key] is not None:
             notes.append(f"{key} ({row[key]})" if row[key] else key)
-    notes += ["folder is gone"] * (row["missing"] and row["prunable"] is None)
+    notes += ["bare"] * row["bare"] + ["folder is gone"] * (row["missing"] and row["prunable"] is None)
+    notes += ["git cannot tell (worktree doctor)"] * (row["dirty"] is None and not row["missing"] and not row["bare"])
     return notes + ["changed"] * bool(row["dirty"])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from k1ctl.files import read_json, write_json
 from k1ctl.git import GitError, environment, program
 from k1ctl.units import parse_rfc3339, rfc3339
-from k1ctl.worktrees import Entry, origin, own_git_dir, parse
+from k1ctl.worktrees import Entry, check_link, origin, own_git_dir, parse, with_main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,8 @@ def git_entries(workspace: Workspace) -> list[Entry]:
     """
     for _, code, said in answers([("", ["-C", workspace.path, "worktree", "list", "--porcelain", "-z"])], LIMIT):
         if code == 0:
-            return parse(os.fsdecode(said))
+            return with_main(parse(os.fsdecode(said)), workspace.path)
+    check_link(workspace.path)
     raise GitError(f"git worktree list failed in {workspace.path}", hint="git worktree list, called there, says why")
 
 
@@ -60,7 +61,7 @@ def documents(workspace: Workspace, *, refresh: bool = False) -> list[dict[str, 
     Raises GitError.
     """
     found = git_entries(workspace)
-    own = {entry.path: own_git_dir(entry.path) or os.path.join(entry.path, ".git") for entry in found}
+    own = {entry.path: workspace.git_dir if entry.main else own_git_dir(entry.path) for entry in found}
     file = workspace.ops_path("cache", "worktrees.json")
     before = {} if refresh else _read(file)
     looks = look(found, own, before, first=workspace.path)
@@ -82,7 +83,7 @@ def _current(found: list[Entry], path: str) -> str:
 
 
 def _document(entry: Entry, own: str, look: Look | None, here: str) -> dict[str, Any]:
-    made = origin(entry.path, own)
+    made = origin(entry.path, own) if own else {}
     active = _active(own, made, look)
     return {
         "name": os.path.basename(entry.path),
@@ -93,7 +94,8 @@ def _document(entry: Entry, own: str, look: Look | None, here: str) -> dict[str,
         "current": entry.path == here,
         "dirty": look.dirty if look else None,
         "dirty_age_seconds": round(max(0.0, time.time() - look.at), 3) if look else None,
-        "missing": look is None,
+        "missing": not os.path.isdir(entry.path),
+        "bare": entry.bare,
         "locked": entry.locked,
         "prunable": entry.prunable,
         "creator": made.get("creator") or None,
@@ -106,7 +108,7 @@ def _document(entry: Entry, own: str, look: Look | None, here: str) -> dict[str,
 def _active(own: str, made: dict[str, Any], look: Look | None) -> float:
     """The newest of index, reflog, creation and changed files; `k1ctl.archive.activity` knows more, and costs more."""
     times = [look.newest] if look else []
-    for name in ("index", os.path.join("logs", "HEAD")):
+    for name in ("index", os.path.join("logs", "HEAD")) if own else ():
         try:
             times.append(os.stat(os.path.join(own, name)).st_mtime)
         except OSError:
@@ -120,7 +122,7 @@ def _active(own: str, made: dict[str, Any], look: Look | None) -> float:
 
 def look(found: list[Entry], own: dict[str, str], before: dict[str, Look], *, first: str = "") -> dict[str, Look]:
     """Look at every worktree whose folder is there, ``first`` first, then those whose answer is missing or oldest."""
-    signs = {e.path: _signs(e, own[e.path]) for e in found if os.path.isdir(e.path)}
+    signs = {e.path: _signs(e, own[e.path]) for e in found if not e.bare and os.path.isdir(e.path)}
     now = time.time()
 
     def kept(path: str) -> bool:

@@ -30,12 +30,12 @@ def repair(ctx: Context, names: tuple[str, ...], every: bool, dry_run: bool, as_
       k1ctl worktree repair oslo
     """
     from k1ctl.events import emit
-    from k1ctl.worktrees import entries
+    from k1ctl.worktrees import entries, whole
     from k1ctl_plugins.worktree.choose import choose, here
     from k1ctl_plugins.worktree.repair_steps import mend
 
     workspace = ctx.workspace
-    found = entries(workspace.path if os.path.isdir(workspace.path) else workspace.root)
+    found = entries(workspace.path if os.path.isdir(workspace.path) else whole(workspace))
     chosen = found if every else choose(found, names) if names else here(found, workspace)
     done = []
     for step in mend(workspace, ctx.config, found, chosen, dry_run=dry_run):
@@ -47,7 +47,7 @@ def repair(ctx: Context, names: tuple[str, ...], every: bool, dry_run: bool, as_
             emit(workspace, "worktree.repaired", path=step.worktree, code=step.code, what=step.what)
         if not as_json:
             put(f"{'would be mended' if dry_run else 'mended'}: {clean(step.what)}")
-    gone = [entry.path for entry in entries(workspace.root) if not os.path.isdir(entry.path)]
+    gone = [entry.path for entry in entries(whole(workspace)) if not os.path.isdir(entry.path)]
     if gone and not dry_run:
         say(f"left alone: entries whose folder is gone: {len(gone)}; `k1ctl worktree doctor --all` tells of them")
     failed = any(step.problem for step in done)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.errors import K1ctlError
 from k1ctl.git import folders_with, output
-from k1ctl.worktrees import Entry, RepositoryLock, own_git_dir
+from k1ctl.worktrees import Entry, RepositoryLock, own_git_dir, whole
 from k1ctl_plugins.worktree import adding, doctor_locks, doctor_places, readonly
 from k1ctl_plugins.worktree.doctor_tree import leaving
 
@@ -39,7 +39,7 @@ def mend(
     yield from _moved(workspace, found, dry_run)
     yield from _locks(workspace, chosen, dry_run)
     for entry in chosen:
-        if (os.path.isdir(entry.path) and own_git_dir(entry.path)) or entry.main:
+        if not entry.bare and ((os.path.isdir(entry.path) and own_git_dir(entry.path)) or entry.main):
             yield from _links(config, entry, dry_run)
 
 
@@ -68,7 +68,7 @@ def _moved(workspace: Workspace, found: list[Entry], dry_run: bool) -> Iterator[
     if not dry_run:
         with RepositoryLock(workspace) as lock:
             try:
-                output(["worktree", "repair", "--", *(s.folder for s in strays)], workspace.root, keep=(lock,))
+                output(["worktree", "repair", "--", *(s.folder for s in strays)], whole(workspace), keep=(lock,))
             except K1ctlError as exc:
                 problem = exc.message
     yield from (what._replace(problem=problem) for what in whats)

@@ -47,7 +47,10 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(Heading, text) of what there is to tell."""
     yield "worktree", f"{told['name']}{' (main)' * told['main']}"
     yield "path", f"{told['path']}{' (the folder is gone)' * told['missing']}"
-    yield "branch", f"{told['branch'] or '(detached)'} at {told['head'][:12]}"
+    if told["bare"]:
+        yield "branch", "none: the repository is bare"
+    else:
+        yield "branch", f"{told['branch'] or '(detached)'} at {told['head'][:12]}"
     if told["upstream"]:
         yield "upstream", told["upstream"]
     if told["locked"] is not None:

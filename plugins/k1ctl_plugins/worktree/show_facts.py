@@ -12,7 +12,7 @@ from k1ctl.artifacts import newest_build
 from k1ctl.git import call
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
-from k1ctl.worktrees import origin, own_git_dir
+from k1ctl.worktrees import origin, own_git_dir, whole
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
@@ -33,10 +33,10 @@ def facts(workspace: Workspace, config: Config, entry: Entry, found: list[Entry]
     """The worktree ``entry`` as JSON; what needs its folder is null when that is gone."""
     made = origin(entry.path)
     there = os.path.isdir(entry.path)
-    own = own_git_dir(entry.path) or (workspace.git_dir if entry.main else "")
+    own = workspace.git_dir if entry.main else own_git_dir(entry.path)
     runs = Runs(workspace, config)
-    changes = list_changes(entry.path) if there else None
-    activity = last_activity(workspace, entry, config=config, runs=runs, listed=changes) if there else None
+    changes = list_changes(entry.path) if there and not entry.bare else None
+    activity = last_activity(workspace, entry, config=config, runs=runs, listed=changes or ()) if there else None
     place = Workspace(workspace.root, entry.path, os.path.basename(entry.path), workspace.git_dir)
     held = ports.of(place)
     scan = diskscan.scan(workspace, config, entry, found) if there else None
@@ -50,6 +50,7 @@ def facts(workspace: Workspace, config: Config, entry: Entry, found: list[Entry]
         "head": entry.head,
         "main": entry.main,
         "missing": not there,
+        "bare": entry.bare,
         "locked": entry.locked,
         "prunable": entry.prunable,
         "creator": made.get("creator") or None,
@@ -83,15 +84,15 @@ def _is(own: str, name: str) -> bool:
 
 def _count(workspace: Workspace, words: list[str]) -> int | None:
     """How many commits ``git rev-list`` counts; None where it cannot."""
-    done = call(["rev-list", "--count", *words], workspace.root)
+    done = call(["rev-list", "--count", *words], whole(workspace))
     return int(done.stdout) if done.returncode == 0 else None
 
 
 def _against_root(workspace: Workspace, root: Entry, entry: Entry) -> dict[str, Any] | None:
     """How many commits it is ahead of and behind what the root has checked out."""
-    if entry.main:
+    if entry.main or root.bare:
         return None
-    done = call(["rev-list", "--left-right", "--count", f"{root.head}...{entry.head}"], workspace.root)
+    done = call(["rev-list", "--left-right", "--count", f"{root.head}...{entry.head}"], whole(workspace))
     behind, _, ahead = done.stdout.strip().partition("\t")
     if done.returncode or not ahead:
         return None
@@ -102,7 +103,7 @@ def _upstream(workspace: Workspace, entry: Entry) -> str | None:
     if not entry.branch:
         return None
     args = ["for-each-ref", "--format=%(upstream:short)", f"refs/heads/{entry.branch}"]
-    return call(args, workspace.root).stdout.strip() or None
+    return call(args, whole(workspace)).stdout.strip() or None
 
 
 def _changes(lines: list[str] | None) -> dict[str, int | None]:
@@ -125,7 +126,8 @@ def _changes(lines: list[str] | None) -> dict[str, int | None]:
 
 def _stashes(workspace: Workspace, branch: str) -> list[dict[str, str]]:
     """The stashes that were made on ``branch``: their subject says so (git-stash(1))."""
-    done = call(["stash", "list", "-z", "--format=%H%x09%gd%x09%gs"], workspace.root)
+    words = ["log", "-g", "--first-parent", "-z", "--format=%H%x09%gd%x09%gs", "refs/stash", "--"]
+    done = call(words, whole(workspace))  # as git-stash(1) lists them; it works without a worktree, too
     found = []
     for line in done.stdout.split("\0"):
         commit, _, rest = line.partition("\t")
