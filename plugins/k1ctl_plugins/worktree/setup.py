@@ -47,6 +47,7 @@ def setup(
       k1ctl worktree setup --only 'npm:*' --json
       k1ctl worktree setup --list
     """
+    from k1ctl import disk
     from k1ctl_plugins.worktree.reporting import run_set_up
     from k1ctl_plugins.worktree.steps import Options
 
@@ -57,6 +58,8 @@ def setup(
             raise UsageError("--list does nothing: no --dry-run with it")
         _list(ctx, options, as_json)
         return
+    if hint := disk.suggest(ctx.config, ctx.workspace.path):
+        say(hint)
     document = run_set_up(ctx, ctx.workspace, options)
     if as_json:
         emit_json(document)
