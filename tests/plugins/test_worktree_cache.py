@@ -16,7 +16,9 @@ import pytest
 from k1ctl import groups
 from k1ctl.config import load
 from k1ctl.errors import K1ctlError
-from k1ctl_plugins.worktree import cache, cache_apart, cache_key
+from k1ctl.setup import StepReport
+from k1ctl.workspace import cache_dir
+from k1ctl_plugins.worktree import cache, cache_apart, cache_key, cache_pnpm
 from k1ctl_plugins.worktree import npm as npm_run
 from tests import mounts, npm
 from tests.kit import Outcome, Project, finish, needs, wait_until
@@ -63,6 +65,13 @@ def setup(project: Project, name: str, *args: str, **env: str) -> dict[str, Any]
     done = project.run("worktree", "setup", "--json", *args, cwd=project.worktree(name), env=env).assert_ok()
     assert project.git("status", "--porcelain", "--untracked-files=all", cwd=project.worktree(name)) == ""
     return step(done)
+
+
+def bring(project: Project, name: str, wanted: str = "copy") -> StepReport:
+    """The step alone, in this process."""
+    top = str(project.worktree(name))
+    homes = (os.path.join(cache_dir(), "npm"),)
+    return cache.install(cache.NpmProject(f"{top}/web", top, homes, wanted, (), lambda need: None))
 
 
 def test_one_installs_and_all_others_copy(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
@@ -127,18 +136,18 @@ def test_links_to_a_seed_that_was_replaced_are_made_anew(web: Project, tools: np
     """Somebody wrote through a link, and a third worktree had the seed built anew: the others, which share the change
     still, get files of the new one at their next set-up; a program that npm made writable is no change."""
     for name in ("a", "b"):
-        setup(web, name, "--cache", "store")
+        bring(web, name, "store")
     file = web.worktree("b") / "web/node_modules/pkg/lib/index.js"
     (file.parent.parent / "cli").chmod(0o755)
-    assert setup(web, "a", "--cache", "copy")["details"]["seed_built"] is False
+    assert bring(web, "a").details["seed_built"] is False
     assert (file.parent.parent / "cli").stat().st_mode & 0o777 == 0o555
     file.chmod(0o644)
     file.write_text("module.exports = 2\n")
     web.add_worktree("c")
-    assert setup(web, "c", "--cache", "store")["details"]["seed_built"]
-    assert setup(web, "b")["status"] == "done"
+    assert bring(web, "c", "store").details["seed_built"]
+    assert bring(web, "b", "auto").changed
     assert file.read_text() == "module.exports = 1\n"
-    assert setup(web, "b", "--cache", "store")["status"] == "unchanged"
+    assert not bring(web, "b", "store").changed
 
 
 def test_a_project_with_scripts_is_not_linked(
@@ -151,24 +160,24 @@ def test_a_project_with_scripts_is_not_linked(
         for file, content in files.items():
             web.write(f"web/{file}", content, within=web.worktree(name))
         web.commit(cwd=web.worktree(name))
-    done = setup(web, "a", "--cache", "store")
+    done = bring(web, "a", "store").details
     assert tools.words == ["ci", "run preinstall", "run postinstall", "run prepare"]
     assert all(words.startswith("run --ignore-scripts ") for _, words in tools.calls if words.startswith("run"))
     assert {folder for folder, words in tools.calls if words.startswith("run")} == {str(web.worktree("a") / "web")}
-    assert done["details"]["strategy"] in ("clone", "copy")
-    assert "preinstall" in done["details"]["why"]
+    assert done["strategy"] in ("clone", "copy")
+    assert "preinstall" in done["why"]
     (seed,) = seeds(tmp_path)
     assert (seed / "pkg/lib/index.js").read_text() == "module.exports = 1\n"
     patched = (web.worktree("a") / "web/node_modules/pkg/lib/index.js").read_text()
     assert patched == "module.exports = 1\npreinstall\npostinstall\nprepare\n"
     monkeypatch.setenv("npm_config_ignore_scripts", "true")
-    assert setup(web, "b", "--cache", "store")["details"]["strategy"] == "store"
+    assert bring(web, "b", "store").details["strategy"] == "store"
     assert tools.words[4:] == ["ci"]
 
 
 def test_a_failed_installation_leaves_everything(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
     """npm's refusal is told in its words; the old node_modules stay, and no seed, lock or scratch folder is left."""
-    setup(web, "a")
+    bring(web, "a")
     folder = web.worktree("a") / "web"
     (folder / "package-lock.json").write_text(npm.project()["package-lock.json"] + "\n")
     before = tree(folder / "node_modules")
@@ -182,11 +191,11 @@ def test_a_failed_installation_leaves_everything(web: Project, tools: npm.Tools,
 
 def test_a_damaged_seed_is_built_anew(web: Project, tools: npm.Tools, tmp_path: Path) -> None:
     """Somebody wrote into the seed: the next worktree gets what npm installs, not that."""
-    setup(web, "a")
+    bring(web, "a")
     (seed,) = seeds(tmp_path)
     (seed / "pkg" / "lib" / "index.js").chmod(0o644)
     (seed / "pkg" / "lib" / "index.js").write_text("module.exports = 2\n")
-    assert setup(web, "b")["details"]["seed_built"]
+    assert bring(web, "b").details["seed_built"]
     assert tools.words == ["ci", "ci"]
     assert (web.worktree("b") / "web/node_modules/pkg/lib/index.js").read_text() == "module.exports = 1\n"
 
@@ -204,12 +213,11 @@ def test_an_interrupted_set_up_ends_its_npm(web: Project, tools: npm.Tools, tmp_
 
 
 def test_many_at_once_install_once(web: Project, tools: npm.Tools) -> None:
-    """Set-ups of four worktrees at the same time: one installs, the others wait for it."""
-    names = ["a", "b", "c", "d"]
-    for name in names[2:]:
-        web.add_worktree(name)
+    """Set-ups of three worktrees at the same time: one installs, the others wait for it."""
+    names = ["a", "b", "c"]
+    web.add_worktree("c")
     started = [web.popen("worktree", "setup", cwd=web.worktree(name)) for name in names]
-    assert [finish(process) for process in started] == [0, 0, 0, 0]
+    assert [finish(process) for process in started] == [0, 0, 0]
     assert tools.words == ["ci"]
     assert len({json.dumps(sorted(map(str, tree(web.worktree(n) / "web/node_modules").items()))) for n in names}) == 1
 
@@ -223,7 +231,7 @@ def test_without_a_cache_it_is_installed_in_the_tree(web: Project, tools: npm.To
     (tmp_path / "cache").unlink()
     key = json.loads((web.worktree("a") / "web/node_modules/.k1ctl-lock").read_text())["key"]
     (tmp_path / "cache" / "npm" / f"{key}.lock").mkdir(parents=True)
-    details = setup(web, "b")["details"]
+    details = bring(web, "b").details
     assert details["strategy"] == "install" and details["why"].startswith("k1ctl's cache cannot be used")
 
 
@@ -400,13 +408,13 @@ def test_pnpm_installs_from_its_own_store(
     """pnpm-lock.yaml: pnpm install --frozen-lockfile, once; without pnpm the step says so and fails nothing."""
     files = {".gitignore": "node_modules\n", "pnpm-lock.yaml": "lockfileVersion: '9.0'\n", "package.json": "{}"}
     made = make_workspace(files=files, worktrees=["a"])
-    missing = step(made.run("worktree", "setup", "--json", cwd=made.worktree("a")).assert_ok(), "pnpm:.")
-    if "pnpm was not found" not in missing["summary"]:
+    with open(os.devnull) as lock:
+        missing = cache_pnpm.step(str(made.worktree("a")), "", lock.fileno()).run()
+    if "pnpm was not found" not in missing.summary:
         pytest.skip("pnpm is installed here")
-    assert missing["status"] == "unchanged"
+    assert not missing.changed
     tools = npm.Tools(tmp_path / "tools", monkeypatch, "pnpm")
     done = step(made.run("worktree", "setup", "--json", cwd=made.worktree("a")).assert_ok(), "pnpm:.")
     assert (done["status"], done["details"]["strategy"]) == ("done", "store")
     assert tools.calls[0][1].startswith("install --frozen-lockfile --prefer-offline")
-    again = step(made.run("worktree", "setup", "--json", cwd=made.worktree("a")).assert_ok(), "pnpm:.")
-    assert again["status"] == "unchanged" and len(tools.calls) == 1
+    assert not cache_pnpm.install(str(made.worktree("a")), ()).changed and len(tools.calls) == 1

@@ -81,7 +81,7 @@ print(json.dumps({"steps": at, "killed": killed}))
 """
 
 
-@pytest.mark.parametrize(("mode", "every"), [("copy", 11), ("store", 17)])
+@pytest.mark.parametrize(("mode", "every"), [("copy", 17), ("store", 23)])
 def test_killed_at_any_step(mode: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL before each n-th change to a file: node_modules with the mark are always whole, and the next set-up
     ends with whole ones, nothing beside them, and no half-built seed."""
