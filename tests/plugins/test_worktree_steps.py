@@ -161,6 +161,7 @@ def test_k1ctl_in_a_step_is_this_one(project: Project) -> None:
     (project.worktree("oslo") / "k1ctl").mkdir()
     report = run(project, command=["k1ctl", "--version"])
     assert Path(report.details["log"]).read_text().startswith("k1ctl ")
+    assert step(project, command=["sh", "-c", "\n  a\n  b\n"]).run(dry_run=True).summary == "would be run: sh -c a b"
 
 
 def test_a_killed_set_up_goes_on_when_its_tool_is_done(project: Project) -> None:

@@ -56,7 +56,7 @@ class Step:
         details = {"inputs": len(found)}
         if digest and not again and self._past().get(self.name, {}).get("sha256") == digest:
             return StepReport(False, f"unchanged inputs: {len(found)}", details)
-        words = " ".join(self.command)
+        words = " ".join(" ".join(self.command).split())  # a script of several lines, too
         words = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
         if dry_run:
             return StepReport(True, f"would be run: {words}", details)

@@ -74,7 +74,7 @@ class SetupLock:
         if fd is None:
             from k1ctl_plugins.worktree import running
 
-            what = running.describe(self.workspace)
+            what = running.describe(self.workspace) or f" (it holds {self.path})"
             say(f"another set-up of this worktree is under way, or a tool that it started{what}; waiting for it")
             while fd is None:
                 ended = running.end_overdue(self.workspace, self.grace)

@@ -28,7 +28,7 @@ class Lines(Watch):
 
     def ended(self, result: Result) -> None:
         took = f"{result.status:<9}  {result.name:<14}  {format_duration(result.seconds):>7}"
-        say(f"{took}  {clean(result.summary)}{_sizes(result)}")
+        say(f"{clean(took)}  {clean(result.summary)}{_sizes(result)}")
         _tell_lines(result)
 
     def finish(self) -> None:
