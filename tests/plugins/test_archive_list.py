@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from k1ctl.archive.folder import Archive
+from k1ctl.config import load
+from k1ctl_plugins.archive import details
 from tests.archive.saving import archived, backdate, begin
 from tests.kit import Project
 
@@ -57,9 +59,9 @@ def test_one_in_words(project: Project, archive: Archive) -> None:
         "none off this host",
     ):
         assert part in text, part
-    assert "new" not in text.split() and project.run("archive", "show", archive.id[:20]).assert_ok().stdout
+    assert "new" not in text.split()
     project.run("archive", "show", "nobody").assert_fails(1, "there is no archive nobody", "archive list")
-    about = project.run("archive", "show", "oslo", "--json").assert_ok().json
+    about = project.run("archive", "show", archive.id[:20], "--json").assert_ok().json
     assert about["manifest"] == archive.manifest and about["purge"]["would_purge"] is False
     assert about["branch_now"] == about["head"] and about["path_taken"] is True
 
@@ -67,7 +69,8 @@ def test_one_in_words(project: Project, archive: Archive) -> None:
 def test_what_became_of_the_branch_and_the_place(project: Project, archive: Archive) -> None:
     """A branch that moved on or is gone is said; a free place needs no --to; an old one says what a purge deletes."""
     moved = project.commit("on", cwd=project.worktree("oslo"))
-    assert f"at {moved[:12]} now" in project.run("archive", "show", "oslo").assert_ok().stdout
+    now = details.facts(project.facts(), load(project.facts()), archive)
+    assert f"at {moved[:12]} now" in dict(details.lines(now))["branch"]
     project.git("worktree", "remove", "--force", str(project.worktree("oslo")))
     project.git("branch", "-q", "-D", "oslo")
     backdate(archive, 31)
