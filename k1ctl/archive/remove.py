@@ -1,9 +1,9 @@
 """Remove a worktree that an archive holds, so that no moment is left at which neither of the two is whole.
 
 Everything is checked once more; then the state says ``removing`` and where everything is to go, the worktree's folder
-is renamed into the trash, and what was written into it since the check began, or works in it, is looked for where
-nobody can come to any more: then it is renamed back. Then git's entry of this one worktree is renamed, too, and the
-state says ``archived``. Folders that can be made again are deleted in the trash, last.
+is renamed into the trash, and compared with what was saved where nobody can come to any more: when it is not the same,
+or somebody works in it, it is renamed back. Then git's entry of this one worktree is renamed, too, and the state says
+``archived``. Folders that can be made again are deleted in the trash, last.
 
 A call that was killed is finished, or undone, by the next one: `recover`.
 """
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.archive import checks, merged, trash
+from k1ctl.archive.aside import aside
 from k1ctl.archive.deletion import delete_below
 from k1ctl.archive.folder import list_archives, restoring
 from k1ctl.archive.lock import ArchiveLock
 from k1ctl.archive.merged import Branch
 from k1ctl.archive.processes import Processes, named
+from k1ctl.archive.save import unchanged, unchanged_at
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.events import emit
 from k1ctl.files import read_bytes, write_json
@@ -29,16 +30,12 @@ from k1ctl.units import rfc3339
 from k1ctl.worktrees import RepositoryLock, entries, own_git_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from k1ctl.archive.folder import Archive
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
     from k1ctl.worktrees import Entry
-
-_SLACK = 0.02  # s by which a file's time may be behind the clock: two ticks of the slowest kernel (HZ=100)
-_TOUCHED = ("gitdir", "sharedindex.")
-_SHOWN = 3  # names that are told
 
 
 class RefusedError(BusyError):
@@ -67,35 +64,47 @@ class Removed(NamedTuple):
         return {**self._asdict(), "branch": self.branch and self.branch.document()}
 
 
+_CHANGED = checks.Finding(
+    "changed-meanwhile", "refuse", "it changed since it was saved", "somebody works in it; the next run sees to it"
+)
+
+
 class _Move(NamedTuple):
     """Where everything of a removal is and goes: the worktree ``path`` to ``tree`` in ``trash``, git's entry ``own`` to
-    ``git``; ``began`` (s since 1970) is when the last check did, ``before`` the archive's state until then."""
+    ``git``; ``before`` is the archive's state until then."""
 
     path: str
     tree: str
     own: str
     git: str
     trash: str
-    began: float
     before: dict[str, Any]
 
 
 def remove(
-    workspace: Workspace, config: Config, entry: Entry, archive: Archive, *, branch_policy: str = "keep"
+    workspace: Workspace,
+    config: Config,
+    entry: Entry,
+    archive: Archive,
+    *,
+    branch_policy: str = "keep",
+    just_saved: bool = False,
 ) -> Removed:
     """Remove the worktree ``entry``, which ``archive`` holds.
 
-    ``branch_policy``: ``keep``, or ``delete-if-merged``. Raises RefusedError when it is not what the archive holds any
-    more, or somebody uses it: then it is where it was. K1ctlError, OSError when it cannot be moved.
+    ``branch_policy``: ``keep``, or ``delete-if-merged``. ``just_saved``: a change since is too rare to look for one
+    also before it is moved. Raises RefusedError when it is not what the archive holds any more, or somebody uses it:
+    then it is where it was. K1ctlError, OSError when it cannot be moved.
     """
     with ArchiveLock(workspace):
-        began = time.time() - _SLACK
         _check(workspace, config, entry, archive)
+        if not just_saved and not unchanged(workspace, config, entry, archive):
+            raise RefusedError([_CHANGED])
         with RepositoryLock(workspace) as lock:
             _check_entry(workspace, entry)
             judged = merged.judge(workspace, entry.branch) if branch_policy == "delete-if-merged" else None
-            move = _take_away(archive, entry.path, began)
-            late = _late(move, archive)
+            move = _take_away(archive, entry.path)
+            late = _late(workspace, config, move, archive)
             if late:
                 _put_back(archive, move)
                 raise RefusedError(late)
@@ -106,15 +115,11 @@ def remove(
 
 
 def _check(workspace: Workspace, config: Config, entry: Entry, archive: Archive) -> None:
-    """Raises RefusedError unless the worktree may go and the archive holds it as it is."""
-    from k1ctl.archive.save import unchanged
-
+    """Raises RefusedError unless the worktree may go and the archive is whole."""
+    problems = aside(_problems, workspace, archive)
     found = checks.examine_again(workspace, config, entry, Processes().lasting([entry.path]))
     found += checks.ties(entry.path, archive.manifest.get("nested", ()))
-    found += [checks.Finding("archive-not-whole", "refuse", problem) for problem in _problems(workspace, archive)]
-    if not found and not unchanged(workspace, config, entry, archive):
-        hint = "somebody works in it; the next run sees to it"
-        found.append(checks.Finding("changed-meanwhile", "refuse", "it changed since it was saved", hint))
+    found += [checks.Finding("archive-not-whole", "refuse", problem) for problem in problems()]
     if found:
         raise RefusedError(found)
 
@@ -153,7 +158,7 @@ def _check_entry(workspace: Workspace, entry: Entry) -> None:
         raise RefusedError(found)
 
 
-def _take_away(archive: Archive, path: str, began: float) -> _Move:
+def _take_away(archive: Archive, path: str) -> _Move:
     """Rename the worktree's folder into the trash. Raises K1ctlError, with everything as it was."""
     before = archive.state
     path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
@@ -162,7 +167,7 @@ def _take_away(archive: Archive, path: str, began: float) -> _Move:
     for place in (first, second) if same else (second,):
         number = next(n for n in range(1, 1000) if not _taken(place, first, n))
         tree, git = os.path.join(place, _numbered("tree", number)), os.path.join(first, _numbered("git", number))
-        move = _Move(path, tree, own_git_dir(path), git, place, began, before)
+        move = _Move(path, tree, own_git_dir(path), git, place, before)
         archive.set_state("removing", **move._asdict())
         try:
             for folder in {place, first}:
@@ -191,39 +196,15 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _late(move: _Move, archive: Archive) -> list[checks.Finding]:
-    """What works in the worktree that was taken away, or was written into it since the check began."""
+def _late(workspace: Workspace, config: Config, move: _Move, archive: Archive) -> list[checks.Finding]:
+    """What works in the worktree that was taken away, and that it is not what was saved."""
     found = []
     there = Processes().below(move.tree)
     if there:
         found.append(checks.Finding("process", "refuse", named(there), "end it, or leave the folder with it"))
-    fresh = list(_written(move, archive))
-    if fresh:
-        told = f"it was written to while it was looked at: {', '.join(fresh[:_SHOWN])}"
-        found.append(checks.Finding("changed-meanwhile", "refuse", told, "the next run sees to it"))
+    if not unchanged_at(workspace, config, archive, move.tree, move.own):
+        found.append(_CHANGED)
     return found
-
-
-def _written(move: _Move, archive: Archive) -> Iterator[str]:
-    """Names of files and folders in the worktree and in git's entry of it that changed since the check began.
-
-    Nobody can set ctime back. The top folder's own is that of our rename; ``gitdir`` and the shared part of a split
-    index are touched by who merely looks (gitrepository-layout(5), git's read-cache.c, freshen_shared_index).
-    """
-    gone = {os.path.join(move.tree, folder) for folder in archive.manifest.get("regenerable", ())}
-    pending = [move.tree, move.own]
-    while pending:
-        folder = pending.pop()
-        with os.scandir(folder) as found:
-            for entry in found:
-                if entry.path in gone or (folder == move.own and entry.name.startswith(_TOUCHED)):
-                    continue
-                if entry.stat(follow_symlinks=False).st_ctime >= move.began:
-                    yield os.path.relpath(entry.path, move.tree if entry.path.startswith(move.tree + "/") else move.own)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-    if os.stat(move.tree).st_mtime >= move.began:
-        yield "."
 
 
 def _put_back(archive: Archive, move: _Move) -> None:
@@ -269,9 +250,9 @@ def _verify(workspace: Workspace, archive: Archive, move: _Move) -> None:
     """Raises K1ctlError unless the worktree is gone from its place and from git, and lies in the trash."""
     wrong = [f"{path} is still there" for path in (move.path, move.own) if os.path.lexists(path)]
     wrong += [f"{move.tree} is not there"] if not os.path.isdir(move.tree) else []
-    wrong += [
-        f"git still lists {move.path}" for e in entries(workspace.git_dir) if os.path.realpath(e.path) == move.path
-    ]
+    records = os.path.join(workspace.git_dir, "worktrees")  # gone with its last worktree
+    for name in os.listdir(records) if os.path.isdir(records) else ():
+        wrong += [f"git still lists {move.path}"] if _is_of(os.path.join(records, name), move.path) else []
     wrong += _lacking(archive)
     if wrong:
         raise K1ctlError(
@@ -319,8 +300,8 @@ def _sync(*folders: str) -> None:
 
 
 def recover(workspace: Workspace, config: Config, *, restores: bool = True) -> list[str]:
-    """Finish, or undo, the removals that were killed, and with ``restores`` those, too; returns a sentence for each that
-    is known of. Quick when there are none.
+    """Finish, or undo, the removals that were killed, and with ``restores`` those, too; returns a sentence for each
+    that is known of. Quick when there are none.
 
     Under the `ArchiveLock`, which it takes. Raises K1ctlError, OSError.
     """
@@ -335,7 +316,7 @@ def recover(workspace: Workspace, config: Config, *, restores: bool = True) -> l
             state = archive.state
             if state["state"] == "removing":
                 with RepositoryLock(workspace):
-                    told.append(_recover(workspace, archive, _move_of(state)))
+                    told.append(_recover(workspace, config, archive, _move_of(state)))
             elif state["state"] == "archived" and state.get("untidy"):
                 _finish(workspace, archive, _move_of(state), None, recovered=True)
                 told.append(f"the removal of {state['path']} was finished: {archive.id}")
@@ -347,10 +328,10 @@ def _move_of(state: dict[str, Any]) -> _Move:
     texts = {name: str(state.get(name) or "") for name in ("path", "tree", "own", "git", "trash")}
     before = state.get("before")
     facts = before if isinstance(before, dict) else {"state": "saved"}
-    return _Move(**texts, began=float(state.get("began") or 0.0), before=facts)
+    return _Move(**texts, before=facts)
 
 
-def _recover(workspace: Workspace, archive: Archive, move: _Move) -> str:
+def _recover(workspace: Workspace, config: Config, archive: Archive, move: _Move) -> str:
     """One removal that was killed between its states, by what of it is found where."""
     if not os.path.isdir(move.tree):
         if os.path.lexists(move.path):
@@ -364,7 +345,7 @@ def _recover(workspace: Workspace, archive: Archive, move: _Move) -> str:
         return f"{move.path} and its trash are gone; {archive.id} holds what it was"
     hold: dict[str, Any] = {}
     if os.path.isdir(move.own) and _is_of(move.own, move.path) and not _has(move.path, move.own):
-        late = _late(move, archive)
+        late = _late(workspace, config, move, archive)
         if late and not os.path.lexists(move.path):
             _put_back(archive, move)
             return f"the removal of {move.path} was undone: {late[0].message}"

@@ -74,11 +74,20 @@ def save(
 
 def unchanged(workspace: Workspace, config: Config, entry: Entry, archive: Archive) -> bool:
     """Whether the worktree still is what ``archive`` holds, by everything that a change of it would leave."""
-    seen = read_json(os.path.join(archive.folder, SEEN))
     try:
         own = check(workspace, entry)
-        with ScratchFolder(workspace) as folder, Calls(entry.path, folder) as calls:
-            now = look(calls, entry.path, own, Globs(config.get("archive", "regenerable")))
+    except (K1ctlError, OSError):
+        return False
+    return unchanged_at(workspace, config, archive, entry.path, own)
+
+
+def unchanged_at(workspace: Workspace, config: Config, archive: Archive, top: str, own: str) -> bool:
+    """As `unchanged`, of a worktree that was moved to ``top``; ``own`` is its own git folder."""
+    seen = read_json(os.path.join(archive.folder, SEEN))
+    try:
+        with ScratchFolder(workspace) as folder, Calls(top, folder) as calls:
+            calls.env |= {"GIT_DIR": own, "GIT_WORK_TREE": top}  # else git would note the new place in its entry
+            now = look(calls, top, own, Globs(config.get("archive", "regenerable")))
     except (K1ctlError, OSError):
         return False
     return isinstance(seen, dict) and seen.get("digest") == now.digest and not now.denied

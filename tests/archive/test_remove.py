@@ -180,7 +180,7 @@ def test_what_happens_while_it_is_looked_at_is_undone(desk: Desk, monkeypatch: p
             desk.status = desk.look()
 
         monkeypatch.setattr(removing, "_check_entry", meanwhile)
-        with pytest.raises(RefusedError, match=r"\(pid \d+\) is in" if happens == _enter else "written to while"):
+        with pytest.raises(RefusedError, match=r"\(pid \d+\) is in" if happens == _enter else "changed since"):
             desk.remove()
         assert desk.look() == desk.status and desk.archive.state["state"] == "saved"
         assert not os.path.lexists(os.path.join(desk.archive.folder, "trash"))
@@ -196,10 +196,10 @@ def test_a_place_that_was_taken_meanwhile_keeps_the_trash(desk: Desk, monkeypatc
     """It cannot be put back: then it is told, and its trash is never swept."""
     real = removing._late
 
-    def late(move: Any, archive: Archive) -> Any:
+    def late(workspace: Workspace, config: Config, move: Any, archive: Archive) -> Any:
         (desk.tree / "stranger").mkdir(parents=True)
         (Path(move.tree) / "code").write_text("late\n")
-        return real(move, archive)
+        return real(workspace, config, move, archive)
 
     monkeypatch.setattr(removing, "_late", late)
     with pytest.raises(K1ctlError, match="is something else by now"):
@@ -346,7 +346,7 @@ def _stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A removal that was cut off once the folder was renamed; returns its move."""
     moves: list[Any] = []
 
-    def stop(move: Any, archive: Archive) -> Any:
+    def stop(workspace: Workspace, config: Config, move: Any, archive: Archive) -> Any:
         moves.append(move)
         raise KeyboardInterrupt
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.archive import checks, trash
 from k1ctl.archive.activity import Activity, ask_status, changes_of, last_activity
+from k1ctl.archive.aside import aside
 from k1ctl.archive.checks import PASSING, Finding
 from k1ctl.archive.globs import matches
 from k1ctl.archive.merged import judge
 from k1ctl.archive.processes import Processes
 from k1ctl.archive.remove import RefusedError, recover, remove
 from k1ctl.archive.runs import Runs
+from k1ctl.archive.save import save
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 from k1ctl.events import emit
 from k1ctl.units import format_duration, format_size, rfc3339
@@ -143,8 +145,14 @@ def run(workspace: Workspace, config: Config, request: Request, watch: Callable[
     linked = [entry for entry in known if not entry.main]
     wanted = _named(workspace, linked, request.names) if request.names else _offered(config, linked, request)
     watch(f"looking at {len(wanted)} worktrees")
+    asked = _ask(wanted)  # git works meanwhile
     runs, processes = Runs(workspace, config), Processes()
-    outcomes = _outcomes(workspace, config, request, wanted, runs)
+    outcomes = []
+    for entry, answer in zip(wanted, asked, strict=True):
+        status = answer()
+        listed = changes_of(status) or ()
+        activity = last_activity(workspace, entry, config=config, runs=runs, listed=listed)
+        outcomes.append(Outcome(entry, activity, status, named=bool(request.names)))
     processes = processes.lasting(outcome.entry.path for outcome in outcomes)
     for number, outcome in enumerate(outcomes, 1):
         if not request.names and outcome.activity.idle() < request.older_than:
@@ -200,23 +208,16 @@ def _excluded(config: Config, path: str, request: Request) -> bool:
     return matches(path, [*request.exclude, *config.get("archive", "exclude")])
 
 
-def _outcomes(
-    workspace: Workspace, config: Config, request: Request, wanted: Sequence[Entry], runs: Runs
-) -> list[Outcome]:
-    """Each worktree with what git status says of it and when somebody last worked in it."""
-
-    def look(entry: Entry) -> Outcome:
-        status = ask_status(entry.path)
-        listed = changes_of(status) or ()
-        activity = last_activity(workspace, entry, config=config, runs=runs, listed=listed)
-        return Outcome(entry, activity, status, named=bool(request.names))
-
+def _ask(wanted: Sequence[Entry]) -> Sequence[Callable[[], Answer | None]]:
+    """Start asking git status of each worktree, some at a time."""
     if len(wanted) < 2:
-        return [look(entry) for entry in wanted]
+        return [aside(ask_status, entry.path) for entry in wanted]
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return list(pool.map(look, wanted))
+    pool = ThreadPoolExecutor(max_workers=_AT_ONCE)
+    asked = [pool.submit(ask_status, entry.path).result for entry in wanted]
+    pool.shutdown(wait=False)
+    return asked
 
 
 class _Looks(NamedTuple):
@@ -295,7 +296,6 @@ def _archive(
 ) -> None:
     """Save it, and remove it unless it is Conductor's. Raises what both raise."""
     from k1ctl.archive.lock import ArchiveLock
-    from k1ctl.archive.save import save
 
     entry = outcome.entry
     with ArchiveLock(workspace):
@@ -309,7 +309,7 @@ def _archive(
             outcome.result = "saved"
             return
         tell("moving it into the trash")
-        removed = remove(workspace, config, entry, saved.archive, branch_policy=request.branch_policy)
+        removed = remove(workspace, config, entry, saved.archive, branch_policy=request.branch_policy, just_saved=True)
     outcome.result = "archived"
     outcome.trash, outcome.freed_bytes = removed.trash, removed.freed_bytes
     outcome.branch = removed.branch
