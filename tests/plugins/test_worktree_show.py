@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,8 +88,9 @@ def test_ports_places_in_line_and_artifacts_are_told(project: Project) -> None:
     assert any("device:k1" in what or "run" in what for what in told["working"])
     (build,) = told["artifacts"]
     assert (build["target"], build["id"]) == ("fw", kept.id)
+    Path(os.environ["K1CTL_HOST_DIR"], "ports.json").write_text("damaged")
     lines = project.run("worktree", "show", "oslo").assert_ok().stdout
-    assert f"fw {kept.id}" in lines and "ports" in lines
+    assert f"fw {kept.id}" in lines and "ports.json is damaged" in lines
 
 
 def test_the_root_a_detached_head_and_a_folder_that_is_gone(project: Project) -> None:

@@ -71,6 +71,8 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("stash", f"{stash['name']}: {stash['subject']}") for stash in told["stashes"])
     if told["ports"]:
         yield "ports", f"{told['ports']['first']}-{told['ports']['last']} ({told['ports']['origin']})"
+    if told["ports_problem"]:
+        yield "ports", f"unknown: {told['ports_problem']}"
     if told["disk"]:
         yield "disk", _disk(told["disk"])
     if told["activity"]:

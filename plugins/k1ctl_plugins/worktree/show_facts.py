@@ -9,6 +9,7 @@ from k1ctl import diskscan, ports
 from k1ctl.archive.activity import last_activity, list_changes
 from k1ctl.archive.runs import Runs
 from k1ctl.artifacts import newest_build
+from k1ctl.errors import ConfigError
 from k1ctl.git import call
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
@@ -38,7 +39,10 @@ def facts(workspace: Workspace, config: Config, entry: Entry, found: list[Entry]
     changes = list_changes(entry.path) if there and not entry.bare else None
     activity = last_activity(workspace, entry, config=config, runs=runs, listed=changes or ()) if there else None
     place = Workspace(workspace.root, entry.path, os.path.basename(entry.path), workspace.git_dir)
-    held = ports.of(place)
+    try:
+        held, lost = ports.of(place), None
+    except ConfigError as exc:  # the host's file of ports is damaged; all else is known
+        held, lost = None, exc.message
     scan = diskscan.scan(workspace, config, entry, found) if there else None
     base, root = str(made.get("base") or ""), found[0]
     last = runs.last.get(os.path.realpath(entry.path))
@@ -64,6 +68,7 @@ def facts(workspace: Workspace, config: Config, entry: Entry, found: list[Entry]
         "operation": next((what for name, what in _OPERATIONS.items() if own and _is(own, name)), None),
         "stashes": _stashes(workspace, entry.branch) if entry.branch else [],
         "ports": {"first": held.first, "last": held.last, "origin": held.origin} if held else None,
+        "ports_problem": lost,
         "disk": scan.document() if scan else None,
         "active_at": rfc3339(activity.at) if activity and activity.at else None,
         "activity": activity.what if activity and activity.at else None,
