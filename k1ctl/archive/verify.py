@@ -29,7 +29,7 @@ _BLOCK = 1 << 20  # bytes
 
 def verify(workspace: Workspace, archive: Archive, *, deep: bool = True, trash: bool = True) -> list[str]:
     """What is wrong with the archive; [] when it is whole. ``deep``: also the content of objects and tar files;
-    ``trash``: also its worktree there, which it does not need.
+    ``trash``: also what became of its worktree, which it does not need.
 
     Puts the copy of its manifest back where it is gone. Raises OSError when the repository cannot be read.
     """
@@ -97,7 +97,7 @@ def _state(archive: Archive, trash: bool) -> list[str]:
     state = archive.state
     if state["state"] == "purging":
         return ["its purge was interrupted: it is no archive any more (k1ctl archive purge finishes it)"]
-    if state["state"] == "removing":
+    if trash and state["state"] == "removing":
         return ["the removal of its worktree was interrupted (k1ctl archive run finishes it)"]
     tree = str(state.get("tree") or "")
     if trash and state["state"] == "archived" and tree and not os.path.lexists(tree):

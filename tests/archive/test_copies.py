@@ -396,12 +396,15 @@ def _with_log(archive: Archive, line: str) -> None:
 
 
 def test_an_archive_is_whole_without_its_trash(project: Project, shelf: Shelf) -> None:
-    """Who emptied the trash by hand can push what was saved, and pull finds nothing to mend."""
+    """Who emptied the trash by hand can push what was saved, and pull finds nothing to mend; so while the worktree is
+    being removed."""
     archive = archived(project)
-    archive.set_state("archived", tree=str(project.root.parent / "gone"))
-    assert len(verify(project.facts(), archive)) == 1
-    assert send(project, shelf, archive)["outcome"] == "pushed"
-    assert fetch(project.facts(), shelf, archive.id)["outcome"] == "here"
+    for state in ("archived", "removing"):
+        archive.set_state(state, tree=str(project.root.parent / "gone"))
+        assert len(verify(project.facts(), archive)) == 1
+        shelf.files.clear()
+        assert send(project, shelf, archive)["outcome"] == "pushed"
+        assert fetch(project.facts(), shelf, archive.id)["outcome"] == "here"
 
 
 def test_a_pull_that_is_stopped_goes_on(project: Project, shelf: Shelf) -> None:

@@ -23,6 +23,7 @@ import pytest
 
 from k1ctl.errors import ConfigError, K1ctlError, NotFoundError
 from k1ctl.stores import Store, StoreError, is_key, key_part
+from k1ctl_plugins.archive.stores import s3
 from k1ctl_plugins.archive.stores.directory import MARKER, DirectoryStore
 from k1ctl_plugins.archive.stores.s3 import S3Store
 from tests.archive.saving import archived
@@ -145,6 +146,7 @@ def test_a_part_of_a_key_is_made_of_any_name() -> None:
 
 _PUT = """
 import os, sys
+from k1ctl_plugins.archive.stores import s3
 from k1ctl_plugins.archive.stores.directory import DirectoryStore
 from k1ctl_plugins.archive.stores.s3 import S3Store
 store = eval(sys.argv[1])
@@ -361,8 +363,8 @@ def test_nothing_secret_is_told_of_a_refusal(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_an_interrupt_is_not_held_back() -> None:
-    """^C ends the wait for a service that takes a connection and says nothing."""
+def test_an_interrupt_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """^C ends the wait for a service that takes a connection and says nothing; so does its patience."""
     taken: list[socket.socket] = []
 
     def take() -> None:
@@ -375,6 +377,9 @@ def test_an_interrupt_is_not_held_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             store.list("a")
         taken[0].close()
+        monkeypatch.setattr(s3, "_ANSWER", 0.05)
+        with pytest.raises(StoreError, match="did not answer in time"):
+            store.list("a")
 
 
 @pytest.mark.usefixtures("keys")

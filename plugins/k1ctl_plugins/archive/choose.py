@@ -1,14 +1,15 @@
-"""Which archives a call means, and the store it means."""
+"""Which archives a call means, the store it means, and what a person sees while it works."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from k1ctl.archive.folder import find, list_archives
 from k1ctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from k1ctl.archive.folder import Archive
     from k1ctl.cli import Context
@@ -32,3 +33,17 @@ def store(context: Context, name: str) -> Store:
 
     given = name or str(context.config.get("archive", "store"))
     return open_store(context.plugins, context.workspace, context.config, given)
+
+
+@contextmanager
+def shown(text: str) -> Iterator[None]:
+    """``text`` stands on the terminal, where stderr is one, until the block ends."""
+    from k1ctl.output import LiveLine
+
+    line = LiveLine()
+    if line.terminal:
+        line.update(text)
+    try:
+        yield
+    finally:
+        line.clear()

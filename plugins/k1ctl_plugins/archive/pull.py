@@ -39,7 +39,9 @@ def pull(
 
     chosen = choose.store(context, store)
     name = repository or copies.repository(context.workspace)
-    row = pulling.pull(context.workspace, context.config, chosen, name, archive, trust=trust, dry_run=dry_run)
+    options = {"trust": trust, "dry_run": dry_run}
+    with choose.shown(f"{archive}: from {chosen.name}"):
+        row = pulling.pull(context.workspace, context.config, chosen, name, archive, **options)
     if as_json:
         emit_json({"ok": True, "repository": name, **row})
     elif row["outcome"] == pulling.HERE:

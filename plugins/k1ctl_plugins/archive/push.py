@@ -93,9 +93,11 @@ def _push(
     context: Context, store: Store, name: str, archive: Archive, tracked_secrets: bool, dry_run: bool
 ) -> dict[str, Any]:
     from k1ctl.archive import push
+    from k1ctl_plugins.archive.choose import shown
 
     options = {"tracked_secrets": tracked_secrets, "dry_run": dry_run}
-    return push.push(context.workspace, context.config, store, name, archive, **options)
+    with shown(f"{archive.id}: to {store.name}"):
+        return push.push(context.workspace, context.config, store, name, archive, **options)
 
 
 def _tell(row: dict[str, Any]) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 PART = 8 << 20  # bytes of one request: S3 takes 10,000 parts, so files up to 78 GiB
 _AT_ONCE = 4  # parts under way
-_CONNECT, _REQUEST, _KEEP_TRYING = 10, 300, 120  # s: until it answers; one request; from the first try to the last
+_CONNECT, _ANSWER, _REQUEST = 10, 20, 300  # s: until it answers; a request without a file in it; one with a part
+_KEEP_TRYING = 120  # s: from the first try of a request to the last
 _RETRIES = 4
 _LOOPBACK = re.compile(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -37,7 +38,7 @@ class S3Store(Store):
     def __init__(self, name: str, section: Mapping[str, str], *, retries: int = _RETRIES) -> None:
         self.name, self.section, self.retries = name, section, retries
         self.prefix = section["prefix"].strip("/")
-        self._client: Any = None
+        self._clients: dict[int, Any] = {}  # by their patience, in seconds
 
     def prepare(self) -> None:
         self.list("")
@@ -91,7 +92,7 @@ class S3Store(Store):
             return []
         below = "/".join(part for part in (self.prefix, folder) if part)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        library, client = self._library(), self._open()
+        library, client = self._library(), self._open(_ANSWER)
         try:
             batches = _apart(lambda: [*library.list(client, prefix=below or None)])
             found = [(str(row["path"])[cut:], int(row["size"])) for batch in batches for row in batch]
@@ -112,7 +113,8 @@ class S3Store(Store):
 
     def _do(self, verb: str, key: str, *args: Any, **kwargs: Any) -> Any:
         """Call the library. Raises StoreError, KeyError when there is nothing under ``key``."""
-        function, client = getattr(self._library(), verb), self._open()
+        function = getattr(self._library(), verb)
+        client = self._open(_REQUEST if verb in ("put", "get") else _ANSWER)
         try:
             return _apart(lambda: function(client, *args, **kwargs))
         except FileNotFoundError as exc:
@@ -143,8 +145,8 @@ class S3Store(Store):
         if why:
             raise ConfigError(f"[stores.{self.name}] {why}", code="bad-store")
 
-    def _open(self) -> Any:
-        if self._client is None:
+    def _open(self, seconds: int) -> Any:
+        if seconds not in self._clients:
             from datetime import timedelta
 
             self._check()
@@ -157,18 +159,18 @@ class S3Store(Store):
                 config |= {"endpoint": endpoint, "region": region or "us-east-1"}
             elif region:
                 config |= {"region": region}
-            self._client = Bucket(
+            self._clients[seconds] = Bucket(
                 self.section["bucket"],
                 config=config,
                 credential_provider=self._keys(),
                 client_options={
                     "allow_http": endpoint.startswith("http://"),
                     "connect_timeout": timedelta(seconds=_CONNECT),
-                    "timeout": timedelta(seconds=_REQUEST),
+                    "timeout": timedelta(seconds=seconds),
                 },
                 retry_config={"max_retries": self.retries, "retry_timeout": timedelta(seconds=_KEEP_TRYING)},
             )
-        return self._client
+        return self._clients[seconds]
 
     def _keys(self) -> Any:
         """What gives the library the keys; None leaves it to find what AWS gives a machine. Raises ConfigError."""
