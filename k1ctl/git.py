@@ -27,6 +27,10 @@ _PLACES = (
 )
 
 
+# What changes refs and settings, which all worktrees share, takes a lock file for a moment.
+_LOCKING = frozenset(("update-ref", "symbolic-ref", "config"))
+
+
 class GitError(K1ctlError):
     """git refused; the message is git's own last line."""
 
@@ -56,6 +60,12 @@ def program() -> str:
     return git
 
 
+def apart(args: Sequence[str]) -> bool:
+    """Whether ``git ARGS`` runs in a session of its own: killed with its caller's group, it would leave a lock file
+    that makes every later git in the repository fail."""
+    return not _LOCKING.isdisjoint(args)
+
+
 def call(
     args: Sequence[str],
     cwd: str,
@@ -80,6 +90,7 @@ def call(
             input=os.fsencode(stdin),
             capture_output=True,
             pass_fds=tuple(keep),
+            start_new_session=apart(args),
             timeout=timeout,
         )
     except subprocess.TimeoutExpired:

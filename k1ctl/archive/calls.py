@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from k1ctl.git import GitError, environment, program
+from k1ctl.git import GitError, apart, environment, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Calls:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     pass_fds=self.keep,
+                    start_new_session=apart(args),
                 )
         finally:
             if stdin is not None:
