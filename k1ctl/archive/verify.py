@@ -12,7 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.archive.folder import FORMAT, REF
+from k1ctl.archive.folder import FORMAT, REF, archives_folder, list_archives
 from k1ctl.errors import K1ctlError
 from k1ctl.files import read_json, write_json
 from k1ctl.git import call
@@ -42,6 +42,22 @@ def verify(workspace: Workspace, archive: Archive, *, deep: bool = True, trash: 
     if not problems:
         keep_copy(workspace, archive)
     return problems
+
+
+def nameless(workspace: Workspace) -> dict[str, str]:
+    """{id: what is wrong} of folders that stand among the archives and have no manifest that can be read."""
+    base = archives_folder(workspace)
+    known = {archive.id for archive in list_archives(workspace)}
+    found = {}
+    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        if name not in known and not name.startswith(".") and ".damaged-" not in name:
+            copy = workspace.ops_path("archive", name, "manifest.json")
+            about = read_json(copy)
+            good = isinstance(about, dict) and about.get("id") == name
+            found[name] = "its manifest.json is gone or damaged, so no command finds it" + (
+                f"; {copy} is a copy" if good else ""
+            )
+    return found
 
 
 def keep_copy(workspace: Workspace, archive: Archive) -> bool:

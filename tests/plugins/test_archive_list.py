@@ -109,6 +109,10 @@ def test_whole_or_not(project: Project, archive: Archive) -> None:
     assert rows["ok"] is False and rows["archives"][0]["problems"] == [
         "files.tar is damaged: its SHA-256 is not the manifest's"
     ]
+    Path(archive.folder, "manifest.json").write_bytes(b"")
+    said = project.run("archive", "verify", "--all").assert_fails(65).stdout
+    copy = project.ops / "archive" / archive.id / "manifest.json"
+    assert said == f"{archive.id}: its manifest.json is gone or damaged, so no command finds it; {copy} is a copy\n"
 
 
 def test_a_removal_that_was_killed_is_settled_first(project: Project, archive: Archive) -> None:

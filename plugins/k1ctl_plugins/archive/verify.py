@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import clean, emit_json, json_option, put
 
 
 @click.command(short_help="Check that archives are whole and could be restored.")
@@ -25,6 +25,7 @@ def verify(context: Context, archives: tuple[str, ...], everything: bool, quick:
       k1ctl archive verify oslo
       k1ctl archive verify --all --json | jq -r '.archives[] | select(.ok | not) | .problems[]'
     """
+    from k1ctl.archive.verify import nameless
     from k1ctl.archive.verify import verify as check
     from k1ctl_plugins.archive import choose
     from k1ctl_plugins.archive.settle import settle
@@ -36,7 +37,11 @@ def verify(context: Context, archives: tuple[str, ...], everything: bool, quick:
         problems = check(context.workspace, archive, deep=not quick)
         rows.append({"archive": archive.id, "ok": not problems, "problems": problems})
         if not as_json:
-            put(f"{archive.id}: {'; '.join(problems) or 'whole'}")
+            put(clean(f"{archive.id}: {'; '.join(problems) or 'whole'}"))
+    for name, problem in nameless(context.workspace).items() if everything else ():
+        rows.append({"archive": name, "ok": False, "problems": [problem]})
+        if not as_json:
+            put(f"{name}: {problem}")
     damaged = [row for row in rows if not row["ok"]]
     if as_json:
         emit_json({"ok": not damaged, "archives": rows})

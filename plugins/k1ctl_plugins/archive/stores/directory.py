@@ -115,7 +115,7 @@ class DirectoryStore(Store):
         if not os.path.isdir(self.path):
             raise StoreError(
                 f"store {self.name}: there is no folder {self.path}",
-                hint="mount its disk, or make the folder and call `k1ctl archive push --init-store`",
+                hint="mount its disk, or make the folder and push with --init-store",
                 code="store-missing",
             )
 
@@ -132,7 +132,7 @@ class DirectoryStore(Store):
             if not marked:
                 raise StoreError(
                     f"store {self.name}: {self.path} holds no {MARKER}, so it may be a mount point without its disk",
-                    hint=f"mount it; for a new store: k1ctl archive push --init-store --store {self.name}",
+                    hint=f"mount it; for a new store push with --init-store --store {self.name}",
                     code="store-unmarked",
                 )
             yield fd
