@@ -248,6 +248,27 @@ def test_a_full_cache_is_told_from_a_full_worktree(tmp_path: Path) -> None:
     assert [cache.no_seed(here, exc) for exc in errors] == ["", "", "", ""]
 
 
+def test_mounted_packages_are_installed_in_place(
+    web: Project, tools: npm.Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node_modules that is a mount point cannot be renamed away, whether Python knows it as one or not."""
+    modules = f"{web.worktree('a')}/web/node_modules"
+    os.mkdir(modules)
+    rename = os.rename
+
+    def busy(source: str, target: str) -> None:
+        if source == modules:
+            raise OSError(errno.EBUSY, "busy", source, None, target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", busy)
+    assert bring(web, "a").details["why"] == "node_modules is a mount point"
+    os.unlink(f"{modules}/.k1ctl-lock")
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == modules)
+    assert bring(web, "a").details["why"] == "node_modules is a mount point"
+    assert len(seeds(tmp_path)) == 1 and tools.words == ["ci", "ci", "ci"]
+
+
 def test_why_npm_failed_is_told_in_its_words() -> None:
     """The reason stands behind the code, and npm's usage behind the reason."""
     said = ["npm error code EUSAGE", "npm error", "npm error `npm ci` needs a lock file", "npm error Missing: a@1"]

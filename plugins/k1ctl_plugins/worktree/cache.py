@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SCRATCH = ".k1ctl-modules"  # beside node_modules, and so on its filesystem
 _UNFIT = ("special-file", "seed-unstable", "no-flock")  # codes of what only a seed cannot be
+_MOUNTED = "node_modules is a mount point"
 _VERBS = {"clone": "cloned", "store": "linked", "copy": "copied"}
 
 
@@ -107,7 +108,7 @@ def _in_the_tree(project: NpmProject) -> str:
     if project.wanted == "install":
         return "as asked"
     if os.path.ismount(os.path.join(project.folder, "node_modules")):
-        return "node_modules is a mount point"
+        return _MOUNTED
     return cache_apart.obstacle(project.folder, project.top) or _no_home(project.homes[0])
 
 
@@ -155,7 +156,7 @@ def install(project: NpmProject) -> StepReport:
 
 
 def no_seed(project: NpmProject, exc: OSError | K1ctlError) -> str:
-    """Why it was the cache that failed, in which case ``npm ci`` in the tree may succeed; "" when it was not."""
+    """Why ``npm ci`` in the tree may succeed all the same; "" when nothing speaks for it."""
     if isinstance(exc, K1ctlError):
         full = exc.code == "npm-failed" and "ENOSPC" in " ".join([exc.message, *exc.details.get("lines", ())])
         if exc.code in _UNFIT:
@@ -165,6 +166,8 @@ def no_seed(project: NpmProject, exc: OSError | K1ctlError) -> str:
         file = os.fspath(exc.filename or "")
         if not full and isinstance(file, str) and any(file.startswith(home + os.sep) for home in project.homes):
             return f"k1ctl's cache cannot be used: {exc}"
+        if exc.errno == errno.EBUSY:  # one that `os.path.ismount` does not see: bound from the same filesystem
+            return _MOUNTED
     home = project.homes[0] if os.path.isdir(project.homes[0]) else project.folder
     apart = os.stat(home).st_dev != os.stat(project.folder).st_dev
     return "the disk of k1ctl's cache is full" if full and apart else ""
