@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from k1ctl.platformio import HOST_BOARD, HOST_PLATFORM
+from k1ctl.platformio.install import tools_folder
 
 ENV = "k1sim"
 
@@ -46,7 +47,7 @@ def marker_of(image: str | Path) -> str:
 
 
 @functools.cache
-def _pio(cache: str) -> str:
+def _pio(folder: str) -> str:
     from k1ctl.errors import K1ctlError
     from k1ctl.platformio.install import install
     from k1ctl.platformio.locate import find_pio
@@ -63,9 +64,7 @@ def _pio(cache: str) -> str:
 
 def need_pio() -> str:
     """The path of a pio, installed into the shared tool cache when there is none; skips the test without one."""
-    import os
-
-    pio = _pio(os.environ["K1CTL_CACHE_DIR"])
+    pio = _pio(tools_folder())
     if not Path(pio).is_absolute():
         pytest.skip(f"needs PlatformIO: {pio}")
     return pio

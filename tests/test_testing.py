@@ -55,11 +55,15 @@ def test_a_failed_expectation_shows_what_was_said() -> None:
 
 
 def test_isolation_ends_as_it_began(tmp_path: Path) -> None:
-    """Inside, HOME is another one and outer settings are gone; outside, all variables are what they were."""
+    """Inside, HOME is another one, the cache has nothing of the user's but tools, and outer settings are gone; outside,
+    all variables are what they were."""
     code = (
         "import os, sys\nfrom k1ctl.testing import isolated\nbefore = dict(os.environ)\n"
         "with isolated(sys.argv[1]) as env:\n"
         "    assert os.environ['HOME'] == env['HOME'] == sys.argv[1] and 'K1CTL_ROOT' not in os.environ\n"
+        "    assert sorted(os.listdir(os.environ['K1CTL_CACHE_DIR'])) == ['platformio', 'tools']\n"
+        "    tools = [os.path.realpath(e['K1CTL_CACHE_DIR'] + '/tools') for e in (env, before)]\n"
+        "    assert tools[0] == tools[1]\n"
         "    os.environ['MORE'] = '1'\n"
         "    with isolated('/elsewhere') as inner: assert inner['HOME'] == sys.argv[1]\n"
         "    assert os.environ['HOME'] == sys.argv[1]\n"

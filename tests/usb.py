@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import random
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl.device.esptool_install import esptool_folder
 from tests.device.fakes import make_image
 from tests.device.job import Job
 
@@ -25,7 +25,7 @@ def app(marker: str, size: int = 60_000) -> bytes:
 
 
 @functools.cache
-def _esptool(major: int, cache: str) -> tuple[str, str]:
+def _esptool(major: int, folder: str) -> tuple[str, str]:
     from k1ctl.device.esptool_install import install
     from k1ctl.errors import K1ctlError
 
@@ -37,7 +37,7 @@ def _esptool(major: int, cache: str) -> tuple[str, str]:
 
 def need_esptool(major: int = 5) -> str:
     """The path of an esptool of this version; skips the test where it cannot be installed."""
-    path, why = _esptool(major, os.environ["K1CTL_CACHE_DIR"])
+    path, why = _esptool(major, esptool_folder(major))
     if not path:
         pytest.skip(f"needs esptool {major}: {why}")
     return path

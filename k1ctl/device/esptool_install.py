@@ -20,7 +20,8 @@ _MARKER = "installed.json"
 
 def esptool_folder(major: int = NEWEST, environ: Mapping[str, str] | None = None) -> str:
     """The folder of esptool's environment, one for each of its and of Python's versions."""
-    return os.path.join(cache_dir(environ), "tools", f"esptool{major}-py{sys.version_info[0]}.{sys.version_info[1]}")
+    name = f"esptool{major}-py{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.realpath(os.path.join(cache_dir(environ), "tools", name))
 
 
 def installed(major: int = NEWEST, environ: Mapping[str, str] | None = None) -> dict[str, Any] | None:

@@ -37,13 +37,17 @@ class InstallError(K1ctlError):
 
 
 def tools_folder(environ: Mapping[str, str] | None = None) -> str:
-    """The venv's folder; one for each minor Python release, since a venv cannot outlive its Python."""
-    return os.path.join(cache_dir(environ), "tools", f"platformio-py{sys.version_info[0]}.{sys.version_info[1]}")
+    """The venv's folder; one for each minor Python release, since a venv cannot outlive its Python.
+
+    Links in it are resolved: the venv's programs name it, and who came through another link has to find the same.
+    """
+    name = f"platformio-py{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.realpath(os.path.join(cache_dir(environ), "tools", name))
 
 
 def core_folder(environ: Mapping[str, str] | None = None) -> str:
     """The PLATFORMIO_CORE_DIR that all worktrees share for packages."""
-    return os.path.join(cache_dir(environ), "platformio")
+    return os.path.realpath(os.path.join(cache_dir(environ), "platformio"))
 
 
 def scons_release(requirement: str) -> str:
@@ -67,7 +71,7 @@ def installed(environ: Mapping[str, str] | None = None) -> dict[str, Any] | None
     record = read_json(os.path.join(_scons_folder(marker["core_dir"]), ".piopm"))
     there = os.access(marker["pio"], os.X_OK) and os.access(marker["python"], os.X_OK)
     fits = isinstance(record, dict) and record.get("version") == marker.get("tool_scons")
-    return marker if there and fits and marker["core_dir"] == core_folder(environ) else None
+    return marker if there and fits and os.path.realpath(marker["core_dir"]) == core_folder(environ) else None
 
 
 def install(progress: Progress, environ: Mapping[str, str] | None = None) -> tuple[dict[str, Any], bool]:

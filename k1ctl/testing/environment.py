@@ -8,26 +8,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from k1ctl.workspace import cache_dir
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEST_ID = "TEST_OF_K1CTL"  # every process a test starts carries this variable; so a leaked one is found
-_KEPT = ("K1CTL_CACHE_DIR", TEST_ID)
+_SHARED = ("tools", "platformio")  # folders of the user's cache: to install what is in them takes minutes
 _OF_PYTEST = "PYTEST_CURRENT_TEST"  # pytest changes it while a test is under way
 _entered: list[str] = []  # the mark of the isolation that this process is in
 
 
 def base_environment(home: str | Path) -> dict[str, str]:
-    """The environment of a test: its own HOME and host folder, no variable of git, Conductor, PlatformIO or k1ctl.
+    """The environment of a test: HOME, host folder, cache of its own; nothing of git, Conductor, PlatformIO and k1ctl.
 
-    The tool cache and the settings of pip and npm stay the user's, so that nothing is downloaded twice.
+    The settings of pip and npm stay the user's, and so do the tools in the cache (links that `isolated` makes), so that
+    nothing is downloaded twice.
     """
     foreign = ("CONDUCTOR_", "K1CTL_", "GIT_", "PLATFORMIO_", "XDG_")
-    env = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(foreign)}
+    env = {k: v for k, v in os.environ.items() if k == TEST_ID or not k.startswith(foreign)}
     for name in ("RUN_TARGET", "K1_TARGET", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         env.pop(name, None)
     user = Path(os.path.expanduser("~"))
-    env.setdefault("K1CTL_CACHE_DIR", str(user / ".cache" / "k1ctl"))
     env.setdefault("npm_config_cache", str(user / ".npm"))
     env.setdefault("npm_config_userconfig", str(user / ".npmrc"))
     for config in (user / ".pip" / "pip.conf", user / ".config" / "pip" / "pip.conf"):
@@ -35,6 +37,7 @@ def base_environment(home: str | Path) -> dict[str, str]:
             env.setdefault("PIP_CONFIG_FILE", str(config))
     env["HOME"] = str(home)
     env["K1CTL_HOST_DIR"] = str(Path(home) / "host")
+    env["K1CTL_CACHE_DIR"] = str(Path(home) / "cache")
     env["K1CTL_MDNS_INTERFACE"] = "127.0.0.1"  # nothing is sent into a real network
     env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
     env["GIT_CONFIG_GLOBAL"] = env["GIT_CONFIG_SYSTEM"] = os.devnull
@@ -59,6 +62,7 @@ def isolated(home: str | Path, *, patience: float = 5) -> Iterator[dict[str, str
 
     mark, before = os.urandom(16).hex(), dict(os.environ)
     env = {**base_environment(home), TEST_ID: mark}
+    _share_tools(cache_dir(), env["K1CTL_CACHE_DIR"])
     _become(env)
     _entered.append(mark)
     try:
@@ -75,6 +79,16 @@ def isolated(home: str | Path, *, patience: float = 5) -> Iterator[dict[str, str
             process.kill()
         if left:
             raise AssertionError("processes were left behind:\n" + "\n".join(named)) from None
+
+
+def _share_tools(user: str, own: str) -> None:
+    """Link the tools of the ``user``'s cache into the test's ``own``."""
+    os.makedirs(own, exist_ok=True)
+    for name in _SHARED:
+        shared, link = os.path.join(user, name), os.path.join(own, name)
+        os.makedirs(shared, exist_ok=True)
+        if not os.path.lexists(link):
+            os.symlink(os.path.realpath(shared), link)
 
 
 def _become(env: dict[str, str]) -> None:
