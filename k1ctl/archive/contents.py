@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.archive import snapshot
 from k1ctl.archive.files import odd_modes
 from k1ctl.archive.folder import FORMAT
-from k1ctl.archive.gitstate import lasting, own_entries, submodules
+from k1ctl.archive.gitstate import SHARED, lasting, own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
 from k1ctl.archive.withheld import add_blobs, withhold
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.planning import Plan
     from k1ctl.workspace import Workspace
 
-_SETTINGS = r"^extensions\.|^core\.(attributesfile|autocrlf)$|^branch\..*\.(remote|merge)$"
+_SETTINGS = r"^extensions\.|^core\.(attributesfile|autocrlf)$|^branch\..*\.(remote|merge)$|^remote\..*\.promisor$"
 _DIFF = ("diff", "--name-only", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=none")
 _MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
 
@@ -35,7 +36,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     config = calls.start("config", "-z", "--get-regexp", _SETTINGS)
     heads = calls.start("rev-parse", "HEAD^{commit}", "HEAD^{tree}")
     symbolic = calls.start("symbolic-ref", "-q", "HEAD")
-    named = state.names_of_objects()
+    named = state.names_of_objects() | (snapshot.names_in_tables(calls) if state.in_tables else set())
     objects = snapshot.known_objects(calls, named) if named else None
     settings = _settings(config)
     scratch = snapshot.Scratch(
@@ -48,7 +49,8 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     head, head_tree = told if len(told) == 2 and "^" not in told[1] else ("", "")
     if not head and task.entry.head.strip("0"):
         raise GitError(f"HEAD of {found.top} is {task.entry.head[:12]}, which cannot be read")
-    branch = symbolic.line(accept=(0, 1)).removeprefix("refs/heads/")
+    points_to = symbolic.line(accept=(0, 1))
+    branch = points_to.removeprefix("refs/heads/") if points_to.startswith("refs/heads/") else ""
     unpushed = _count(calls, head)
     attributes = snapshot.attribute_files(workspace.git_dir, found, settings.get("core.attributesfile", ""))
     converts = snapshot.converts(attributes, settings)
@@ -65,7 +67,8 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     tags = snapshot.tags(calls, known)
     stashes = state.stashes(branch)
     known |= {row["commit"]: "commit" for row in stashes if row["commit"] not in known}
-    pins = snapshot.pins(calls, head, known, "extensions.partialclone" in settings)
+    partial = any(key == "extensions.partialclone" or key.endswith(".promisor") for key in settings)
+    pins, lost = snapshot.pins(calls, head, known, partial)
     blobs = _undone(calls, state)
     extra = snapshot.extra_tree(calls, known.items(), blobs)
     tree = raw.line()
@@ -75,7 +78,8 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         parents.append(snapshot.commit(calls, extra, [], f"objects of {name}").line())
     commit = snapshot.commit(calls, tree, parents, f"k1ctl archive {name}\n\n{found.top}").line()
     facts: dict[str, Any] = {"head": head or None, "branch": branch or None, "commit": commit, "tree": tree}
-    facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "pinned": pins, "tags": tags}
+    facts |= {"index_commit": indexed, "files": tars, "stashes": stashes, "tags": tags}
+    facts |= {"pinned": pins, "not_pinned": lost}
     facts["unpushed_count"] = int(unpushed.line()) if unpushed else 0
     facts["upstream"] = [settings.get(f"branch.{branch}.{key}", "") for key in ("remote", "merge")] if branch else []
     facts["changed"] = changes.count(head_tree, tree, found) if head else 0
@@ -163,7 +167,11 @@ def _write_tars(calls: Calls, task: Plan, building: str, branch: str, blobs: set
         tar = Writer(os.path.join(building, name))
         try:
             for member, source, facts in rows:
-                tar.add(source, member, facts)
+                if name == "git.tar" and member.startswith(SHARED):
+                    with open(source, "rb") as f:
+                        tar.add_bytes(member, f.read(), stat.S_IMODE(facts.st_mode), facts.st_mtime_ns)
+                else:
+                    tar.add(source, member, facts)
             if name == "git.tar" and (log := task.state.branch_reflog(branch)):
                 tar.add_bytes(REFLOG, log)
             if name == "secrets.tar":
@@ -199,7 +207,7 @@ def _fingerprint(task: Plan, index_tree: str, facts: dict[str, Any]) -> str:
     lines = [
         f"{n}\0{f.st_mode} {f.st_size} {f.st_mtime_ns}\n"
         for n, f in own_entries(task.state)
-        if n != "index" and lasting(n)
+        if n != "index" and lasting(n) and not n.startswith(SHARED)
     ]
     digest.update(os.fsencode("".join(lines)))
     return digest.hexdigest()

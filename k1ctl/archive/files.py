@@ -10,7 +10,7 @@ import os
 import stat
 from hashlib import sha256
 
-from k1ctl.archive.gitstate import lasting
+from k1ctl.archive.gitstate import SHARED, lasting
 from k1ctl.archive.patterns import Globs
 from k1ctl.errors import K1ctlError
 
@@ -100,7 +100,8 @@ def look(calls: Calls, top: str, own: str, regenerable: Globs, before: Look | No
     """
     running = calls.start(*LIST)
     whole = walk_whole(own, ".", [])
-    own_files = {path: facts for path, facts in whole.items() if lasting(path[2:])}
+    shared = [path for path in whole if path.startswith(f"./{SHARED}")]
+    own_files = {path: facts for path, facts in whole.items() if lasting(path[2:]) and path not in shared}
     found = Look(top)
     found.listed = running.data()
     if before is not None and before.listed == found.listed:
@@ -113,7 +114,7 @@ def look(calls: Calls, top: str, own: str, regenerable: Globs, before: Look | No
     lines += [f"{path}/ {found.folders[path].st_mtime_ns}\n" for path in sorted(found.empty) if path in found.folders]
     for name, within in sorted(found.nested.items()):
         lines += [f"{name}//\n", *_lines(within)]
-    lines += ["//\n", *_lines(own_files)]
+    lines += ["//\n", *_lines(own_files), *(f"{path}\n" for path in sorted(shared))]
     digest = sha256(found.listed)
     digest.update(os.fsencode("".join(lines)))
     found.digest = digest.hexdigest()

@@ -27,6 +27,8 @@ _OPERATIONS = (
 )
 _FOLDERS = ("rebase-merge", "rebase-apply", "sequencer", "refs", "rewritten")
 VOLATILE = ("gitdir", "FETCH_HEAD")  # written anew by whoever looks, or fetches in the background
+# Of a split index: git gives it a new time whenever it reads the index; its name is the digest of its content.
+SHARED = "sharedindex."
 
 
 class GitState:
@@ -94,7 +96,12 @@ class GitState:
 
     def shared_indexes(self) -> bool:
         """Whether the index is split (git-update-index(1), SPLIT INDEX)."""
-        return any(name.startswith("sharedindex.") for name in self.files)
+        return any(name.startswith(SHARED) for name in self.files)
+
+    @property
+    def in_tables(self) -> bool:
+        """Whether refs and reflogs are in tables that only git reads (extensions.refStorage)."""
+        return any(name.startswith("reftable/") for name in self.files)
 
     def spilled(self) -> set[str]:
         """The configuration files in it that hold credentials, and what set-up keeps there: logs of what it ran."""

@@ -109,6 +109,9 @@ def not_kept(archive: Archive) -> list[str]:
     if (manifest.get("pulled") or {}).get("secrets_count"):
         count = manifest["pulled"]["secrets_count"]
         told.append(f"{count} files with secrets stayed on the host that saved it, {manifest['pulled'].get('host')}")
+    if manifest.get("not_pinned"):
+        named = ", ".join(oid[:12] for oid in manifest["not_pinned"][:_NAMED])
+        told.append(f"its reflog names commits that had lost a part of their history, and may be gone: {named}")
     if manifest["special"]:
         told.append(f"sockets and devices cannot be kept: {', '.join(manifest['special'][:_NAMED])}")
     return told

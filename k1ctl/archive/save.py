@@ -135,7 +135,7 @@ def _attempt(
             facts = contents.write(calls, task, workspace, building, name)
             synced = _sync(building, facts["files"])
             _look_again(calls, config, task)
-            reused = _same(workspace, entry.path, facts["fingerprint"])
+            reused = _same(calls, workspace, entry.path, facts["fingerprint"])
             if reused is not None:
                 _abandon(workspace, building)
                 write_json(os.path.join(reused.folder, SEEN), {"digest": task.found.digest}, mode=0o600)
@@ -214,14 +214,29 @@ def _difference(before: Look, now: Look) -> str:
     return f"{names[0]} changed" if names else "its git folder or a repository inside it changed"
 
 
-def _same(workspace: Workspace, path: str, fingerprint: str) -> Archive | None:
-    """The newest archive of the path when it has this fingerprint and no trash of its own."""
+def _same(calls: Calls, workspace: Workspace, path: str, fingerprint: str) -> Archive | None:
+    """The newest archive of the path when it has this fingerprint, is whole, and has no trash of its own."""
     newest = next((a for a in list_archives(workspace) if a.manifest.get("path") == path), None)
     if newest is None or newest.manifest.get("fingerprint") != fingerprint:
         return None
     state = newest.state
     free = state["state"] == "saved" or (state["state"] == "restored" and not state.get("trash"))
-    return newest if free else None
+    return newest if free and _is_whole(calls, newest) else None
+
+
+def _is_whole(calls: Calls, archive: Archive) -> bool:
+    """Whether it can be restored: a file of it may have been damaged since, or its ref deleted, and gc been there."""
+    from k1ctl.archive.verify import digest
+
+    # What other refs reach is whole by git's own care: a walk of all of it would take long.
+    walk = calls.start("rev-list", "--objects", archive.ref, "--not", f"--exclude={REF}*", "--all", "--")
+    try:
+        found = all(
+            digest(os.path.join(archive.folder, n)) == f["sha256"] for n, f in archive.manifest["files"].items()
+        )
+        return walk.text().startswith(f"{archive.manifest['commit']}\n") and found
+    except (OSError, GitError):
+        return False
 
 
 def _publish(workspace: Workspace, building: str, name: str, manifest: dict[str, Any], task: Plan) -> Archive:
@@ -254,4 +269,6 @@ def _fsync(path: str) -> None:
 
 def _new_id(workspace: str) -> str:
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in workspace)[:60].strip(".-")
+    while ".." in safe:  # no part of a ref: git-check-ref-format(1)
+        safe = safe.replace("..", ".")
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{safe or 'worktree'}-{os.urandom(3).hex()}"

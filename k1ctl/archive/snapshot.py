@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _RAW = "* -text -ident -filter !eol !crlf !working-tree-encoding\n"
 _MANY = 500  # new files above which they go to one pack
 _CHANGERS = (b"filter", b"encoding")  # attributes that may change a file and leave its size
+_OWN_REFS = ("bisect", "worktree", "rewritten")  # gitglossary(7), per-worktree ref
+_OWN_HEADS = ("ORIG_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD", "BISECT_HEAD", "AUTO_MERGE")
 _ARGUMENTS = 50_000  # bytes of names that are handed over as arguments: any system takes twice as many
 _WHO = {
     **dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "k1ctl"),
@@ -228,21 +230,35 @@ def tags(calls: Calls, objects: dict[str, str]) -> list[str]:
     return texts
 
 
-def pins(calls: Calls, head: str, objects: dict[str, str], partial: bool) -> list[str]:
-    """The commits to hold on to: those that ``head`` does not reach, the ones that others of them reach left out."""
+def names_in_tables(calls: Calls) -> set[str]:
+    """What the worktree's own refs and its reflog name, told by git."""
+    refs = calls.start("for-each-ref", "--format=%(objectname)", *(f"refs/{name}" for name in _OWN_REFS))
+    log = calls.start("rev-list", "--walk-reflogs", "HEAD", "--")
+    found = {*_OWN_HEADS, *refs.text().split()}
+    try:
+        found |= set(log.text().split())
+    except GitError:  # a branch without a commit has none
+        pass
+    return found
+
+
+def pins(calls: Calls, head: str, objects: dict[str, str], partial: bool) -> tuple[list[str], list[str]]:
+    """The commits to hold on to: those that ``head`` does not reach, the ones that others of them reach left out; and
+    those that cannot be held, for gc has taken a part of their history."""
     commits = [oid for oid, kind in objects.items() if kind == "commit" and oid != head]
     if not commits:
-        return []
+        return [], []
     try:
-        return _tips(calls, head, commits, partial)
-    except GitError:  # one of them has lost a part of its history: a ref to it would make every later gc fail
+        return _tips(calls, head, commits, partial), []
+    except GitError:  # a ref to one that has lost a part of its history would make every later gc fail
         found: list[str] = []
+        lost: list[str] = []
         for oid in commits:
             try:
                 found += _tips(calls, head, [oid], partial)
             except GitError:
-                continue
-        return list(dict.fromkeys(found))
+                lost.append(oid)
+        return list(dict.fromkeys(found)), lost
 
 
 def _tips(calls: Calls, head: str, commits: list[str], partial: bool) -> list[str]:

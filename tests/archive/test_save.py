@@ -15,12 +15,14 @@ import pytest
 
 from k1ctl import disk
 from k1ctl.archive import contents
+from k1ctl.archive.calls import Calls
 from k1ctl.archive.files import UnreadableError
 from k1ctl.archive.folder import Archive, archives_folder
 from k1ctl.archive.nested import NestedWorktreeError
 from k1ctl.archive.planning import TooLargeError, plan
 from k1ctl.archive.restore import Restored, restore
 from k1ctl.archive.save import Saved, save, unchanged
+from k1ctl.archive.snapshot import known_objects, names_in_tables, objects_told
 from k1ctl.config import load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError
 from k1ctl.worktrees import Entry, entries, own_git_dir
@@ -335,6 +337,55 @@ def test_the_index_is_left_alone(workspace: Project, oslo: Path) -> None:
     assert (index.read_bytes(), index.stat().st_mtime_ns) == before
 
 
+@pytest.mark.parametrize("harm", ["ref", "tar"])
+def test_an_archive_that_is_not_whole_is_not_the_same(workspace: Project, oslo: Path, harm: str) -> None:
+    """Its ref was deleted, or a file of it damaged: the worktree is saved anew, for it may be removed next."""
+    first = keep(workspace, oslo).archive
+    if harm == "ref":
+        workspace.git("update-ref", "-d", first.ref)
+    else:
+        tar = Path(first.folder) / "files.tar"
+        tar.write_bytes(tar.read_bytes().replace(b"a line", b"A LINE"))
+    saved = keep(workspace, oslo)
+    assert not saved.reused and saved.archive.id != first.id
+    assert keep(workspace, oslo).archive.id == saved.archive.id
+
+
+def test_a_split_index_is_saved(workspace: Project, oslo: Path) -> None:
+    """Each git that reads it gives its shared part a new time: that is no change."""
+    workspace.git("update-index", "--split-index", cwd=oslo)
+    workspace.git("add", "a.txt", cwd=oslo)
+    before = state_of(oslo)
+    first = keep(workspace, oslo)
+    assert any(name.startswith(b"sharedindex.") for name in members(first.archive, "git.tar"))
+    again = keep(workspace, oslo)
+    assert again.reused and again.archive.id == first.archive.id and same(workspace, oslo, again.archive)
+    there = Path(bring_back(workspace, again.archive, to=str(oslo.parent / "two")).path)
+    assert state_of(there)["index"] == before["index"]
+
+
+def test_refs_in_tables_are_asked_of_git(workspace: Project, oslo: Path) -> None:
+    """Where no files hold the worktree's own refs and its reflog, git tells what they name."""
+    first, second = (workspace.commit(name, cwd=oslo) for name in ("first", "second"))
+    workspace.git("reset", "-q", "--hard", "HEAD~2", cwd=oslo)
+    workspace.git("update-ref", "refs/worktree/mine", first, cwd=oslo)
+    with Calls(str(oslo), str(workspace.root.parent)) as calls:
+        named = names_in_tables(calls)
+        known = objects_told(known_objects(calls, named))
+    assert {first, second} <= named and set(known.values()) == {"commit"}
+
+
+def test_any_folder_can_be_saved(workspace: Project, oslo: Path) -> None:
+    """Also one whose name cannot be a part of a ref; HEAD may point to what is no branch."""
+    path = oslo.parent / "v1...2.lock"
+    workspace.git("worktree", "add", "-q", "--detach", str(path))
+    workspace.git("symbolic-ref", "HEAD", "refs/wip/x", cwd=path)
+    archive = keep(workspace, path).archive
+    assert archive.manifest["branch"] is None and archive.manifest["workspace"] == path.name
+    there = Path(bring_back(workspace, archive, to=str(oslo.parent / "two")).path)
+    assert workspace.git("symbolic-ref", "HEAD", cwd=there) == "refs/wip/x"
+
+
 def test_leftovers_of_killed_calls_are_cleared(workspace: Project, oslo: Path) -> None:
     """A folder that was not finished goes with its ref; what was finished stays, whatever its name begins with."""
     archive = keep(workspace, oslo).archive
@@ -356,7 +407,7 @@ def test_a_reflog_that_lost_its_past_does_no_harm(workspace: Project, oslo: Path
     workspace.git("reset", "-q", "--hard", "HEAD~1", cwd=oslo)
     (workspace.root / ".git" / "objects" / lost[:2] / lost[2:]).unlink()
     archive = keep(workspace, oslo).archive
-    assert archive.manifest["pinned"] == [kept] and child not in archive.manifest["pinned"]
+    assert (archive.manifest["pinned"], archive.manifest["not_pinned"]) == ([kept], [child])
     workspace.git("rev-list", "--objects", archive.ref)
 
 

@@ -124,5 +124,7 @@ def _tell(facts: dict[str, Any]) -> None:
         say("with it: " + ", ".join(parts))
     if facts["regenerable"]:
         say(f"left out, as it can be made again: {clean(', '.join(facts['regenerable'][:8]))}")
+    if facts.get("not_pinned"):
+        say(f"{len(facts['not_pinned'])} commits in its reflog have lost a part of their history and cannot be held")
     if facts["special"]:
         say(f"sockets and devices cannot be kept: {clean(', '.join(facts['special'][:8]))}")
