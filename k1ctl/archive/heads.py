@@ -42,8 +42,14 @@ def settle(workspace: Workspace, archive: Archive, there: list[Entry], new: str)
     if manifest.get("rebasing"):
         name, commit = manifest["rebasing"]
         tip = _tip(workspace, name)
-        if not tip and commit:
+        holder = _holder(workspace, there, name)
+        taken = "" if tip else _in_the_way(workspace, name)
+        if taken:
+            warnings.append(f"the branch {name}, which is being rebased, cannot be made again: there is {taken}")
+        elif not tip and commit:
             make[name] = commit
+        elif holder:
+            warnings.append(f"the branch {name}, which is being rebased, is checked out in {holder}")
         elif tip != commit:
             warnings.append(f"the branch {name}, which is being rebased, moved since: the rebase cannot end on it")
     if not branch:
@@ -57,12 +63,14 @@ def settle(workspace: Workspace, archive: Archive, there: list[Entry], new: str)
                 code="branch-exists",
             )
         return Heads(branch, "", make, warnings)
-    if not tip:
+    taken = "" if tip else _in_the_way(workspace, branch)
+    if not tip and not taken:
         return Heads(branch, "", make | {branch: head}, warnings)
-    holder = next((entry.path for entry in there if entry.branch == branch), "") or _rebased_in(workspace, branch)
+    holder = _holder(workspace, there, branch)
     if tip == head and not holder:
         return Heads(branch, "", make, warnings)
     why = f"is checked out in {holder}" if holder else f"moved from {head[:12]} to {tip[:12]} since"
+    why = f"is gone, and there is {taken} in its place" if taken else why
     warnings.append(f"HEAD is detached at {head[:12]}: the branch {branch} {why}; --branch NEW would make another")
     return Heads("", head + "\n", make, warnings)
 
@@ -111,6 +119,20 @@ def _on_new(workspace: Workspace, archive: Archive, new: str, head: str) -> Head
 def _tip(workspace: Workspace, branch: str) -> str:
     done = call(["rev-parse", "-q", "--verify", f"refs/heads/{branch}^{{commit}}"], workspace.path)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _holder(workspace: Workspace, there: list[Entry], branch: str) -> str:
+    return next((entry.path for entry in there if entry.branch == branch), "") or _rebased_in(workspace, branch)
+
+
+def _in_the_way(workspace: Workspace, branch: str) -> str:
+    """A branch whose name does not go together with ``branch``: of ``a`` and ``a/b`` there is only one."""
+    parts = branch.split("/")
+    above = ["/".join(parts[:i]) for i in range(1, len(parts))]
+    asked = [f"refs/heads/{branch}/", *(f"refs/heads/{name}" for name in above)]
+    names = call(["for-each-ref", "--format=%(refname)", *asked], workspace.git_dir).stdout.splitlines()
+    found = [name for name in names if name in asked or name.startswith(asked[0])]  # a pattern fits what is below, too
+    return found[0].removeprefix("refs/heads/") if found else ""
 
 
 def _rebased_in(workspace: Workspace, branch: str) -> str:

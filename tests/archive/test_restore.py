@@ -95,6 +95,7 @@ def test_it_can_be_put_elsewhere(workspace: Project, oslo: Path) -> None:
         (["branch", "-D", "oslo"], "oslo", ""),
         (["update-ref", "refs/heads/oslo", "main"], "", "moved from"),
         (["worktree", "add", "-q", "../taken", "oslo"], "", "is checked out in"),
+        (["branch", "-m", "oslo", "oslo/two"], "", "there is oslo/two in its place"),
     ],
 )
 def test_the_branch_is_not_taken_from_anybody(
