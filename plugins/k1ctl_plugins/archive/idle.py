@@ -141,17 +141,19 @@ def run(workspace: Workspace, config: Config, request: Request, watch: Callable[
     if not workspace.git_dir:
         raise ConfigError(f"{workspace.root} is not a git checkout", hint="worktrees belong to a git repository")
     recovered = [] if request.dry_run else recover(workspace, config)
-    known = entries(workspace.git_dir)
+    listed = aside(entries, workspace.git_dir)
+    processes = Processes()  # before git works in any of them
+    known = listed()
     linked = [entry for entry in known if not entry.main]
     wanted = _named(workspace, linked, request.names) if request.names else _offered(config, linked, request)
     watch(f"looking at {len(wanted)} worktrees")
-    asked = _ask(wanted)  # git works meanwhile
-    runs, processes = Runs(workspace, config), Processes()
+    asked = _ask(wanted)
+    runs = Runs(workspace, config)
     outcomes = []
     for entry, answer in zip(wanted, asked, strict=True):
         status = answer()
-        listed = changes_of(status) or ()
-        activity = last_activity(workspace, entry, config=config, runs=runs, listed=listed)
+        changes = changes_of(status) or ()
+        activity = last_activity(workspace, entry, config=config, runs=runs, listed=changes)
         outcomes.append(Outcome(entry, activity, status, named=bool(request.names)))
     processes = processes.lasting(outcome.entry.path for outcome in outcomes)
     for number, outcome in enumerate(outcomes, 1):
