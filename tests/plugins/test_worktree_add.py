@@ -150,6 +150,10 @@ def test_a_failed_add_leaves_nothing(project: Project) -> None:
     assert not (project.root.parent / "new").exists()
     assert project.git("branch", "--list", "kyoto") == ""
     assert admin_folders(project) == {"oslo"}
+    hook.write_text("#!/bin/sh\necho 'fatal: a: No space left on device' >&2\nexit 3\n")
+    with pytest.raises(BusyError, match="no room for the worktree kyoto") as full:
+        adding.add(project.facts(), adding.make_plan(project.facts(), "kyoto"))
+    assert full.value.code == "disk-full" and admin_folders(project) == {"oslo"}
     hook.unlink()
     project.run("worktree", "add", "kyoto", "--path", "../new/kyoto").assert_ok()
 

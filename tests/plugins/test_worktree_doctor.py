@@ -336,6 +336,16 @@ def test_what_cannot_be_looked_at_is_not_gone(project: Project, monkeypatch: pyt
     assert doctor_places._unreachable(oslo) == "denied"
 
 
+def test_what_is_removed_meanwhile_is_no_finding(project: Project) -> None:
+    """git listed it, and it is gone with its record when its turn comes; one whose record stays is told."""
+    workspace = project.facts()
+    found = entries(workspace.path)
+    project.git("worktree", "remove", str(project.worktree("oslo")))
+    assert examine(workspace, load(workspace), found, found) == []
+    shutil.rmtree(project.worktree("lima"))
+    assert [f.code for f in examine(workspace, load(workspace), found, found)] == ["worktree-gone"]
+
+
 def test_alike_findings_are_told_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred worktrees with the same fault are one line, and as JSON still one each."""
     env = {"K1CTL_WORKTREE_TOOLS": "no-such-tool"}

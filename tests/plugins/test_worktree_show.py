@@ -106,4 +106,6 @@ def test_the_root_a_detached_head_and_a_folder_that_is_gone(project: Project) ->
     assert told["missing"] and told["disk"] is None and told["changed_count"] is None
     assert "folder is gone" in project.run("worktree", "show", "oslo").assert_ok().stdout
     project.run("worktree", "show", "x").assert_fails(1, "there is no worktree x")
+    moved = project.add_worktree("lima").rename(project.worktree("quito"))
+    assert "worktree doctor" in project.run("worktree", "show", cwd=moved).assert_fails(1, "no worktree at").stderr
     assert not os.path.exists(tree)

@@ -6,11 +6,12 @@ one knows that its writer is dead: git keeps the lock open as long as it works, 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k1ctl.errors import ConfigError, K1ctlError, UsageError
+from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.git import GitError, call, output
 from k1ctl.worktrees import Entry, RepositoryLock, check_link, entries, note_origin, origin, whole
@@ -126,7 +127,7 @@ def add(workspace: Workspace, plan: Plan, room: Callable[[], None] = lambda: Non
         try:
             os.makedirs(os.path.dirname(plan.path), exist_ok=True)
             args = ["worktree", "add", "--quiet", "--no-track", "-b", plan.branch, "--", plan.path, plan.base]
-            output(args, workspace.path, keep=(lock,))
+            _make(workspace, plan, args, lock)
             _mark(workspace, plan, lock)
         except BaseException:
             undo(workspace, plan, lock)
@@ -134,6 +135,20 @@ def add(workspace: Workspace, plan: Plan, room: Callable[[], None] = lambda: Non
             raise
         os.unlink(intent)
     return False
+
+
+def _make(workspace: Workspace, plan: Plan, args: list[str], lock: int) -> None:
+    try:
+        output(args, workspace.path, keep=(lock,))
+    except GitError as exc:
+        if not any(os.strerror(number) in exc.message for number in (errno.ENOSPC, errno.EDQUOT)):
+            raise
+        raise BusyError(
+            f"no room for the worktree {plan.name}: {exc.message}",
+            hint="k1ctl worktree du shows what takes the room; k1ctl archive run --dry-run what could go",
+            code="disk-full",
+            path=plan.path,
+        ) from exc
 
 
 def settle(path: str) -> None:

@@ -119,7 +119,7 @@ def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[
                 "git takes it for gone, and its next clean-up may forget it",
                 "make it readable again; `git worktree lock` keeps the entry meanwhile",
             )
-        elif not any(stray.registered == entry.path for stray in strays):
+        elif _recorded(workspace, entry) and not any(stray.registered == entry.path for stray in strays):
             locked = "; it is locked, so git keeps the entry" if entry.locked is not None else ""
             yield Finding(
                 "worktree-gone",
@@ -153,6 +153,12 @@ def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[
             "the system removes what is old there, uncommitted work with it",
             "`git worktree move` takes it elsewhere; `k1ctl worktree add` puts new ones beside the root",
         )
+
+
+def _recorded(workspace: Workspace, entry: Entry) -> bool:
+    """Whether git still has the entry: a worktree that is removed while we look is in order."""
+    records = os.path.join(workspace.git_dir, "worktrees")
+    return any(_registered(os.path.join(records, name)) == entry.path for name in listing(records))
 
 
 def _unreachable(path: str) -> str:

@@ -12,7 +12,7 @@ from k1ctl.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, NoReturn
 
 
 @click.command(short_help="All that is known of one worktree.")
@@ -30,17 +30,25 @@ def show(ctx: Context, name: str, as_json: bool) -> None:
       k1ctl worktree show oslo --json | jq .unpushed_count
     """
     from k1ctl.worktrees import entries
-    from k1ctl_plugins.worktree.choose import choose
+    from k1ctl_plugins.worktree.choose import choose, here
     from k1ctl_plugins.worktree.show_facts import facts
 
     found = entries(ctx.workspace.path)
-    (entry,) = choose(found, [name or ctx.workspace.path])
+    (entry,) = choose(found, [name]) if name else here(found, ctx.workspace) or [_unknown(ctx.workspace.path)]
     told = facts(ctx.workspace, ctx.config, entry, found)
     if as_json:
         emit_json(told)
         return
     for key, value in _lines(told):
         put(f"{key:<10}  {clean(value)}")
+
+
+def _unknown(path: str) -> NoReturn:
+    from k1ctl_plugins.worktree.choose import NoWorktreeError
+
+    raise NoWorktreeError(
+        f"git has no worktree at {path}", hint="k1ctl worktree doctor, called in it, tells why; or name another one"
+    )
 
 
 def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
