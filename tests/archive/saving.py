@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from k1ctl.archive.folder import Archive
+from k1ctl.archive.folder import Archive, find
 from k1ctl.archive.save import save
 from k1ctl.config import Config, load
 from k1ctl.workspace import Workspace
@@ -39,6 +40,36 @@ def archived(project: Project, name: str = "oslo", work: Mapping[str, str | byte
     path = worked_in(project, name, work)
     entry = next(entry for entry in entries(str(project.root)) if entry.path == str(path))
     return save(*facts(project), entry, reason="archive save").archive
+
+
+_first: dict[str, Any] = {}
+
+
+def archived_alike(project: Project) -> Archive:
+    """As `archived`, in a project that has only begun: git works once in a process, later ones get what it wrote."""
+    above = os.fsencode(project.root.parent)
+    places = (project.root / ".git", project.root / "ops" / "archive", project.worktree("oslo"))
+    if not _first:
+        archive = archived(project)
+        _first["id"], _first["above"] = archive.id, above
+        _first["kept"] = [{p.relative_to(place): _kept(p) for p in [place, *place.rglob("*")]} for place in places]
+        return archive
+    for place, kept in zip(places, _first["kept"], strict=True):
+        shutil.rmtree(place, ignore_errors=True)
+        for name, (mode, content) in kept.items():  # a folder comes before what is in it
+            path = place / name
+            if content is None:
+                path.mkdir(parents=True)
+            elif path.name in ("manifest.json", "gitdir", ".git"):
+                path.write_bytes(content.replace(_first["above"], above))
+            else:
+                path.write_bytes(content)
+            path.chmod(mode)
+    return find(project.facts(), _first["id"])
+
+
+def _kept(path: Path) -> tuple[int, bytes | None]:
+    return path.stat().st_mode & 0o7777, None if path.is_dir() else path.read_bytes()
 
 
 def facts(project: Project) -> tuple[Workspace, Config]:

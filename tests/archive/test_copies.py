@@ -29,7 +29,7 @@ from k1ctl.stores import Store, StoreError
 from k1ctl.workspace import Workspace, resolve
 from k1ctl.worktrees import entries
 from k1ctl_plugins.archive.stores.directory import DirectoryStore
-from tests.archive.saving import archived, begin, facts, killed_at, worked_in
+from tests.archive.saving import archived, archived_alike, begin, facts, killed_at, worked_in
 from tests.kit import Project
 
 SECRET = b"hunter2"
@@ -89,7 +89,7 @@ def fetch(workspace: Workspace, shelf: Store, reference: str, **options: Any) ->
 
 def test_what_leaves_the_host(project: Project, shelf: Shelf) -> None:
     """The bundle, git.tar, files.tar and last the manifest; no byte of a secret, nor its name, nor its digest."""
-    archive = archived(project)
+    archive = archived_alike(project)
     row = send(project, shelf, archive)
     base = f"repo/{archive.id}/"
     assert shelf.puts == [f"{base}{name}" for name in ("snapshot.bundle", "files.tar", "git.tar", "manifest.json")]
@@ -112,7 +112,7 @@ def test_what_leaves_the_host(project: Project, shelf: Shelf) -> None:
 
 def test_what_is_there_is_not_sent_again(project: Project, shelf: Shelf) -> None:
     """Not by a second push, nor when the host forgot that it pushed; --dry-run sends and makes nothing."""
-    archive = archived(project)
+    archive = archived_alike(project)
     planned = send(project, shelf, archive, dry_run=True)
     assert (planned["outcome"], shelf.files, copies.of(archive)) == ("would-push", {}, {})
     assert [f["file"] for f in planned["files"]] == ["snapshot.bundle", "files.tar", "git.tar"]
@@ -141,7 +141,7 @@ class Deadly(DirectoryStore):
 def test_a_push_that_is_killed_goes_on(project: Project, tmp_path: Path) -> None:
     """kill -9 before each file in turn: the copy is not whole, is listed as such and not pulled; the next push sends
     the rest, with the same bundle."""
-    archive = archived(project)
+    archive = archived_alike(project)
     for number in range(4):
         (tmp_path / f"nas{number}").mkdir()
         store = Deadly("nas", str(tmp_path / f"nas{number}"))
@@ -165,7 +165,7 @@ def test_a_push_that_is_killed_goes_on(project: Project, tmp_path: Path) -> None
 
 def test_what_comes_back_changed(project: Project, shelf: Shelf) -> None:
     """Each file is read back: a store that damages one fails the push, and there is no manifest."""
-    archive = archived(project)
+    archive = archived_alike(project)
     whole = shelf.put
 
     def damaging(key: str, path: str) -> None:
@@ -181,7 +181,7 @@ def test_what_comes_back_changed(project: Project, shelf: Shelf) -> None:
 
 def test_what_is_not_sent(project: Project, shelf: Shelf) -> None:
     """An archive that is damaged, one that is being purged, and one that another call pushes."""
-    archive = archived(project)
+    archive = archived_alike(project)
     with Locked(os.path.join(archive.folder, ".push", "lock")), pytest.raises(BusyError, match="another call"):
         send(project, shelf, archive)
     tar = Path(archive.folder, "git.tar")
@@ -219,7 +219,7 @@ def test_a_tracked_secret_stays_until_somebody_lets_it_go(project: Project, shel
 def test_an_archive_comes_into_another_clone(project: Project, shelf: Shelf) -> None:
     """Its commit, tree and tar files are the same there, it is whole, it survives gc, and it says that secrets are
     missing; what was pulled is not pulled again."""
-    archive = archived(project)
+    archive = archived_alike(project)
     send(project, shelf, archive)
     there = clone(project)
     assert copies.find(shelf, "repo", "oslo").id == archive.id
@@ -262,7 +262,7 @@ def test_a_clone_without_what_the_bundle_builds_on(project: Project, shelf: Shel
 def test_a_repository_of_other_digests(project: Project, shelf: Shelf, tmp_path: Path) -> None:
     """An archive of SHA-1 does not go into a repository of SHA-256, and that is said. What was got is swept by a pull
     of any archive, a week after and not before."""
-    first, second = archived(project, "oslo"), archived(project, "tokyo")
+    first, second = archived_alike(project), archived(project, "tokyo")
     for archive in (first, second):
         send(project, shelf, archive)
     subprocess.run(["git", "init", "-q", "--object-format=sha256", tmp_path / "other"], check=True)
@@ -316,7 +316,7 @@ def _bad_manifests(good: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_damaged_copy_is_refused(project: Project, shelf: Shelf) -> None:
     """A changed byte in any file, a file that is gone, a manifest that names other files or no commits: the pull fails
     with 65, and no archive and no ref is there; the whole one is pulled after that."""
-    archive = archived(project)
+    archive = archived_alike(project)
     send(project, shelf, archive)
     there, base, good = clone(project), f"repo/{archive.id}/", dict(shelf.files)
 
@@ -398,7 +398,7 @@ def _with_log(archive: Archive, line: str) -> None:
 def test_an_archive_is_whole_without_its_trash(project: Project, shelf: Shelf) -> None:
     """Who emptied the trash by hand can push what was saved, and pull finds nothing to mend; so while the worktree is
     being removed."""
-    archive = archived(project)
+    archive = archived_alike(project)
     for state in ("archived", "removing"):
         archive.set_state(state, tree=str(project.root.parent / "gone"))
         assert len(verify(project.facts(), archive)) == 1
@@ -409,7 +409,7 @@ def test_an_archive_is_whole_without_its_trash(project: Project, shelf: Shelf) -
 
 def test_a_pull_that_is_stopped_goes_on(project: Project, shelf: Shelf) -> None:
     """What it got is not got again; nobody else pulls the same meanwhile."""
-    archive = archived(project)
+    archive = archived_alike(project)
     send(project, shelf, archive)
     there, got, whole = clone(project), list[str](), shelf.get
 
@@ -434,7 +434,7 @@ def test_a_pull_that_is_stopped_goes_on(project: Project, shelf: Shelf) -> None:
 def test_a_pull_that_is_killed_at_any_step(project: Project, shelf: Shelf) -> None:
     """Before each rename and each call of git: the archive is whole, or not there; the next pull brings it, whole, and
     nothing else is left."""
-    archive = archived(project)
+    archive = archived_alike(project)
     send(project, shelf, archive)
     there, there_after = clone(project), list[int]()
     while killed_at(len(there_after), lambda: fetch(there, shelf, archive.id), pulling, ("rename", "replace")):
@@ -451,7 +451,7 @@ def test_a_pull_that_is_killed_at_any_step(project: Project, shelf: Shelf) -> No
 
 def test_a_damaged_archive_is_mended_from_its_copy(project: Project, shelf: Shelf) -> None:
     """A ref, an object and a tar that are gone come back; a secret, of which there is no copy, is told and does not."""
-    archive = archived(project)
+    archive = archived_alike(project)
     send(project, shelf, archive)
     oid = project.git("rev-parse", f"{archive.manifest['tree']}:new")
     damages: list[Callable[[], object]] = [

@@ -13,7 +13,7 @@ from k1ctl.archive import purge as purging
 from k1ctl.archive.folder import Archive, archives_folder, list_archives
 from k1ctl.errors import BusyError
 from k1ctl.events import read
-from tests.archive.saving import archived, backdate, begin, facts, killed_at
+from tests.archive.saving import archived, archived_alike, backdate, begin, facts, killed_at
 from tests.kit import Project
 
 
@@ -47,7 +47,7 @@ def left_of(project: Project, archive: Archive) -> list[str]:
 def test_what_may_go(project: Project) -> None:
     """Only what did not change for archive.keep: the time of saving counts, and that of the last state. --older-than
     is longer. A removal, a restore or a push that is under way keeps an archive."""
-    archive = archived(project)
+    archive = archived_alike(project)
     [row] = plan_of(project).rows
     assert row.why_not.startswith("it is kept for 30 d, ") and not plan_of(project).goes
     backdate(archive, 31)
@@ -78,7 +78,7 @@ def test_what_may_go(project: Project) -> None:
 def test_trash_that_holds_more_than_the_archive(project: Project) -> None:
     """What was written while a worktree was taken is in no archive: such a one goes only when it is named, and the
     plan's word is another."""
-    archive = archived(project)
+    archive = archived_alike(project)
     backdate(archive, 40)
     before = plan_of(project, named=True).word
     archive.set_state(**{**archive.state, "state": "archived", "hold": True})
@@ -90,7 +90,7 @@ def test_trash_that_holds_more_than_the_archive(project: Project) -> None:
 def test_all_of_it_goes_and_nothing_else(project: Project, tmp_path: Path) -> None:
     """Trash in both places, tars, the copy of the manifest, the ref: gone; the other archive, its ref, what links in
     the trash lead to, and the worktree itself: as they were. It is an event."""
-    other, archive = archived(project, "tokyo"), archived(project, "oslo")
+    archive, other = archived_alike(project), archived(project, "tokyo")
     backdate(archive, 31)
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -130,7 +130,7 @@ def test_a_plan_that_changed_is_not_carried_out(project: Project) -> None:
 
 def test_a_ref_that_somebody_moved_stays(project: Project) -> None:
     """It is not the archive's any more: the purge of this one fails and stays to be finished, the other is done."""
-    moved, other = archived(project, "oslo"), archived(project, "tokyo")
+    moved, other = archived_alike(project), archived(project, "tokyo")
     for archive in (moved, other):
         backdate(archive, 31)
     project.git("update-ref", moved.ref, "HEAD")
@@ -146,7 +146,7 @@ def test_a_ref_that_somebody_moved_stays(project: Project) -> None:
 def test_a_purge_that_is_killed_at_any_step(project: Project, tmp_path: Path) -> None:
     """Before each change on disk in turn: the archive is whole still, or shown as `purging`, or gone; the next purge
     finishes it, and nothing is left."""
-    archive = archived(project)
+    archive = archived_alike(project)
     backdate(archive, 31)
     (Path(archive.folder) / "trash" / "tree").mkdir(parents=True)
     (Path(archive.folder) / "trash" / "tree" / "file").write_text("x")

@@ -16,7 +16,7 @@ import pytest
 from k1ctl.archive.folder import Archive
 from k1ctl.archive.tar import Writer
 from k1ctl.archive.verify import tar_problems, verify
-from tests.archive.saving import archived, begin
+from tests.archive.saving import archived, archived_alike, begin
 from tests.kit import Project
 
 
@@ -46,7 +46,7 @@ def put_back(path: Path) -> Iterator[Path]:
 def test_a_whole_archive(project: Project) -> None:
     """It has no problem, also after `git gc --prune=now` and `git clean -fdx`, which takes the copy of its manifest:
     that is written anew."""
-    archive = archived(project)
+    archive = archived_alike(project)
     project.write(".git/info/exclude", "ops/\n")
     copy = project.ops / "archive" / archive.id / "manifest.json"
     before = copy.read_bytes()
@@ -61,7 +61,7 @@ def test_a_whole_archive(project: Project) -> None:
 def test_every_damage_is_named(project: Project) -> None:
     """A ref that is gone or another, an object or a tar that is gone, cut or changed, what is open to others: each
     is named, and nothing else is."""
-    archive = archived(project)
+    archive = archived_alike(project)
     folder, ref = Path(archive.folder), archive.ref
     commit, tree = archive.manifest["commit"], archive.manifest["tree"]
 
@@ -113,7 +113,7 @@ def test_every_damage_is_named(project: Project) -> None:
 
 def test_what_the_state_says(project: Project) -> None:
     """A purge or a removal that was interrupted is named, and trash that is gone; a format of the future is left."""
-    archive = archived(project)
+    archive = archived_alike(project)
     project_facts = project.facts()
     trash = Path(archive.folder) / "trash"
     for state, facts, text in (
@@ -166,7 +166,7 @@ def test_members_that_lead_elsewhere(tmp_path: Path) -> None:
 
 def test_nothing_is_changed_by_looking(project: Project, snapshot: Callable[[Path], dict[str, bytes]]) -> None:
     """verify of a whole archive leaves every file of the repository as it is."""
-    archive = archived(project)
+    archive = archived_alike(project)
     before = snapshot(project.root)
     assert verify(project.facts(), archive) == []
     assert snapshot(project.root) == before

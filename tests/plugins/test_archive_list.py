@@ -11,7 +11,7 @@ import pytest
 from k1ctl.archive.folder import Archive
 from k1ctl.config import load
 from k1ctl_plugins.archive import details
-from tests.archive.saving import archived, backdate, begin
+from tests.archive.saving import archived, archived_alike, backdate, begin
 from tests.kit import Project
 
 
@@ -23,7 +23,7 @@ def project(workspace: Project) -> Project:
 
 @pytest.fixture
 def archive(project: Project) -> Archive:
-    return archived(project)
+    return archived_alike(project)
 
 
 def test_what_there_is(project: Project) -> None:
@@ -31,7 +31,7 @@ def test_what_there_is(project: Project) -> None:
     nothing = project.run("archive", "list").assert_ok()
     assert nothing.stdout == "" and "archive run --dry-run" in nothing.stderr
     assert project.run("archive", "list", "--json").assert_ok().json == {"ok": True, "archives": []}
-    first, second = archived(project, "oslo"), archived(project, "tokyo")
+    first, second = archived_alike(project), archived(project, "tokyo")
     backdate(first, 3)
     Path(first.folder).parent.joinpath(".tmp-leftover").mkdir()
 

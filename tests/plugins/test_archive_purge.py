@@ -12,7 +12,7 @@ import pytest
 
 from k1ctl.archive.folder import Archive, list_archives
 from k1ctl_plugins.archive.purge import purge
-from tests.archive.saving import archived, backdate, begin
+from tests.archive.saving import archived, archived_alike, backdate, begin
 from tests.kit import Project
 
 
@@ -24,7 +24,7 @@ def project(workspace: Project) -> Project:
 
 @pytest.fixture
 def old(project: Project) -> Archive:
-    archive = archived(project, "oslo")
+    archive = archived_alike(project)
     backdate(archive, 31)
     return archive
 
@@ -110,7 +110,7 @@ def test_without_a_terminal(project: Project, old: Archive) -> None:
 
 def test_what_is_kept(project: Project) -> None:
     """A young one stays, with the reason where it was named; --older-than cannot be less than archive.keep."""
-    archive = archived(project, "oslo")
+    archive = archived_alike(project)
     outcome = project.run("archive", "purge", "oslo").assert_ok()
     assert f"{archive.id}: stays: it is kept for 30 d" in outcome.stdout and "nothing may be purged" in outcome.stderr
     project.run("archive", "purge", "--older-than", "1d").assert_fails(2, "archive.keep")

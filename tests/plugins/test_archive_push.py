@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from k1ctl.testing.distributions import add_distribution
-from tests.archive.saving import WORK, archived, begin
+from tests.archive.saving import WORK, archived, archived_alike, begin
 from tests.kit import Project
 
 
@@ -37,7 +37,7 @@ def clone(project: Project) -> Path:
 def test_through_a_folder(project: Project, nas: Path) -> None:
     """The first use needs a person's word; then push and list, pull into another clone, and restore: all but the
     secret, which is told."""
-    archive = archived(project)
+    archive = archived_alike(project)
     project.run("archive", "push", "oslo").assert_fails(1, "mount point without its disk", "--init-store")
     assert list(nas.iterdir()) == []
     assert "is ready" in project.run("archive", "push", "--init-store").assert_ok().stderr
@@ -63,7 +63,7 @@ def test_through_a_folder(project: Project, nas: Path) -> None:
 def test_one_that_fails_hinders_no_other(project: Project, nas: Path) -> None:
     """--all goes on behind a damaged archive, and ends with its exit code, but not behind a store that fails; unknown
     stores and names are said."""
-    damaged, whole = archived(project, "oslo"), archived(project, "tokyo")
+    damaged, whole = archived_alike(project), archived(project, "tokyo")
     unready = project.run("archive", "push", "--all", "--json").assert_fails(1).json["archives"]
     assert [row["outcome"] for row in unready] == ["failed", "not-tried"]
     Path(damaged.folder, "git.tar").unlink()
