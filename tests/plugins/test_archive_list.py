@@ -10,7 +10,7 @@ import pytest
 
 from k1ctl.archive.folder import Archive
 from k1ctl.config import load
-from k1ctl_plugins.archive import details
+from k1ctl_plugins.archive import details, report
 from tests.archive.saving import archived, archived_alike, backdate, begin
 from tests.kit import Project
 
@@ -45,6 +45,14 @@ def test_what_there_is(project: Project) -> None:
     text = project.run("archive", "list").assert_ok().stdout
     assert text.splitlines()[0].split() == ["ID", "AGE", "WORKSPACE", "BRANCH", "STATE", "SIZE", "HOLDS", "COPIES"]
     assert "1 changed, 1 untracked, 2 ignored, 1 secret among them" in text and "hunter2" not in text
+
+
+def test_what_git_could_not_count(project: Project, archive: Archive) -> None:
+    """Where a filter was missing, nobody knows how many files were changed: said, and null in JSON."""
+    archive.manifest["counts"]["changed"] = None
+    row = report.row(archive)
+    assert row["counts"]["changed"] is None
+    assert report.holds(row) == "changes not counted, 1 untracked, 2 ignored, 1 secret among them, 2 unpushed"
 
 
 def test_one_in_words(project: Project, archive: Archive) -> None:

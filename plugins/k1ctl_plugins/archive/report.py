@@ -19,7 +19,7 @@ def row(archive: Archive, now: float | None = None) -> dict[str, Any]:
     """An archive in one row."""
     manifest, state = archive.manifest, archive.state
     given = manifest.get("counts")
-    counts = {name: int((given if isinstance(given, dict) else {}).get(name, 0)) for name in _COUNTED}
+    counts: dict[str, Any] = {name: (given if isinstance(given, dict) else {}).get(name, 0) for name in _COUNTED}
     return {
         "archive": archive.id,
         "at": manifest["at"],
@@ -68,6 +68,7 @@ def holds(facts: dict[str, Any]) -> str:
     words = [
         f"{counts[key]} {word}" for key, word in (("changed", "changed"), ("untracked", "untracked")) if counts[key]
     ]
+    words[:0] = ["changes not counted"] if counts["changed"] is None else []  # git lacked a filter
     words += [f"{counts['ignored_kept']} ignored"] if counts["ignored_kept"] else []
     missing = facts["secrets_missing_count"]
     secrets = counts["secrets"] - missing
