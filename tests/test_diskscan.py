@@ -140,9 +140,8 @@ def test_du_of_names_tells_only_them(project: Project) -> None:
     """By folder, branch or path; a name that is none is one line with the nearest."""
     tree = project.worktree("oslo")
     project.git("branch", "-m", "lima", "agent/lima")
-    for names in (["oslo"], [str(tree)], ["oslo", str(tree)]):
-        (row,) = project.run("worktree", "du", *names, "--json").assert_ok().json["worktrees"]
-        assert row["path"] == str(tree)
+    (row,) = project.run("worktree", "du", "oslo", str(tree), "--json").assert_ok().json["worktrees"]
+    assert row["path"] == str(tree)
     (row,) = project.run("worktree", "du", "agent/lima", "--json").assert_ok().json["worktrees"]
     assert row["name"] == "lima"
     shutil.rmtree(project.worktree("lima"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from k1ctl import artifacts
+from k1ctl_plugins.worktree import adding
 from tests.kit import Project, finish
 
 
@@ -19,7 +20,8 @@ def project(make_workspace: Callable[..., Project]) -> Project:
     """A repository with a worktree `oslo` made by k1ctl."""
     made = make_workspace(files={".gitignore": "node_modules\n*.log\n", "a.c": "int a;\n"})
     made.configure('[targets.fw]\npath = "."\n')
-    made.run("worktree", "add", "oslo", "--no-setup", "--lock", "an agent").assert_ok()
+    workspace = made.facts()
+    adding.add(workspace, adding.make_plan(workspace, "oslo", lock="an agent"))
     return made
 
 
