@@ -63,7 +63,8 @@ class Calls:
 
     def __init__(self, cwd: str, scratch: str, *, keep: Sequence[int] = ()) -> None:
         self.cwd, self.scratch, self.keep = cwd, scratch, tuple(keep)
-        self.git, self.env = program(), environment()
+        # An archive holds the objects themselves, whatever git-replace(1) shows in their place.
+        self.git, self.env = program(), environment({"GIT_NO_REPLACE_OBJECTS": "1"})
         self._running: list[Any] = []
 
     def __enter__(self) -> Calls:

@@ -246,4 +246,5 @@ def manifest(workspace: Workspace, task: Plan, name: str, reason: str, facts: di
         "submodules": submodules(tracked),
         "nested": sorted(task.kept),
         "bytes": sum(row["bytes"] for row in facts["files"].values()),
+        "restored_bytes": sum(task.found.files[p].st_size for p in places.commit) + places.tar_bytes,
     }

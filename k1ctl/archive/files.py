@@ -291,6 +291,11 @@ class Places:
         self.special: list[str] = []
 
     @property
+    def tar_bytes(self) -> int:
+        """The size of what goes to tar files."""
+        return sum(facts.st_size for _, facts in self.in_tars)
+
+    @property
     def in_tars(self) -> Iterator[tuple[str, os.stat_result]]:
         yield from self.files.items()
         yield from self.secrets.items()

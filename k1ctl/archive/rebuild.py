@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WAS_LOCKED = "k1ctl-was-locked"  # the reason of `git worktree lock`, kept while the restore itself has it locked
 _NAMED = 8
+_WORKERS = 4  # they mostly wait for the disk
 
 
 class Build(NamedTuple):
@@ -38,7 +39,8 @@ def fill(calls: Calls, build: Build, scratch: str) -> None:
     """Write files and record; the index is as it was saved, its stat data too. Raises GitError, WrongDataError."""
     manifest = build.archive.manifest
     raw = Scratch(scratch, build.workspace.git_dir, build.files, sha256=len(manifest["tree"]) == 64)
-    checkout = calls.start("read-tree", "--reset", "-u", manifest["tree"], env=raw.env)
+    side_by_side = ("-c", f"checkout.workers={_WORKERS}")  # since git 2.32, where there are many files
+    checkout = calls.start(*side_by_side, "read-tree", "--reset", "-u", manifest["tree"], env=raw.env)
     _extract(build.archive, "git.tar", build.record, lambda name: name)
     _extract(build.archive, "secrets.tar", build.record, _below("git/"))
     _write(os.path.join(build.record, "gitdir"), os.path.join(build.target, ".git") + "\n")

@@ -11,6 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from k1ctl import disk
 from k1ctl.archive import heads, rebuild
 from k1ctl.archive.calls import Calls
 from k1ctl.archive.folder import Archive, list_archives, restores_folder
@@ -58,8 +59,11 @@ class Plan(NamedTuple):
     heads: Heads
 
 
-def plan(workspace: Workspace, archive: Archive, *, to: str = "", branch: str = "", name: str = "") -> Plan:
-    """Settle what `restore` makes, and change nothing. Raises K1ctlError: path-exists, branch-exists, bad-archive."""
+def plan(
+    workspace: Workspace, config: Config, archive: Archive, *, to: str = "", branch: str = "", name: str = ""
+) -> Plan:
+    """Settle what `restore` makes, and change nothing. Raises K1ctlError: path-exists, branch-exists, bad-archive,
+    disk-full."""
     manifest = archive.manifest
     if manifest.get("kind", "worktree") != "worktree":
         raise WrongDataError(f"{archive.id} is no archive of a worktree", code="bad-archive")
@@ -67,6 +71,7 @@ def plan(workspace: Workspace, archive: Archive, *, to: str = "", branch: str = 
     there = entries(workspace.path)
     _check_free(archive, target, there)
     check_whole(workspace, archive)
+    disk.check_room(config, target, _size(manifest), f"the worktree {target}")
     entry = _free_name(workspace, name or (os.path.basename(target) if to else manifest["entry"]))
     settled = heads.settle(workspace, archive, there, branch)
     parent = os.path.dirname(target)
@@ -87,7 +92,7 @@ def restore(
     """Make the worktree of ``archive`` again at its path, or at ``to``; on its branch, or on the new ``branch``.
 
     ``name`` is git's name of the worktree (default: as it was, numbered when that is taken). The archive stays.
-    Raises K1ctlError: path-exists, branch-exists, bad-archive, git-failed; then nothing is left of this call.
+    Raises K1ctlError: path-exists, branch-exists, bad-archive, disk-full, git-failed; then nothing is left of it.
     """
     begun, tell = time.monotonic(), watch or (lambda text: None)
     with ArchiveLock(workspace) as archives, RepositoryLock(workspace) as repository:
@@ -95,12 +100,17 @@ def restore(
         target = _target(to or archive.manifest["path"])
         if finished.get(archive.id) == target:
             return _tell(workspace, config, archive, _as_finished(archive, target), begun)
-        made = plan(workspace, archive, to=to, branch=branch, name=name)
+        made = plan(workspace, config, archive, to=to, branch=branch, name=name)
         tell(f"restoring {archive.id} to {target}")
         _make(workspace, archive, made, (archives, repository))
         _note_state(archive, target)
         os.unlink(_intent_file(workspace, archive.id))
     return _tell(workspace, config, archive, made, begun)
+
+
+def differences(workspace: Workspace, archive: Archive, made: Plan) -> list[str]:
+    """What will not be, or is not, as it was, and what else to know of it, as sentences."""
+    return [*made.heads.warnings, *rebuild.not_kept(archive), *heads.about_stashes(workspace, archive)]
 
 
 def check_whole(workspace: Workspace, archive: Archive) -> None:
@@ -245,7 +255,7 @@ def _tell(workspace: Workspace, config: Config, archive: Archive, made: Plan, be
     from k1ctl.workspace import Workspace
 
     target, branch = made.intent.target, made.heads.branch
-    warnings = [*made.heads.warnings, *rebuild.not_kept(archive), *heads.about_stashes(workspace, archive)]
+    warnings = differences(workspace, archive, made)
     there = Workspace(workspace.root, target, os.path.basename(target), workspace.git_dir)
     try:
         lease(there, config)
@@ -273,6 +283,12 @@ def _check_free(archive: Archive, target: str, there: list[Entry]) -> None:
             )
     if os.path.lexists(target):
         raise _exists(target)
+
+
+def _size(manifest: dict[str, Any]) -> int:
+    """Bytes of the worktree's files, as far as the archive tells."""
+    told = manifest.get("restored_bytes")
+    return told if isinstance(told, int) and told >= 0 else sum(row["bytes"] for row in manifest["files"].values())
 
 
 def _exists(target: str) -> K1ctlError:

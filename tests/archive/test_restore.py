@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from k1ctl import ports
+from k1ctl import disk, ports
 from k1ctl.archive import rebuild
 from k1ctl.archive import restore as restoring
 from k1ctl.archive.restore import restore
 from k1ctl.config import load
-from k1ctl.errors import K1ctlError, UsageError, WrongDataError
+from k1ctl.errors import BusyError, K1ctlError, UsageError, WrongDataError
 from tests.archive.test_save import bring_back, keep, state_of
 from tests.archive.trees import Node, described, plant, trees
 from tests.kit import Project
@@ -144,6 +144,22 @@ def test_bad_calls_are_refused_and_leave_nothing(workspace: Project, oslo: Path)
     changed = {path for path in after.keys() | before.keys() if after.get(path) != before.get(path)}
     assert {path for path in changed if not path.endswith(b".lock") and b"k1ctl" not in path} == set()
     assert bring_back(workspace, archive).branch == "oslo"
+
+
+def test_a_full_disk_is_told_before_anything_is_made(
+    workspace: Project, oslo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files have to fit, those in the commit too."""
+    (oslo / "large").write_bytes(bytes(300_000))
+    archive = keep(workspace, oslo).archive
+    assert archive.manifest["restored_bytes"] > 300_000 > archive.manifest["bytes"]
+    lose(workspace, oslo)
+    nearly = os.statvfs_result((4096, 4096, 1000, 100, 100, 100, 99, 99, 0, 255))
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "statvfs", lambda path: nearly)
+        with pytest.raises(BusyError) as error:
+            bring_back(workspace, archive)
+    assert error.value.code == "disk-full" and os.listdir(oslo.parent) == []
 
 
 @pytest.mark.parametrize("harm", ["missing", "other", "commit"])

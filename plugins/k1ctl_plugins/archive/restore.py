@@ -37,14 +37,15 @@ def restore(ctx: Context, reference: str, to: str, branch: str, dry_run: bool, a
     archive = find(ctx.workspace, reference)
     facts = {"archive": archive.id, "workspace": archive.manifest["workspace"]}
     if dry_run:
-        plan = restoring.plan(ctx.workspace, archive, to=to, branch=branch)
+        plan = restoring.plan(ctx.workspace, ctx.config, archive, to=to, branch=branch)
         on = f"on branch {plan.heads.branch}" if plan.heads.branch else "with a detached HEAD"
         say(clean(f"would be restored: {archive.id} to {plan.intent.target}, {on}"))
-        for warning in plan.heads.warnings:
+        warnings = restoring.differences(ctx.workspace, archive, plan)
+        for warning in warnings:
             say(clean(warning))
         if as_json:
             where = {"path": plan.intent.target, "branch": plan.heads.branch or None}
-            emit_json({"ok": True, "dry_run": True, **facts, **where, "warnings": plan.heads.warnings})
+            emit_json({"ok": True, "dry_run": True, **facts, **where, "warnings": warnings})
         return
     line = LiveLine()
     try:
