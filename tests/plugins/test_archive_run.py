@@ -139,8 +139,10 @@ def test_a_merged_branch_goes_where_that_is_wanted(project: Project) -> None:
     project.git("merge", "-q", "--squash", "oslo")
     project.commit("oslo, in one")
     call = ("archive", "run", "oslo", "rome", "--branch-policy", "delete-if-merged", "--json")
-    judged = planned(project, "oslo", branch_policy="delete-if-merged")["oslo"].branch
+    told = planned(project, "oslo", "rome", branch_policy="delete-if-merged")
+    judged = told["oslo"].branch
     assert judged is not None and (judged.step, judged.deleted) == ("equal-trees", False)
+    assert "branch would be deleted: merged" in told["oslo"].detail() and "branch kept" in told["rome"].detail()
     done = {row["workspace"]: row["branch_policy"] for row in project.run(*call).assert_ok().json}
     assert (done["oslo"]["step"], done["oslo"]["deleted"]) == ("equal-trees", True)
     assert done["rome"]["step"] is None and "not merged into main" in done["rome"]["why"]
@@ -150,13 +152,14 @@ def test_a_merged_branch_goes_where_that_is_wanted(project: Project) -> None:
 
 def test_the_trash_goes_with_a_later_call(project: Project) -> None:
     """Once its time is over, and after the archive was verified; the archive stays."""
-    project.run("archive", "run", "oslo").assert_ok()
+    project.run("archive", "run", "oslo", "rome").assert_ok()
     project.configure('[archive]\nkeep_trash = "0s"\n')
     told = project.run("archive", "run", "--exclude", "*").assert_ok().stderr
-    assert "the trash of" in told and ": deleted" in told
-    (event,) = project.events("archive.swept")
-    folder = project.root / ".git" / "k1ctl" / "archive" / event["archive"]
-    assert (folder / "manifest.json").exists() and not (folder / "trash").exists()
+    assert "the trash of 2 archives: deleted" in told and "archived 0" not in told and "freed, the disk is" in told
+    for event in project.events("archive.swept"):
+        folder = project.root / ".git" / "k1ctl" / "archive" / event["archive"]
+        assert (folder / "manifest.json").exists() and not (folder / "trash").exists()
+    assert len(project.events("archive.swept")) == 2
 
 
 def test_two_calls_at_once_archive_each_worktree_once(project: Project) -> None:

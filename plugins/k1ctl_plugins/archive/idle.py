@@ -118,7 +118,8 @@ class Outcome:
         if self.freed_bytes:
             words.append(f"{format_size(self.freed_bytes)} freed")
         if self.branch is not None:
-            words.append(f"branch {'deleted' if self.branch.deleted else 'kept'}: {self.branch.why}")
+            goes = "would be deleted" if self.branch.step and not self.archive else "kept"
+            words.append(f"branch {'deleted' if self.branch.deleted else goes}: {self.branch.why}")
         return "; ".join([*words, *self.notes])
 
 

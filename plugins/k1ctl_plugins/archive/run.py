@@ -88,16 +88,20 @@ def _tell(report: Report, config: Config, root: str, dry_run: bool) -> None:
                 say(f"{outcome.name}: {clean(finding.hint)}")
         if outcome.error is not None and outcome.error.hint:
             say(f"{outcome.name}: {clean(outcome.error.hint)}")
+    whole = [one.archive for one in report.swept if not one.problems]
+    if whole:
+        of = whole[0] if len(whole) == 1 else f"{len(whole)} archives"
+        say(f"the trash of {of}: {'would be deleted' if dry_run else 'deleted'}")
     for one in report.swept:
-        done = "would be deleted" if dry_run else "not wholly deleted" if one.problems else "deleted"
-        say(f"the trash of {one.archive}: {clean('; '.join([done, *one.problems]))}")
+        if one.problems:
+            say(f"the trash of {one.archive}: {clean('; '.join(['not wholly deleted', *one.problems]))}")
     if not report.outcomes:
         say("there is no worktree to archive: k1ctl worktree list shows them")
     archived = [o for o in report.outcomes if o.result == "archived"]
     freed = sum(o.freed_bytes for o in archived) + sum(one.freed_bytes for one in report.swept)
-    if archived or freed:
-        words = [f"{format_size(freed)} freed"]
-        if archived:
-            words.append(f"the rest stays in the trash for {format_duration(config.get('archive', 'keep_trash'))}")
-        words.append(f"the disk is {disk.use(root).percent} % full")
-        say(f"archived {len(archived)} worktree{'s' if len(archived) != 1 else ''}: {', '.join(words)}")
+    words = [f"{format_size(freed)} freed"] if archived or freed else []
+    if archived:
+        words.append(f"the rest stays in the trash for {format_duration(config.get('archive', 'keep_trash'))}")
+        words[0] = f"archived {len(archived)} worktree{'s' if len(archived) != 1 else ''}: {words[0]}"
+    if words:
+        say(", ".join([*words, f"the disk is {disk.use(root).percent} % full"]))
