@@ -18,6 +18,8 @@ from k1ctl.files import read_json, write_json
 from k1ctl.git import call
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from k1ctl.archive.folder import Archive
     from k1ctl.workspace import Workspace
 
@@ -176,6 +178,7 @@ def tar_problems(path: str) -> list[str]:
     at = 0
     try:
         with open(path, "rb", buffering=_BLOCK) as file:
+            _check_headers(file)
             for member in members(file):
                 if member.offset <= at or member.size < 0:
                     raise ValueError("its members are not one behind the other")
@@ -197,6 +200,30 @@ def tar_problems(path: str) -> list[str]:
     except (K1ctlError, OSError, ValueError) as exc:
         problems.append(f"cannot be read: {exc}")
     return _few(problems)
+
+
+def _check_headers(file: BinaryIO) -> None:
+    """Raises ValueError for extended headers (pax(1)) that are read for ever, or into more memory than any needs."""
+    size: int | None = None
+    while (block := file.read(512)).strip(b"\0") and len(block) == 512:
+        plain = int(block[124:136].strip(b" \0") or b"0", 8)
+        if min(plain, size or 0) < 0:
+            raise ValueError("a member has a negative size")
+        if block[156:157] != b"x":
+            plain, size = plain if size is None else size, None
+            file.seek(plain + -plain % 512, os.SEEK_CUR)
+            continue
+        if plain > _BLOCK:
+            raise ValueError(f"an extended header has {plain} bytes")
+        data, at, size = file.read(plain + -plain % 512)[:plain], 0, None
+        while at < len(data):
+            length = int(data[at : data.index(b" ", at)])
+            if length < 5:
+                raise ValueError("an extended header does not end")
+            key, _, value = data[at : at + length].partition(b" ")[2].partition(b"=")
+            size = int(value) if key == b"size" else size
+            at += length
+    file.seek(0)
 
 
 def _few(problems: list[str]) -> list[str]:

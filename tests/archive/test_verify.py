@@ -198,14 +198,24 @@ def test_a_partial_clone(project: Project, monkeypatch: pytest.MonkeyPatch) -> N
     assert verify(partial.facts(), archive)
 
 
-def test_a_tar_without_end(tmp_path: Path) -> None:
-    """A member of a negative size leads back to one before it: told, not followed for ever."""
-    tar = Writer(str(tmp_path / "x.tar"))
-    for name in ("a", "b"):
+def _damaged(path: Path, at: int, text: bytes) -> list[str]:
+    """What is told of a tar of two members, the first with an extended header, and ``text`` written over it ``at``."""
+    tar = Writer(str(path))
+    for name in ("ä" * 60, "b"):
         tar.add_bytes(name, b"x")
     tar.close()
-    data = bytearray((tmp_path / "x.tar").read_bytes())
-    data[1024 + 124 : 1024 + 136] = b"-0000003000\0"  # 1,536 bytes
-    (tmp_path / "x.tar").write_bytes(data)
-    [told] = tar_problems(str(tmp_path / "x.tar"))
-    assert "cannot be read" in told
+    data = bytearray(path.read_bytes())
+    assert data[156:157] == b"x" and data[1536 + 512 :][:1] == b"b"
+    data[at : at + len(text)] = text
+    path.write_bytes(data)
+    return tar_problems(str(path))
+
+
+def test_a_tar_without_end(tmp_path: Path) -> None:
+    """A member of a negative size, which leads back; an extended header with a record of no length, or one that would
+    fill the memory: told, not followed."""
+    cases = {2048 + 124: b"-0000003000\0", 512: b"0 path=x", 124: b"77777777777\0"}
+    for number, (at, text) in enumerate(cases.items()):
+        [told] = _damaged(tmp_path / f"{number}.tar", at, text)
+        assert "cannot be read" in told
+    assert _damaged(tmp_path / "whole.tar", 0, b"") == []
