@@ -182,14 +182,12 @@ def tar_problems(path: str) -> list[str]:
             for member in members(file):
                 if member.offset <= at or member.size < 0:
                     raise ValueError("its members are not one behind the other")
+                if "\0" in member.name + member.target or abs(member.mtime_ns) >= 1 << 63:
+                    raise ValueError("a member has a name or a time that no file has")
                 at = member.offset
                 parts = member.name.split("/")
                 above = ("/".join(parts[:i]) for i in range(1, len(parts)))
-                if (
-                    any(part in ("", ".", "..") for part in parts)
-                    or "\0" in member.name
-                    or any(name in links for name in above)
-                ):
+                if any(part in ("", ".", "..") for part in parts) or any(name in links for name in above):
                     problems.append(f"member {member.name!r} leads elsewhere")
                 elif member.kind == "same" and member.target not in names:
                     problems.append(f"member {member.name!r} is a name of {member.target!r}, which is not before it")

@@ -219,3 +219,8 @@ def test_a_tar_without_end(tmp_path: Path) -> None:
         [told] = _damaged(tmp_path / f"{number}.tar", at, text)
         assert "cannot be read" in told
     assert _damaged(tmp_path / "whole.tar", 0, b"") == []
+    tar = Writer(str(tmp_path / "late.tar"))
+    tar.add_bytes("a", b"x", mtime_ns=1 << 63)
+    tar.close()
+    [told] = tar_problems(str(tmp_path / "late.tar"))
+    assert "a time that no file has" in told
