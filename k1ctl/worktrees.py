@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 SET_UP = os.path.join("k1ctl", "setup")  # in the worktree's own git folder, too: logs and digests of its set-up
+LIST = ("worktree", "list", "--porcelain", "-z")
 _ORIGIN = "k1ctl.json"  # in the worktree's own git folder: git leaves it alone, and takes it away with the worktree
 
 
@@ -33,10 +34,13 @@ class Entry(NamedTuple):
 def entries(cwd: str) -> list[Entry]:
     """All worktrees of the repository around ``cwd``, the main one first. Raises GitError."""
     try:
-        told = output(["worktree", "list", "--porcelain", "-z"], cwd)
+        told = output(LIST, cwd)
     except GitError:
         check_link(cwd)
-        raise
+        done = call(LIST[:-1], cwd)  # a git before 2.36 has no -z
+        if done.returncode:
+            raise
+        told = done.stdout.replace("\n", "\0")
     return with_main(parse(told), cwd)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from k1ctl.files import read_json, write_json
 from k1ctl.git import GitError, environment, program
 from k1ctl.units import parse_rfc3339, rfc3339
-from k1ctl.worktrees import Entry, check_link, origin, own_git_dir, parse, with_main
+from k1ctl.worktrees import LIST, Entry, check_link, entries, origin, own_git_dir, parse, with_main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ STATUS = (
     *("-c", "core.fsmonitor=false", "status", "--porcelain", "-z"),
     *("--untracked-files=normal", "--no-renames", "--ignore-submodules=none"),
 )
+_NO_SUCH_OPTION = 129  # git's exit code for it
 _NAMES = 500  # changed files whose times are asked for
 
 
@@ -48,9 +49,11 @@ def git_entries(workspace: Workspace) -> list[Entry]:
 
     Raises GitError.
     """
-    for _, code, said in answers([("", ["-C", workspace.path, "worktree", "list", "--porcelain", "-z"])], LIMIT):
+    for _, code, said in answers([("", ["-C", workspace.path, *LIST])], LIMIT):
         if code == 0:
             return with_main(parse(os.fsdecode(said)), workspace.path)
+        if code == _NO_SUCH_OPTION:
+            return entries(workspace.path)
     check_link(workspace.path)
     raise GitError(f"git worktree list failed in {workspace.path}", hint="git worktree list, called there, says why")
 
