@@ -506,7 +506,7 @@ _k1ctl_command() {
       options='--store=- --repository=- --json -h/--help'
       ;;
     ' archive pull')
-      options='--store=- --repository=- --dry-run --json -h/--help'
+      options='--store=- --repository=- --trust --dry-run --json -h/--help'
       arguments='-'
       ;;
     ' archive purge')

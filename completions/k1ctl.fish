@@ -382,12 +382,14 @@ function __k1ctl_command --no-scope-shadowing
             set options \
                 '--store=-' \
                 '--repository=-' \
+                '--trust' \
                 '--dry-run' \
                 '--json' \
                 '-h/--help'
             set option_abouts \
                 'The store [stores.NAME] (default: archive.store)' \
                 'As which it was pushed (default: by `origin`)' \
+                'Also one that holds what git would run: settings, hooks' \
                 'Say what would be got' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
@@ -419,7 +421,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Every archive' \
                 'The store [stores.NAME] (default: archive.store)' \
                 'Say that its folder is the right one, mounted, and new' \
-                'Also send commits with files that have a secret\'s name' \
+                'Also send commits with secrets\' names, reflogs with logins' \
                 'Say what would be sent' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
