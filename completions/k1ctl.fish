@@ -357,9 +357,9 @@ function __k1ctl_command --no-scope-shadowing
                 'Bring an archive from a store, to restore it here' \
                 'Delete archives for good, past their retention; asks a person' \
                 'Copy archives to a store off this host' \
-                'Bring a worktree back from the archive ID: an id, its beginning, or a worktree\'s name for ' \
+                'Bring a worktree back from its archive' \
                 'Archive the worktrees that nobody works in, or those that are named' \
-                'Save the worktree NAME (a name or a path; default: this one), and change nothing in it' \
+                'Save a worktree in the archive, and change nothing in it' \
                 'Have cron or launchd archive what is idle, once a week' \
                 'Show an archive: what it holds, how to restore it, what a purge would do' \
                 'Check that archives are whole and could be restored'

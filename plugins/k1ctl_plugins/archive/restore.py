@@ -9,7 +9,7 @@ from k1ctl.output import LiveLine, clean, emit_json, json_option, put, say
 from k1ctl.units import format_duration
 
 
-@click.command()
+@click.command(short_help="Bring a worktree back from its archive.")
 @click.argument("reference", metavar="ID")
 @click.option("--to", default="", metavar="PATH", help="Where it is put (default: where it was).")
 @click.option("--branch", default="", metavar="NEW", help="Put it on a new branch of this name.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from k1ctl.worktrees import Entry
 
 
-@click.command()
+@click.command(short_help="Save a worktree in the archive, and change nothing in it.")
 @click.argument("name", default="")
 @click.option("--reason", default="save", metavar="TEXT", help="Why, as `archive list` will tell.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; tell what would be saved.")
