@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.archive import snapshot
 from k1ctl.archive.files import odd_modes
 from k1ctl.archive.folder import FORMAT
-from k1ctl.archive.gitstate import SHARED, lasting, own_entries, submodules
+from k1ctl.archive.gitstate import lasting, named_by_content, own_entries, submodules
 from k1ctl.archive.heads import REFLOG
 from k1ctl.archive.tar import Writer
 from k1ctl.archive.withheld import add_blobs, withhold
@@ -167,11 +166,7 @@ def _write_tars(calls: Calls, task: Plan, building: str, branch: str, blobs: set
         tar = Writer(os.path.join(building, name))
         try:
             for member, source, facts in rows:
-                if name == "git.tar" and member.startswith(SHARED):
-                    with open(source, "rb") as f:
-                        tar.add_bytes(member, f.read(), stat.S_IMODE(facts.st_mode), facts.st_mtime_ns)
-                else:
-                    tar.add(source, member, facts)
+                tar.add(source, member, facts, timeless=named_by_content(member))
             if name == "git.tar" and (log := task.state.branch_reflog(branch)):
                 tar.add_bytes(REFLOG, log)
             if name == "secrets.tar":
@@ -205,9 +200,9 @@ def _fingerprint(task: Plan, index_tree: str, facts: dict[str, Any]) -> str:
     for name in ("files.tar", "secrets.tar"):
         digest.update(f"{name} {facts['files'].get(name)}\n".encode())
     lines = [
-        f"{n}\0{f.st_mode} {f.st_size} {f.st_mtime_ns}\n"
+        f"{n}\0{f.st_mode} {f.st_size} {'' if named_by_content(n) else f.st_mtime_ns}\n"
         for n, f in own_entries(task.state)
-        if n != "index" and lasting(n) and not n.startswith(SHARED)
+        if n != "index" and lasting(n)
     ]
     digest.update(os.fsencode("".join(lines)))
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import os
 import stat
 from hashlib import sha256
 
-from k1ctl.archive.gitstate import SHARED, lasting
+from k1ctl.archive.gitstate import lasting, named_by_content
 from k1ctl.archive.patterns import Globs
 from k1ctl.errors import K1ctlError
 
@@ -93,17 +93,19 @@ class Look:
             )
 
 
-def look(calls: Calls, top: str, own: str, regenerable: Globs, before: Look | None = None) -> Look:
+def look(
+    calls: Calls, top: str, own: str, regenerable: Globs, before: Look | None = None, *, moved: bool = False
+) -> Look:
     """Look at the worktree ``top`` whose own git folder is ``own``; ``before``: an earlier look, which saves work.
 
-    Raises GitError, OSError.
+    ``moved``: it is not where it was ``before``, and links of repositories in it to each other lead nowhere; git is not
+    asked for a list then, for that follows from the index and from files that are looked at. Raises GitError, OSError.
     """
-    running = calls.start(*LIST)
+    running = None if moved and before else calls.start(*LIST)
     whole = walk_whole(own, ".", [])
-    shared = [path for path in whole if path.startswith(f"./{SHARED}")]
-    own_files = {path: facts for path, facts in whole.items() if lasting(path[2:]) and path not in shared}
+    own_files = {path: facts for path, facts in whole.items() if lasting(path[2:])}
     found = Look(top)
-    found.listed = running.data()
+    found.listed = running.data() if running else before.listed if before else b""
     if before is not None and before.listed == found.listed:
         found.tracked, found.others, found.live = before.tracked, before.others, before.live
     else:
@@ -114,20 +116,23 @@ def look(calls: Calls, top: str, own: str, regenerable: Globs, before: Look | No
     lines += [f"{path}/ {found.folders[path].st_mtime_ns}\n" for path in sorted(found.empty) if path in found.folders]
     for name, within in sorted(found.nested.items()):
         lines += [f"{name}//\n", *_lines(within)]
-    lines += ["//\n", *_lines(own_files), *(f"{path}\n" for path in sorted(shared))]
+    lines += ["//\n", *_lines(own_files)]
     digest = sha256(found.listed)
     digest.update(os.fsencode("".join(lines)))
     found.digest = digest.hexdigest()
     everything = (found.files, own_files, *found.nested.values())
-    found.newest = max((f.st_ctime_ns for group in everything for f in group.values()), default=0)
+    times = (f.st_ctime_ns for group in everything for p, f in group.items() if not named_by_content(p))
+    found.newest = max(times, default=0)
     return found
 
 
 def _lines(files: Files) -> list[str]:
     return [
-        f"{path}\0{f.st_ino} {f.st_mode} {f.st_size} {f.st_mtime_ns} {f.st_ctime_ns}\n"
-        if f.st_mode & 0o170000 != stat.S_IFDIR
-        else f"{path}/ {f.st_mode}\n"
+        f"{path}/ {f.st_mode}\n"
+        if f.st_mode & 0o170000 == stat.S_IFDIR
+        else f"{path}\0{f.st_mode} {f.st_size}\n"
+        if named_by_content(path)
+        else f"{path}\0{f.st_ino} {f.st_mode} {f.st_size} {f.st_mtime_ns} {f.st_ctime_ns}\n"
         for path, f in sorted(files.items())
     ]
 

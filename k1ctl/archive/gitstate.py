@@ -27,8 +27,10 @@ _OPERATIONS = (
 )
 _FOLDERS = ("rebase-merge", "rebase-apply", "sequencer", "refs", "rewritten")
 VOLATILE = ("gitdir", "FETCH_HEAD")  # written anew by whoever looks, or fetches in the background
-# Of a split index: git gives it a new time whenever it reads the index; its name is the digest of its content.
-SHARED = "sharedindex."
+_SHARED, _OBJECTS = "sharedindex.", "objects/"
+_BY_CONTENT = (
+    r"(^|/)(sharedindex\.[0-9a-f]{40,64}|objects/([0-9a-f]{2}/[0-9a-f]{38,62}|pack/pack-[0-9a-f]{40,64}\.[a-z]+))$"
+)
 
 
 class GitState:
@@ -96,7 +98,7 @@ class GitState:
 
     def shared_indexes(self) -> bool:
         """Whether the index is split (git-update-index(1), SPLIT INDEX)."""
-        return any(name.startswith(SHARED) for name in self.files)
+        return any(name.startswith(_SHARED) for name in self.files)
 
     @property
     def in_tables(self) -> bool:
@@ -113,6 +115,17 @@ class GitState:
 def lasting(path: str) -> bool:
     """Whether a file of the own git folder says something of the worktree's state."""
     return path not in VOLATILE and not path.endswith(".lock")
+
+
+def named_by_content(path: str) -> bool:
+    """Whether git named a file by what is in it, and gives it new times without a change: an object or a pack, when the
+    same is written once more (also in a clone beside it, which shares the file), and the shared part of a split index,
+    when it is read (git-update-index(1), SPLIT INDEX)."""
+    if _SHARED not in path and _OBJECTS not in path:
+        return False
+    import re
+
+    return re.search(_BY_CONTENT, path) is not None
 
 
 def _kept(path: str, facts: os.stat_result) -> bool:

@@ -39,8 +39,9 @@ class Writer:
         self._held = 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def add(self, source: str, name: str, facts: os.stat_result) -> None:
-        """Add the file, link, folder or pipe ``source``, which `os.lstat` told ``facts`` of, as ``name``.
+    def add(self, source: str, name: str, facts: os.stat_result, *, timeless: bool = False) -> None:
+        """Add the file, link, folder or pipe ``source``, which `os.lstat` told ``facts`` of, as ``name``; ``timeless``:
+        another time since is no change.
 
         Raises ChangedError when it is not that any more, OSError.
         """
@@ -52,12 +53,12 @@ class Writer:
         size = facts.st_size if kind == b"0" else 0
         self._put(_header(os.fsencode(name), kind, stat.S_IMODE(facts.st_mode), size, facts.st_mtime_ns, link))
         if kind == b"0":
-            self._copy(source, facts)
+            self._copy(source, facts, timeless)
         self.count += 1
 
-    def add_bytes(self, name: str, data: bytes, mode: int = 0o600, mtime_ns: int = 0) -> None:
+    def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Add a file of these bytes."""
-        self._put(_header(os.fsencode(name), b"0", mode, len(data), mtime_ns, b""))
+        self._put(_header(os.fsencode(name), b"0", mode, len(data), 0, b""))
         self._put(data + bytes(-len(data) % _BLOCK))
         self.count += 1
 
@@ -76,11 +77,12 @@ class Writer:
             os.close(self._fd)
             self._fd = -1
 
-    def _copy(self, source: str, facts: os.stat_result) -> None:
+    def _copy(self, source: str, facts: os.stat_result, timeless: bool) -> None:
         fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             now = os.fstat(fd)
-            if (now.st_ino, now.st_size, now.st_mtime_ns) != (facts.st_ino, facts.st_size, facts.st_mtime_ns):
+            same = (now.st_ino, now.st_size) == (facts.st_ino, facts.st_size)
+            if not same or (now.st_mtime_ns != facts.st_mtime_ns and not timeless):
                 raise ChangedError(f"{source} changed while it was saved")
             left = facts.st_size
             while left:
