@@ -139,7 +139,7 @@ def _hindrances(
     """Add to ``found`` what stands against the removal beside the content; returns the worktree's own git folder."""
     own = _place(workspace, entry)
     found += _users(workspace, config, entry, processes, runs)
-    found += _locks(own)
+    found += locks(own)
     return own
 
 
@@ -237,7 +237,8 @@ def _inside(path: str, folders: tuple[str, ...]) -> bool:
     return (os.path.realpath(path) + os.sep).startswith(folders)
 
 
-def _locks(own: str) -> Iterator[Finding]:
+def locks(own: str) -> Iterator[Finding]:
+    """A refusal when git works in the worktree whose own git folder is ``own``, or in a submodule of it."""
     found = [os.path.join(own, name) for name in ("index.lock", "HEAD.lock") if os.path.lexists(f"{own}/{name}")]
     for base, folders, files in os.walk(os.path.join(own, "modules")):
         folders[:] = [name for name in folders if name not in ("objects", "logs", "hooks", "info")]

@@ -32,6 +32,7 @@ from k1ctl.worktrees import RepositoryLock, entries, own_git_dir
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from k1ctl.archive.files import Look
     from k1ctl.archive.folder import Archive
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -88,23 +89,24 @@ def remove(
     archive: Archive,
     *,
     branch_policy: str = "keep",
-    just_saved: bool = False,
+    look: Look | None = None,
 ) -> Removed:
     """Remove the worktree ``entry``, which ``archive`` holds.
 
-    ``branch_policy``: ``keep``, or ``delete-if-merged``. ``just_saved``: a change since is too rare to look for one
-    also before it is moved. Raises RefusedError when it is not what the archive holds any more, or somebody uses it:
-    then it is where it was. K1ctlError, OSError when it cannot be moved.
+    ``branch_policy``: ``keep``, or ``delete-if-merged``. ``look``: what `k1ctl.archive.save.save` just saw of it;
+    without, it is looked at also before it is moved. Raises RefusedError when it is not what the archive holds any
+    more, or somebody uses it: then it is where it was. K1ctlError, OSError when it cannot be moved.
     """
     with ArchiveLock(workspace):
         _check(workspace, config, entry, archive)
-        if not just_saved and not unchanged(workspace, config, entry, archive):
+        look = look or unchanged(workspace, config, entry, archive)
+        if look is None:
             raise RefusedError([_CHANGED])
         with RepositoryLock(workspace) as lock:
             _check_entry(workspace, entry)
             judged = merged.judge(workspace, entry.branch) if branch_policy == "delete-if-merged" else None
             move = _take_away(archive, entry.path)
-            late = _late(workspace, config, move, archive)
+            late = _late(workspace, config, move, archive, look)
             if late:
                 _put_back(archive, move)
                 raise RefusedError(late)
@@ -196,13 +198,15 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _late(workspace: Workspace, config: Config, move: _Move, archive: Archive) -> list[checks.Finding]:
+def _late(
+    workspace: Workspace, config: Config, move: _Move, archive: Archive, look: Look | None = None
+) -> list[checks.Finding]:
     """What works in the worktree that was taken away, and that it is not what was saved."""
-    found = []
+    found = [*checks.locks(move.own)]
     there = Processes().below(move.tree)
     if there:
         found.append(checks.Finding("process", "refuse", named(there), "end it, or leave the folder with it"))
-    if not unchanged_at(workspace, config, archive, move.tree, move.own):
+    if unchanged_at(workspace, config, archive, move.tree, move.own, look) is None:
         found.append(_CHANGED)
     return found
 

@@ -38,10 +38,11 @@ _PAUSE = 0.1  # seconds before the second attempt
 
 
 class Saved(NamedTuple):
-    """``archive`` holds the worktree as it is; ``reused``: one that was there already."""
+    """``archive`` holds the worktree as it is, as it was ``look``ed at; ``reused``: one that was there already."""
 
     archive: Archive
     reused: bool
+    look: Look
 
 
 def save(
@@ -72,25 +73,30 @@ def save(
     )
 
 
-def unchanged(workspace: Workspace, config: Config, entry: Entry, archive: Archive) -> bool:
-    """Whether the worktree still is what ``archive`` holds, by everything that a change of it would leave."""
+def unchanged(workspace: Workspace, config: Config, entry: Entry, archive: Archive) -> Look | None:
+    """What is in the worktree when that still is what ``archive`` holds, by everything that a change of it would leave;
+    else None."""
     try:
         own = check(workspace, entry)
     except (K1ctlError, OSError):
-        return False
+        return None
     return unchanged_at(workspace, config, archive, entry.path, own)
 
 
-def unchanged_at(workspace: Workspace, config: Config, archive: Archive, top: str, own: str) -> bool:
-    """As `unchanged`, of a worktree that was moved to ``top``; ``own`` is its own git folder."""
+def unchanged_at(
+    workspace: Workspace, config: Config, archive: Archive, top: str, own: str, before: Look | None = None
+) -> Look | None:
+    """As `unchanged`, of a worktree that was moved to ``top``; ``own`` is its own git folder, ``before`` what was seen
+    where it was."""
     seen = read_json(os.path.join(archive.folder, SEEN))
+    regenerable = Globs(config.get("archive", "regenerable"))
     try:
         with ScratchFolder(workspace) as folder, Calls(top, folder) as calls:
             calls.env |= {"GIT_DIR": own, "GIT_WORK_TREE": top}  # else git would note the new place in its entry
-            now = look(calls, top, own, Globs(config.get("archive", "regenerable")))
+            now = look(calls, top, own, regenerable, before, moved=before is not None)
     except (K1ctlError, OSError):
-        return False
-    return isinstance(seen, dict) and seen.get("digest") == now.digest and not now.denied
+        return None
+    return now if isinstance(seen, dict) and seen.get("digest") == now.digest and not now.denied else None
 
 
 def clear_leftovers(workspace: Workspace) -> None:
@@ -141,13 +147,13 @@ def _attempt(
                 write_json(os.path.join(reused.folder, SEEN), {"digest": task.found.digest}, mode=0o600)
                 if reused.state["state"] != "saved":
                     reused.set_state("saved")
-                return Saved(reused, True)
+                return Saved(reused, True, task.found)
             manifest = contents.manifest(workspace, task, name, reason, facts)
             calls.start("update-ref", REF + name, manifest["commit"]).data()
             synced()
             manifest["save_seconds"] = round(time.monotonic() - begun, 3)
         shutil.rmtree(scratch)
-        return Saved(_publish(workspace, building, name, manifest, task), False)
+        return Saved(_publish(workspace, building, name, manifest, task), False, task.found)
     except PermissionError as exc:
         _abandon(workspace, building)
         raise UnreadableError(

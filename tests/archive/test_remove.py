@@ -60,8 +60,8 @@ class Desk:
     def save(self) -> Archive:
         return save(self.facts, self.config, self.entry, reason="test").archive
 
-    def remove(self, **kwargs: str) -> Removed:
-        return remove(self.facts, self.config, self.entry, self.archive, **kwargs)
+    def remove(self) -> Removed:
+        return remove(self.facts, self.config, self.entry, self.archive)
 
     def look(self) -> str:
         return self.project.git("--no-optional-locks", "status", "--porcelain", "--ignored", cwd=self.tree)
@@ -131,6 +131,10 @@ def _same_time(desk: Desk) -> None:
     os.utime(desk.tree / "code", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def _lock(desk: Desk) -> None:
+    (Path(desk.own) / "index.lock").touch()
+
+
 CHANGES: list[Callable[[Desk], None]] = [_write, _new_file, _commit, _same_time]
 
 
@@ -169,10 +173,11 @@ def _enter(desk: Desk) -> None:
 
 
 def test_what_happens_while_it_is_looked_at_is_undone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the last look and the rename: a process that comes in, and changes, found by times that nobody can set.
-    The worktree is renamed back."""
+    """Between the last look and the rename: a process that comes in, a git that begins, and changes. The worktree is
+    renamed back."""
     real = removing._check_entry
-    for happens in (_enter, *CHANGES):
+    told: dict[Any, str] = {_enter: r"\(pid \d+\) is in", _lock: "index.lock is there"}
+    for happens in (_enter, _lock, *CHANGES):
 
         def meanwhile(workspace: Workspace, entry: Entry, happens: Callable[[Desk], None] = happens) -> None:
             real(workspace, entry)
@@ -180,8 +185,9 @@ def test_what_happens_while_it_is_looked_at_is_undone(desk: Desk, monkeypatch: p
             desk.status = desk.look()
 
         monkeypatch.setattr(removing, "_check_entry", meanwhile)
-        with pytest.raises(RefusedError, match=r"\(pid \d+\) is in" if happens == _enter else "changed since"):
+        with pytest.raises(RefusedError, match=told.get(happens, "changed since")):
             desk.remove()
+        (Path(desk.own) / "index.lock").unlink(missing_ok=True)
         assert desk.look() == desk.status and desk.archive.state["state"] == "saved"
         assert not os.path.lexists(os.path.join(desk.archive.folder, "trash"))
         while desk.entered:
@@ -196,10 +202,10 @@ def test_a_place_that_was_taken_meanwhile_keeps_the_trash(desk: Desk, monkeypatc
     """It cannot be put back: then it is told, and its trash is never swept."""
     real = removing._late
 
-    def late(workspace: Workspace, config: Config, move: Any, archive: Archive) -> Any:
+    def late(workspace: Workspace, config: Config, move: Any, *rest: Any) -> Any:
         (desk.tree / "stranger").mkdir(parents=True)
         (Path(move.tree) / "code").write_text("late\n")
-        return real(workspace, config, move, archive)
+        return real(workspace, config, move, *rest)
 
     monkeypatch.setattr(removing, "_late", late)
     with pytest.raises(K1ctlError, match="is something else by now"):
@@ -346,7 +352,7 @@ def _stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A removal that was cut off once the folder was renamed; returns its move."""
     moves: list[Any] = []
 
-    def stop(workspace: Workspace, config: Config, move: Any, archive: Archive) -> Any:
+    def stop(workspace: Workspace, config: Config, move: Any, *rest: Any) -> Any:
         moves.append(move)
         raise KeyboardInterrupt
 

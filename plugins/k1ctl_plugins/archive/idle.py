@@ -312,7 +312,7 @@ def _archive(
             outcome.result = "saved"
             return
         tell("moving it into the trash")
-        removed = remove(workspace, config, entry, saved.archive, branch_policy=request.branch_policy, just_saved=True)
+        removed = remove(workspace, config, entry, saved.archive, branch_policy=request.branch_policy, look=saved.look)
     outcome.result = "archived"
     outcome.trash, outcome.freed_bytes = removed.trash, removed.freed_bytes
     outcome.branch = removed.branch
