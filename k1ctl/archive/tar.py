@@ -234,13 +234,21 @@ class Folder:
 
         Raises WrongDataError for a name that leads elsewhere, OSError.
         """
+        left_out: dict[str, Member] = {}
+        instead: dict[str, str] = {}  # the first name here of a file whose first name is left out
         with open(path, "rb", buffering=_CHUNK) as file:
             for member in members(file):
                 name = place(member.name)
-                if name is not None and member.kind == "same":
-                    self._link(place(member.target) or "", name)
-                elif name is not None:
+                if name is None:
+                    left_out[member.name] = member
+                elif member.kind != "same":
                     self._write(member, name, file)
+                elif member.target in left_out and member.target not in instead:
+                    file.seek(left_out[member.target].offset)
+                    self._write(left_out[member.target], name, file)
+                    instead[member.target] = name
+                else:
+                    self._link(instead.get(member.target) or place(member.target) or "", name)
 
     def make(self, path: str) -> None:
         """Make a folder, and those around it, where they are missing. Raises WrongDataError, OSError."""

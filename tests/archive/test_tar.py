@@ -67,6 +67,21 @@ def test_long_names_old_times_pipes_and_files_of_several_names(tmp_path: Path) -
     assert (tmp_path / "b" / "other").samefile(tmp_path / "b" / deep.relative_to(top) / "old")
 
 
+def test_a_part_may_be_taken_of_a_file_with_several_names(tmp_path: Path) -> None:
+    """Also where the first of its names, which has the content, is left out."""
+    top, there = tmp_path / "a", tmp_path / "b"
+    (top / "git").mkdir(parents=True)
+    (top / "git" / "one").write_bytes(b"content")
+    for name in ("two", "three"):
+        os.link(top / "git" / "one", top / name)
+    pack(top, tmp_path / "t.tar")
+    there.mkdir()
+    into = Folder(str(there))
+    into.extract(str(tmp_path / "t.tar"), lambda name: None if name.startswith("git") else name)
+    into.finish()
+    assert (there / "two").read_bytes() == b"content" and (there / "two").samefile(there / "three")
+
+
 def test_equal_trees_give_equal_tars(tmp_path: Path) -> None:
     """Nothing of the place, the owner or the hour is in it."""
     for name in ("a", "b"):
