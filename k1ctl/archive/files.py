@@ -110,7 +110,7 @@ def look(
         found.tracked, found.others, found.live = before.tracked, before.others, before.live
     else:
         _parse(found, os.fsdecode(found.listed))
-    _walk(found, calls, regenerable)
+    _walk(found, calls, regenerable, before)
     lines = [f"{found.mode:o}\n", *_lines(found.files)]
     lines += [f"{path}/ {facts.st_mode:o}\n" for path, facts in sorted(found.folders.items())]
     lines += [f"{path}/ {found.folders[path].st_mtime_ns}\n" for path in sorted(found.empty) if path in found.folders]
@@ -155,7 +155,7 @@ def _parse(found: Look, text: str) -> None:
     found.live = live
 
 
-def _walk(found: Look, calls: Calls, regenerable: Globs) -> None:
+def _walk(found: Look, calls: Calls, regenerable: Globs, before: Look | None) -> None:
     """Fill in what is on the disk. A folder that can be made again, by its name and because git ignores it, is only
     searched for repositories, unless git tracks something in it or would."""
     live = found.live
@@ -171,7 +171,8 @@ def _walk(found: Look, calls: Calls, regenerable: Globs) -> None:
             else:
                 pending.append(inner)
         if not pending and asked:
-            pending, asked = _settle(found, _ignored(calls, asked), asked, live), []
+            ignored = _ignored_before(before) if before else _ignored(calls, asked)
+            pending, asked = _settle(found, ignored, asked, live), []
     for folder in found.regenerable:
         found.folders.pop(folder, None)
 
@@ -210,6 +211,11 @@ def _settle(found: Look, ignored: set[str], asked: list[str], live: set[str]) ->
             found.regenerable.append(folder)
             _search(found, folder)
     return walked
+
+
+def _ignored_before(before: Look) -> set[str]:
+    """Those that git ignored; another one is walked, and what is in it tells the looks apart."""
+    return {*before.regenerable, *(folder.rstrip("/") for folder in before.made_again)}
 
 
 def _ignored(calls: Calls, folders: list[str]) -> set[str]:
