@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _RULES = (
     *("-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "core.quotePath=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+    *("-c", "protocol.allow=never"),  # nothing is fetched that a partial clone lacks: ssh may wait for a word
     *("-c", "diff.autoRefreshIndex=false"),  # git diff would write the index, whatever GIT_OPTIONAL_LOCKS says
 )
 # What git writes for an archive survives a power cut: git-config(1) core.fsync (2.36), core.fsyncObjectFiles before.

@@ -42,14 +42,15 @@ class Restored(NamedTuple):
 
 class Intent(NamedTuple):
     """What a call makes: ``entry`` is git's name of the worktree, ``building`` where its files are put together,
-    ``made`` the branches it makes, each with the commit."""
+    ``made`` the branches it makes, each with the commit, ``made_folders`` the folders around the target, from within.
+    """
 
     archive: str
     target: str
     entry: str
     building: str
     made: dict[str, str]
-    made_parent: bool
+    made_folders: list[str]
 
 
 class Plan(NamedTuple):
@@ -69,14 +70,15 @@ def plan(
         raise WrongDataError(f"{archive.id} is no archive of a worktree", code="bad-archive")
     target = _target(to or manifest["path"])
     there = entries(workspace.path)
-    _check_free(archive, target, there)
+    _check_free(workspace, target, there)
     check_whole(workspace, archive)
     disk.check_room(config, target, _size(manifest), f"the worktree {target}")
     entry = _free_name(workspace, name or (os.path.basename(target) if to else manifest["entry"]))
     settled = heads.settle(workspace, archive, there, branch)
     parent = os.path.dirname(target)
     building = os.path.join(parent, f".k1ctl-restore-{archive.id}")
-    return Plan(Intent(archive.id, target, entry, building, settled.make, not os.path.isdir(parent)), settled)
+    settled.warnings.extend(_odd_place(target, there))
+    return Plan(Intent(archive.id, target, entry, building, settled.make, _missing(parent)), settled)
 
 
 def restore(
@@ -177,11 +179,11 @@ def undo(workspace: Workspace, intent: Intent) -> None:
         rebuild.remove_tree(folder)
     for branch, commit in intent.made.items():
         call(["update-ref", "-d", f"refs/heads/{branch}", commit], workspace.path)
-    if intent.made_parent:
+    for folder in intent.made_folders:
         try:
-            os.rmdir(os.path.dirname(intent.target))
+            os.rmdir(folder)
         except OSError:
-            pass
+            break
 
 
 def _make(workspace: Workspace, archive: Archive, made: Plan, locks: tuple[int, int]) -> None:
@@ -245,7 +247,7 @@ def _as_finished(archive: Archive, target: str) -> Plan:
     _note_state(archive, target)
     done = call(["symbolic-ref", "-q", "HEAD"], target)
     branch = done.stdout.strip().removeprefix("refs/heads/")
-    return Plan(Intent(archive.id, target, "", "", {}, False), heads.Heads(branch, "", {}, []))
+    return Plan(Intent(archive.id, target, "", "", {}, []), heads.Heads(branch, "", {}, []))
 
 
 def _tell(workspace: Workspace, config: Config, archive: Archive, made: Plan, begun: float) -> Restored:
@@ -272,7 +274,9 @@ def _target(path: str) -> str:
     return os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
 
 
-def _check_free(archive: Archive, target: str, there: list[Entry]) -> None:
+def _check_free(workspace: Workspace, target: str, there: list[Entry]) -> None:
+    if f"{target}/".startswith(f"{os.path.realpath(workspace.git_dir)}/"):
+        raise UsageError(f"{target} is inside git's own folder", hint="choose another --to")
     for entry in there:
         if os.path.realpath(entry.path) == os.path.realpath(target):
             gone = not os.path.isdir(entry.path)
@@ -283,6 +287,26 @@ def _check_free(archive: Archive, target: str, there: list[Entry]) -> None:
             )
     if os.path.lexists(target):
         raise _exists(target)
+
+
+def _odd_place(target: str, there: list[Entry]) -> list[str]:
+    """What may surprise of where it is put, as sentences."""
+    told = []
+    for entry in there:
+        if not entry.main and target.startswith(f"{os.path.realpath(entry.path)}/"):
+            told.append(f"it lies in the worktree {entry.path}, which cannot be archived while it is there")
+        if os.path.basename(entry.path) == os.path.basename(target):
+            told.append(f"{entry.path} has the same name: tell the two apart by their paths")
+    return told
+
+
+def _missing(folder: str) -> list[str]:
+    """Those of ``folder`` and the folders around it that are not there, the inner ones first."""
+    found = []
+    while not os.path.lexists(folder):
+        found.append(folder)
+        folder = os.path.dirname(folder)
+    return found
 
 
 def _size(manifest: dict[str, Any]) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from k1ctl.archive.planning import Plan
     from k1ctl.archive.tar import Writer
 
+_ARGUMENTS = 50_000  # bytes of names that are handed over as arguments
 BLOB = "blob/"  # in secrets.tar: the staged contents, by their ids
 
 
@@ -41,7 +42,8 @@ def withhold(calls: Calls, task: Plan, head: str, changes: Callable[[], set[str]
     committed: dict[str, str] = {}
     if head:
         env = {"GIT_LITERAL_PATHSPECS": "1"}
-        for row in calls.start("ls-tree", "-z", "--full-tree", head, "--", *named, env=env).text().split("\0"):
+        words = [head, "--", *named] if sum(map(len, named)) < _ARGUMENTS else ["-r", head]
+        for row in calls.start("ls-tree", "-z", "--full-tree", *words, env=env).text().split("\0"):
             facts, _, path = row.partition("\t")
             committed[path] = " ".join(facts.split(" ")[::2])
     entries: dict[str, str] = {}

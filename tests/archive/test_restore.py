@@ -87,6 +87,9 @@ def test_it_can_be_put_elsewhere(workspace: Project, oslo: Path) -> None:
     assert {f"worktree {path}" for path in (oslo, second.path, third.path)} <= set(listed.splitlines())
     assert "locked" not in listed
     workspace.commit("go on", cwd=Path(third.path))
+    fourth = bring_back(workspace, archive, to=f"{third.path}/in/it/oslo")
+    assert any(f"lies in the worktree {third.path}" in warning for warning in fourth.warnings)
+    assert any(f"{oslo} has the same name" in warning for warning in fourth.warnings)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +129,14 @@ def test_bad_calls_are_refused_and_leave_nothing(workspace: Project, oslo: Path)
     archive = keep(workspace, oslo).archive
     lose(workspace, oslo)
     before = described(oslo.parent.parent)
-    cases: list[tuple[type[K1ctlError], dict[str, str]]] = [
+    cases: list[tuple[type[Exception], dict[str, str]]] = [
         (K1ctlError, {"branch": "main"}),
         (UsageError, {"branch": "a..b"}),
         (UsageError, {"branch": "-b"}),
         (K1ctlError, {"to": str(workspace.root)}),
         (UsageError, {"name": "a/b"}),
+        (UsageError, {"to": str(workspace.root / ".git" / "oslo")}),
+        (OSError, {"to": str(workspace.root / "README" / "oslo")}),
     ]
     for error, how in cases:
         with pytest.raises(error):
@@ -208,8 +213,8 @@ def test_a_call_that_was_killed_is_cleared_up(
         patched.setattr(restoring, "undo", lambda *args: None)
         patched.setattr(os, "unlink", lambda *args, **kwargs: None)
         with pytest.raises(KeyboardInterrupt):
-            bring_back(workspace, archive)
-    assert not oslo.exists()
+            bring_back(workspace, archive, to=str(oslo.parent / "in" / "new" / "folders"))
+    assert (oslo.parent / "in" / "new").exists()
     done = bring_back(workspace, archive)
     files = {path: facts for path, facts in files.items() if not path.startswith(b"node_modules")}
     assert (done.branch, described(oslo)) == ("oslo", files)
