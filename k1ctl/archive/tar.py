@@ -56,9 +56,9 @@ class Writer:
             self._copy(source, facts, timeless)
         self.count += 1
 
-    def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
+    def add_bytes(self, name: str, data: bytes, mode: int = 0o600, mtime_ns: int = 0) -> None:
         """Add a file of these bytes."""
-        self._put(_header(os.fsencode(name), b"0", mode, len(data), 0, b""))
+        self._put(_header(os.fsencode(name), b"0", mode, len(data), mtime_ns, b""))
         self._put(data + bytes(-len(data) % _BLOCK))
         self.count += 1
 
