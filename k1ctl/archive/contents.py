@@ -32,6 +32,7 @@ _MANY_COMMITS = 1000  # unpushed commits beyond which they are not counted
 def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: str) -> dict[str, Any]:
     """Write tar files and objects, side by side; returns what the manifest says of them."""
     found, state = task.found, task.state
+    sizes = snapshot.stored_sizes(calls, state, found)  # takes the longest
     config = calls.start("config", "-z", "--get-regexp", _SETTINGS)
     heads = calls.start("rev-parse", "HEAD^{commit}", "HEAD^{tree}")
     symbolic = calls.start("symbolic-ref", "-q", "HEAD")
@@ -56,8 +57,11 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     changes = _Changes(calls, converts)
     kept_back = withhold(calls, task, head, changes)
     index = snapshot.index_tree(calls, state, found, scratch, kept_back.entries)
-    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, attributes)
     tars = _write_tars(calls, task, building, branch, kept_back.blobs)
+    before = len(task.places.files)
+    raw = snapshot.raw_tree(calls, state, found, task.places, scratch, attributes, sizes)
+    if len(task.places.files) > before:  # git cannot hold some of the names
+        tars = _write_tars(calls, task, building, branch, kept_back.blobs)
     index_tree = index.line()
     clean = index_tree == head_tree  # then HEAD is the commit of the index, too
     changes.compare(head if not clean else "")
@@ -163,7 +167,10 @@ def _write_tars(calls: Calls, task: Plan, building: str, branch: str, blobs: set
     for name, rows in tars.items():
         if not rows and not (blobs and name == "secrets.tar"):
             continue
-        tar = Writer(os.path.join(building, name))
+        path = os.path.join(building, name)
+        if os.path.lexists(path):
+            os.unlink(path)
+        tar = Writer(path)
         try:
             for member, source, facts in rows:
                 tar.add(source, member, facts, timeless=named_by_content(member))

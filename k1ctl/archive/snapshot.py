@@ -95,23 +95,38 @@ def rebuildable(state: GitState, found: Look) -> bool:
     return plain(state, found) and state.index[4:8] == b"\0\0\0\2" and not any(mark in state.index for mark in own)
 
 
+def stored_sizes(calls: Calls, state: GitState, found: Look) -> Running | None:
+    """Start looking up the sizes of the blobs of all that is tracked, in the order of ``found.tracked``; None where
+    `raw_tree` does not need them."""
+    if not plain(state, found):
+        return None
+    stdin = os.fsencode("".join(f"{rows[0].oid}\n" for rows in found.tracked.values()))
+    return calls.start("cat-file", "--batch-check=%(objectsize)", stdin=stdin)
+
+
 def raw_tree(
-    calls: Calls, state: GitState, found: Look, places: Places, scratch: Scratch, attributes: list[str]
+    calls: Calls,
+    state: GitState,
+    found: Look,
+    places: Places,
+    scratch: Scratch,
+    attributes: list[str],
+    sizes: Running | None,
 ) -> Running:
     """Write the files of ``places.commit`` as they are, and start writing their tree; ``attributes`` are files
-    that may name a filter.
+    that may name a filter, ``sizes`` what `stored_sizes` started.
 
     Where the index hides nothing, its stat data save reading what did not change; not for a file whose size is not
     that of its blob, or that a filter or an encoding has changed on its way.
     """
     wanted = set(places.commit)
     dropped: list[str] = []
-    if plain(state, found):
+    if sizes is not None:
         original = os.path.join(state.own, "index")
         shutil.copyfile(original, scratch.index)
         facts = os.stat(original)
         os.utime(scratch.index, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # by it git tells which entries are racy
-        dropped = _not_as_stored(calls, found, wanted, attributes)
+        dropped = _not_as_stored(calls, found, wanted, attributes, sizes)
         dropped += [p for p, rows in found.tracked.items() if p not in wanted and not _gitlink_there(p, rows, found)]
     if sum(map(len, dropped)) > _ARGUMENTS:
         lines = [f"0 {'0' * len(_some_oid(found))}\t{path}" for path in dropped]
@@ -147,16 +162,12 @@ def _some_oid(found: Look) -> str:
     return next(iter(found.tracked.values()))[0].oid
 
 
-def _not_as_stored(calls: Calls, found: Look, wanted: set[str], attributes: list[str]) -> list[str]:
+def _not_as_stored(calls: Calls, found: Look, wanted: set[str], attributes: list[str], sizes: Running) -> list[str]:
     """The tracked files that may differ from their blobs although git says they are clean."""
     paths = [path for path in found.tracked if path in wanted]
-    oids = [found.tracked[path][0].oid for path in paths]
-    if not paths:
-        return []
-    sizes = calls.start("cat-file", "--batch-check=%(objectsize)", stdin=os.fsencode("\n".join(oids) + "\n"))
-    filtered = _filtered(calls, paths) if _name_filters(attributes) else []
-    told = sizes.text().splitlines()
-    odd = [p for p, size in zip(paths, told, strict=True) if size != str(found.files[p].st_size)]
+    filtered = _filtered(calls, paths) if paths and _name_filters(attributes) else []
+    told = dict(zip(found.tracked, sizes.text().splitlines(), strict=True))
+    odd = [path for path in paths if told[path] != str(found.files[path].st_size)]
     return list(dict.fromkeys([*odd, *filtered]))
 
 

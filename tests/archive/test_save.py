@@ -110,8 +110,9 @@ def oslo(workspace: Project) -> Path:
 
 
 def test_each_file_is_kept_where_it_belongs(workspace: Project, oslo: Path) -> None:
-    """Tracked and untracked files are in the commit, what git ignores is in files.tar, secrets are in secrets.tar
-    and in nothing else, and what can be made again is nowhere; the folder is its owner's only."""
+    """Tracked and untracked files are in the commit, what git ignores, or holds under no such name, is in files.tar,
+    secrets are in secrets.tar and in nothing else, and what can be made again is nowhere; the folder is its owner's."""
+    (oslo / "git~1").write_text("git on Windows would take it for .git\n")
     archive = keep(workspace, oslo).archive
     assert in_commit(workspace, archive) == {
         b".gitignore": b"*.log\n.env*\nnode_modules/\n.context/\n",
@@ -119,13 +120,17 @@ def test_each_file_is_kept_where_it_belongs(workspace: Project, oslo: Path) -> N
         b"a.txt": b"changed\n",
         b"new.txt": b"new\n",
     }
-    assert members(archive, "files.tar") == {b"run.log": b"a line\n", b".context/notes.md": b"notes\n"}
+    assert members(archive, "files.tar") == {
+        b"run.log": b"a line\n",
+        b".context/notes.md": b"notes\n",
+        b"git~1": b"git on Windows would take it for .git\n",
+    }
     secret = {b"tree/.env": b"KEY=hunter2\n", b"tree/deploy.pem": b"not ignored\n"}
     assert members(archive, "secrets.tar") == secret
     assert {b"HEAD", b"index", b"logs/HEAD"} <= set(members(archive, "git.tar"))
     manifest = archive.manifest
     assert manifest["regenerable"] == ["node_modules"] and manifest["branch"] == "oslo"
-    counts = {"changed": 1, "untracked": 2, "ignored_kept": 3, "secrets": 2, "nested": 0}
+    counts = {"changed": 1, "untracked": 3, "ignored_kept": 3, "secrets": 2, "nested": 0}
     assert manifest["counts"] == counts
     assert stat.S_IMODE(os.stat(archive.folder).st_mode) == 0o700
     assert stat.S_IMODE(os.stat(os.path.join(archive.folder, "secrets.tar")).st_mode) == 0o600
