@@ -100,6 +100,12 @@ class GitState:
         """Whether the index is split (git-update-index(1), SPLIT INDEX)."""
         return any(name.startswith(_SHARED) for name in self.files)
 
+    def replaces(self) -> bool:
+        """Whether objects may be checked out as others (git-replace(1))."""
+        folder = os.path.join(self.common, "refs", "replace")
+        packed = read_bytes(os.path.join(self.common, "packed-refs")) or b""
+        return (os.path.isdir(folder) and bool(os.listdir(folder))) or b" refs/replace/" in packed
+
     @property
     def in_tables(self) -> bool:
         """Whether refs and reflogs are in tables that only git reads (extensions.refStorage)."""

@@ -83,9 +83,12 @@ def index_tree(calls: Calls, state: GitState, found: Look, scratch: Scratch, ins
 
 
 def plain(state: GitState, found: Look) -> bool:
-    """Whether the index hides nothing: no flag, no conflict, not split; so that its stat data can be built on."""
+    """Whether the index hides nothing: no flag, no conflict, not split, no object shown as another; so that its stat
+    data can be built on."""
     rows = found.tracked.values()
-    return bool(state.index) and not state.shared_indexes() and all(r[0][0] == "H" and r[0][-1] == "0" for r in rows)
+    if state.shared_indexes() or state.replaces():
+        return False
+    return bool(state.index) and all(r[0][0] == "H" and r[0][-1] == "0" for r in rows)
 
 
 def rebuildable(state: GitState, found: Look) -> bool:

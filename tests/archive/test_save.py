@@ -399,6 +399,21 @@ def test_any_folder_can_be_saved(workspace: Project, oslo: Path) -> None:
     assert workspace.git("symbolic-ref", "HEAD", cwd=there) == "refs/wip/x"
 
 
+def test_a_replaced_object_is_kept_as_it_was_checked_out(workspace: Project, oslo: Path) -> None:
+    """git takes the file for unchanged, and its size is that of the object that it was replaced for."""
+    (workspace.root.parent / "other").write_text("AS COMMITTED\n")
+    other = workspace.git("hash-object", "-w", str(workspace.root.parent / "other"))
+    committed = workspace.git("rev-parse", "HEAD:a.txt")
+    workspace.git("replace", committed, other)
+    (oslo / "a.txt").unlink()
+    workspace.git("checkout", "a.txt", cwd=oslo)
+    os.utime(workspace.git("rev-parse", "--git-path", "index", cwd=oslo), (2e9, 2e9))  # no entry of it is racy
+    assert "a.txt" not in workspace.git("diff-files", "--name-only", cwd=oslo)
+    archive = keep(workspace, oslo).archive
+    workspace.git("replace", "-d", committed)
+    assert in_commit(workspace, archive)[b"a.txt"] == b"AS COMMITTED\n"
+
+
 def test_leftovers_of_killed_calls_are_cleared(workspace: Project, oslo: Path) -> None:
     """A folder that was not finished goes with its ref; what was finished stays, whatever its name begins with."""
     archive = keep(workspace, oslo).archive
