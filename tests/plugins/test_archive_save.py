@@ -6,7 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from k1ctl.cli import cli
+from k1ctl.errors import K1ctlError
 from tests.kit import Project
 
 
@@ -46,9 +49,10 @@ def test_a_dry_run_changes_nothing(workspace: Project, oslo: Path) -> None:
     assert "is checked out in" in told.stderr
 
 
-def test_bad_calls_name_the_cause(workspace: Project, oslo: Path) -> None:
+def test_bad_calls_name_the_cause(workspace: Project, oslo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line and a hint, and nothing is made."""
     workspace.run("archive", "save", "oslo").assert_ok()
+    monkeypatch.chdir(workspace.root)
     cases: list[tuple[list[str], int, str]] = [
         (["save", "bergen"], 2, "usage"),
         (["save", "."], 1, "main-checkout"),
@@ -58,6 +62,6 @@ def test_bad_calls_name_the_cause(workspace: Project, oslo: Path) -> None:
         (["restore", "oslo", "--to", "two", "--branch", "a..b"], 2, "usage"),
     ]
     for args, exit_code, code in cases:
-        failed = workspace.run("archive", *args, "--json").assert_fails(exit_code, "hint:")
-        assert failed.json["error"]["code"] == code
+        failed = CliRunner().invoke(cli, ["archive", *args]).exception
+        assert isinstance(failed, K1ctlError) and failed.hint and (failed.exit_code, failed.code) == (exit_code, code)
     assert not (workspace.root / "two").exists()
