@@ -93,22 +93,24 @@ class Look:
             )
 
 
-def look(
-    calls: Calls, top: str, own: str, regenerable: Globs, before: Look | None = None, *, moved: bool = False
-) -> Look:
-    """Look at the worktree ``top`` whose own git folder is ``own``; ``before``: an earlier look, which saves work.
+def look(calls: Calls, top: str, own: str, regenerable: Globs, before: Look | None = None) -> Look:
+    """Look at the worktree ``top`` whose own git folder is ``own``.
 
-    ``moved``: it is not where it was ``before``, and links of repositories in it to each other lead nowhere; git is not
-    asked for a list then, for that follows from the index and from files that are looked at. Raises GitError, OSError.
+    ``before``: an earlier look to compare this one with. git is asked for no list then: that follows from the index
+    and from files, which are looked at. (Nor could it tell after the worktree was moved: links of repositories in it to
+    each other lead nowhere.) Raises GitError, OSError.
     """
-    running = None if moved and before else calls.start(*LIST)
-    whole = walk_whole(own, ".", [])
+    whole = walk_whole(
+        own, ".", []
+    )  # before git reads the index: replaced meanwhile, it is another one at the next look
     own_files = {path: facts for path, facts in whole.items() if lasting(path[2:])}
+    running = None if before else calls.start(*LIST)
     found = Look(top)
-    found.listed = running.data() if running else before.listed if before else b""
-    if before is not None and before.listed == found.listed:
+    if before is not None:
+        found.listed = before.listed
         found.tracked, found.others, found.live = before.tracked, before.others, before.live
-    else:
+    elif running is not None:
+        found.listed = running.data()
         _parse(found, os.fsdecode(found.listed))
     _walk(found, calls, regenerable, before)
     lines = [f"{found.mode:o}\n", *_lines(found.files)]

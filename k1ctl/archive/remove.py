@@ -273,7 +273,8 @@ def _finish(workspace: Workspace, archive: Archive, move: _Move, branch: Branch 
     done = delete_below(move.tree, [str(folder) for folder in archive.manifest.get("regenerable", ())])
     notes = [f"not deleted from the trash: {problem}" for problem in done.problems]
     try:
-        ports.release(move.path)
+        if not os.path.lexists(move.path):  # finished late, another worktree may be there by now
+            ports.release(move.path)
         _unlink_git(move.tree)
     except (K1ctlError, OSError) as exc:
         notes.append(f"not tidied up: {exc}")

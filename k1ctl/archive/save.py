@@ -93,7 +93,7 @@ def unchanged_at(
     try:
         with ScratchFolder(workspace) as folder, Calls(top, folder) as calls:
             calls.env |= {"GIT_DIR": own, "GIT_WORK_TREE": top}  # else git would note the new place in its entry
-            now = look(calls, top, own, regenerable, before, moved=before is not None)
+            now = look(calls, top, own, regenerable, before)
     except (K1ctlError, OSError):
         return None
     return now if isinstance(seen, dict) and seen.get("digest") == now.digest and not now.denied else None
