@@ -70,6 +70,8 @@ def plan(
         raise WrongDataError(f"{archive.id} is no archive of a worktree", code="bad-archive")
     target = _target(to or manifest["path"])
     there = entries(workspace.path)
+    if manifest.get("pulled") and not to:
+        _check_own_place(workspace, archive, target, there)
     _check_free(workspace, target, there)
     check_whole(workspace, archive)
     disk.check_room(config, target, _size(manifest), f"the worktree {target}")
@@ -313,6 +315,16 @@ def _size(manifest: dict[str, Any]) -> int:
     """Bytes of the worktree's files, as far as the archive tells."""
     told = manifest.get("restored_bytes")
     return told if isinstance(told, int) and told >= 0 else sum(row["bytes"] for row in manifest["files"].values())
+
+
+def _check_own_place(workspace: Workspace, archive: Archive, target: str, there: list[Entry]) -> None:
+    """What another host says where a worktree was is taken only where worktrees of this repository are."""
+    usual = {os.path.dirname(os.path.realpath(entry.path)) for entry in there} | {f"{workspace.root}.worktrees"}
+    if os.path.dirname(target) not in usual:
+        raise UsageError(
+            f"{archive.id} comes from a store; it was at {target}, where no worktree of this repository is",
+            hint="--to PATH says where it belongs here",
+        )
 
 
 def _exists(target: str) -> K1ctlError:

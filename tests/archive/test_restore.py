@@ -313,3 +313,19 @@ def test_any_tree_comes_back(tree: dict[bytes, Node], tmp_path_factory: pytest.T
     bring_back(project, archive)
     assert described(path) == before
     assert state_of(path)["status"] == status
+
+
+def test_the_place_of_another_host_is_not_taken_unasked(workspace: Project, oslo: Path, tmp_path: Path) -> None:
+    """A pulled archive goes where worktrees of this repository are, or where the caller says."""
+    archive = keep(workspace, oslo).archive
+    lose(workspace, oslo)
+    strange = tmp_path / "strange" / "oslo"
+    archive.manifest |= {"pulled": {"store": "nas"}, "path": str(strange)}
+    with pytest.raises(UsageError, match="comes from a store"):
+        restore(workspace.facts(), load(workspace.facts()), archive)
+    assert not strange.parent.exists()
+    assert restore(workspace.facts(), load(workspace.facts()), archive, to=str(strange)).path == str(strange)
+    archive.manifest["path"] = str(oslo)
+    shutil.rmtree(strange)
+    workspace.git("worktree", "prune")
+    assert restore(workspace.facts(), load(workspace.facts()), archive).path == str(oslo)
