@@ -91,12 +91,31 @@ def unchanged_at(
     seen = read_json(os.path.join(archive.folder, SEEN))
     regenerable = Globs(config.get("archive", "regenerable"))
     try:
-        with ScratchFolder(workspace) as folder, Calls(top, folder) as calls:
+        with ScratchFolder(workspace) as folder, Calls(top, folder) as calls, _Within(top):
             calls.env |= {"GIT_DIR": own, "GIT_WORK_TREE": top}  # else git would note the new place in its entry
-            now = look(calls, top, own, regenerable, before)
+            now = look(calls, ".", own, regenerable, before)
     except (K1ctlError, OSError):
         return None
     return now if isinstance(seen, dict) and seen.get("digest") == now.digest and not now.denied else None
+
+
+class _Within:
+    """Be in a folder: where it was moved to, names of files below it may be longer than a path can be."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        self.back = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.chdir(self.folder)
+        except BaseException:
+            os.close(self.back)
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        os.fchdir(self.back)
+        os.close(self.back)
 
 
 def clear_leftovers(workspace: Workspace) -> None:
