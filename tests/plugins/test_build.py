@@ -218,7 +218,7 @@ def test_what_another_pio_built_is_built_anew(project: Project) -> None:
 
 
 @pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize("rounds", [7, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
 def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project, cache: str, rounds: int) -> None:
     """Rounds of two simultaneous builds that share some objects and not others give own markers only, here 14 of 14 in
     each way, in the soak 40 of 40. (One `build_cache_dir` for all gave one wrong in five.)
