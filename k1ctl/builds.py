@@ -10,7 +10,6 @@ from k1ctl.jsontext import dumps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
     from typing import Any
 
     from k1ctl.config import Config
@@ -204,6 +203,7 @@ class SourceState:
         import subprocess
         from tempfile import TemporaryFile
 
+        from k1ctl.git import environment
         from k1ctl.programs import which
 
         self._process: subprocess.Popen[bytes] | None = None
@@ -220,7 +220,7 @@ class SourceState:
                 stdin=subprocess.DEVNULL,
                 stdout=self._out,
                 stderr=subprocess.DEVNULL,
-                env=_git_environment(os.environ),
+                env=environment(),
                 start_new_session=True,
             )
 
@@ -282,9 +282,3 @@ def made_of(before: SourceState, later: SourceState, run: str) -> tuple[dict[str
     if unknown or (told == now and fingerprint == later.fingerprint()):
         return told, fingerprint
     return {**told, "dirty": True, "source_note": "the sources changed while they were built"}, f"changing-{run}"
-
-
-def _git_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without the variables by which git's own hooks redirect git, and without taking the index lock."""
-    strange = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
-    return {**{k: v for k, v in environ.items() if k not in strange}, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 SET_UP = os.path.join("k1ctl", "setup")  # in the worktree's own git folder, too: logs and digests of its set-up
 LIST = ("worktree", "list", "--porcelain", "-z")
 _ORIGIN = "k1ctl.json"  # in the worktree's own git folder: git leaves it alone, and takes it away with the worktree
+# What git keeps of an operation that waits for its end, in the worktree's own folder (wt-status.c, wt_status_get_state)
+OPERATIONS = {
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase or am",
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+    "sequencer": "series of picks",
+}
 
 
 class Entry(NamedTuple):

@@ -15,7 +15,7 @@ from k1ctl.archive.globs import matches
 from k1ctl.errors import K1ctlError
 from k1ctl.files import read_bytes
 from k1ctl.git import call, names, output
-from k1ctl.worktrees import own_git_dir
+from k1ctl.worktrees import OPERATIONS, own_git_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,15 +34,6 @@ PASSING = frozenset(
         *("nested-worktree", "changed-meanwhile", "worktree-busy"),
     )
 )
-_OPERATIONS = {  # what git keeps of them in the worktree's own git folder (git's wt-status.c, wt_status_get_state)
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase or am",
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "BISECT_LOG": "bisect",
-    "sequencer": "series of picks",
-}
 _CONFLICTS = frozenset(("DD", "AU", "UD", "UA", "DU", "AA", "UU"))
 _SHOWN = 3  # names that a finding gives
 
@@ -285,7 +276,7 @@ def _hidden(path: str) -> Iterator[Finding]:
 
 def _history(entry: Entry, own: str) -> Iterator[Finding]:
     """Commits that only this worktree or its branch has, an operation under way, private refs, stashes."""
-    under_way = [what for name, what in _OPERATIONS.items() if os.path.lexists(os.path.join(own, name))]
+    under_way = [what for name, what in OPERATIONS.items() if os.path.lexists(os.path.join(own, name))]
     if under_way:
         yield Finding("operation", "keep", f"a {under_way[0]} is under way; restore brings it back as it stands")
     private = output(["for-each-ref", "--format=%(refname)", "refs/worktree", "refs/bisect"], entry.path).split()

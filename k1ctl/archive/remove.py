@@ -24,7 +24,7 @@ from k1ctl.archive.processes import Processes, named
 from k1ctl.archive.save import unchanged, unchanged_at
 from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.events import emit
-from k1ctl.files import read_bytes, write_json
+from k1ctl.files import read_bytes, sync_folders, write_json
 from k1ctl.git import call
 from k1ctl.units import rfc3339
 from k1ctl.worktrees import RepositoryLock, entries, own_git_dir
@@ -221,7 +221,7 @@ def _put_back(archive: Archive, move: _Move) -> None:
             code="removal-incomplete",
         )
     os.rename(move.tree, move.path)
-    _sync(os.path.dirname(move.path), move.trash)
+    sync_folders(os.path.dirname(move.path), move.trash)
     _undo(archive, move)
 
 
@@ -237,7 +237,7 @@ def _undo(archive: Archive, move: _Move) -> None:
 def _take_entry(archive: Archive, move: _Move) -> None:
     """Rename git's entry of this one worktree; with that, git knows it no more."""
     os.rename(move.own, move.git)
-    _sync(os.path.dirname(move.path), move.trash, os.path.dirname(move.own))
+    sync_folders(os.path.dirname(move.path), move.trash, os.path.dirname(move.own))
     _note(archive, "archived", **_kept(move), untidy=True)
 
 
@@ -292,16 +292,6 @@ def _unlink_git(tree: str) -> None:
     link = os.path.join(tree, ".git")
     if os.path.isfile(link):
         os.rename(link, f"{link}.archived")
-
-
-def _sync(*folders: str) -> None:
-    """Make renames in these folders survive a power cut."""
-    for folder in folders:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def recover(workspace: Workspace, config: Config, *, restores: bool = True) -> list[str]:

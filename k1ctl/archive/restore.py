@@ -119,18 +119,14 @@ def differences(workspace: Workspace, archive: Archive, made: Plan) -> list[str]
 
 def check_whole(workspace: Workspace, archive: Archive) -> None:
     """Make sure that the tar files are those of the manifest, and the commit is there. Raises WrongDataError."""
-    from hashlib import sha256
+    from k1ctl.archive.verify import digest
 
     for name, facts in archive.manifest["files"].items():
-        path = os.path.join(archive.folder, name)
-        digest = sha256()
         try:
-            with open(path, "rb") as f:
-                while data := f.read(1 << 20):
-                    digest.update(data)
+            found = digest(os.path.join(archive.folder, name))
         except FileNotFoundError:
             raise _bad(archive, f"has no {name} any more") from None
-        if digest.hexdigest() != facts["sha256"]:
+        if found != facts["sha256"]:
             raise _bad(archive, f"has another {name} than the one that was saved")
     wanted = f"{archive.manifest['commit']}^{{tree}}"
     done = call(["rev-parse", "-q", "--verify", wanted], workspace.path)

@@ -20,7 +20,7 @@ from k1ctl.archive.patterns import Globs
 from k1ctl.archive.planning import Plan, ScratchFolder, check, check_room, make_plan
 from k1ctl.archive.tar import ChangedError
 from k1ctl.errors import BusyError, K1ctlError
-from k1ctl.files import read_json, write_json
+from k1ctl.files import read_json, sync_folders, write_json
 from k1ctl.git import GitError
 from k1ctl.units import format_size
 
@@ -269,9 +269,9 @@ def _publish(workspace: Workspace, building: str, name: str, manifest: dict[str,
     folder = os.path.join(os.path.dirname(building), name)
     write_json(os.path.join(building, SEEN), {"digest": task.found.digest}, mode=0o600)
     write_json(os.path.join(building, "manifest.json"), manifest, mode=0o600, fsync=True)
-    _fsync(building)
+    sync_folders(building)
     os.rename(building, folder)
-    _fsync(os.path.dirname(folder))
+    sync_folders(os.path.dirname(folder))
     archive = Archive(folder, manifest)
     try:
         write_json(workspace.ops_path("archive", name, "manifest.json"), manifest, mode=0o600)
@@ -282,14 +282,6 @@ def _publish(workspace: Workspace, building: str, name: str, manifest: dict[str,
     facts = {key: manifest[key] for key in ("path", "branch", "reason", "bytes", "save_seconds", "commit")}
     emit(workspace, "archive.saved", archive=name, saved=manifest["workspace"], **facts)
     return archive
-
-
-def _fsync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _new_id(workspace: str) -> str:

@@ -13,21 +13,11 @@ from k1ctl.errors import ConfigError
 from k1ctl.git import call
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
-from k1ctl.worktrees import origin, own_git_dir, whole
+from k1ctl.worktrees import OPERATIONS, origin, own_git_dir, whole
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
     from k1ctl.worktrees import Entry
-
-# what git keeps in a worktree's own folder while an operation waits for its end (gitrepository-layout(5))
-_OPERATIONS = {
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase or am",
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "BISECT_LOG": "bisect",
-}
 
 
 def facts(workspace: Workspace, config: Config, entry: Entry, found: list[Entry]) -> dict[str, Any]:
@@ -65,7 +55,7 @@ def facts(workspace: Workspace, config: Config, entry: Entry, found: list[Entry]
         "unpushed_count": _count(workspace, [entry.head, "--not", "--remotes"]),
         "upstream": _upstream(workspace, entry),
         **_changes(changes),
-        "operation": next((what for name, what in _OPERATIONS.items() if own and _is(own, name)), None),
+        "operation": next((what for name, what in OPERATIONS.items() if own and _is(own, name)), None),
         "stashes": _stashes(workspace, entry.branch) if entry.branch else [],
         "ports": {"first": held.first, "last": held.last, "origin": held.origin} if held else None,
         "ports_problem": lost,
