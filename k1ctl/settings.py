@@ -216,6 +216,30 @@ SETTINGS: dict[Place, Setting] = {
     ("artifact", "limit"): Setting("size", 100 << 20, "bytes that ops/artifacts may take (0: no limit)"),
     ("artifact", "keep"): Setting("int", 3, "newest artifacts of a workspace and target that are always kept"),
     ("artifact", "store"): Setting("str", "", "store of `artifact push`, as in [stores.NAME]"),
+    ("capacity", "reserve"): Setting("size", 0, "memory that is nobody's (0: 8G or 15 %, whichever is more)"),
+    ("capacity", "memory"): Setting("size", 0, "memory that may be promised in all (0: what the reserve leaves)"),
+    ("capacity", "per_agent"): Setting(
+        "size", 0, "memory of one agent (0: as measured, 4G until there is a measurement)"
+    ),
+    ("capacity", "base"): Setting("size", 0, "memory of an agent that waits or thinks (0: as measured, else 0.9 GB)"),
+    ("capacity", "heavy", "*"): Setting(
+        "size", 0, 'memory of a busy slot of a resource, as "build:fw" = "1.1G" (0: as measured)'
+    ),
+    ("capacity", "agents"): Setting("int", 0, "workspaces that may be set up at once (0: they are not counted)"),
+    ("capacity", "cpus"): Setting("int", 0, "cores that may be promised in all (0: those there are)"),
+    ("capacity", "tokens"): Setting("int", 0, "tokens that may be promised at once (0: not counted)"),
+    ("capacity", "gpu_memory"): Setting("size", 0, "memory of the GPUs (0: what nvidia-smi tells)"),
+    ("capacity", "gpu_per_agent"): Setting("size", 0, "GPU memory of one agent (0: agents need none)"),
+    ("capacity", "models", "*"): Setting("slots", 1, "calls or agents that may use a model at once"),
+    ("capacity", "admit_percent"): Setting(
+        "int", 70, "use of memory above which no agent is let in (0: never kept out)"
+    ),
+    ("capacity", "build_percent"): Setting("int", 80, "use of memory above which builds and runs wait (0: never)"),
+    ("capacity", "suspend_percent"): Setting(
+        "int", 90, "use above which the youngest `capacity run` pauses (0: never)"
+    ),
+    ("capacity", "kill_percent"): Setting("int", 95, "use above which the youngest `capacity run` is ended (0: never)"),
+    ("capacity", "oom_retries"): Setting("int", 2, "attempts with more memory after a detected lack of it"),
     ("stores", "*", "kind"): Setting("str", "directory", "directory, s3, or one of a plugin"),
     ("stores", "*", "path"): Setting("str", "", "kind directory: the folder, absolute or below ~"),
     ("stores", "*", "bucket"): Setting("str", "", "kind s3: the bucket"),

@@ -1,0 +1,36 @@
+"""`k1ctl capacity`: how many agents fit, whether this one may start, and what binds."""
+
+from __future__ import annotations
+
+import click
+
+from k1ctl.cli import Subcommands, purpose
+from k1ctl.hookspecs import hookimpl
+
+COMMANDS = (
+    "show",
+    "check",
+)  # each in the package or module of its name beside this one
+
+
+@purpose("Share", example="k1ctl capacity show")
+@click.group(
+    cls=Subcommands,
+    package=__name__,
+    names=COMMANDS,
+    short_help="How many agents fit, whether one more may start, and what binds.",
+)
+def capacity() -> None:
+    """How many agents fit on this host, whether one more may start, and what binds.
+
+    \b
+    Examples:
+      k1ctl capacity show
+      k1ctl capacity check --need mem=4G
+      k1ctl capacity run --need mem=2G --mem-limit 2G -- npm test
+    """
+
+
+@hookimpl
+def k1ctl_command() -> click.Command:
+    return capacity

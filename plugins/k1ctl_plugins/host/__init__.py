@@ -1,0 +1,26 @@
+"""`k1ctl host`: how the host fares."""
+
+from __future__ import annotations
+
+import click
+
+from k1ctl.cli import Subcommands, purpose
+from k1ctl.hookspecs import hookimpl
+
+COMMANDS = ("health",)  # each in the package or module of its name beside this one
+
+
+@purpose("Look", example="k1ctl host health")
+@click.group(cls=Subcommands, package=__name__, names=COMMANDS, short_help="How the host fares.")
+def host() -> None:
+    """How the host fares: memory, swap, disk, and what stalls.
+
+    \b
+    Example:
+      k1ctl host health --format nagios
+    """
+
+
+@hookimpl
+def k1ctl_command() -> click.Command:
+    return host
