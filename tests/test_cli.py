@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from k1ctl.cli import OTHERS, PURPOSES, PluginGroup, cli, purpose
 from k1ctl.errors import EXIT_CODES
@@ -71,6 +72,11 @@ def test_help_groups_commands_as_they_say_themselves(tmp_path: Path, monkeypatch
     ]
     assert told[-3:] == ["Examples:", "  k1ctl tries --hard", "  k1ctl odd"]
     assert PURPOSES[0] == "Share"
+
+
+def test_every_built_in_command_has_a_heading() -> None:
+    """Others is for plugins that name none: nothing of ours stands there."""
+    assert f"{OTHERS}:" not in CliRunner().invoke(cli, ["--help"]).output
 
 
 def test_purpose_wants_a_command() -> None:

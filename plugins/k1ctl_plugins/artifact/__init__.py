@@ -18,7 +18,7 @@ COMMANDS = (
 )  # each in the package or module of its name beside this one
 
 
-@purpose("Build", example="k1ctl artifact list")
+@purpose("Work", example="k1ctl artifact list")
 @click.group(
     cls=Subcommands, package=__name__, names=COMMANDS, short_help="List, keep, drop and copy what builds made."
 )
