@@ -1,0 +1,93 @@
+"""The documented formula, ``max(1, floor((RAM - reserve) / per_agent))``, and the decision matrix of the guides.
+
+Both give an agent one figure, which is off by a factor of four in either direction (an agent that waits takes 0.4 to
+0.8 GB, one that runs a test suite up to 10): `k1ctl.capacity.twopart` is the better answer, these are the known ones.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+
+GIB = 1 << 30
+RESERVE, RESERVE_PERCENT = 8 * GIB, 15  # nobody's: 8 GiB or 15 %, whichever is more
+PER_AGENT = 4 * GIB  # bytes of one agent until there is a measurement
+AGENT = "agent"  # class of the history: peaks of whole agents, all they start included
+ENOUGH = 5  # runs that make a measurement
+MARGIN_PERCENT = 15  # on top of a measured p95
+MATRIX = ((16 * GIB, 2), (32 * GIB, 4), (64 * GIB, 8), (128 * GIB, 12))  # (RAM in bytes, agents), as the guides print
+
+
+class Row:
+    """One row of the matrix: ``memory`` and the ``reserve`` it implies at `PER_AGENT`, in bytes; ``agents`` it says;
+    ``formula``: agents by the formula with its own reserve."""
+
+    __slots__ = ("agents", "formula", "memory", "reserve")
+
+    def __init__(self, memory: int, agents: int) -> None:
+        self.memory, self.agents = memory, agents
+        self.reserve = memory - agents * PER_AGENT
+        self.formula = safe_agents(memory, default_reserve(memory), PER_AGENT)
+
+
+def default_reserve(memory: int) -> int:
+    """The larger of 8 GiB and 15 % of ``memory``, in bytes."""
+    return max(RESERVE, memory * RESERVE_PERCENT // 100)
+
+
+def reserve(memory: int, config: Config) -> int:
+    """Bytes of ``memory`` that are nobody's: capacity.reserve, else `default_reserve`."""
+    return int(config.get("capacity", "reserve")) or default_reserve(memory)
+
+
+def safe_agents(memory: int, reserve: int, per_agent: int) -> int:
+    """Agents that fit beside the reserve, all in bytes; never fewer than one."""
+    return max(1, (memory - reserve) // max(1, per_agent))
+
+
+def per_agent(config: Config) -> tuple[int, str]:
+    """(bytes of one agent, where the figure comes from): capacity.per_agent, the history, or 4 GiB."""
+    configured = int(config.get("capacity", "per_agent"))
+    if configured:
+        return configured, f"configured ({setting('per_agent', config)})"
+    measured = from_history(AGENT)
+    if measured is not None:
+        return measured
+    return PER_AGENT, "default of the guides"
+
+
+def setting(name: str, config: Config) -> str:
+    """A setting of [capacity] and where it is set: ``capacity.per_agent in /r/ops/k1ctl.toml``."""
+    origin = config.origin("capacity", *name.split(".", 1))
+    if origin == "environment":
+        return f"capacity.{name}, from the environment"
+    return f"capacity.{name} in {config.path}" if origin == "file" else f"capacity.{name}"
+
+
+def from_history(class_: str) -> tuple[int, str] | None:
+    """(p95 of the peaks of a class and 15 % more, in bytes; how many runs it is from); None with fewer than five."""
+    from importlib import import_module
+
+    try:
+        histogram = import_module("k1ctl.capacity.histogram")
+    except ModuleNotFoundError:
+        return None
+    estimate = histogram.of(class_)
+    if estimate is None or estimate.runs < ENOUGH:
+        return None
+    size = int(estimate.p95) * (100 + MARGIN_PERCENT) // 100
+    return size, f"measured: p95 of {int(estimate.runs)} runs of class {class_}, and {MARGIN_PERCENT} %"
+
+
+def matrix() -> list[Row]:
+    """The decision matrix with the reserve that each row implies at 4 GiB an agent."""
+    return [Row(memory, agents) for memory, agents in MATRIX]
+
+
+def between(memory: int) -> tuple[Row | None, Row | None]:
+    """The rows at or below ``memory`` and above it; the first is None below the matrix, the second beyond it."""
+    rows = matrix()
+    below = [row for row in rows if row.memory <= memory]
+    above = [row for row in rows if row.memory > memory]
+    return below[-1] if below else None, above[0] if above else None
