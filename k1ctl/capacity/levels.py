@@ -115,7 +115,12 @@ def _kept(path: str, at: float) -> dict[str, Any]:
     try:
         kept = read_json(path)
         looks = {str(n): float(seen) for n, seen in kept["looks"].items()}
-        found = {"level": int(kept["level"]), "since": float(kept["since"]), "at": float(kept["at"]), "looks": looks}
+        found: dict[str, Any] = {
+            "level": int(kept["level"]),
+            "since": float(kept["since"]),
+            "at": float(kept["at"]),
+            "looks": looks,
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         found = {"level": CALM, "since": at, "at": 0.0, "looks": {}}
     if found["at"] and not 0 <= at - found["at"] <= FORGET:
