@@ -16,7 +16,7 @@ def test_the_command_line_runs_isolated(workspace: Project, tmp_path: Path) -> N
     assert outcome.stdout.startswith("k1ctl ")
     assert workspace.facts().root == str(workspace.root)
     leaked = [n for n in os.environ if n.startswith("CONDUCTOR_") or (n.startswith("K1CTL_") and "TEST" not in n)]
-    assert set(leaked) <= {"K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_MDNS_INTERFACE"}
+    assert set(leaked) <= {"K1CTL_HOST_DIR", "K1CTL_CACHE_DIR", "K1CTL_FACTS", "K1CTL_MDNS_INTERFACE"}
     assert base_environment(tmp_path)["HOME"] == str(tmp_path)
 
 
