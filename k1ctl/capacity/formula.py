@@ -14,8 +14,6 @@ GIB = 1 << 30
 RESERVE, RESERVE_PERCENT = 8 * GIB, 15  # nobody's: 8 GiB or 15 %, whichever is more
 PER_AGENT = 4 * GIB  # bytes of one agent until there is a measurement
 AGENT = "agent"  # class of the history: peaks of whole agents, all they start included
-ENOUGH = 5  # runs that make a measurement
-MARGIN_PERCENT = 15  # on top of a measured p95
 MATRIX = ((16 * GIB, 2), (32 * GIB, 4), (64 * GIB, 8), (128 * GIB, 12))  # (RAM in bytes, agents), as the guides print
 
 
@@ -66,18 +64,14 @@ def setting(name: str, config: Config) -> str:
 
 
 def from_history(class_: str) -> tuple[int, str] | None:
-    """(p95 of the peaks of a class and 15 % more, in bytes; how many runs it is from); None with fewer than five."""
-    from importlib import import_module
+    """(what the history says to promise for a class, in bytes; how many runs it is from): p95 and 15 %, from five runs
+    on; None with fewer."""
+    from k1ctl.capacity import histogram
 
-    try:
-        histogram = import_module("k1ctl.capacity.histogram")
-    except ModuleNotFoundError:
-        return None
     estimate = histogram.of(class_)
-    if estimate is None or estimate.runs < ENOUGH:
+    if estimate is None or estimate.confidence == "low":
         return None
-    size = int(estimate.p95) * (100 + MARGIN_PERCENT) // 100
-    return size, f"measured: p95 of {int(estimate.runs)} runs of class {class_}, and {MARGIN_PERCENT} %"
+    return estimate.target, f"measured: p95 of {estimate.runs} runs of class {class_}, and 15 %"
 
 
 def matrix() -> list[Row]:

@@ -22,7 +22,33 @@ FIRMWARE = 11 * (1 << 30) // 10  # bytes
 FIRMWARE_SOURCE = "default: 998 MB measured of make -j4 with g++, and 15 %"
 HEAVY = 22 * (1 << 30) // 10  # bytes
 HEAVY_SOURCE = "default: median of the heavy phases seen, which go from 0.6 to 9.6 GB; measure yours"
+BURST_SOURCE = "default: median of the waiting agents seen (0.66 GB)"
 _FIRMWARE_KINDS = ("platformio",)  # kinds of targets whose builds are compilers only
+
+
+class Pool:
+    """The slots of one resource: ``slots`` of them, each busy one takes ``each`` bytes, which is from ``origin``."""
+
+    __slots__ = ("each", "origin", "resource", "slots")
+
+    def __init__(self, resource: str, slots: int, each: int, origin: str) -> None:
+        self.resource, self.slots, self.each, self.origin = resource, slots, each, origin
+
+    @property
+    def total(self) -> int:
+        """Bytes with all slots busy."""
+        return self.slots * self.each
+
+
+class Fit:
+    """Agents that fit while ``slots`` are busy, the heaviest first, with ``heavy`` bytes: ``agents``, never fewer than
+    one; ``fits``: whether even that one does."""
+
+    __slots__ = ("agents", "fits", "heavy", "slots")
+
+    def __init__(self, slots: int, heavy: int, room: int, base: int) -> None:
+        found = (room - heavy) // max(1, base)
+        self.slots, self.heavy, self.agents, self.fits = slots, heavy, max(1, found), found >= 1
 
 
 def heavy(config: Config, resource: str) -> tuple[int, str]:
@@ -49,6 +75,41 @@ def base(config: Config) -> tuple[int, str]:
     if configured:
         return configured, f"configured ({setting('base', config)})"
     return from_history(BASE) or (BASE_P95, BASE_SOURCE)
+
+
+def burst_base(config: Config) -> tuple[int, str]:
+    """As `base` for a burst, in which few agents are at their largest at the same time: capacity.base, the median of
+    the history, or 0.66 GB."""
+    from k1ctl.capacity import histogram
+
+    configured = int(config.get("capacity", "base"))
+    if configured:
+        return configured, f"configured ({setting('base', config)})"
+    estimate = histogram.of(BASE)
+    if estimate is None or estimate.confidence == "low":
+        return BASE_P50, BURST_SOURCE
+    return estimate.p50, f"measured: median of {estimate.runs} runs of class {BASE}"
+
+
+def pools(config: Config) -> list[Pool]:
+    """The resources whose slots take memory, the heaviest slot first: builds of the targets, what [queue.slots] and
+    [capacity.heavy] name, and the default target's build where nothing is configured."""
+    names = [f"build:{target}" for target in config.names("targets")]
+    names += [*config.names("queue", "slots"), *config.names("capacity", "heavy")]
+    if not any(name.startswith("build:") for name in names):
+        names.append(f"build:{config.get('defaults', 'target')}")
+    found = [Pool(name, config.slots(name), *heavy(config, name)) for name in dict.fromkeys(names)]
+    return sorted((pool for pool in found if pool.each), key=lambda pool: (-pool.each, pool.resource))
+
+
+def fits(room: int, base: int, pools: list[Pool]) -> list[Fit]:
+    """Agents for S = 0, 1, ... busy slots; ``room`` is RAM - reserve, ``base`` an agent's own, in bytes."""
+    found, heavy = [Fit(0, 0, room, base)], 0
+    for pool in pools:
+        for _ in range(pool.slots):
+            heavy += pool.each
+            found.append(Fit(len(found), heavy, room, base))
+    return found
 
 
 def _is_firmware(config: Config, resource: str) -> bool:
