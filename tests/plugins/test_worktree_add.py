@@ -338,3 +338,31 @@ def test_locks_of_a_killed_git_are_removed(workspace: Project) -> None:
 
     workspace.run("worktree", "add", "oslo", "--no-setup").assert_ok()
     assert os.listdir(git / "worktrees") == ["oslo"]
+
+
+def test_a_git_that_was_killed_between_any_two_of_its_first_files(workspace: Project) -> None:
+    """Its record and the .git file come piece by piece, each made and then written: git refuses to remove such a
+    worktree, or even to list any; the next add takes away what is there and makes the whole."""
+    git, tree = workspace.root / ".git", workspace.worktree("oslo")
+    plan = adding.make_plan(workspace.facts(), "oslo")
+    pieces = [
+        (".git/worktrees/oslo/locked", "initializing\n"),
+        (".git/worktrees/oslo/gitdir", f"{tree}/.git\n"),
+        (str(tree / ".git"), f"gitdir: {git}/worktrees/oslo\n"),
+        (".git/worktrees/oslo/HEAD", f"{40 * '0'}\n"),
+        (".git/worktrees/oslo/commondir", "../..\n"),
+    ]
+    for killed_at in range(2 * len(pieces) + 1):
+        workspace.git("branch", "oslo")
+        tree.mkdir(parents=True)
+        workspace.write(".git/k1ctl/add/oslo.json", json.dumps(plan._asdict()))
+        for path, text in pieces[: killed_at // 2]:
+            workspace.write(path, text)
+        if killed_at % 2:
+            workspace.write(pieces[killed_at // 2][0], "")
+        assert adding.recover(workspace.facts()) == [str(tree)]
+        assert admin_folders(workspace) <= {"oslo"} and not tree.exists(), killed_at
+        assert len(entries(str(workspace.root))) == 1 and workspace.git("branch", "--list", "oslo") == "", killed_at
+        subprocess.run(["rm", "-rf", str(git / "worktrees")], check=True)
+    assert not adding.add(workspace.facts(), plan)
+    assert workspace.git("status", "--porcelain", cwd=tree) == ""

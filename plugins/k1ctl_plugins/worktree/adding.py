@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 from k1ctl.files import read_bytes, read_json, write_json
 from k1ctl.git import GitError, call, output
-from k1ctl.worktrees import Entry, RepositoryLock, check_link, entries, note_origin, origin, whole
+from k1ctl.worktrees import Entry, RepositoryLock, check_link, entries, note_origin, origin, own_git_dir, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,6 +195,8 @@ def _recover(workspace: Workspace, plan: Plan, lock: int) -> bool:
         if not name.endswith(".json"):
             continue
         old = _plan_of(read_json(os.path.join(folder, name)))
+        if old is not None:
+            _drop_unborn_entry(workspace, old)
         if old is not None and not finished(workspace, old):
             undo(workspace, old, lock)
         elif old is not None:
@@ -223,6 +225,7 @@ def undo(workspace: Workspace, plan: Plan, lock: int) -> None:
     The branch goes only while it still stands at the plan's commit. Raises K1ctlError when something stays.
     """
     _drop_locks(workspace, plan)
+    _drop_unborn_entry(workspace, plan)
     if _entry(workspace, plan) is not None:
         output(["worktree", "remove", "--force", "--force", "--", plan.path], workspace.path, keep=(lock,))
     _drop_half_entry(workspace, plan)
@@ -253,8 +256,16 @@ def _drop_locks(workspace: Workspace, plan: Plan) -> None:
             pass
 
 
+def _drop_unborn_entry(workspace: Workspace, plan: Plan) -> None:
+    """Remove git's record of a worktree without files that it was killed while writing: git refuses to remove it, and
+    with an empty commondir `git worktree list` itself fails (2.39)."""
+    own = own_git_dir(plan.path)
+    if not own or not all(read_bytes(os.path.join(own, name)) for name in ("HEAD", "commondir")):
+        _drop_half_entry(workspace, plan)
+
+
 def _drop_half_entry(workspace: Workspace, plan: Plan) -> None:
-    """Remove git's record of a worktree that it was killed while writing: `git worktree list` does not show it."""
+    """Remove git's record of a worktree that it was killed while writing: `git worktree list` does not show all."""
     import shutil
 
     parent = os.path.join(workspace.git_dir, "worktrees")
