@@ -170,6 +170,8 @@ def test_in_an_incident(workspace: Project, tmp_path: Path) -> None:
         good = booked(workspace, "good")
         booked(workspace, "bad", "needs-usb")
         incident(workspace)
+        # Who waits has the device asked, and its answer ends an incident too: here somebody asked a moment ago.
+        workspace.write("ops/device/k1.escalation.asking.lock", "\n")
         why = planned(workspace).lifts
         assert why.startswith("incident: offline since")
         said = workspace.run("device", "rollback", "--dry-run").assert_ok()
