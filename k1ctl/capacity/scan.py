@@ -1,0 +1,210 @@
+"""The processes of a limited command, looked at up to fifty times a second at next to no cost.
+
+A full look is one pass over /proc/*/stat (proc_pid_stat(5)); in between only the known processes and their children
+(/proc/PID/task/PID/children) are read, and children only when the kernel gave out a new process number since
+(the last field of /proc/loadavg). Whoever leaves for a session of his own while his parent still lives is followed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LINUX = os.path.exists("/proc/self/stat")
+_SHARE = 0.008  # of a core that full looks may take
+_NONE = (0, 0)
+
+
+class Scan:
+    """Looks at a session (without the group ``leave_out``).
+
+    After `look`: ``members`` {pid: (group, resident bytes)}, ``total`` and ``largest`` bytes, ``cpu`` seconds that were
+    used as far as seen, ``alone``: one process, so nothing in it is counted twice.
+    """
+
+    def __init__(self, session: int, leave_out: int = 0, leader_start: int = 0) -> None:
+        self.session, self.leave_out, self.leader_start = session, leave_out, leader_start
+        self.sessions = {session}
+        self.members: dict[int, tuple[int, int]] = {}
+        self.total = self.largest = 0
+        self.cpu = 0.0
+        self._lost = self._dips = 0  # ticks of those that ended unseen
+        self._newest = b""
+        self._full_at = self._cost = 0.0
+        self._page = os.sysconf("SC_PAGE_SIZE")
+        self._tick = os.sysconf("SC_CLK_TCK")
+
+    @property
+    def alone(self) -> bool:
+        return len(self.members) <= 1
+
+    def look(self, *, full: bool = False) -> bool:
+        """Look once more; False when nobody of it lives (which only a full look finds out)."""
+        if not _LINUX:
+            return self._look_psutil()
+        now = time.monotonic()
+        newest = _newest()
+        if full or now >= self._full_at or not self.members:
+            self._look_at_all(now)
+        else:
+            self._look_at_known(newest != self._newest)
+            if not self.members:
+                self._look_at_all(now)
+        self._newest = newest
+        return bool(self.members)
+
+    def groups(self) -> set[int]:
+        """The process groups of the members."""
+        return {group for group, _ in self.members.values()}
+
+    def _look_at_all(self, now: float) -> None:
+        rows: dict[int, list[bytes]] = {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                fields = _stat(name)
+                if fields is not None:
+                    rows[int(name)] = fields
+        leader = rows.get(self.session)
+        if self.leader_start and leader is not None and int(leader[19]) != self.leader_start:
+            rows = {}  # the number belongs to somebody else by now
+        living = {int(fields[3]) for fields in rows.values()}
+        self.sessions &= living | {self.session}
+        found = {pid for pid, fields in rows.items() if int(fields[3]) in self.sessions and self._ours(fields)}
+        while True:  # children that left for sessions of their own
+            more = {p for p, f in rows.items() if p not in found and int(f[1]) in found and self._ours(f)}
+            if not more:
+                break
+            found |= more
+            self.sessions |= {int(rows[pid][3]) for pid in more}
+        self._take({pid: rows[pid] for pid in found})
+        self._cost = time.monotonic() - now
+        self._full_at = now + max(0.1, self._cost / _SHARE)
+
+    def _ours(self, fields: list[bytes]) -> bool:
+        return not self.leave_out or int(fields[2]) != self.leave_out
+
+    def _look_at_known(self, children: bool) -> None:
+        rows, waiting = {}, list(self.members)
+        while waiting:
+            pid = waiting.pop()
+            fields = _stat(pid)
+            if pid in rows or fields is None or (pid not in self.members and not self._ours(fields)):
+                continue
+            rows[pid] = fields
+            self.sessions.add(int(fields[3]))
+            if children:
+                waiting += _children(pid)
+        self._take(rows)
+
+    def _take(self, rows: dict[int, list[bytes]]) -> None:
+        self.members, ticks = {}, 0
+        self.total = self.largest = 0
+        for pid, fields in rows.items():
+            ticks += int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])
+            if fields[0] in b"ZX":
+                continue
+            rss = int(fields[21]) * self._page
+            self.members[pid] = (int(fields[2]), rss)
+            self.total += rss
+            self.largest = max(self.largest, rss)
+        self._count(ticks)
+
+    def _count(self, ticks: int) -> None:
+        """The time of a child goes over to its parent when it is reaped; one look in between may miss it."""
+        used = (ticks + self._lost) / self._tick
+        self._dips = self._dips + 1 if used < self.cpu else 0
+        if self._dips > 2:
+            self._lost += round((self.cpu - used) * self._tick)
+        self.cpu = max(self.cpu, used)
+
+    def _look_psutil(self) -> bool:
+        import psutil
+
+        self.members, self.total, self.largest, cpu = {}, 0, 0, 0.0
+        for pid in psutil.pids():
+            try:
+                group = os.getpgid(pid)
+                if os.getsid(pid) != self.session or (self.leave_out and group == self.leave_out):
+                    continue
+                process = psutil.Process(pid)
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                rss, times = process.memory_info().rss, process.cpu_times()
+            except (OSError, psutil.Error):
+                continue
+            used = footprint(pid) or rss
+            self.members[pid] = (group, used)
+            self.total += used
+            self.largest = max(self.largest, used)
+            cpu += times.user + times.system
+        self.cpu = max(self.cpu, cpu)
+        return bool(self.members)
+
+
+def leader_start(pid: int) -> int:
+    """What tells a process from a later one of the same number; 0 where the system does not tell cheaply."""
+    fields = _stat(pid) if _LINUX else None
+    return int(fields[19]) if fields else 0
+
+
+def shared(pids: Iterable[int]) -> int:
+    """Bytes that the sum of the processes' RSS has beyond their PSS (proc_pid_smaps(5)); 0 where there is no PSS."""
+    twice = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb", 0) as f:
+                rows = {line.split(b":")[0]: int(line.split()[1]) for line in f.read().splitlines()[1:]}
+        except (OSError, ValueError, IndexError):
+            continue
+        twice += max(0, rows.get(b"Rss", 0) - rows.get(b"Pss", 0)) << 10
+    return twice
+
+
+def footprint(pid: int) -> int:
+    """macOS: bytes of physical memory a process is charged with, compressed pages included; 0 when it is not told.
+
+    proc_pid_rusage(pid, RUSAGE_INFO_V0) of libproc; ri_phys_footprint follows 16 bytes of uuid and seven counters
+    (bsd/sys/resource.h).
+    """
+    import ctypes
+
+    buffer = (ctypes.c_uint64 * 16)()
+    try:
+        if ctypes.CDLL(None).proc_pid_rusage(pid, 0, ctypes.byref(buffer)):
+            return 0
+    except AttributeError:
+        return 0
+    return int(buffer[9])
+
+
+def _stat(pid: int | str) -> list[bytes] | None:
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 1024).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb", 0) as f:
+            return [int(word) for word in f.read().split()]
+    except OSError:
+        return []
+
+
+def _newest() -> bytes:
+    try:
+        with open("/proc/loadavg", "rb", 0) as f:
+            return f.read().rpartition(b" ")[2]
+    except OSError:
+        return os.urandom(8)

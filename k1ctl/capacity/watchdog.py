@@ -1,0 +1,244 @@
+"""The watchdog of a limited command: two guardians, each in a session of its own, whoever of them or their owner dies.
+
+One guardian watches, the other waits in flock for its place and has it the moment it dies; who watches replaces a
+standby that is gone, and the owner starts a guardian anew when its own ends. So of the three any two may be killed.
+
+Who watches sleeps as long as the command could take to fill what it may still use (headroom / fill rate, as earlyoom
+does for a whole host), 20 ms at least and 1 s at most. RSS is read each time; before a kill of more than one process
+PSS decides, for RSS counts shared pages once for each process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from k1ctl import groups
+from k1ctl.capacity import watched
+from k1ctl.capacity.scan import Scan, shared
+from k1ctl.capacity.watched import STANDBY, WATCH, Seen, Watched
+from k1ctl.signals import signals
+from k1ctl.units import format_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SHORTEST, LONGEST = 0.02, 1.0  # s between two looks
+_MIB = 1 << 20
+_CORE_FILLS = 750 * _MIB  # bytes/s that one core writes to fresh pages, at most; measured: 650
+_STANDBY_LOOK = 0.25  # s between two looks whether the standby lives
+_KILL_FOR = 30.0  # s that a tree is killed again and again, should it fork meanwhile
+
+
+def fill_rate(cores: int | None = None) -> int:
+    """Bytes a second that a tree may grow by at most, for how long may be slept."""
+    return _CORE_FILLS * min(8, max(2, cores or os.cpu_count() or 2))
+
+
+def nap(headroom: int, rate: int) -> float:
+    """Seconds until a tree with ``headroom`` bytes left has to be looked at again."""
+    return min(LONGEST, max(SHORTEST, headroom / rate))
+
+
+class Guardian:
+    """One of the two. ``owner``: a pipe that ends when the owner ends, or has nothing more to ask (-1: no owner)."""
+
+    def __init__(self, command: Watched, owner: int) -> None:
+        spec = command.spec
+        self.command, self.owner, self.spec = command, owner, spec
+        self.memory: int = spec["memory"] if spec["means"] == "watchdog" else 0
+        self.seen = Seen(command.folder)
+        self.scan = Scan(spec["session"], spec["leave_out"], spec["leader_start"])
+        self.rate = fill_rate()
+        self.peak = self.largest = 0
+        self.standby_at = 0.0
+
+    def run(self, ready: int, *, insist: bool) -> None:
+        """Watch, or stand by until there is nobody to watch. ``ready``: where one byte says that somebody watches;
+        ``insist``: also wait when two are there already."""
+        watch = self.command.lock(WATCH)
+        if watch < 0:
+            standby = self.command.lock(STANDBY, wait=False)
+            if standby < 0 and not insist:
+                return
+            _say(ready)
+            standby = standby if standby >= 0 else self.command.lock(STANDBY, wait=True)
+            watch = self.command.lock(WATCH, wait=True)
+            os.close(standby)
+        self._take_over()
+        alive = self.scan.look(full=True)
+        self._keep_standby(watch)
+        _say(ready)
+        while alive:
+            pause = self._step()
+            if time.monotonic() >= self.standby_at:
+                self._keep_standby(watch)
+            full = self._sleep(pause)
+            alive = self.scan.look(full=full)
+        self._note()
+        self._end()
+
+    def _take_over(self) -> None:
+        """What a guardian before us stopped goes on."""
+        figures = self.seen.get()
+        self.peak, self.largest = int(figures["peak"]), int(figures["largest"])
+
+    def _step(self) -> float:
+        """Judge what the look showed; seconds until the next."""
+        self._note()
+        pause = LONGEST
+        if self.memory:
+            used = self._used()
+            if used > self.memory and not self.scan.alone:
+                self.scan.look(full=True)
+                self.seen.put(shared=float(shared(self.scan.members)))
+                used = self._used()
+            if used > self.memory:
+                self.kill("oom", f"used {format_size(used)} of the {format_size(self.memory)} it may", used_bytes=used)
+            pause = nap(self.memory - used, self.rate)
+        return pause
+
+    def _used(self) -> int:
+        return self.scan.total - int(self.seen.get()["shared"])
+
+    def _note(self) -> None:
+        used = max(self.scan.largest, self._used())
+        self.peak, self.largest = max(self.peak, used), max(self.largest, self.scan.largest)
+        self.seen.put(now=used, peak=self.peak, largest=self.largest, cpu=self.scan.cpu)
+
+    def kill(self, code: str, message: str, **facts: Any) -> None:
+        """End the whole tree, with a word of why left before."""
+        self._note()
+        guilty = max(self.scan.members.items(), key=lambda row: row[1][1], default=(0, (0, 0)))
+        named = {"pid": guilty[0], "name": name_of(guilty[0]), "rss_bytes": guilty[1][1]} if guilty[0] else None
+        try:
+            self.command.judge(code, message, peak_bytes=self.peak, largest_bytes=self.largest, guilty=named, **facts)
+        except OSError:
+            pass  # a full disk costs the reason, not the limit
+        until = time.monotonic() + _KILL_FOR
+        while self.scan.members and time.monotonic() < until:
+            for group in self.scan.groups():
+                groups.send(group, signals.SIGKILL)
+            time.sleep(0.002)
+            self.scan.look(full=True)
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep, or until the owner ends; whether that was it."""
+        if self.owner < 0:
+            time.sleep(seconds)
+            return False
+        if not select.select([self.owner], [], [], seconds)[0]:
+            return False
+        os.close(self.owner)
+        self.owner = -1
+        return True
+
+    def _keep_standby(self, watch: int) -> None:
+        """Start a standby where there is none, and reap those that ended."""
+        self.standby_at = time.monotonic() + _STANDBY_LOOK
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        try:
+            if self.command.guarded(STANDBY):
+                return
+        except FileNotFoundError:
+            return
+        if os.fork() == 0:
+            os.close(watch)
+            os.setsid()
+            guard(self.command, -1, self.owner, insist=False)
+
+    def _end(self) -> None:
+        """Nobody lives any more; an owner that is gone takes nothing away, so we do."""
+        if not self.command.guarded("owner") and self.command.verdict() is None:
+            self.command.remove()
+
+
+def name_of(pid: int) -> str:
+    """The program's short name; a command line may hold secrets."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        pass
+    try:
+        import psutil
+
+        return str(psutil.Process(pid).name())
+    except Exception:  # gone, or a system where it cannot be told
+        return ""
+
+
+def guard(command: Watched, ready: int, owner: int, *, insist: bool) -> None:
+    """Be a guardian; never returns."""
+    code = 1
+    try:
+        for number in (signals.SIGHUP, signals.SIGINT, signals.SIGTERM, signals.SIGPIPE):
+            signals.signal(number, signals.SIG_IGN)
+        Guardian(command, owner).run(ready, insist=insist)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def main(folder: str, ready: int, owner: int) -> None:
+    """A guardian that was started by `start`; never returns."""
+    os.closerange(3, min(keep for keep in (ready, owner, 1 << 16) if keep > 2))
+    command = watched.load(folder)
+    if command is None:
+        os._exit(1)
+    sys.path[:] = command.spec["path"]
+    guard(command, ready, owner, insist=True)
+
+
+_CODE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from k1ctl.capacity.watchdog import main; main(sys.argv[2], {}, {})"
+)
+_READY, _OWNER = 3, 4
+
+
+def start(command: Watched, owner: int) -> int:
+    """Start a guardian and return its pid once somebody watches the command.
+
+    ``owner``: the reading end of a pipe that ends with the owner; -1: the command has none any more. Raises OSError.
+    """
+    read, write = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    high = [_high(fd) for fd in (write, owner) if fd >= 0]
+    actions: list[Any] = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(high, (_READY, _OWNER), strict=False)]
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = _CODE.format(_READY, _OWNER if owner >= 0 else -1)
+    argv = [sys.executable, "-E", "-S", "-c", code, root, command.folder]
+    try:
+        pid = os.posix_spawn(sys.executable, argv, os.environb, file_actions=actions, setsid=True)
+    finally:
+        for fd in (write, null, *high):
+            os.close(fd)
+    try:
+        if not select.select([read], [], [], 20.0)[0] or not os.read(read, 1):
+            raise OSError(f"the watchdog of {command.folder} did not come up")
+    finally:
+        os.close(read)
+    return pid
+
+
+def _high(fd: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)
+
+
+def _say(ready: int) -> None:
+    if ready >= 0:
+        try:
+            os.write(ready, b"A")
+            os.close(ready)
+        except OSError:
+            pass
