@@ -1,0 +1,81 @@
+"""macOS's answers, constructed from its documentation or recorded by scripts/probe-mac, give the facts they mean."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k1ctl.capacity import facts_macos, footprint
+from tests.capacity.recorded_hosts import document, macs
+
+GIB = 1 << 30
+
+
+def answers(recorded: dict[str, Any]) -> Any:
+    """The function that gives a recording's answers."""
+    known = {name: bytes.fromhex(text) for name, text in recorded["answers"].items()}
+    return known.get
+
+
+@pytest.mark.parametrize("name", macs())
+def test_a_recorded_mac_is_read_as_its_own_tools_say(name: str) -> None:
+    """What sysctl(8) printed for the same names, to the digits it prints."""
+    recorded = document(name)
+    found, said = facts_macos.read(answers(recorded), thermal=True), recorded["said"]
+    assert found.system == "macos"
+    assert found.memory == int(said["sysctl -n hw.memsize"])
+    assert found.cores == int(said["sysctl -n hw.logicalcpu"])
+    # the answers and the tool's words were taken one after the other
+    assert found.used_percent == pytest.approx(100 - int(said["sysctl -n kern.memorystatus_level"]), abs=2)
+    level = {1: "normal", 2: "warn", 4: "critical"}[int(said["sysctl -n kern.memorystatus_vm_pressure_level"])]
+    assert found.level == level
+    total, used = (float(n) for n in re.findall(r"= ([\d.]+)M", said["sysctl -n vm.swapusage"])[:2])
+    assert found.swap == pytest.approx(total * 2**20, rel=0.01)
+    assert found.swap_used == pytest.approx(used * 2**20, rel=0.05, abs=2**20)
+    load = float(said["sysctl -n vm.loadavg"].split()[1])
+    assert found.load == pytest.approx(load, abs=0.5)
+    assert found.thermal in {None, "nominal", "moderate", "heavy", "trapping", "sleeping"}
+    here = footprint.footprint(1, lambda pid: bytes.fromhex(recorded["rusage"]))
+    assert here is not None and 1 << 20 < here[0] <= here[1] < found.memory
+
+
+def test_what_constructed_answers_mean() -> None:
+    """A host of 48 GiB under pressure, and a virtual one without a thermal state."""
+    pressed = facts_macos.read(answers(document("macos-constructed-pressed")), thermal=True)
+    assert (pressed.memory, pressed.cores, pressed.level, pressed.thermal) == (48 * GIB, 14, "warn", "heavy")
+    assert (pressed.available, pressed.used_percent) == (48 * GIB * 24 // 100, pytest.approx(76, abs=0.01))
+    assert (pressed.swap, pressed.swap_used, pressed.load) == (6 * GIB, 5 * GIB, 21.5)
+    virtual = facts_macos.read(answers(document("macos-constructed-virtual")), thermal=True)
+    assert (virtual.level, virtual.thermal) == ("critical", None)
+    assert facts_macos.read(answers(document("macos-constructed-pressed"))).thermal is None
+
+
+def test_answers_that_are_missing_make_nothing_up() -> None:
+    """All but the size of memory may be missing; without it there is an error."""
+    found = facts_macos.read({"hw.memsize": (16 * GIB).to_bytes(8, "little")}.get)
+    assert (found.memory, found.available, found.swap, found.load, found.level) == (16 * GIB, 16 * GIB, 0, None, None)
+    with pytest.raises(OSError, match=r"hw\.memsize"):
+        facts_macos.read({}.get)
+
+
+@given(st.dictionaries(st.sampled_from(facts_macos.NAMES), st.binary(max_size=40)))
+def test_no_answer_makes_it_fail_in_another_way(told: dict[str, bytes]) -> None:
+    """Whatever the system answers, there are facts that make sense, or an OSError."""
+    try:
+        found = facts_macos.read(told.get, thermal=True)
+    except OSError:
+        return
+    assert 0 <= found.available <= found.memory and 0 <= found.swap_used <= found.swap
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there these calls answer")
+def test_where_the_calls_are_not_nothing_is_answered() -> None:
+    """On another system each question has no answer and no error."""
+    assert [facts_macos.ask(name) for name in ("hw.memsize", facts_macos.THERMAL)] == [None, None]
+    assert footprint.footprint(1) is None
+    assert footprint.footprint(1, lambda pid: b"short") is None
