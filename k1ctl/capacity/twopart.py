@@ -23,6 +23,7 @@ FIRMWARE_SOURCE = "default: 998 MB measured of make -j4 with g++, and 15 %"
 HEAVY = 22 * (1 << 30) // 10  # bytes
 HEAVY_SOURCE = "default: median of the heavy phases seen, which go from 0.6 to 9.6 GB; measure yours"
 BURST_SOURCE = "default: median of the waiting agents seen (0.66 GB)"
+_MOST = 1000  # slots of a pool that are looked at one by one
 _FIRMWARE_KINDS = ("platformio",)  # kinds of targets whose builds are compilers only
 
 
@@ -106,7 +107,7 @@ def fits(room: int, base: int, pools: list[Pool]) -> list[Fit]:
     """Agents for S = 0, 1, ... busy slots; ``room`` is RAM - reserve, ``base`` an agent's own, in bytes."""
     found, heavy = [Fit(0, 0, room, base)], 0
     for pool in pools:
-        for _ in range(pool.slots):
+        for _ in range(min(pool.slots, _MOST)):
             heavy += pool.each
             found.append(Fit(len(found), heavy, room, base))
     return found
