@@ -101,6 +101,19 @@ def lives(group: object, start: Mapping[str, Any]) -> bool:
     return _remain(group, _group_of)
 
 
+def still(pid: int, start: Mapping[str, Any]) -> bool:
+    """Whether the process that had this number when ``start`` (`stamp`) was taken still lives."""
+    since, monotonic, started = start.get("started"), start.get("started_monotonic"), _started(pid)
+    if started is None or not isinstance(since, int | float):
+        return False
+    if isinstance(monotonic, int | float):
+        gone = time.monotonic() - monotonic
+        if gone < 0:
+            return False  # that clock has begun anew
+        since = max(since, time.time() - gone)
+    return started <= since + 2  # both clocks are rounded, on macOS to the second
+
+
 # psutil does all this too, but importing it takes 30 ms, and the next in line waits for the answer
 
 _LINUX = os.path.exists("/proc/self/stat")

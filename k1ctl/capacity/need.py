@@ -55,6 +55,10 @@ class Need:
     def __repr__(self) -> str:
         return f"Need({self})"
 
+    def less(self, **amounts: Any) -> Need:
+        """The same need with other ``amounts``, by field."""
+        return Need(**{name: amounts.get(name, getattr(self, name)) for name in self.__slots__})
+
     def document(self) -> dict[str, Any]:
         """The need as JSON, what is not needed left out."""
         units = (("mem", "mem_bytes"), ("cpu", "cpu_cores"), ("disk", "disk_bytes"), ("gpu", "gpu_bytes"))

@@ -34,7 +34,8 @@ class Ticket:
     Let in, ``needs`` names what it got, and ``chosen`` which one of a choice that is ("" without one).
     ``slots(resource)`` tells how many a resource has; ``facts`` is what others see about the owner; ``key`` lets a
     later client take the place over when this one dies; ``ageing``: after so many seconds in line it rises by one
-    priority, and again (0: never). Use: `enqueue`, `wait`, then `release` (or `leave`, or `hand_to`).
+    priority, and again (0: never); ``elastic``: how many slots there are changes by itself, so asking for more than
+    there are now is no mistake, it waits. Use: `enqueue`, `wait`, then `release` (or `leave`, or `hand_to`).
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Ticket:
         stall: float = 1.0,
         ageing: float = 0.0,
         max_length: int = 500,
+        elastic: bool = False,
     ) -> None:
+        self.elastic = elastic
         self.line, self.needs, self.slots, self.priority = line, needs, slots, priority
         self.key, self.facts, self.stall, self.max_length = key, facts or {}, stall, max_length
         self.fd, self.seq, self.pid, self.file, self.resumed = -1, 0, os.getpid(), "", False
@@ -66,7 +69,8 @@ class Ticket:
 
         Raises UsageError when more slots are asked for than there are, BusyError when the line is full.
         """
-        names.check_slots(self.needs, self.slots)
+        if not self.elastic:
+            names.check_slots(self.needs, self.slots)
         return self._with_mutex(lambda: self._look() if self.seq else self._enter())
 
     def _with_mutex(self, step: Callable[[], bool]) -> bool:
@@ -364,6 +368,20 @@ class Ticket:
         else:
             self.line.wake_first(self.needs, waiting, paused)
         return any(not self.needs.keys().isdisjoint(n.lines) for n in waiting)
+
+    def change(self, needs: dict[str, int]) -> None:
+        """Have the lease be one for ``needs``; with the mutex held, by who knows that there is room. Raises OSError."""
+        after = names.build("r", int(self.file[1:3]), self.seq, self.pid, self.key, needs)
+        os.rename(self.line.tickets + self.file, self.line.tickets + after)
+        self.file, self.needs, self.lines = after, needs, names.lines(needs)
+
+    def close(self) -> None:
+        """Close our descriptors; after `release` or `leave`, by who goes on to do something else."""
+        self._watch.close()
+        self.line.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def leave(self) -> None:
         """Stop waiting: with a key the place stays parked, else it is given up."""

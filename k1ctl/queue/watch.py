@@ -52,6 +52,12 @@ class Watch:
         if fd >= 0:
             self._poll.register(fd, select.POLLIN | select.POLLHUP)
 
+    def close(self) -> None:
+        """Close the pipe, unless a thread still blocks that would write to it: then it stays open."""
+        if not self._watched:
+            os.close(self.wake_read)
+            os.close(self.wake_write)
+
     def pause(self, until: float | None, listened: int) -> bool:
         """Wait until something wakes us, at most until ``until`` (CLOCK_MONOTONIC); whether ``listened`` spoke."""
         if not self._begin():

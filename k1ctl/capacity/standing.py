@@ -1,0 +1,225 @@
+"""Standing in line for a promise: a ticket of the queue engine in the host's folder; its slots are the gate's room."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl import events
+from k1ctl.capacity import gate
+from k1ctl.capacity.promises import PROMISE, Held, Promise
+from k1ctl.errors import BusyError
+from k1ctl.process import nested
+from k1ctl.queue import names
+from k1ctl.queue.line import Line
+from k1ctl.queue.ticket import Ticket
+from k1ctl.signals import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from k1ctl.capacity.need import Need
+    from k1ctl.capacity.room import Room
+    from k1ctl.config import Config
+    from k1ctl.errors import K1ctlError
+    from k1ctl.workspace import Workspace
+
+LOOK = 1.0  # s between two looks while waiting: memory that others give back wakes nobody
+
+
+class Asking:
+    """One who asks for what ``room`` is about; ``what``, ``run`` and ``class_`` are what others see of it.
+
+    The rest as in `gate.promise`.
+    """
+
+    def __init__(
+        self, workspace: Workspace, config: Config, room: Room, *, what: str, run: str, class_: str, key: str
+    ) -> None:
+        self.workspace, self.config, self.room, self.what, self.key = workspace, config, room, what, key
+        self.run = run or f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.class_ = class_
+        self.wait: float | None = 0.0
+        self.reduce, self.interrupt = False, -1
+        self.tell: Callable[[str], None] | None = None
+        self.stopped: Callable[[], bool] = _never
+        self.began = time.monotonic()
+
+    def promise(self) -> Held:
+        """As `gate.promise`."""
+        os.makedirs(self.room.place, 0o700, exist_ok=True)
+        have, joined = nested.join(self.room.place, os.environ.get(PROMISE))
+        try:
+            return self._beside(have, joined)
+        except BaseException:
+            for fd in joined:
+                os.close(fd)
+            raise
+
+    def _beside(self, have: dict[str, int], joined: list[int]) -> Held:
+        """The promise beside what the one around us has already."""
+        room = self.room
+        units = {r: n - have.get(r, 0) for r, n in room.units.items() if n > have.get(r, 0)}
+        if not units or (have and room.soft):
+            return Held(Promise("", room.need, units={}, what=self.what, run=self.run), joined=joined)
+        if have:  # who holds one promise and waits for another waits for others who do the same
+            self.wait, self.reduce = 0.0, False
+        decision = room.decision()
+        if decision.never and not self.reduce:
+            raise gate.never_fits(self.what, decision)
+        if not decision.go and self.reduce:
+            room.take(self._reduced(decision))
+            units = room.units
+        ticket = self._ticket(units)
+        try:
+            self._stand(ticket)
+        except BaseException:
+            ticket.close()
+            raise
+        return self._held(ticket, units, joined)
+
+    # in line
+
+    def _ticket(self, units: dict[str, int]) -> Ticket:
+        config, room = self.config, self.room
+        line = Line(room.place, park_seconds=config.get("queue", "park"))
+        facts = {
+            "run": self.run,
+            "kind": room.kind,
+            "what": self.what,
+            "class": self.class_,
+            "workspace": self.workspace.name,
+            "root": self.workspace.root,
+            "need": room.need.document(),
+            "asked_at": time.time(),
+        }
+        before = signals.set_wakeup_fd(-1)
+        try:
+            return Ticket(
+                line,
+                units,
+                room.slots,
+                priority=names.PRIORITIES[room.priority],
+                key=self.key,
+                facts=facts,
+                stall=config.get("queue", "stall"),
+                ageing=config.get("queue", "ageing"),
+                max_length=config.get("queue", "max_length"),
+                elastic=True,
+            )
+        finally:
+            self.woken_by = before
+
+    def _stand(self, ticket: Ticket) -> None:
+        try:
+            if not ticket.enqueue():
+                self._wait(ticket)
+        finally:
+            signals.set_wakeup_fd(self.woken_by)
+        leader = os.getsid(0)
+        ticket.tell(granted=time.time(), **({"session": leader} if leader == os.getpid() else {}))
+        self._note("granted", promise=str(ticket.seq), wait_seconds=round(time.monotonic() - self.began, 3))
+
+    def _wait(self, ticket: Ticket) -> None:
+        told = False
+        while True:
+            decision, left = self.room.decision(own=ticket.file), self._left()
+            if left <= 0 or self.stopped():
+                break
+            if not told:
+                self._note("waiting", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
+                told = True
+            self._say(decision)
+            how = ticket.wait(left, self.interrupt)
+            if how == "granted":
+                return
+            if how == "interrupted":
+                break
+        ticket.leave()
+        raise self._given_up(decision)
+
+    def _left(self) -> float:
+        """Seconds until the next look; 0 or less when the wait is over."""
+        return LOOK if self.wait is None else min(LOOK, self.began + self.wait - time.monotonic())
+
+    def _say(self, decision: gate.Decision) -> None:
+        if self.tell is not None:
+            self.tell(decision.text or "others wait for it already")
+
+    def _given_up(self, decision: gate.Decision) -> K1ctlError:
+        if self._left() > 0 or self.stopped():
+            return BusyError(f"left the line for {self.what}: {decision.text}", code="left")
+        self._note("refused", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
+        return gate.no_capacity(self.what, decision, self.wait or 0.0)
+
+    def _reduced(self, decision: gate.Decision) -> Need:
+        """What fits now of the need; waits until something worth it does."""
+        import select
+
+        heard = [self.interrupt] if self.interrupt >= 0 else []
+        while decision.reduced is None and not decision.go:
+            left = self._left()
+            if left > 0:
+                self._say(decision)
+            if left <= 0 or select.select(heard, [], [], left)[0] or self.stopped():
+                raise self._given_up(decision)
+            decision = self.room.decision()
+        return decision.reduced or self.room.need
+
+    # what was granted
+
+    def _held(self, ticket: Ticket, units: dict[str, int], joined: list[int]) -> Held:
+        now = time.time()
+        promise = Promise(
+            str(ticket.seq),
+            self.room.need,
+            units=units,
+            what=self.what,
+            class_=self.class_,
+            kind=self.room.kind,
+            workspace=self.workspace.name,
+            root=self.workspace.root,
+            run=self.run,
+            pid=os.getpid(),
+            since=now,
+        )
+        held = Held(promise, ticket, mark=nested.mark(ticket.seq, self.run, ticket.line.folder), joined=joined)
+        held.enlarge = lambda need: self._grow(held, need)
+        return held
+
+    def _grow(self, held: Held, need: Need) -> None:
+        from k1ctl.capacity.room import Room
+
+        ticket = held.ticket
+        if ticket is None:
+            return
+        room, mine = self.room, held.promise
+        larger = Room(room.config, need, kind=room.kind, priority=room.priority, path=room.path)
+        with ticket.line:
+            larger.leave_out = mine.id
+            decision = larger.decision()
+            if decision.go:
+                ticket.change(larger.units)
+        if not decision.go:
+            raise gate.no_capacity(self.what, decision)
+        mine.need, mine.units = need, larger.units
+        ticket.tell(need=need.document())
+
+    def _note(self, verb: str, **fields: Any) -> None:
+        events.emit(
+            self.workspace, f"capacity.{verb}", run=self.run, kind=self.room.kind, need=str(self.room.need), **fields
+        )
+
+
+def _never() -> bool:
+    return False
+
+
+def _numbers(decision: gate.Decision) -> list[dict[str, Any]]:
+    """The reasons without their sentences: events are for counting."""
+    return [
+        {k: v for k, v in r.document().items() if k in ("resource", "need", "free", "promised", "seen", "limit")}
+        for r in decision.reasons
+    ]
