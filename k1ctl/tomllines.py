@@ -29,6 +29,15 @@ def split_key(text: str) -> Place:
     return (*parts, current[:solid])
 
 
+def dotted(place: Place) -> str:
+    """A place as people write it; a part that would be misread stands in quotes. `split_key` reads it back."""
+    return ".".join(f'"{_escaped(p)}"' if not p or set(p) & set(".\"'\\ =#[]") else p for p in place)
+
+
+def _escaped(part: str) -> str:
+    return part.replace("\\", "\\\\").replace('"', '\\"')
+
+
 def line_of(text: str, place: Place) -> int:
     """The line (from 1) where ``place`` is set, else where the nearest table around it begins, else 0."""
     table: Place = ()

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from k1ctl.settings import SETTINGS
-from k1ctl.tomllines import split_key
-from k1ctl_plugins.config.listing import dotted
+from k1ctl.tomllines import dotted, split_key
 from tests.kit import Project
 
 

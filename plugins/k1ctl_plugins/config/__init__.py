@@ -13,8 +13,8 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, style, table
 
 if TYPE_CHECKING:
+    from k1ctl.config_change import Change
     from k1ctl.errors import ConfigError
-    from k1ctl_plugins.config.change import Change
 
 
 @purpose("Look", example="k1ctl config set devices.k1.host k1.local")
@@ -122,7 +122,7 @@ def set_value(ctx: Context, key: str, words: tuple[str, ...], rewrite: bool, dry
       k1ctl config set queue.slots.device:k1 1
       k1ctl config set worktree.copy .env '.env.*' --dry-run
     """
-    from k1ctl_plugins.config.change import set_setting
+    from k1ctl.config_change import set_setting
 
     change = set_setting(ctx.workspace, key, words, rewrite=rewrite, dry_run=dry_run)
     _tell(change, f"{key} is set in line {change.line}", f"{key} has this value already", dry_run, as_json)
@@ -144,7 +144,7 @@ def unset(ctx: Context, key: str, rewrite: bool, dry_run: bool, as_json: bool) -
       k1ctl config unset queue.park
       k1ctl config unset devices.k1 --dry-run
     """
-    from k1ctl_plugins.config.change import unset_setting
+    from k1ctl.config_change import unset_setting
 
     change = unset_setting(ctx.workspace, key, rewrite=rewrite, dry_run=dry_run)
     _tell(change, f"{key} is taken out", f"{key} is not set there", dry_run, as_json)

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from k1ctl.config import parse_text
+from k1ctl.config_change import Change, read_text, replace_whole
 from k1ctl.errors import ConfigError, K1ctlError, NotFoundError
 from k1ctl.output import say
-from k1ctl_plugins.config.change import Change, read_text, replace_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import ConfigError
 from k1ctl.jsontext import dumps
-from k1ctl.output import clean
 from k1ctl.settings import OPEN, SETTINGS, find
-from k1ctl.tomllines import split_key
+from k1ctl.tomllines import dotted, split_key
 from k1ctl.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
     from k1ctl.settings import Place
 
 _UNITS = {"duration": "seconds", "size": "bytes"}
-
-
-def dotted(place: Place) -> str:
-    """A place as people write it; a part that would be misread stands in quotes. `split_key` reads it back."""
-    return ".".join(f'"{_escaped(p)}"' if not p or set(p) & set(".\"'\\ =#[]") else p for p in place)
-
-
-def _escaped(part: str) -> str:
-    return part.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def rows(config: Config) -> list[dict[str, Any]]:
@@ -49,6 +39,8 @@ def row_of(config: Config, key: str) -> dict[str, Any]:
     if place[0] in OPEN:
         return _own_row(config, place, key)
     if find(place) is None:
+        from k1ctl.config_change import unknown
+
         raise unknown(key, [dotted(place) for place, _ in config.items()])
     if place[:2] == ("queue", "slots"):
         return _row(config, place, config.slots(place[2]))
@@ -93,27 +85,6 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, float) and not float("-inf") < value < float("inf"):
         return str(value)
     return value if isinstance(value, str | int | float) else value.isoformat()
-
-
-def unknown(key: str, there: list[str]) -> ConfigError:
-    """The refusal of a key that is no setting, with near ones out of ``there`` and the table of settings."""
-    from difflib import get_close_matches
-
-    place = split_key(key)
-    if place[0] in OPEN:
-        hint = f"a plugin's own settings are {place[0]}.NAME.KEY"
-    else:
-        patterns = {dotted(_named_as(pattern, place)) for pattern in SETTINGS}
-        near = get_close_matches(key, sorted({*there, *patterns}), 3, 0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
-    return ConfigError(f"there is no setting {clean(key) or repr(key)}", hint=hint, code="unknown-setting", key=key)
-
-
-def _named_as(pattern: Place, place: Place) -> Place:
-    """A pattern of the settings' table with the names that ``place`` has where it has ``*``."""
-    if len(pattern) != len(place):
-        return pattern
-    return tuple(part if star == "*" else star for star, part in zip(pattern, place, strict=True))
 
 
 def plain(value: Any) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
+from k1ctl import tomledit
 from k1ctl.config import is_named, mangle, parse_text, parse_tree, replace_file
 from k1ctl.errors import BusyError, ConfigError, UsageError
 from k1ctl.files import Locked
 from k1ctl.output import clean
 from k1ctl.settings import OPEN, SETTINGS, find, from_text
-from k1ctl.tomllines import split_key
-from k1ctl_plugins.config import lineedit
-from k1ctl_plugins.config.listing import dotted, unknown
+from k1ctl.tomllines import dotted, split_key
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from k1ctl.settings import Place, Setting
     from k1ctl.workspace import Workspace
@@ -34,7 +34,7 @@ class Change:
     @property
     def line(self) -> int:
         """The line of the setting (from 1), of the inline table that holds it, or 0 when it stands there no more."""
-        there = [line for line in lineedit.scan(self.after) if line.kind == "value"]
+        there = [line for line in tomledit.scan(self.after) if line.kind == "value"]
         holding = [line for line in there if line.place == self.place[: len(line.place)]]
         return self.after.count("\n", 0, holding[-1].start) + 1 if holding else 0
 
@@ -61,17 +61,13 @@ def set_setting(
     Raises ConfigError (unknown key, wrong value, a file that cannot be edited by a line without ``rewrite``),
     UsageError (several words for one value).
     """
-    place = split_key(key)
-    setting = find(place)
-    if setting is None and (place[0] not in OPEN or len(place) < 3):
-        raise unknown(key, _known(workspace))
-    value = toml_value(key, setting, words)
+    place, value = _checked(workspace, key, words)
     with _Held(workspace, dry_run) as held:
         parse_tree(held.text, held.path)
         try:
-            after = lineedit.set_value(held.text, place, value)
-        except lineedit.NoLineEdit as exc:
-            held.rewrite(key, exc, rewrite, lambda: lineedit.with_value(held.text, place, value))
+            after = tomledit.set_value(held.text, place, value)
+        except tomledit.NoLineEdit as exc:
+            held.rewrite(key, exc, rewrite, lambda: tomledit.with_value(held.text, place, value))
             after = held.rewritten
         try:
             parse_text(after, held.path)
@@ -80,10 +76,33 @@ def set_setting(
                 raise
             where = f"{held.path}:{exc.details['line']}: "  # no line of the file as it is
             raise ConfigError(exc.message.removeprefix(where), key=key, code="bad-value") from exc
-        variable = "K1CTL_" + mangle("_".join(place))
-        if setting is not None and variable in os.environ:
-            held.notes.append(f"{variable} is set in this environment and hides the file's value")
+        held.note_hidden(place)
         return held.replace(place, after)
+
+
+def set_settings(workspace: Workspace, values: Mapping[str, str], *, dry_run: bool = False) -> Change:
+    """Give several settings {key: value, one word each} in one step, each by one line. Raises as `set_setting` does."""
+    places = [(key, *_checked(workspace, key, [word])) for key, word in values.items()]
+    with _Held(workspace, dry_run) as held:
+        parse_tree(held.text, held.path)
+        after = held.text
+        for key, place, value in places:
+            try:
+                after = tomledit.set_value(after, place, value)
+            except tomledit.NoLineEdit as exc:
+                held.rewrite(key, exc, False, dict)
+            held.note_hidden(place)
+        parse_text(after, held.path)
+        return held.replace((), after, [place for _, place, _ in places])
+
+
+def _checked(workspace: Workspace, key: str, words: Sequence[str]) -> tuple[Place, str]:
+    """(the place of a setting, its value as TOML). Raises ConfigError, UsageError."""
+    place = split_key(key)
+    setting = find(place)
+    if setting is None and (place[0] not in OPEN or len(place) < 3):
+        raise unknown(key, _known(workspace))
+    return place, toml_value(key, setting, words)
 
 
 def unset_setting(workspace: Workspace, key: str, *, rewrite: bool = False, dry_run: bool = False) -> Change:
@@ -102,9 +121,9 @@ def unset_setting(workspace: Workspace, key: str, *, rewrite: bool = False, dry_
             if there is None:
                 raise unknown(key, _known(workspace))
         try:
-            after = lineedit.unset(held.text, place)
-        except lineedit.NoLineEdit as exc:
-            held.rewrite(key, exc, rewrite, lambda: lineedit.without(held.text, place) or {})
+            after = tomledit.unset(held.text, place)
+        except tomledit.NoLineEdit as exc:
+            held.rewrite(key, exc, rewrite, lambda: tomledit.without(held.text, place) or {})
             after = held.rewritten
         try:
             parse_text(after, held.path)
@@ -134,6 +153,27 @@ def read_text(workspace: Workspace) -> str:
         raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}") from exc
 
 
+def unknown(key: str, there: list[str]) -> ConfigError:
+    """The refusal of a key that is no setting, with near ones out of ``there`` and the table of settings."""
+    from difflib import get_close_matches
+
+    place = split_key(key)
+    if place[0] in OPEN:
+        hint = f"a plugin's own settings are {place[0]}.NAME.KEY"
+    else:
+        patterns = {dotted(_named_as(pattern, place)) for pattern in SETTINGS}
+        near = get_close_matches(key, sorted({*there, *patterns}), 3, 0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "k1ctl config show lists them all"
+    return ConfigError(f"there is no setting {clean(key) or repr(key)}", hint=hint, code="unknown-setting", key=key)
+
+
+def _named_as(pattern: Place, place: Place) -> Place:
+    """A pattern of the settings' table with the names that ``place`` has where it has ``*``."""
+    if len(pattern) != len(place):
+        return pattern
+    return tuple(part if star == "*" else star for star, part in zip(pattern, place, strict=True))
+
+
 def toml_value(key: str, setting: Setting | None, words: Sequence[str]) -> str:
     """What the user typed as TOML: units stay as written; of a plugin's own settings, what is TOML is taken as such."""
     kind = setting.kind if setting else ""
@@ -145,15 +185,15 @@ def toml_value(key: str, setting: Setting | None, words: Sequence[str]) -> str:
             return word
         if kind == "list":
             items = words if len(words) > 1 else [item.strip() for item in word.split(",") if item.strip()]
-            return f"[{', '.join(map(lineedit.toml_text, items))}]"
+            return f"[{', '.join(map(tomledit.toml_text, items))}]"
         if setting is None:
-            return word if _is_toml(word) else lineedit.toml_text(word)
+            return word if _is_toml(word) else tomledit.toml_text(word)
         value = from_text(setting, word)
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, int | float) and _is_number(word, kind):
             return word if _is_toml(word) else str(value)
-        return lineedit.toml_text(word if kind == "str" else word.strip())
+        return tomledit.toml_text(word if kind == "str" else word.strip())
     except UnicodeEncodeError:
         raise ConfigError(f"{key}: the value is not UTF-8 text", key=key) from None
     except ValueError as exc:
@@ -167,7 +207,7 @@ def _is_toml(word: str) -> bool:
         tomllib.loads(f"v = {word}")
     except tomllib.TOMLDecodeError:
         return False
-    return "\n" not in word and lineedit.value_end(word, 0)[0] == len(word)
+    return "\n" not in word and tomledit.value_end(word, 0)[0] == len(word)
 
 
 def _is_number(word: str, kind: str) -> bool:
@@ -219,7 +259,7 @@ class _Held:
         """Write the file anew from its document. Raises ConfigError unless ``allowed``."""
         try:
             document = tree()
-        except lineedit.NoLineEdit as exc:
+        except tomledit.NoLineEdit as exc:
             raise ConfigError(f"{key}: {exc}", hint="k1ctl config edit", key=key) from exc
         if not allowed:
             hint = "k1ctl config edit, or --rewrite: it writes the file anew, without its comments"
@@ -229,8 +269,13 @@ class _Held:
         self.rewritten = tomli_w.dumps(document)
         self.notes.append("the file is written anew; its comments are lost")
 
-    def replace(self, place: Place, after: str) -> Change:
-        """Write ``after`` in one step, with the file's permissions, and record the change."""
+    def note_hidden(self, place: Place) -> None:
+        variable = "K1CTL_" + mangle("_".join(place))
+        if find(place) is not None and variable in os.environ:
+            self.notes.append(f"{variable} is set in this environment and hides the file's value")
+
+    def replace(self, place: Place, after: str, places: Sequence[Place] = ()) -> Change:
+        """Write ``after`` in one step, with the file's permissions, and record the change, of ``places`` each."""
         change = Change(self.path, place, self.text, after, self.notes)
         if self.dry_run or after == self.text:
             return change
@@ -238,5 +283,6 @@ class _Held:
         change.written = True
         from k1ctl.events import emit
 
-        emit(self.workspace, "config.changed", file=self.path, key=dotted(place))
+        for changed in places or [place]:
+            emit(self.workspace, "config.changed", file=self.path, key=dotted(changed))
         return change

@@ -6,12 +6,14 @@ change. So the scanner below may be simple; what it does not understand ends in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from k1ctl.tomllines import before_equals, split_key
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from k1ctl.settings import Place
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl_plugins.config.lineedit import NoLineEdit, dotted, same, scan, set_value, toml_text, unset
-from k1ctl_plugins.config.lineedit import with_value as changed
-from k1ctl_plugins.config.lineedit import without as left
+from k1ctl.tomledit import NoLineEdit, dotted, same, scan, set_value, toml_text, unset
+from k1ctl.tomledit import with_value as changed
+from k1ctl.tomledit import without as left
 
 Place = tuple[str, ...]
 
