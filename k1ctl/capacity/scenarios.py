@@ -1,7 +1,7 @@
 """The annex's four loads: light, mixed, heavy, and a burst, as documented and in proportion to what is usual here.
 
-The annex gives workspaces, slots, build times and a range of minutes for a turn, and no think times: those here (18, 14,
-18 minutes) are the ones with which 4 slots and 1 device give the annex's minutes as the p90 of a turn. That is a
+The annex gives workspaces, slots, build times and a range of minutes for a turn, and no think times: those here (18,
+14, 18 minutes) are the ones with which 4 slots and 1 device give the annex's minutes as the p90 of a turn. That is a
 calibration and no proof. Read as means its minutes would need light builds of 4 to 6 minutes.
 """
 
@@ -16,8 +16,7 @@ UPLOAD_GOAL = 60.0  # s: the annex's "time to upload <= 1 min p90"
 
 class Scenario:
     """A load: ``agents``, and the means in seconds of ``think``, ``build`` and ``upload``; ``uploads``, the share of
-    turns that upload; ``burst``: all at once. ``annex``: the minutes that it gives for a turn, None where it gives none.
-    """
+    turns that upload; ``burst``: all at once. ``annex``: its minutes for a turn, None where it gives none."""
 
     __slots__ = ("agents", "annex", "build", "burst", "name", "think", "upload", "uploads")
 
