@@ -7,35 +7,15 @@ import click
 from k1ctl.cli import Context, pass_context
 from k1ctl.durations import DURATION
 from k1ctl.errors import K1ctlError, UsageError
+from k1ctl.nagios import NagiosCommand, format_option, unknown
 from k1ctl.output import emit_json, json_option, put, say
-
-
-class NagiosCommand(click.Command):
-    """With ``--format nagios`` a wrong call is 3 (UNKNOWN) and one line, too: 2 would be CRITICAL."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        nagios = "nagios" in args or "--format=nagios" in args
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as exc:
-            if not nagios:
-                raise
-            put(f"K1 UNKNOWN - {exc.format_message()}")
-            ctx.exit(3)
 
 
 @click.command(cls=NagiosCommand, short_help="Say whether the device is there, the right one, and well.")
 @click.argument("name", required=False)
 @click.option("--wait", type=DURATION, metavar="D", help="Ask again until it is there, at most for D.")
 @click.option("--max-age", type=DURATION, metavar="D", help="An answer that old will do (default: [device] window).")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("text", "nagios")),
-    default="text",
-    show_default=True,
-    help="nagios: one line with performance data, and exit 0, 1, 2 or 3.",
-)
+@format_option
 @json_option
 @pass_context
 def health(
@@ -64,7 +44,7 @@ def health(
     except (K1ctlError, OSError) as exc:
         if form != "nagios":
             raise
-        put(text.nagios_unknown(exc))
+        put(unknown(exc))
         return 3
     if form == "nagios":
         put(text.nagios(found))

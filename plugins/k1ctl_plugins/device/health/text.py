@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k1ctl.device.verdict import BROKEN, DEGRADED, FORBIDDEN, OFFLINE, ONLINE, WRONG, figure
+from k1ctl.nagios import WORDS, below, datum, plain
 from k1ctl.output import clean, style
 from k1ctl.units import format_duration
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from k1ctl_plugins.device.health.flow import Health
 
 NAGIOS = {ONLINE: 0, DEGRADED: 1, OFFLINE: 2, FORBIDDEN: 2, WRONG: 2, BROKEN: 2}
-_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _COLOURS = {ONLINE: "green", DEGRADED: "yellow"}
 
 
@@ -61,35 +61,16 @@ def hints(found: Health) -> list[str]:
 def nagios(found: Health) -> str:
     """One line after the plugin guidelines: status, text, ``|`` and 'label=value;warning;critical;min'."""
     verdict, values = found.verdict, found.verdict.values
-    word = _WORDS[NAGIOS[verdict.state]]
+    word = WORDS[NAGIOS[verdict.state]]
     said = verdict.message or _facts(found)
-    head = f"K1 {word} - {found.record['device']} {verdict.state}: {_plain(said)}"
+    head = f"K1 {word} - {found.record['device']} {verdict.state}: {plain(said)}"
     device = found.device
+    uptime = None if values["uptime_ms"] is None else values["uptime_ms"] // 1000
     data = [
-        _datum("fps", values["fps"], "", device["fps_min"], 0),
-        _datum("heap", values["heap_free_bytes"], "B", device["heap_min"], 0),
-        _datum("rssi", values["rssi_dbm"], "", device["rssi_min"], None),
-        _datum("uptime", None if values["uptime_ms"] is None else values["uptime_ms"] // 1000, "s", 0, 0),
-        _datum("time", found.record["seconds"], "s", 0, 0),
+        datum("fps", values["fps"], warn=below(device["fps_min"]), least=0),
+        datum("heap", values["heap_free_bytes"], "B", warn=below(device["heap_min"]), least=0),
+        datum("rssi", values["rssi_dbm"], warn=below(device["rssi_min"])),
+        datum("uptime", uptime, "s", least=0),
+        datum("time", found.record["seconds"], "s", least=0),
     ]
-    return f"{head} | {' '.join(datum for datum in data if datum)}"
-
-
-def _datum(label: str, value: float | None, unit: str, least: float, lowest: float | None) -> str:
-    """Alert below ``least``, which the guidelines write as ``least:``; "" for a figure that is not known."""
-    if value is None:
-        return ""
-    warning = f"{least:.10g}:" if least else ""
-    return f"{label}={value:.10g}{unit};{warning};;{'' if lowest is None else lowest}"
-
-
-def nagios_unknown(exc: Exception) -> str:
-    """What could not be checked at all."""
-    from k1ctl.failure import known_error
-
-    return f"K1 UNKNOWN - {_plain(known_error(exc, []).message)}"
-
-
-def _plain(text: str) -> str:
-    """Text without what has a meaning to Nagios."""
-    return clean(text).replace("|", "/")
+    return f"{head} | {' '.join(word for word in data if word)}"
