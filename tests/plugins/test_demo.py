@@ -76,9 +76,9 @@ def test_keep(scene: Path, tmp_path: Path) -> None:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("number", "agents"), [(signal.SIGINT, 3), (signal.SIGTERM, 2), (signal.SIGHUP, 2)])
+@pytest.mark.parametrize(("number", "agents"), [(signal.SIGINT, 3), (signal.SIGTERM, 2)])
 def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.Signals, agents: int) -> None:
-    """^C, TERM and HUP while one flashes and others build or wait: nothing of it is left."""
+    """^C and TERM while one flashes and others build or wait: nothing of it is left."""
     argv = [sys.executable, "-m", "k1ctl", "demo", "--agents", str(agents), "--pace", "20k"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     try:
@@ -95,13 +95,22 @@ def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.S
     assert list(scene.iterdir()) == []
 
 
-@pytest.mark.parametrize("sign", ["repository", "repository/ops/k1ctl.toml", "repository/ops/device", "*.worktrees/*"])
-def test_told_to_end_while_it_is_set_up(scene: Path, tmp_path: Path, sign: str) -> None:
-    """TERM while the stage is set, the device starts or the first worktree is made leaves nothing either."""
+@pytest.mark.parametrize(
+    ("number", "sign"),
+    [
+        (signal.SIGTERM, "repository"),
+        (signal.SIGHUP, "repository/ops/k1ctl.toml"),
+        (signal.SIGTERM, "repository/ops/device"),
+        (signal.SIGHUP, "*.worktrees/*"),
+    ],
+)
+def test_told_to_end_while_it_is_set_up(scene: Path, tmp_path: Path, number: signal.Signals, sign: str) -> None:
+    """TERM and HUP, which are handled alike, leave nothing either while the stage is set, the device starts or the first
+    worktree is made."""
     process = subprocess.Popen([sys.executable, "-m", "k1ctl", "demo"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     wait_until(lambda: list(scene.glob(f"*/{sign}")), interval=0.001)
-    process.terminate()
-    assert finish(process) == 143
+    process.send_signal(number)
+    assert finish(process) == 128 + number
     assert working_in(scene) == []
     assert list(scene.iterdir()) == []
 

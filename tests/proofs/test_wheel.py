@@ -77,7 +77,7 @@ def test_the_installed_wheel_brings_completions(installed: Path, tmp_path: Path)
 
 
 def test_the_installed_wheel_does_the_demo(installed: Path, tmp_path: Path) -> None:
-    """From an empty folder, nothing of this tree on any path: two agents build and flash, and every claim holds."""
+    """From an empty folder, nothing of this tree on any path: an agent builds and flashes, and every claim holds."""
     firmware.need_pio()
     empty, temporary = tmp_path / "empty", tmp_path / "temporary"
     empty.mkdir()
@@ -95,6 +95,6 @@ def test_the_installed_wheel_does_the_demo(installed: Path, tmp_path: Path) -> N
         installed / "python", "-c", "import k1ctl, k1ctl_plugins; print(k1ctl.__file__, k1ctl_plugins.__file__)"
     )
     assert all(word.startswith(str(installed.parent)) for word in where.split())
-    told = json.loads(run(installed / "k1ctl", "demo", "--agents", "2", "--pace", "1M", "--json"))
+    told = json.loads(run(installed / "k1ctl", "demo", "--agents", "1", "--pace", "1M", "--json"))
     assert told["ok"] and [claim["holds"] for claim in told["proof"]] == [True] * 5
     assert list(empty.iterdir()) == [] and list(temporary.iterdir()) == []
