@@ -48,20 +48,170 @@ class Verdict:
             "next_limit_bytes": self.next_limit or None,
         }
 
+    @property
+    def worth_more(self) -> bool:
+        """Whether another attempt with more memory may do: not for a guess, nor where a program has its own limit."""
+        return self.confidence != "possible" and self.next_limit > 0
+
+
+# what runtimes and compilers print when memory is refused: (pattern, what it is, whether a limit of their own is met)
+_WORDS = (
+    (rb"JavaScript heap out of memory|FATAL ERROR: .*(?:Allocation failed|heap limit)", "V8", True),
+    (rb"ERR_WORKER_OUT_OF_MEMORY", "node worker", True),
+    (rb"Array buffer allocation failed", "V8", False),
+    (rb"java\.lang\.OutOfMemoryError", "the JVM", True),
+    (rb"insufficient memory for the Java Runtime Environment", "the JVM", False),
+    (rb"(?m)^(?:\w+\.)*_?(?:Array)?MemoryError\b", "Python", False),
+    (rb"std::bad_alloc", "C++", False),
+    (rb"virtual memory exhausted|out of memory allocating \d+ bytes", "gcc", False),
+    (rb"fatal error: (?:runtime: )?(?:out of memory|cannot allocate memory)", "Go", False),
+    (rb"memory allocation of \d+ bytes failed", "Rust", False),
+    (rb"LLVM ERROR: out of memory", "LLVM", False),
+    (rb"(?:ld|ld\.\w+|collect2)\S*: (?:fatal error: )?.*memory exhausted", "the linker", False),
+    (rb"Cannot allocate memory|\bENOMEM\b", "the system", False),
+)
+# what wrappers print of a child that SIGKILL ended; the group is the child's name where they tell it
+_KILLED = (
+    rb"fatal error: Killed signal terminated program (\S+)",
+    rb"collect2: (?:fatal )?error: (\S+) terminated with signal 9",
+    rb"(?m)^xargs: (\S+): terminated by signal 9",
+    rb"(?m)^make(?:\[\d+\])?: \*\*\* .*\bKilled\b",
+    rb"died with <Signals\.SIGKILL|BrokenProcessPool|BrokenExecutor",
+    rb"(?:signal|SIGKILL)\W+.?SIGKILL|npm (?:ERR!|error) signal SIGKILL",
+    rb"\(signal: 9, SIGKILL",
+    rb"(?m)^(?:.*: )?(?:line )?\d*:? *\d* *Killed\b",
+)
+_CERTAIN, _LIKELY, _POSSIBLE = "certain", "likely", "possible"
+_TAIL = 64 << 10  # bytes of a log that are read
+_FULL = 0.8  # of its limit that a program had to use before more may help one that met a limit of its own
+
 
 def next_limit(limit: int, peak: int) -> int:
-    """The limit that fits next time: what was used and 100 MB or a fifth more, whichever is more; in whole MiB.
+    """The limit that fits next time: what was used and 100 MiB or a fifth more, whichever is more; in whole MiB.
 
-    (As the Vertical Pod Autoscaler takes an OOM into account.)
+    (As the Vertical Pod Autoscaler takes an OOM into account.) 0 when nothing is known of what was used.
     """
     base = max(limit, peak)
-    return -(-max(base + 100 * _MIB, base * 6 // 5) // _MIB) * _MIB
+    return -(-max(base + 100 * _MIB, base * 6 // 5) // _MIB) * _MIB if base else 0
 
 
-def verdict(judged: Mapping[str, Any] | None, *, limit: int, peak: int) -> Verdict | None:
-    """The verdict, or None when nothing says that memory lacked. ``judged``: what the watchdog left."""
-    if judged is None or judged.get("code") != "oom":
-        return None
-    evidence = [f"the watchdog ended it: {judged.get('message', '')}"]
-    peak = max(peak, int(judged.get("peak_bytes") or 0))
-    return Verdict("limit", "certain", str(judged["message"]), evidence, judged.get("guilty"), next_limit(limit, peak))
+def verdict(
+    judged: Mapping[str, Any] | None,
+    *,
+    limit: int = 0,
+    peak: int = 0,
+    status: int = 0,
+    tail: bytes = b"",
+    cgroup_kills: int = 0,
+    kernel_kills: int | None = None,
+) -> Verdict | None:
+    """The verdict, or None when nothing says that memory lacked.
+
+    ``judged``: what the watchdog left when it ended the command; ``limit`` and ``peak`` bytes; ``status``: the exit
+    code, negative for a signal; ``tail`` of what it printed; ``cgroup_kills``: how many of it the kernel ended in its
+    cgroup; ``kernel_kills``: how many on the whole host meanwhile (None where nobody tells).
+    """
+    if judged is not None:
+        if judged.get("code") != "oom":
+            return None  # we ended it for another reason
+        peak = max(peak, int(judged.get("peak_bytes") or 0))
+        message = str(judged.get("message", ""))
+        found = [f"the watchdog ended it: {message}"]
+        return Verdict("limit", _CERTAIN, message, found, judged.get("guilty"), next_limit(limit, peak))
+    killed, name = _killed(tail)
+    guilty = {"pid": None, "name": name, "rss_bytes": None} if name else None
+    if cgroup_kills:
+        message = f"the kernel ended {cgroup_kills} of its processes at the limit of its cgroup"
+        return Verdict("cgroup", _CERTAIN, message, [message, *killed], guilty, next_limit(limit, peak))
+    died = status == -9
+    signs = [*(["SIGKILL, and not by k1ctl"] if died else []), *killed]
+    if kernel_kills and (signs or status == 137):
+        counted = f"oom_kill of /proc/vmstat grew by {kernel_kills} meanwhile"
+        signs = signs or ["exit code 137"]
+        message = "the kernel ended it, or a process of it, for lack of memory on the host"
+        return Verdict("kernel", _LIKELY, message, [counted, *signs], guilty, next_limit(0, peak))
+    told = _told(tail)
+    if told is not None:
+        return _program(told, status, limit, peak)
+    if died and kernel_kills is None:
+        return Verdict("kernel", _POSSIBLE, "killed by nobody that is known; the system does not tell whom it ends",
+                       signs, guilty, next_limit(0, peak))  # fmt: skip
+    return None
+
+
+def _program(told: tuple[str, str, bool], status: int, limit: int, peak: int) -> Verdict:
+    """A program says itself that memory was refused; one that exits with 0 got over it."""
+    who, line, own = told
+    sure = _POSSIBLE if status == 0 else _LIKELY
+    fits = 0 if own and peak < limit * _FULL else next_limit(limit if peak >= limit * _FULL else 0, peak)
+    message = f"{who} was refused memory: {line}"
+    if own and not fits:
+        message += " (a limit of its own: more memory alone does not help)"
+    return Verdict(
+        "program", sure, message, [f"it printed: {line}"], {"pid": None, "name": who, "rss_bytes": None}, fits
+    )
+
+
+def _told(tail: bytes) -> tuple[str, str, bool] | None:
+    import re
+
+    for pattern, who, own in _WORDS:
+        match = re.search(pattern, tail)
+        if match:
+            return who, _line(tail, match.start()), own
+    return None
+
+
+def _killed(tail: bytes) -> tuple[list[str], str]:
+    """(the line that tells of a killed child, the child's name where it is told)."""
+    import re
+
+    for pattern in _KILLED:
+        match = re.search(pattern, tail)
+        if match:
+            name = match.group(1).decode("utf-8", "replace") if match.groups() else ""
+            return [f"it printed: {_line(tail, match.start())}"], name
+    return [], ""
+
+
+def _line(tail: bytes, at: int) -> str:
+    start, end = tail.rfind(b"\n", 0, at) + 1, tail.find(b"\n", at)
+    text = tail[start : end if end >= 0 else len(tail)].decode("utf-8", "replace").strip()
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def kernel_kills() -> int | None:
+    """How many processes the kernel ended for lack of memory since boot (oom_kill of /proc/vmstat); None: not told."""
+    try:
+        with open("/proc/vmstat", "rb") as f:
+            for line in f:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
+def tail_of(*files: int | str) -> bytes:
+    """The last part of what was printed: of files by path or by descriptor, one behind the other."""
+    found = b""
+    for file in files:
+        found += _read_tail(file)
+    return found
+
+
+def _read_tail(file: int | str) -> bytes:
+    import os
+    import stat
+
+    try:
+        fd = os.open(f"/dev/fd/{file}" if isinstance(file, int) else file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return b""
+        return os.pread(fd, _TAIL, max(0, status.st_size - _TAIL))
+    finally:
+        os.close(fd)

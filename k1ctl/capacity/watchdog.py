@@ -16,7 +16,8 @@ import sys
 import time
 
 from k1ctl import groups
-from k1ctl.capacity import watched
+from k1ctl.capacity import cgroup, relief, watched
+from k1ctl.capacity.cpu import WINDOW, Duty
 from k1ctl.capacity.scan import Scan, shared
 from k1ctl.capacity.watched import STANDBY, WATCH, Seen, Watched
 from k1ctl.signals import signals
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 0.02, 1.0  # s between two looks
 _MIB = 1 << 20
 _CORE_FILLS = 750 * _MIB  # bytes/s that one core writes to fresh pages, at most; measured: 650
+_UNHURRIED = 0.25  # s between two looks where the kernel keeps the limit, or there is none
 _STANDBY_LOOK = 0.25  # s between two looks whether the standby lives
 _KILL_FOR = 30.0  # s that a tree is killed again and again, should it fork meanwhile
 
@@ -53,6 +55,8 @@ class Guardian:
         self.seen = Seen(command.folder)
         self.scan = Scan(spec["session"], spec["leave_out"], spec["leader_start"])
         self.rate = fill_rate()
+        self.duty = Duty(spec["cpus"]) if spec["cpu_means"] == "duty" else None
+        self.relief = relief.Relief(spec["id"], spec["since"], spec["relief"])
         self.peak = self.largest = 0
         self.standby_at = 0.0
 
@@ -85,21 +89,65 @@ class Guardian:
         """What a guardian before us stopped goes on."""
         figures = self.seen.get()
         self.peak, self.largest = int(figures["peak"]), int(figures["largest"])
+        self.scan.look(full=True)
+        if self.duty is not None or figures["suspended_at"]:
+            self._resume()
 
     def _step(self) -> float:
         """Judge what the look showed; seconds until the next."""
         self._note()
-        pause = LONGEST
-        if self.memory:
+        pause = self._look_at_memory()
+        figures = self.seen.get()
+        what = self.relief.due(figures["suspended_at"], figures["rests_until"])
+        percent = f"{self.relief.percent:.0f} % of the host's memory is in use"
+        if what == relief.KILL:
+            self.kill("host-memory", f"{percent}; it was the youngest", percent=self.relief.percent)
+        elif what == relief.SUSPEND:
+            self.seen.put(suspended_at=time.monotonic())
+            self._signal(signals.SIGSTOP)
+        elif what == relief.RESUME:
+            self._resume()
+        elif not figures["suspended_at"] and self.duty is not None:
+            pause = min(pause, self._ration(self.duty))
+        return min(pause, relief.Relief.EVERY)
+
+    def _look_at_memory(self) -> float:
+        """End it when it used too much; seconds that the rest will do."""
+        spec = self.spec
+        if self.spec["cgroup"] and cgroup.kills(self.spec["cgroup"]):
+            self.kill("oom", f"reached the {format_size(spec['memory'])} of its cgroup", by="cgroup")
+        if not self.memory:
+            return _UNHURRIED
+        used = self._used()
+        if used > self.memory and not self.scan.alone:
+            self.scan.look(full=True)
+            self.seen.put(shared=float(shared(self.scan.members)))
             used = self._used()
-            if used > self.memory and not self.scan.alone:
-                self.scan.look(full=True)
-                self.seen.put(shared=float(shared(self.scan.members)))
-                used = self._used()
-            if used > self.memory:
-                self.kill("oom", f"used {format_size(used)} of the {format_size(self.memory)} it may", used_bytes=used)
-            pause = nap(self.memory - used, self.rate)
-        return pause
+        if used > self.memory:
+            self.kill("oom", f"used {format_size(used)} of the {format_size(self.memory)} it may", used_bytes=used)
+        return nap(self.memory - used, self.rate)
+
+    def _ration(self, duty: Duty) -> float:
+        """Stop it for as long as it is ahead of its share of the CPU."""
+        still = duty.step(self.scan.cpu)
+        if still:
+            self._signal(signals.SIGSTOP)
+            self._sleep(still)
+            self._signal(signals.SIGCONT)
+        return WINDOW
+
+    def _resume(self) -> None:
+        figures, now = self.seen.get(), time.monotonic()
+        self._signal(signals.SIGCONT)
+        if figures["suspended_at"]:
+            stood = now - figures["suspended_at"]
+            rest = now + relief.LONGEST if stood >= relief.LONGEST else 0.0
+            total = figures["suspended_seconds"] + stood
+            self.seen.put(suspended_at=0.0, suspended_seconds=total, rests_until=rest)
+
+    def _signal(self, number: int) -> None:
+        for group in self.scan.groups():
+            groups.send(group, number)
 
     def _used(self) -> int:
         return self.scan.total - int(self.seen.get()["shared"])
@@ -120,8 +168,7 @@ class Guardian:
             pass  # a full disk costs the reason, not the limit
         until = time.monotonic() + _KILL_FOR
         while self.scan.members and time.monotonic() < until:
-            for group in self.scan.groups():
-                groups.send(group, signals.SIGKILL)
+            self._signal(signals.SIGKILL)
             time.sleep(0.002)
             self.scan.look(full=True)
 
@@ -156,7 +203,7 @@ class Guardian:
 
     def _end(self) -> None:
         """Nobody lives any more; an owner that is gone takes nothing away, so we do."""
-        if not self.command.guarded("owner") and self.command.verdict() is None:
+        if not self.command.guarded(watched.OWNER):
             self.command.remove()
 
 
@@ -210,16 +257,16 @@ def start(command: Watched, owner: int) -> int:
     """
     read, write = os.pipe()
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    high = [_high(fd) for fd in (write, owner) if fd >= 0]
+    copies = [high(fd) for fd in (write, owner) if fd >= 0]
     actions: list[Any] = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)]
-    actions += [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(high, (_READY, _OWNER), strict=False)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(copies, (_READY, _OWNER), strict=False)]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = _CODE.format(_READY, _OWNER if owner >= 0 else -1)
     argv = [sys.executable, "-E", "-S", "-c", code, root, command.folder]
     try:
         pid = os.posix_spawn(sys.executable, argv, os.environb, file_actions=actions, setsid=True)
     finally:
-        for fd in (write, null, *high):
+        for fd in (write, null, *copies):
             os.close(fd)
     try:
         if not select.select([read], [], [], 20.0)[0] or not os.read(read, 1):
@@ -229,7 +276,8 @@ def start(command: Watched, owner: int) -> int:
     return pid
 
 
-def _high(fd: int) -> int:
+def high(fd: int) -> int:
+    """A copy of a descriptor whose number none is dealt to in a child."""
     import fcntl
 
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20)

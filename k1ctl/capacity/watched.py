@@ -1,7 +1,8 @@
 """The folder of a limited command: what it may use, who watches it, what was seen of it, how it ended.
 
 ``<host_dir()>/capacity/limited/<id>/`` holds ``spec.json``; ``watch`` and ``standby``, which the two guardians hold
-flocked; ``seen``, figures that a guardian writes in place; and ``verdict.json``, when a guardian ended the command.
+flocked, and ``owner``, which who started it does; ``seen``, figures that a guardian writes in place; and
+``verdict.json``, when a guardian ended the command.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     import mmap
     from typing import Any
 
-WATCH, STANDBY = "watch", "standby"
+WATCH, STANDBY, OWNER = "watch", "standby", "owner"
 _SEEN = struct.Struct("=8d")
-_FIELDS = ("now", "peak", "largest", "cpu", "suspended_at", "suspended_seconds", "looks", "shared")
+_FIELDS = ("now", "peak", "largest", "cpu", "suspended_at", "suspended_seconds", "rests_until", "shared")
 _NB = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -34,7 +35,8 @@ class Seen:
     """What the guardians saw, shared by all who map the file; it outlives them.
 
     ``now``, ``peak``, ``largest`` bytes (the tree, its highest, one process's highest), ``cpu`` seconds, ``shared``
-    bytes that RSS counts twice; ``suspended_at`` (0: it runs) and ``suspended_seconds`` in all; ``looks``.
+    bytes that RSS counts twice; ``suspended_at`` (0: it runs) and ``suspended_seconds`` in all; ``rests_until`` it is
+    not suspended again. Times are CLOCK_MONOTONIC.
     """
 
     def __init__(self, folder: str) -> None:
@@ -105,12 +107,17 @@ class Watched:
     def judge(self, code: str, message: str, **facts: Any) -> None:
         """Leave word of why the command is ended, before it is; the first word stays. Raises OSError."""
         if self.verdict() is None:
-            write_json(self.path("verdict.json"), {"code": code, "message": message, "at": time.time(), **facts})
+            word = {"code": code, "message": message, "at": time.time(), **facts}
+            write_json(self.path("verdict.json"), word, mode=0o600)
 
     def remove(self) -> None:
-        """Take the folder away; guardians that still have its files open end by themselves."""
+        """Take the folder and its cgroups away; guardians that still have its files open end by themselves."""
         import shutil
 
+        if self.spec["cgroup"]:
+            from k1ctl.capacity import cgroup
+
+            cgroup.remove(self.spec["cgroup"])
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,0 +1,317 @@
+"""What holds a command to its limits: started held back, watched or in its cgroup, and only then let go.
+
+The command waits before its first instruction until it is limited; when its owner dies before, it never begins. It
+needs no rights: where no cgroup can be had the watchdog keeps the limit (k1ctl/capacity/watchdog.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from k1ctl.capacity import cgroup, cpu, oom, watchdog, watched
+from k1ctl.capacity.scan import Scan, leader_start
+from k1ctl.signals import signals
+from k1ctl.units import format_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+_RESET = [
+    signals.SIGHUP,
+    signals.SIGINT,
+    signals.SIGTERM,
+    signals.SIGPIPE,
+    signals.SIGUSR1,
+    signals.SIGCHLD,
+    signals.SIGXFSZ,
+]
+# a shell would drop variables whose names it does not like, and on macOS DYLD_*; Python adds LC_CTYPE in the C locale
+_ENTRY = """
+import os, sys, _signal
+for n in (_signal.SIGINT, _signal.SIGPIPE, _signal.SIGXFSZ): _signal.signal(n, _signal.SIG_DFL)
+fd, drop, folder, argv = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+if not os.read(fd, 1): os._exit(125)
+os.close(fd)
+for name in filter(None, drop.split(",")): os.environ.pop(name, None)
+try:
+    if folder: os.chdir(folder)
+    os.execvp(argv[0], argv)
+except OSError as exc:
+    os.write(2, os.fsencode(f"{exc.filename or argv[0]}: {exc.strerror}\\n"))
+    os._exit(127 if isinstance(exc, FileNotFoundError) else 126)
+"""
+_ADDED = ("LC_CTYPE", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING")
+
+
+class Limits:
+    """What a command may use: ``memory`` bytes and ``cpus`` cores (0: any).
+
+    ``means``: auto, cgroup or watchdog; ``relief`` {suspend, kill: percent of the host's memory at which the youngest
+    such command gives way; 0: never}; ``what`` others are told it is; ``name`` of its folder (default: a new one).
+    """
+
+    __slots__ = ("cpus", "means", "memory", "name", "relief", "what")
+
+    def __init__(
+        self,
+        memory: int = 0,
+        cpus: float = 0.0,
+        *,
+        means: str = "auto",
+        relief: Mapping[str, float] | None = None,
+        what: str = "",
+        name: str = "",
+    ) -> None:
+        self.memory, self.cpus, self.means, self.relief = memory, cpus, means, dict(relief or {})
+        self.what, self.name = what, name
+
+
+class Told:
+    """What there is to tell of a command that ended: ``peak`` bytes of the tree and ``largest`` of one process as seen,
+    ``suspended_seconds`` it stood still, ``judged`` by the watchdog (code, message ...; None: it ended by itself), and
+    ``oom``: the verdict, None when memory was not the reason."""
+
+    __slots__ = ("judged", "largest", "oom", "peak", "suspended_seconds")
+
+    def __init__(self, seen: Mapping[str, float], judged: dict[str, Any] | None, verdict: oom.Verdict | None) -> None:
+        self.peak, self.largest = int(seen["peak"]), int(seen["largest"])
+        self.suspended_seconds, self.judged, self.oom = seen["suspended_seconds"], judged, verdict
+
+
+class Leash:
+    """What holds one command to its limits. Its owner calls `look` now and then, and `over` when it has ended.
+
+    ``means`` keeps the memory limit: cgroup, watchdog or none; ``cpu_means`` the other: cgroup, affinity, duty or none.
+    """
+
+    EVERY = 1.0  # s between two calls of `look` at most
+
+    def __init__(self, command: watched.Watched) -> None:
+        self.command = command
+        self._lock = command.lock(watched.OWNER)  # for as long as it is ours, nobody else takes the folder away
+        self._read, self._write = os.pipe()
+        self._kills = oom.kernel_kills()
+        self.guardian = 0
+        spec = command.spec
+        self.means: str = spec["means"] if spec["memory"] else "none"
+        self.cpu_means: str = spec["cpu_means"] or "none"
+        self.suspended = False
+
+    def arm(self) -> None:
+        """Start the watchdog; returns once the command is watched. Raises OSError."""
+        self.guardian = watchdog.start(self.command, self._read)
+
+    def look(self) -> str:
+        """Start the watchdog anew when it was killed; what there is to tell ("" mostly). Raises OSError."""
+        if self.guardian and _over(self.guardian):
+            self.guardian = 0
+            if self.lives():
+                self.arm()
+                return "its watchdog was killed; there is another"
+        seen = self.seen()
+        if bool(seen["suspended_at"]) == self.suspended:
+            return ""
+        self.suspended = not self.suspended
+        if self.suspended:
+            return "it stands still: the host is short of memory, and it is the youngest"
+        return f"it goes on, after {format_duration(seen['suspended_seconds'])} of standing still in all"
+
+    def lives(self) -> bool:
+        """Whether a process of the command lives."""
+        return alive(self.command)
+
+    def seen(self) -> dict[str, float]:
+        """What the watchdog saw until now (`watched.Seen`)."""
+        figures = watched.Seen(self.command.folder)
+        try:
+            return figures.get()
+        finally:
+            figures.close()
+
+    def over(self, status: int, *, tail: bytes = b"") -> Told:
+        """The command has ended with exit code ``status`` (negative: by a signal) and printed ``tail``; its watchdog
+        ends, too."""
+        spec, seen, judged = self.command.spec, self.seen(), self.command.verdict()
+        after, before = oom.kernel_kills(), self._kills
+        verdict = oom.verdict(
+            judged,
+            limit=spec["memory"],
+            peak=int(seen["peak"]),
+            status=status,
+            tail=tail,
+            cgroup_kills=cgroup.kills(spec["cgroup"]),
+            kernel_kills=None if after is None or before is None else after - before,
+        )
+        os.close(self._write)
+        os.close(self._read)
+        if not self.lives():
+            if self.guardian:
+                _over(self.guardian, wait=True)
+            self.command.remove()
+        os.close(self._lock)
+        return Told(seen, judged, verdict)
+
+
+def _over(pid: int, *, wait: bool = False) -> bool:
+    try:
+        return bool(os.waitpid(pid, 0 if wait else os.WNOHANG)[0])
+    except ChildProcessError:
+        return True
+
+
+def alive(command: watched.Watched) -> bool:
+    """Whether a process of a limited command lives."""
+    spec = command.spec
+    return Scan(spec["session"], spec["leave_out"], spec["leader_start"]).look(full=True)
+
+
+def rearm() -> int:
+    """Watch again what nobody watches any more, and take away what is left of those that ended; how many there were.
+
+    Every command that deals with capacity calls it: it takes one look at a folder when there is nothing to do.
+    """
+    found = 0
+    for command in watched.every():
+        if command.guarded() or command.guarded(watched.OWNER):
+            continue
+        try:
+            if alive(command):
+                watchdog.start(command, -1)
+                found += 1
+            else:
+                command.remove()
+        except OSError:
+            continue  # another call is at it, or it ended meanwhile
+    return found
+
+
+def spawn(
+    argv: Sequence[str],
+    env: Mapping[Any, Any],
+    limits: Limits,
+    *,
+    actions: Sequence[Any] = (),
+    session: int = 0,
+    cwd: str = "",
+) -> tuple[int, Leash]:
+    """Start ``argv`` in a process group of its own, limited; (its pid, its leash).
+
+    ``actions`` are posix_spawn's; ``session``: ours, in which it stays (0: it gets one of its own);
+    ``cwd`` where it begins. Raises OSError:
+    FileNotFoundError or PermissionError when it cannot be started.
+    """
+    check_executable(argv[0], env)
+    name = limits.name or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
+    place = _place(name, limits)
+    read, go = os.pipe()
+    try:
+        pid = _enter([cwd, *argv], env, actions, session, read, place.prefix if place else [])
+        try:
+            leash = _hold(pid, name, limits, session, place)
+        except BaseException:
+            os.kill(pid, signals.SIGKILL)
+            os.waitpid(pid, 0)
+            if place is not None:
+                place.remove()
+            raise
+        os.write(go, b"G")
+    finally:
+        os.close(read)
+        os.close(go)
+    return pid, leash
+
+
+def _place(name: str, limits: Limits) -> cgroup.Place | None:
+    if limits.means == "watchdog" or not (limits.memory or limits.cpus):
+        return None
+    return cgroup.make(name, limits.memory, limits.cpus) or cgroup.make_scope(name, limits.memory, limits.cpus)
+
+
+def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place | None) -> Leash:
+    """Put the process where it is limited, and start its watchdog."""
+    folders = {} if place is None else place.folders
+    cores = list(_cores(limits.cpus)) if limits.cpus and "cpu" not in folders else []
+    cpu_means = "cgroup" if "cpu" in folders else "affinity" if cores and cpu.keep_on(pid, cores) else ""
+    if limits.cpus and not cpu_means and limits.cpus < (os.cpu_count() or 1):
+        cpu_means = "duty"
+    if place is not None and not place.prefix:
+        place.enter(pid)
+    spec = {
+        "id": name,
+        "session": session or pid,
+        "leave_out": os.getpgrp() if session else 0,
+        "leader_start": leader_start(session or pid),
+        "memory": limits.memory,
+        "cpus": limits.cpus,
+        "means": "cgroup" if "memory" in folders else "watchdog",
+        "cpu_means": cpu_means,
+        "cores": cores,
+        "cgroup": folders,
+        "since": time.time(),
+        "what": limits.what,
+        "relief": limits.relief,
+        "path": sys.path,
+    }
+    leash = Leash(watched.create(spec))
+    try:
+        leash.arm()
+    except BaseException:
+        leash.over(0)
+        raise
+    return leash
+
+
+def _cores(cpus: float) -> list[int]:
+    """The cores that affinity keeps a command on; none where it does not do."""
+    if not cpu.whole(cpus) or cpus >= len(os.sched_getaffinity(0)):
+        return []
+    return cpu.choose(int(cpus), [command.spec["cores"] for command in watched.every()])
+
+
+def _enter(
+    words: Sequence[str], env: Mapping[Any, Any], actions: Sequence[Any], session: int, read: int, prefix: Sequence[str]
+) -> int:
+    """Start the process that becomes the command when a byte comes through ``read``.
+
+    ``words``: the folder it begins in ("": ours) and the command; ``prefix`` goes before all.
+    """
+    number = next(fd for fd in range(3, 64) if not _inherited(fd))
+    high = watchdog.high(read)
+    drop = ",".join(name for name in _ADDED if name not in env and name.encode() not in env)
+    entry = [*prefix, sys.executable, "-I", "-S", "-c", _ENTRY, str(number), drop, *words]
+    more: dict[str, Any] = {"setpgroup": 0} if session else {"setsid": True}
+    try:
+        moves = [*actions, (os.POSIX_SPAWN_DUP2, high, number)]
+        return os.posix_spawn(entry[0], entry, env, file_actions=moves, setsigdef=_RESET, **more)
+    finally:
+        os.close(high)
+
+
+def _inherited(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
+
+
+def check_executable(name: str, env: Mapping[Any, Any]) -> None:
+    """Raise FileNotFoundError or PermissionError, as exec would, when ``name`` cannot be started."""
+    import errno
+
+    given = env.get("PATH", env.get(b"PATH", os.defpath))
+    folders = [""] if os.sep in name else os.fsdecode(given).split(os.pathsep)
+    found = False
+    for folder in folders:
+        path = os.path.join(folder, name) if folder else name
+        if os.path.isfile(path):
+            found = True
+            if os.access(path, os.X_OK):
+                return
+        elif os.path.isdir(path) and os.sep in name:
+            found = True
+    code = errno.EACCES if found else errno.ENOENT
+    raise OSError(code, os.strerror(code), name)
