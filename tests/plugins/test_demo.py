@@ -105,8 +105,8 @@ def test_told_to_end_in_the_middle(scene: Path, tmp_path: Path, number: signal.S
     ],
 )
 def test_told_to_end_while_it_is_set_up(scene: Path, tmp_path: Path, number: signal.Signals, sign: str) -> None:
-    """TERM and HUP, which are handled alike, leave nothing either while the stage is set, the device starts or the first
-    worktree is made."""
+    """TERM and HUP, which are handled alike, while the stage is set, the device starts or the first worktree is made:
+    nothing is left either."""
     process = subprocess.Popen([sys.executable, "-m", "k1ctl", "demo"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     wait_until(lambda: list(scene.glob(f"*/{sign}")), interval=0.001)
     process.send_signal(number)
