@@ -115,6 +115,13 @@ def load(workspace: Workspace, environ: Mapping[str, str] | None = None) -> Conf
     return config
 
 
+def outside(environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration where there is no repository: defaults and the environment. Raises ConfigError."""
+    config = Config("", {}, {})
+    config.environment = _environment(os.environ if environ is None else environ, config)
+    return config
+
+
 def _read(path: str, cache: str) -> dict[Place, Any]:
     """The file's settings. Parsed once: the result is kept beside the queue, valid for this very file state.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from k1ctl.capacity import formula, twopart
+from k1ctl.capacity.scenarios import TURN_GOAL
 from k1ctl.units import format_size
 
 TYPE_CHECKING = False
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
 
 BUSY = 0.7  # of the time, at most, slots are taken while there is headroom: the guides' 30 %
-TURN = 900.0  # seconds: the guides' limit of an agent's turn
-UPLOAD = 60.0  # seconds: the guides' limit of nine uploads in ten
 WORKTREE = 2_800_000_000  # bytes: the guides' node_modules (0.8 GB) and .pio (2 GB), of each worktree's own
 WORKTREE_SOURCE = "default: node_modules 0.8 GB and .pio 2 GB, as the guides have them"
 _TURNS = 8000  # simulated for one number of agents: the p90 is then good for about 3 %
@@ -104,11 +103,11 @@ class Turns:
         return self._last(1, self.knee, lambda n: self.busy(n) <= BUSY)
 
     def within_limit(self) -> int:
-        """The most agents of whose turns nine in ten end within `TURN`."""
+        """The most agents of whose turns nine in ten end within `TURN_GOAL`."""
         highest = self.knee
-        while highest < _MOST and self.of(highest).p90 <= TURN:
+        while highest < _MOST and self.of(highest).p90 <= TURN_GOAL:
             highest *= 2
-        return self._last(1, min(highest, _MOST), lambda n: self.of(n).p90 <= TURN)
+        return self._last(1, min(highest, _MOST), lambda n: self.of(n).p90 <= TURN_GOAL)
 
     @staticmethod
     def _last(low: int, high: int, holds: Any) -> int:
@@ -144,9 +143,14 @@ def binding(bounds: list[Bound], *, burst: bool = False) -> Bound | None:
 def by_formula(facts: Facts, config: Config) -> Bound:
     """RAM, one figure an agent."""
     reserve, (each, origin) = formula.reserve(facts.memory, config), formula.per_agent(config)
-    text = f"max(1, floor(({_gib(facts.memory)} - {_gib(reserve)}) / {_gib(each)} GiB)); an agent: {origin}"
+    text = f"{calculation(facts.memory, reserve, each)}; an agent: {origin}"
     agents = formula.safe_agents(facts.memory, reserve, each)
     return Bound("formula", agents, text, condition="when heavy phases take no slot")
+
+
+def calculation(memory: int, reserve: int, per_agent: int) -> str:
+    """The formula with its figures."""
+    return f"max(1, floor(({_gib(memory)} - {_gib(reserve)}) / {_gib(per_agent)} GiB))"
 
 
 def by_memory(facts: Facts, config: Config) -> Bound:
@@ -154,14 +158,18 @@ def by_memory(facts: Facts, config: Config) -> Bound:
     room = facts.memory - formula.reserve(facts.memory, config)
     pools = twopart.pools(config)
     base, burst = twopart.base(config)[0], twopart.burst_base(config)[0]
-    steady, short = twopart.fits(room, base, pools)[-1], twopart.fits(room, burst, pools)[-1]
+    fits = twopart.fits(room, base, pools)
+    steady, short = twopart.agents(fits), twopart.agents(twopart.fits(room, burst, pools))
     slots = " + ".join(f"{p.slots} x {_gib(p.each)}" for p in pools) or "no heavy slot"
-    text = f"{_gib(room)} - ({slots}) = {_gib(room - steady.heavy)} GiB; {_gib(base, 2)} GiB an agent"
-    if burst != base:
-        text += f" (p95; in a burst {_gib(burst, 2)}, the median)"
-    if not steady.fits:
-        text += "; not even one fits while all slots are busy"
-    return Bound("memory", steady.agents, text, burst=short.agents)
+    each = f"{_gib(base, 2)} GiB an agent"
+    each += f" (p95; in a burst {_gib(burst, 2)}, the median)" if burst != base else ""
+    if fits[-1].fits:
+        text = f"{_gib(room)} - ({slots}) = {_gib(room - fits[-1].heavy)} GiB; {each}"
+    elif twopart.alone_fits(fits):
+        text = f"{_gib(room)} GiB beside the reserve are too few for {slots}: {steady} may be in a heavy phase; {each}"
+    else:
+        text = f"{_gib(room)} GiB beside the reserve are too few for one agent in its heaviest phase; {each}"
+    return Bound("memory", steady, text, burst=short)
 
 
 def by_cores(facts: Facts, config: Config, model: Model) -> Bound:
@@ -199,7 +207,7 @@ def by_slots(turns: Turns) -> Bound:
     text = (
         f"knee {turns.exact_knee:.1f} = ({model.think / 60:.3g} min of thinking + {model.no_wait / 60:.3g} a turn)"
         f" / {turns.demand / 60:.3g} a slot; p90 of a turn {turns.of(steady).p90 / 60:.1f} min with {steady} agents,"
-        f" {turns.of(burst).p90 / 60:.1f} with {burst} (limit {TURN / 60:g})"
+        f" {turns.of(burst).p90 / 60:.1f} with {burst} (limit {TURN_GOAL / 60:g})"
     )
     return Bound("slots", steady, text, burst=max(steady, burst))
 

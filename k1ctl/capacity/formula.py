@@ -85,3 +85,14 @@ def between(memory: int) -> tuple[Row | None, Row | None]:
     below = [row for row in rows if row.memory <= memory]
     above = [row for row in rows if row.memory > memory]
     return below[-1] if below else None, above[0] if above else None
+
+
+def by_matrix(memory: int) -> tuple[int, int]:
+    """(fewest, most) agents that the matrix has for ``memory`` bytes: those of its row where one is within 5 % (of 16
+    GiB a system shows 15.6), else of the rows around. Below the first it is 1 or more, beyond the last it ends."""
+    for size, agents in MATRIX:
+        if abs(memory - size) * 20 <= size:
+            return agents, agents
+    below, above = between(memory)
+    most = above.agents if above is not None else MATRIX[-1][1]
+    return (1 if below is None else below.agents), most

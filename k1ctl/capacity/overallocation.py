@@ -105,9 +105,10 @@ def _per_agent(facts: Facts, config: Config) -> list[Overallocation]:
     each = int(config.get("capacity", "per_agent"))
     if not each:
         return []
-    row, _ = formula.between(facts.memory)
     counted = int(config.get("capacity", "agents"))
-    wanted, who = (counted, "capacity.agents") if counted else (row.agents if row else 1, "the matrix of the guides")
+    wanted, who = (
+        (counted, "capacity.agents") if counted else (formula.by_matrix(facts.memory)[0], "the matrix of the guides")
+    )
     room, safe = _room(facts, config), _safe(config, facts.memory)
     if wanted * each <= room:
         return []

@@ -42,14 +42,15 @@ class Pool:
 
 
 class Fit:
-    """Agents that fit while ``slots`` are busy, the heaviest first, with ``heavy`` bytes: ``agents``, never fewer than
-    one; ``fits``: whether even that one does."""
+    """``agents`` that fit while ``slots`` are busy, the heaviest first, with ``heavy`` bytes. ``fits``: these are as
+    many as the slots at least; fewer could not keep them busy, since an agent is in one heavy phase at a time."""
 
     __slots__ = ("agents", "fits", "heavy", "slots")
 
     def __init__(self, slots: int, heavy: int, room: int, base: int) -> None:
-        found = (room - heavy) // max(1, base)
-        self.slots, self.heavy, self.agents, self.fits = slots, heavy, max(1, found), found >= 1
+        self.slots, self.heavy = slots, heavy
+        self.agents = max(0, (room - heavy) // max(1, base))
+        self.fits = self.agents >= slots
 
 
 def heavy(config: Config, resource: str) -> tuple[int, str]:
@@ -111,6 +112,19 @@ def fits(room: int, base: int, pools: list[Pool]) -> list[Fit]:
             heavy += pool.each
             found.append(Fit(len(found), heavy, room, base))
     return found
+
+
+def agents(fits: list[Fit]) -> int:
+    """Agents that fit whatever they do: with all slots busy, or, where that is fewer than there are slots, so many that
+    each may be in a heavy phase. Never fewer than one, which then may be one too many (`alone_fits`)."""
+    if fits[-1].fits:
+        return max(1, fits[-1].agents)
+    return max(1, *(fit.slots for fit in fits if fit.fits))
+
+
+def alone_fits(fits: list[Fit]) -> bool:
+    """Whether a single agent in the heaviest phase there is has room."""
+    return fits[min(1, len(fits) - 1)].agents >= 1
 
 
 def _is_firmware(config: Config, resource: str) -> bool:

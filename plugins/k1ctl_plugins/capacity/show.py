@@ -1,0 +1,70 @@
+"""``k1ctl capacity show``: how many agents fit on this host, and what binds."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from k1ctl.cli import Context, pass_context
+from k1ctl.errors import ConfigError
+from k1ctl.output import emit_json, json_option, put
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+
+
+@click.command(short_help="How many agents fit, what is promised, and what binds.")
+@click.option("--explain", is_flag=True, help="Every step: matrix, base and slots, turns, all bounds, and the sources.")
+@click.option(
+    "--facts",
+    "facts_file",
+    metavar="FILE",
+    default="",
+    help="Another host: its facts as JSON, as --json has them.",
+)
+@json_option
+@pass_context
+def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> None:
+    """How many agents this host carries, steadily and in a burst; what is promised and what is seen; and what binds.
+
+    Beside the documented formula max(1, floor((RAM - reserve) / per_agent)) stands the matrix of the guides, and the
+    better answer: an agent's base, and as many heavy phases as there are slots. Settings that give away more than there
+    is are named with the figure that would hold. Outside a repository the host is shown with the defaults.
+
+    \b
+    Examples:
+      k1ctl capacity show
+      k1ctl capacity show --explain
+      echo '{"cores": 14, "memory_bytes": 51539607552}' > mac.json && k1ctl capacity show --facts mac.json --explain
+    """
+    from k1ctl.capacity import explain as answers
+    from k1ctl.capacity import facts
+    from k1ctl_plugins.capacity import show_state, show_text
+
+    workspace, config = _settings(context)
+    gpus = bool(config.get("capacity", "gpu_per_agent"))
+    found = facts.from_file(facts_file) if facts_file else facts.read(gpus=gpus, thermal=True)
+    state = show_state.State(found, config, workspace)
+    conductor = os.path.join(workspace.root, "conductor.json") if workspace is not None else ""
+    answer = answers.Answer(found, config, answers.workload(config), state.seen_by_bounds, conductor=conductor)
+    if as_json:
+        emit_json({"ok": True, "host": found.document(), **state.document(), **answer.document()})
+        return
+    for line in show_text.full(answer, state) if explain else show_text.short(answer, state):
+        put(line)
+
+
+def _settings(context: Context) -> tuple[Workspace | None, Config]:
+    """The workspace and its configuration; outside a repository, where no root was given, None and the defaults."""
+    from k1ctl.config import outside
+
+    try:
+        workspace = context.workspace
+    except ConfigError:
+        if context.root or os.environ.get("K1CTL_ROOT") or os.environ.get("CONDUCTOR_ROOT_PATH"):
+            raise
+        return None, outside()
+    return workspace, context.config

@@ -1,0 +1,222 @@
+"""`k1ctl capacity show` for people: at most 100 columns, short, or with every step of the calculation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from k1ctl.capacity import bounds, formula
+from k1ctl.capacity.levels import ADMIT, BUILD, KILL, SUSPEND
+from k1ctl.capacity.scenarios import TURN_GOAL
+from k1ctl.output import clean, style, table
+from k1ctl.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from k1ctl.capacity.explain import Answer
+    from k1ctl.capacity.facts import Facts
+    from k1ctl_plugins.capacity.show_state import State
+
+WIDTH = 100
+_LABEL = 13  # columns of a line's label
+_LEVELS = ("calm", "no agent is let in", "builds and runs wait", "the youngest run pauses", "the youngest run is ended")
+_MARKS = ((ADMIT, "agents wait"), (BUILD, "builds wait"), (SUSPEND, "runs pause"), (KILL, "runs are ended"))
+_FITS = 14  # rows of busy slots that are shown
+
+
+def short(answer: Answer, state: State) -> Iterator[str]:
+    """The host, what is promised, and how many agents fit."""
+    yield from _host(answer.facts, state)
+    yield ""
+    yield from _queue(state)
+    yield ""
+    yield from _line("agents", answer.numbers(), "bold")
+    yield from _line("binds", f"{answer.binds.name}: {answer.binds.text}")
+    if answer.binds_burst.name != answer.binds.name:
+        yield from _line("in a burst", f"{answer.binds_burst.name}: {answer.binds_burst.text}")
+    low, high = answer.matrix_range()
+    matrix = f"{low} to {high}" if low != high else f"{low}"
+    steps = bounds.calculation(answer.facts.memory, answer.reserve, answer.per_agent[0])
+    yield from _line("formula", f"{answer.by_formula.agents} = {steps}; the matrix has {matrix}")
+    slots = answer.fits[-1].slots
+    odds = f"more than there is: {_share(answer.odds[answer.by_memory])} of the time"
+    yield from _line("base + slots", f"{answer.by_memory} with {slots} heavy slots ({odds})")
+    for row in answer.excess:
+        yield from _line("warning", str(row), "yellow")
+
+
+def full(answer: Answer, state: State) -> Iterator[str]:
+    """`short`, then each step with its figures and where they come from."""
+    yield from short(answer, state)
+    yield from _matrix(answer)
+    yield from _two_part(answer)
+    yield from _turns(answer)
+    yield from _bounds(answer)
+    if answer.differs:
+        yield ""
+        yield style("WHERE THE FIGURES DIFFER", "bold")
+        for text in answer.differs:
+            yield from _line("-", text, indent=2)
+
+
+def _host(facts: Facts, state: State) -> Iterator[str]:
+    words = [f"{facts.cores} cores", f"{format_size(facts.memory)} of memory ({facts.used_percent:.0f} % in use)"]
+    words.append(
+        f"{format_size(facts.swap)} of swap ({_percent(facts.swap_used, facts.swap)})" if facts.swap else "no swap"
+    )
+    if facts.load is not None:
+        words.append(f"load {facts.load:.1f}")
+    if facts.container:
+        words.append(f"limited by its container (cgroup {facts.container.get('version')})")
+    if facts.origin != facts.system:
+        words.append(f"as {facts.origin} has it")
+    yield from _line("host", ", ".join(words))
+    shares = [
+        f"{name} {figures['some_avg60']:.0f} %" for name, figures in facts.pressure.items() if "some_avg60" in figures
+    ]
+    words = [f"stalled for {', '.join(shares)} of the last minute"] * bool(shares)
+    words += [f"memory pressure {facts.level}"] * bool(facts.level)
+    words += [f"thermal {facts.thermal}"] * bool(facts.thermal)
+    words += [f"{facts.celsius:.0f} °C"] if facts.celsius is not None else []
+    yield from _line("pressure", "; ".join(words) or "not told by the system")
+    for gpu in facts.gpus:
+        used = "" if gpu.get("used_bytes") is None else f", {format_size(gpu['used_bytes'])} in use"
+        told = f" ({gpu['error']})" if gpu.get("error") else f", {format_size(gpu.get('memory_bytes') or 0)}{used}"
+        yield from _line("gpu", f"{gpu.get('name') or 'unnamed'}{told}")
+    if state.disk is not None:
+        yield from _line("disk", f"{format_size(state.disk.free)} free, {state.disk.percent} % in use")
+    marks = ", ".join(f"{what} from {state.level.marks[n]:g} %" for n, what in _MARKS if n in state.level.marks)
+    told = f"{_LEVELS[state.level.number]}: {state.level.reason}" if state.level.number else "calm"
+    yield from _line("watermark", f"{told}; {marks or 'none is set'}", "yellow" if state.level.number else "")
+    yield from _line("promised", _promised(state))
+
+
+def _promised(state: State) -> str:
+    count, waiting = len(state.held), len(state.waiting)
+    told = "nothing"
+    if count:
+        told = f"{format_size(state.promised)} of memory in {count} promise{'s' * (count != 1)}"
+        told += f", {format_size(state.seen)} of that is seen"
+    told += f"; others use {format_size(state.others)}; {format_size(state.free)} may still be promised"
+    return told + (f"; {waiting} wait{'s' * (waiting == 1)} for room" if waiting else "")
+
+
+def _queue(state: State) -> Iterator[str]:
+    rows = [
+        (
+            row["resource"],
+            row["slots"],
+            row["busy"] or "-",
+            row["waiting"] or "-",
+            format_size(row["bytes_each"]) if row["bytes_each"] else "-",
+            _cut("default" if (row["origin"] or "").startswith("default") else row["origin"] or "", 55),
+        )
+        for row in state.pools
+    ]
+    yield table(rows, ("RESOURCE", "SLOTS", "BUSY", "WAITING", "A SLOT", "FROM"))
+
+
+def _matrix(answer: Answer) -> Iterator[str]:
+    yield ""
+    yield style("FORMULA AND MATRIX", "bold")
+    yield from _line("reserve", f"{format_size(answer.reserve)}: {_reserve_origin(answer)}", indent=2)
+    yield from _line("an agent", f"{format_size(answer.per_agent[0])}: {answer.per_agent[1]}", indent=2)
+    memory = answer.facts.memory
+    rows = [
+        (_gib(row.memory), row.agents, _gib(row.reserve), row.formula, _gib(formula.default_reserve(row.memory)))
+        for row in answer.rows
+    ]
+    low, high = answer.matrix_range()
+    agents = f"{low} to {high}" if low != high else str(low)
+    here = (f"{_gib(memory)} here", agents, "-", answer.by_formula.agents, _gib(answer.reserve))
+    at = sum(row.memory <= memory for row in answer.rows)
+    yield table([*rows[:at], here, *rows[at:]], ("RAM", "MATRIX", "RESERVE IT IMPLIES", "FORMULA", "ITS RESERVE"))
+
+
+def _reserve_origin(answer: Answer) -> str:
+    if answer.config.get("capacity", "reserve"):
+        return f"configured ({formula.setting('reserve', answer.config)})"
+    share = answer.facts.memory * formula.RESERVE_PERCENT // 100
+    return f"the larger of {format_size(formula.RESERVE)} and {formula.RESERVE_PERCENT} % ({format_size(share)})"
+
+
+def _two_part(answer: Answer) -> Iterator[str]:
+    yield ""
+    yield style("BASE AND SLOTS: base x N + heavy x slots <= RAM - reserve", "bold")
+    yield from _line("room", f"{_gib(answer.facts.memory)} - {_gib(answer.reserve)} = {_gib(answer.room)}", indent=2)
+    for label, (size, origin) in (("base", answer.base), ("in a burst", answer.burst_base)):
+        yield from _line(label, f"{format_size(size)}: {origin}", indent=2)
+    for pool in answer.pools:
+        text = f"{pool.slots} x {format_size(pool.each)} = {format_size(pool.total)}; {pool.origin}"
+        yield from _line(pool.resource, text, indent=2)
+    step = -(-len(answer.fits) // _FITS)
+    shown = [fit for fit in answer.fits if fit.slots % step == 0 or fit is answer.fits[-1]]
+    rows = [(fit.slots, format_size(fit.heavy), fit.agents if fit.fits else f"{fit.agents}: too few") for fit in shown]
+    yield table(rows, ("BUSY SLOTS", "TAKE", "AGENTS"))
+    odds = "; ".join(f"{n} agents {_share(share)}" for n, share in answer.odds.items())
+    text = f"of the time they take more than the reserve leaves (simulated, with a seed): {odds}"
+    yield from _line("odds", text, indent=2)
+
+
+def _turns(answer: Answer) -> Iterator[str]:
+    turns = answer.turns
+    model = turns.model
+    yield ""
+    yield style("TURNS: think, wait for a slot, build, upload", "bold")
+    builds = ", ".join(f"{kind.name} {kind.slots} slots, {kind.seconds / 60:.3g} min" for kind in model.kinds)
+    text = (
+        f"{model.think / 60:.3g} min of thinking, builds: {builds}; {model.uploads:.0%} of turns upload for"
+        f" {model.upload:.0f} s; `k1ctl capacity plan` says where the times are from"
+    )
+    yield from _line("model", text, indent=2)
+    low, high = answer.turns.with_headroom(), turns.knee
+    why = {
+        low: f"slots are taken for at most {bounds.BUSY:.0%} of the time: {1 - bounds.BUSY:.0%} headroom",
+        high: f"the knee, {turns.exact_knee:.1f}: more of them wait for each other",
+        turns.within_limit(): f"nine turns in ten end within {TURN_GOAL / 60:.0f} min",
+    }
+    rows = [
+        (n, f"{turns.busy(n):.0%}", f"{turns.of(n).p90 / 60:.1f} min", f"{turns.of(n).upload_p90:.0f} s", why[n])
+        for n in sorted(why)
+    ]
+    yield table(rows, ("AGENTS", "SLOTS BUSY", "TURN P90", "UPLOAD P90", "THE MOST FOR WHICH"))
+
+
+def _bounds(answer: Answer) -> Iterator[str]:
+    yield ""
+    yield style("BOUNDS", "bold")
+    for bound in answer.bounds:
+        number = "-" if bound.agents is None else str(bound.agents)
+        number += f", burst {bound.burst}" if bound.burst != bound.agents else ""
+        marks = ["binds"] * (bound is answer.binds) + [bound.condition] * bool(bound.condition)
+        number += f" ({', '.join(marks)})" if marks else ""
+        yield from _line(bound.name, f"{number}: {bound.text}", indent=2)
+
+
+def _line(label: str, text: str, colour: str = "", indent: int = 0) -> Iterator[str]:
+    """A labelled text, wrapped, with what follows indented."""
+    from textwrap import wrap
+
+    margin = " " * (indent + (_LABEL if label != "-" else 2))
+    head = f"{' ' * indent}{clean(label)}"
+    first, *rest = wrap(clean(text), WIDTH - len(margin), break_long_words=False) or [""]
+    start = head.ljust(len(margin)) if len(head) < len(margin) else f"{head} "
+    yield start + (style(first, colour) if colour else first)
+    for part in rest:
+        yield margin + (style(part, colour) if colour else part)
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} % in use" if whole else "none"
+
+
+def _share(share: float) -> str:
+    return "never" if share == 0 else f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+
+
+def _gib(size: int) -> str:
+    return f"{size / formula.GIB:.4g} GiB"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
