@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 
 def group_memory(group: int) -> int:
     """Resident bytes of all processes of the group; what they share counts for each."""
-    import psutil
+    from k1ctl.capacity.processes import look
 
-    total = 0
-    for pid in psutil.pids():
-        try:
-            if os.getpgid(pid) == group:
-                total += psutil.Process(pid).memory_info().rss
-        except (OSError, psutil.Error):
-            continue
-    return total
+    return look(group=group).rss

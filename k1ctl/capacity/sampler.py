@@ -1,0 +1,233 @@
+"""Samples of a process tree: often while much happens, rarely else, and a peak with an error bar.
+
+RSS is read at each look. PSS, which adds up where processes share pages but costs a walk over their page tables, only
+where it may be a new maximum, and no oftener than its price allows. What a process had at most (VmHWM) bounds what was
+between two looks.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl.capacity.processes import Watch, pss
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from k1ctl.capacity.processes import Tree
+
+    Row = tuple[float, int, int | None, int, int, float]
+
+COLUMNS = ("seconds", "rss_bytes", "pss_bytes", "largest_bytes", "processes", "cpu_seconds")
+FINE, FINE_FOR, MOVES = 0.25, 30.0, 0.10  # s between looks; in the first s; and while RSS moves by such a share
+KEPT = 1200  # rows of a trace
+FLOOR = 5.0  # s: of each such span the least is kept, for the verdict on leaks
+_PASSES = 1.05  # a sum this much over the last maximum is worth a look at PSS
+_PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 100, 500  # s between two looks at PSS; or so many times what the last one took
+_EPOCHS = 32
+# What a dense trace shows that a look every so many seconds misses: of a compile's peak, and of spikes held for 200 ms
+_MISSED = ((0.1, 0.2, 0), (0.25, 0.6, 0), (0.5, 1.0, 0), (1.0, 1.8, 25), (2.0, 3.4, 43), (5.0, 8.7, 83))
+
+
+class Trace:
+    """Rows of (seconds, RSS, PSS or None, largest process, processes, CPU seconds), thinned as they become many.
+
+    Of the rows that go, each span of time keeps the one with the least RSS, the one with the most, and the one with the
+    most PSS: a peak stays however long the trace is.
+    """
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self.rows: list[Row] = []
+        self.kept, self.taken = kept, 0
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self.taken += 1
+        if len(self.rows) >= 2 * self.kept:
+            self.thin()
+
+    def thin(self) -> None:
+        """Bring the rows down to ``kept``."""
+        if len(self.rows) <= self.kept:
+            return
+        first, last = self.rows[0], self.rows[-1]
+        span = max(last[0] - first[0], 1e-9) / ((self.kept - 2) // 3) * 1.0001
+        kept, spans = {id(first): first, id(last): last}, dict[int, list[Any]]()
+        for row in self.rows:
+            spans.setdefault(int((row[0] - first[0]) / span), []).append(row)
+        for rows in spans.values():
+            for one in (min(rows, key=_rss), max(rows, key=_rss), max(rows, key=lambda row: row[2] or 0)):
+                kept[id(one)] = one
+        self.rows = sorted(kept.values(), key=lambda row: row[0])
+
+
+def _rss(row: Row) -> int:
+    return row[1]
+
+
+class Together:
+    """The most that processes which lived at the same time can have had resident: the sum of their high-water marks.
+
+    Between two looks all of both may have lived. Of those that are gone the sum is kept, so what is remembered grows
+    with how many live, not with how many lived.
+    """
+
+    def __init__(self) -> None:
+        self._highs: dict[object, int] = {}
+        self._before: frozenset[object] = frozenset()
+        self._epochs: dict[frozenset[object], int] = {}  # who lives of those that were together: bytes of the others
+
+    def look(self, highs: dict[object, int]) -> None:
+        """Who lives now, with what each had at most so far."""
+        alive = frozenset(highs)
+        if alive == self._before:
+            self._highs = highs
+            return
+        together, gone = self._before | alive, self._before - alive
+        self._epochs = {living: dead for living, dead in self._epochs.items() if dead or not living <= together}
+        self._epochs.setdefault(together, 0)
+        epochs: dict[frozenset[object], int] = {}
+        for living, dead in self._epochs.items():
+            dead += sum(self._highs[one] for one in living & gone)
+            epochs[living - gone] = max(epochs.get(living - gone, 0), dead)
+        self._before, self._highs, self._epochs = alive, highs, epochs
+        while len(self._epochs) > _EPOCHS:  # two of them as one are a bound as well
+            a, b = sorted(self._epochs, key=self._sum)[:2]
+            dead = max(self._epochs.pop(a), self._epochs.pop(b))
+            self._epochs[a | b] = max(self._epochs.get(a | b, 0), dead)
+
+    def _sum(self, living: frozenset[object]) -> int:
+        return self._epochs[living] + sum(self._highs[one] for one in living)
+
+    @property
+    def bytes(self) -> int:
+        return max((self._sum(living) for living in self._epochs), default=0)
+
+
+class Sampler:
+    """Samples a session, or the process ``root`` and its descendants, until it is empty.
+
+    ``interval`` is the time between two looks (seconds) once the first 30 s are over and RSS keeps still; before, and
+    while it moves by more than 10 %, it is 0.25 s. Of each ``floor`` seconds the least RSS is kept. Call `look` and
+    sleep as long as it says. ``watch``, ``read_pss`` and ``clock`` are what tests put in place of the system.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: int = 0,
+        root: int = 0,
+        interval: float = 1.0,
+        kept: int = KEPT,
+        floor: float = FLOOR,
+        clock: Callable[[], float] = time.monotonic,
+        watch: Any = None,
+        read_pss: Callable[[Iterable[int]], tuple[int, bool]] = pss,
+    ) -> None:
+        self.watch = watch or Watch(session=session, root=root, highs=True)
+        self.interval, self.floor, self.clock, self.read_pss = interval, floor, clock, read_pss
+        self.began, self.own_cpu = clock(), time.process_time()
+        self.trace, self.together = Trace(kept), Together()
+        self.floors: dict[int, tuple[float, int]] = {}
+        self.last: Row | None = None
+        self.peak_row: Row | None = None
+        self.pss_row: Row | None = None
+        self.largest = self.most = 0
+        self.cpu = 0.0
+        self.pss_told = True  # by every process, so far
+        self._covered = 0  # the largest RSS at which PSS was read
+        self._pss_free, self._doubt_free = 0.0, 0.0  # when PSS may be read again
+        self._moved = -1e9
+
+    def look(self) -> float | None:
+        """Take one sample; returns the seconds until the next, None when nobody lives any more."""
+        tree: Tree = self.watch.look()
+        now = self.clock() - self.began
+        self.cpu = max(self.cpu, tree.cpu + tree.waited)
+        if not tree.pids:
+            self.together.look({})
+            return None
+        row: Row = (round(now, 3), tree.rss, self._pss(tree, now), tree.largest, len(tree.pids), round(self.cpu, 3))
+        self.together.look({(m.pid, m.start): m.high for m in self.watch.members.values() if m.high})
+        highs = [member.high for member in self.watch.members.values()]
+        self.largest = max(self.largest, tree.largest, *highs)
+        self.most = max(self.most, len(tree.pids))
+        if self.peak_row is None or tree.rss > self.peak_row[1]:
+            self.peak_row = row
+        if row[2] is not None and (self.pss_row is None or row[2] > (self.pss_row[2] or 0)):
+            self.pss_row = row
+        slot = int(now / self.floor)
+        if slot not in self.floors or tree.rss < self.floors[slot][1]:
+            self.floors[slot] = (now, tree.rss)
+        if self.last is not None and abs(tree.rss - self.last[1]) > MOVES * max(self.last[1], 1):
+            self._moved = now
+        self.trace.add(row)
+        self.last = row
+        fine = now < FINE_FOR or now - self._moved < 4 * FINE
+        return min(FINE, self.interval) if fine else self.interval
+
+    def _pss(self, tree: Tree, now: float) -> int | None:
+        """PSS where it may be a new maximum and its price allows; None where it was not read or is not told."""
+        seen = (self.pss_row[2] or 0) if self.pss_row else 0
+        passes = tree.rss > self._covered * _PASSES and now >= self._pss_free
+        doubt = tree.rss > seen * _PASSES and now >= self._doubt_free  # who shares less now may have more
+        if not self.pss_told or not (passes or doubt):
+            return None
+        began = self.clock()
+        total, self.pss_told = self.read_pss(tree.pids)
+        took = self.clock() - began
+        self._pss_free = now + min(_PSS_GAP, _PSS_PRICE * took)
+        self._doubt_free = now + max(_PSS_GAP, _PSS_DOUBT * took)
+        self._covered = max(self._covered, tree.rss)
+        return total if self.pss_told else None
+
+    def memory(self, largest: int = 0) -> dict[str, Any]:
+        """The peak: ``peak_bytes`` was seen, by ``peak_metric``, and ``at_most_bytes`` is what it can have been.
+
+        ``largest``: bytes of the largest process as wait4(2) told (0: not known); it may have peaked between two looks.
+        The metric is pss; rss where PSS is not told or a peak was over before it could be read, which then is the
+        largest sum of a look or what one process alone had, whichever is more; footprint on a Mac. The bound holds but
+        for processes that lived and died between two looks, and for more than one that grew after its last look.
+        """
+        rss = self.peak_row[1] if self.peak_row else 0
+        told = (self.pss_row[2] or 0) if self.pss_row and self.pss_told else 0
+        footprint = os.uname().sysname == "Darwin"
+        largest = self.largest if footprint else max(self.largest, largest)
+        peak, metric = max(rss, largest), "footprint" if footprint else "rss"
+        if told and peak <= self._covered * _PASSES:
+            peak, metric = told, "pss"
+        return {
+            "peak_bytes": peak,
+            "peak_metric": metric,
+            "at_most_bytes": max(self.together.bytes + largest - self.largest, rss, peak),
+            "rss_sum_peak_bytes": rss,
+            "pss_peak_bytes": told or None,
+            "largest_process_bytes": largest,
+            "processes_most": self.most,
+        }
+
+    def least(self) -> list[tuple[float, float]]:
+        """(seconds, RSS) of the least look in each ``floor`` seconds, for `leak.verdict`."""
+        return [self.floors[slot] for slot in sorted(self.floors)]
+
+    def sampling(self) -> dict[str, Any]:
+        """How it was sampled, what that cost, and what it may have missed."""
+        wall, own = max(self.clock() - self.began, 1e-9), time.process_time() - self.own_cpu
+        return {
+            "interval_seconds": self.interval,
+            "fine_interval_seconds": min(FINE, self.interval),
+            "looks": self.trace.taken,
+            "own_cpu_seconds": round(own, 3),
+            "own_cpu_percent": round(100 * own / wall, 2),
+            "missed": missed(self.interval),
+        }
+
+
+def missed(interval: float) -> dict[str, Any]:
+    """What looks every ``interval`` seconds are known to miss at worst, in percent of the peak; None: any share."""
+    row = next((row for row in _MISSED if row[0] >= interval), None)
+    compile_, spike = (row[1], row[2]) if row else (None, None)
+    return {"of_a_compile_percent": compile_, "of_a_spike_of_200_ms_percent": spike}
