@@ -10,6 +10,7 @@ from k1ctl.hookspecs import hookimpl
 COMMANDS = (
     "show",
     "check",
+    "stress",
 )  # each in the package or module of its name beside this one
 
 

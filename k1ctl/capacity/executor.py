@@ -1,0 +1,227 @@
+"""Who runs the copies of a cell: the interface, and the one that runs them on this host.
+
+`k1ctl.testing.executor` has another, whose every figure follows from a formula.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import NamedTuple
+
+from k1ctl import groups
+from k1ctl.capacity import facts
+from k1ctl.capacity.cells import Look
+from k1ctl.signals import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
+
+    from k1ctl.capacity.cells import Cell, Stop
+    from k1ctl.capacity.facts import Facts
+    from k1ctl.capacity.limited import Ended, Limited
+
+    Watch = Callable[[Facts, Look], Stop | None]  # (the facts as the cell began, a look) -> why to stop
+    Told = Callable[[int, int], None]  # (runs ended, runs under way)
+
+    class Executor(Protocol):
+        """Runs cells. Raises `Interrupted` from either method."""
+
+        def look(self) -> Look:
+            """The host with none of ours running."""
+
+        def run(self, cell: Cell, jobs: int, watch: Watch, tell: Told, keep: Sequence[int] = ()) -> Ran:
+            """Run the command ``jobs`` times, ``cell.agents`` at once. ``keep``: descriptors the copies keep open."""
+
+
+DONE, FAILED, OOM, HOST_OOM, TIMEOUT, ENDED = "done", "failed", "oom", "host-oom", "timeout", "ended"
+MARK = "STRESS_OF_K1CTL"  # environment of a copy: the folder of its run; so one that was left behind is found
+_LOOK = 1.0  # s between two looks at the host
+_POLL = 0.02  # s between two looks at the copies
+_SOON = 0.002  # s; the same while a cell is young: a command of 50 ms is not made to look like one of 70
+GRACE = 5.0  # s between TERM and KILL
+
+
+class Job(NamedTuple):
+    """One run of the command: the copy's ``number`` (from 1), ``outcome`` (done, failed, oom, host-oom, timeout,
+    ended: by us because the cell stopped), seconds, the highest sum of its tree in bytes, and why it did not work."""
+
+    number: int
+    outcome: str
+    seconds: float
+    peak_bytes: int = 0
+    text: str = ""
+
+
+class Ran(NamedTuple):
+    """A cell that ran: its jobs in the order they ended, how long all took, the facts before and after, the highest use
+    of swap seen (bytes), and why it was stopped."""
+
+    jobs: list[Job]
+    seconds: float
+    before: Facts
+    after: Facts
+    swap_peak: int
+    stop: Stop | None
+
+
+class Interrupted(Exception):
+    """The descriptor that was watched became readable; all copies are gone."""
+
+
+class Copies:
+    """Runs copies of a command on this host, each under limits of its own (`k1ctl.capacity.limited`).
+
+    Arguments: ``command``, whose ``{i}`` becomes the copy's number; ``folder`` of the run, where logs/<cell>/<copy>.log
+    lie; ``timeout`` of a run in seconds (0: none); ``cwd`` and ``environ`` of the copies; ``interrupt``: a descriptor
+    that ends everything once it can be read; ``every``: seconds between two looks at the host.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: str,
+        *,
+        timeout: float = 0.0,
+        cwd: str = "",
+        environ: Mapping[str, str] | None = None,
+        interrupt: int = -1,
+        every: float = _LOOK,
+    ) -> None:
+        self.command, self.folder, self.timeout = list(command), folder, timeout
+        self.cwd = cwd or os.getcwd()
+        self.environ = {**(os.environ if environ is None else environ), MARK: folder}
+        self.interrupt, self.every = interrupt, every
+        self.running: dict[int, tuple[Limited, float]] = {}  # copy: (it, when it began)
+
+    def look(self) -> Look:
+        return Look(facts.read(), 0.0, 0, 0, self._disk())
+
+    def run(self, cell: Cell, jobs: int, watch: Watch, tell: Told, keep: Sequence[int] = ()) -> Ran:
+        before, begun = facts.read(), time.monotonic()
+        ran: list[Job] = []
+        swap_peak, stop, at = before.swap_used, None, begun
+        logs = os.path.join(self.folder, "logs", cell.name)
+        os.makedirs(logs, exist_ok=True)
+        try:
+            while stop is None and len(ran) < jobs:
+                free = [n for n in range(1, cell.agents + 1) if n not in self.running]
+                for number in free[: jobs - len(ran) - len(self.running)]:
+                    self.running[number] = self._start(cell, number, logs, keep), time.monotonic()
+                    tell(len(ran), len(self.running))
+                young = time.monotonic() - begun < 1
+                self._pause(_SOON if young else _POLL)
+                ended = self._ended()
+                ran += ended
+                if ended or time.monotonic() >= at + self.every:
+                    at = time.monotonic()
+                    seen = self._look(ran, at - begun)
+                    swap_peak = max(swap_peak, seen.facts.swap_used)
+                    stop = watch(before, seen)
+                    tell(len(ran), len(self.running))
+        finally:
+            seconds = time.monotonic() - begun
+            ran += self._end()
+        last = self._look(ran, seconds)._replace(ended=True)
+        return Ran(ran, seconds, before, last.facts, max(swap_peak, last.facts.swap_used), stop or watch(before, last))
+
+    def _start(self, cell: Cell, number: int, logs: str, keep: Sequence[int]) -> Limited:
+        from k1ctl.capacity import limited
+
+        argv = [word.replace("{i}", str(number)) for word in self.command]
+        path = os.path.join(logs, f"{number}.log")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            return limited.start(
+                argv, memory=cell.memory, cpus=cell.cpus, cwd=self.cwd, env=self.environ, log_fd=fd, keep=tuple(keep)
+            )
+        finally:
+            os.close(fd)
+
+    def _ended(self) -> list[Job]:
+        """The copies that ended since the last call; those past the timeout are ended."""
+        ended = []
+        for number, (copy, began) in list(self.running.items()):
+            end = copy.poll()
+            outcome = ""
+            if end is None and self.timeout and time.monotonic() - began >= self.timeout:
+                end, outcome = copy.stop(GRACE), TIMEOUT
+            if end is not None:
+                del self.running[number]
+                ended.append(_job(number, end, outcome))
+        return ended
+
+    def _end(self) -> list[Job]:
+        """End all copies that still run: they are told at once, and have the grace together."""
+        for copy, _ in self.running.values():
+            groups.send_to_session(copy.session, signals.SIGTERM, signals.SIGCONT, group=copy.group)
+        until = time.monotonic() + GRACE
+        ended = []
+        for number in sorted(self.running):
+            copy, _ = self.running[number]
+            ended.append(_job(number, copy.stop(max(0.0, until - time.monotonic())), ENDED))
+            del self.running[number]
+        return ended
+
+    def _look(self, ran: list[Job], elapsed: float) -> Look:
+        host = sum(job.outcome == HOST_OOM for job in ran)
+        own = sum(job.outcome == OOM for job in ran)
+        return Look(facts.read(), elapsed, own + host, host, self._disk())
+
+    def _disk(self) -> float:
+        """Percent that is free where the copies and we write."""
+        from k1ctl.disk import use
+
+        uses = [use(path) for path in {self.folder, self.cwd}]
+        return min((100.0 * u.free / u.total for u in uses if u.total), default=100.0)
+
+    def _pause(self, seconds: float) -> None:
+        watched = [self.interrupt] if self.interrupt >= 0 else []
+        if select.select(watched, [], [], seconds)[0]:
+            raise Interrupted
+
+
+def _job(number: int, end: Ended, outcome: str) -> Job:
+    text = ""
+    if outcome == TIMEOUT:
+        text = f"ran past its limit of {end.wall_seconds:.0f} s"
+    elif not outcome and end.oom is not None:
+        outcome, text = OOM, str(end.oom)
+    elif not outcome and (end.exit_code or end.signal):
+        outcome, text = FAILED, f"signal {end.signal}" if end.signal else f"exit {end.exit_code}"
+    return Job(number, outcome or DONE, end.wall_seconds, end.peak_bytes, text)
+
+
+def end_left_behind(folder: str) -> int:
+    """End the copies of a run whose k1ctl was killed; how many processes that were."""
+    found = _left_behind(folder)
+    for number in (signals.SIGTERM, signals.SIGKILL):
+        for pid in found:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                continue
+        deadline = time.monotonic() + GRACE
+        while (left := _left_behind(folder)) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        if not left:
+            break
+        found = sorted({*found, *left})
+    return len(found)
+
+
+def _left_behind(folder: str) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.pid != os.getpid() and process.environ().get(MARK) == folder
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
