@@ -51,10 +51,11 @@ class Limits:
     """What a command may use: ``memory`` bytes and ``cpus`` cores (0: any).
 
     ``means``: auto, cgroup or watchdog; ``relief`` {suspend, kill: percent of the host's memory at which the youngest
-    such command gives way; 0: never}; ``what`` others are told it is; ``name`` of its folder (default: a new one).
+    such command gives way; 0: never}; ``what`` others are told it is; ``name`` of its folder (default: a new one);
+    ``retries``: attempts with more memory after a detected lack of it, for runs.
     """
 
-    __slots__ = ("cpus", "means", "memory", "name", "relief", "what")
+    __slots__ = ("cpus", "means", "memory", "name", "relief", "retries", "what")
 
     def __init__(
         self,
@@ -65,9 +66,10 @@ class Limits:
         relief: Mapping[str, float] | None = None,
         what: str = "",
         name: str = "",
+        retries: int = 0,
     ) -> None:
         self.memory, self.cpus, self.means, self.relief = memory, cpus, means, dict(relief or {})
-        self.what, self.name = what, name
+        self.what, self.name, self.retries = what, name, retries
 
 
 class Told:
@@ -99,7 +101,7 @@ class Leash:
         spec = command.spec
         self.means: str = spec["means"] if spec["memory"] else "none"
         self.cpu_means: str = spec["cpu_means"] or "none"
-        self.suspended = False
+        self.suspended, self.suspended_seconds = False, 0.0
 
     def arm(self) -> None:
         """Start the watchdog; returns once the command is watched. Raises OSError."""
@@ -115,7 +117,7 @@ class Leash:
         seen = self.seen()
         if bool(seen["suspended_at"]) == self.suspended:
             return ""
-        self.suspended = not self.suspended
+        self.suspended, self.suspended_seconds = not self.suspended, seen["suspended_seconds"]
         if self.suspended:
             return "it stands still: the host is short of memory, and it is the youngest"
         return f"it goes on, after {format_duration(seen['suspended_seconds'])} of standing still in all"

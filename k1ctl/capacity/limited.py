@@ -54,7 +54,7 @@ class Limited:
     def __init__(self, pid: int, leash: Leash, logs: Sequence[int] = ()) -> None:
         self.pid = self.group = self.session = pid
         self.leash = leash
-        self._logs = [os.dup(fd) for fd in logs]
+        self._logs = [(os.dup(fd), os.fstat(fd).st_size) for fd in logs]
         self._began = time.monotonic()
         self._status: tuple[int, Any, float] | None = None
         self._ended: Ended | None = None
@@ -97,9 +97,9 @@ class Limited:
     def _finish(self, status: int, usage: Any, at: float) -> Ended:
         rss = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         code = os.waitstatus_to_exitcode(status)
-        told = self.leash.over(code, tail=oom.tail_of(*self._logs))
+        told = self.leash.over(code, tail=b"".join(oom.tail_of(fd, start=at) for fd, at in self._logs))
         while self._logs:
-            os.close(self._logs.pop())
+            os.close(self._logs.pop()[0])
         return Ended(
             None if code < 0 else code,
             max(0, -code),

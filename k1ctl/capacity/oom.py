@@ -192,15 +192,8 @@ def kernel_kills() -> int | None:
     return None
 
 
-def tail_of(*files: int | str) -> bytes:
-    """The last part of what was printed: of files by path or by descriptor, one behind the other."""
-    found = b""
-    for file in files:
-        found += _read_tail(file)
-    return found
-
-
-def _read_tail(file: int | str) -> bytes:
+def tail_of(file: int | str, *, start: int = 0) -> bytes:
+    """The last part of what was printed into a file, by path or by descriptor, from ``start`` on."""
     import os
     import stat
 
@@ -212,6 +205,6 @@ def _read_tail(file: int | str) -> bytes:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             return b""
-        return os.pread(fd, _TAIL, max(0, status.st_size - _TAIL))
+        return os.pread(fd, _TAIL, max(start, status.st_size - _TAIL))
     finally:
         os.close(fd)
