@@ -105,7 +105,9 @@ def _level(number: int, since: float, facts: Facts, marks: dict[int, float]) -> 
         elif _PRESSURE.get(facts.level or "", CALM) >= number:
             reason = f"the system tells of memory pressure ({facts.level}), memory is at {percent:.0f} %"
         else:
-            reason = f"memory is at {percent:.0f} %: it was above {key} ({mark:g}) and not below {mark - LEAVE:g} yet"
+            reason = (
+                f"memory is at {percent:.0f} %: it was above {key} ({mark:g}) and is not below {mark - LEAVE:g} yet"
+            )
     return Level(number, percent, since, reason, marks)
 
 
