@@ -220,7 +220,8 @@ def promise(
     ``interrupt`` a descriptor that ends the wait when it can be read; ``tell`` is told why it waits, at each change;
     ``run`` the run's id; ``key`` keeps the place when the waiter is killed; ``stopped`` is asked now and then
     whether to give up; ``soft``: nobody named the need, so it is never too large for this host, and a promise around us
-    covers it. A promise around us (`promises.PROMISE`) is not asked for again.
+    covers it. A promise around us (`promises.PROMISE`) is not asked for again. A need that is empty waits only until no
+    watermark is in the way.
 
     Raises BusyError: ``no-capacity`` with ``reasons`` and ``expected_seconds``, ``left`` when interrupted or stopped;
     ConfigError ``never-fits``; OSError. To be called in the main thread.

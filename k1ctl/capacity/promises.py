@@ -12,6 +12,7 @@ import time
 from k1ctl.capacity import limits
 from k1ctl.capacity.need import Need, from_document
 from k1ctl.files import flock
+from k1ctl.process.spec import PROMISE
 from k1ctl.queue import names
 from k1ctl.queue.line import NB, SH, UN, read_facts, survives
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from k1ctl.queue.names import Name
     from k1ctl.queue.ticket import Ticket
 
-PROMISE = "K1CTL_PROMISE"  # environment of a command: the promises it runs under, as `process.nested` has its marks
+
+__all__ = ["PROMISE", "Held", "Promise", "age", "folder", "held", "look", "of_ticket"]
 
 
 class Promise:

@@ -62,6 +62,8 @@ class Asking:
         """The promise beside what the one around us has already."""
         room = self.room
         units = {r: n - have.get(r, 0) for r, n in room.units.items() if n > have.get(r, 0)}
+        if not room.units and not have:
+            self._until(lambda decision: decision.go)
         if not units or (have and room.soft):
             return Held(Promise("", room.need, units={}, what=self.what, run=self.run), joined=joined)
         if have:  # who holds one promise and waits for another waits for others who do the same
@@ -70,7 +72,8 @@ class Asking:
         if decision.never and not self.reduce:
             raise gate.never_fits(self.what, decision)
         if not decision.go and self.reduce:
-            room.take(self._reduced(decision))
+            decision = self._until(lambda decision: decision.go or decision.reduced is not None)
+            room.take(decision.reduced or room.need)
             units = room.units
         ticket = self._ticket(units)
         try:
@@ -128,9 +131,7 @@ class Asking:
             decision, left = self.room.decision(own=ticket.file), self._left()
             if left <= 0 or self.stopped():
                 break
-            if not told:
-                self._note("waiting", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
-                told = True
+            told = told or self._note_waiting(decision)
             self._say(decision)
             how = ticket.wait(left, self.interrupt)
             if how == "granted":
@@ -154,19 +155,20 @@ class Asking:
         self._note("refused", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
         return gate.no_capacity(self.what, decision, self.wait or 0.0)
 
-    def _reduced(self, decision: gate.Decision) -> Need:
-        """What fits now of the need; waits until something worth it does."""
+    def _until(self, good: Callable[[gate.Decision], bool]) -> gate.Decision:
+        """Wait, in no line, until a look at the host is ``good``; that look."""
         import select
 
         heard = [self.interrupt] if self.interrupt >= 0 else []
-        while decision.reduced is None and not decision.go:
+        told = False
+        while not good(decision := self.room.decision()):
             left = self._left()
             if left > 0:
+                told = told or self._note_waiting(decision)
                 self._say(decision)
             if left <= 0 or select.select(heard, [], [], left)[0] or self.stopped():
                 raise self._given_up(decision)
-            decision = self.room.decision()
-        return decision.reduced or self.room.need
+        return decision
 
     # what was granted
 
@@ -206,6 +208,10 @@ class Asking:
             raise gate.no_capacity(self.what, decision)
         mine.need, mine.units = need, larger.units
         ticket.tell(need=need.document())
+
+    def _note_waiting(self, decision: gate.Decision) -> bool:
+        self._note("waiting", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
+        return True
 
     def _note(self, verb: str, **fields: Any) -> None:
         events.emit(

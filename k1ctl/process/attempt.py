@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from k1ctl.process.limiting import Limiting
     from k1ctl.process.supervisor import Caller, Supervisor
 
 _RESET = [
@@ -29,6 +30,7 @@ _RESET = [
 _LINGER_NOTICE = 0.2  # s after which a group that outlives its command is worth telling of
 _BOOKS_AFTER = 0.005  # s after its start that a command is recorded: who hands over and who starts keep the cores busy
 _LONGEST = 3600.0  # s; poll takes no endless float
+_LIMITED = 1.0  # s between two looks whether a limited command is still watched
 ANY_SIGNAL = 128  # in ``retry_on``: a command that a signal killed is worth another attempt
 
 
@@ -85,6 +87,7 @@ class Attempt:
         self.deadline: float | None = None
         self.peak = 0
         self.saved = False
+        self.limiting: Limiting | None = None
         self.wake = self._wake_pipe()[0]
         self.poll = select.poll()
         self.poll.register(self.wake, select.POLLIN)
@@ -123,6 +126,8 @@ class Attempt:
         sup.times.setdefault("started", started)
         if sup.ticket is not None:
             sup.ticket.tell(group=pid, granted_at=rfc3339(), **groups.stamp())
+        if sup.promise is not None:
+            sup.promise.tell(group=pid, **groups.stamp())
         sup.tell("running", pid=pid, attempt=self.number)
         self.deadline = None if spec.timeout is None else started + spec.timeout
         status, usage = self._until_exit(pid)
@@ -131,6 +136,8 @@ class Attempt:
         ending = self._ending(os.waitstatus_to_exitcode(status))
         ending.interrupted = self.interrupts > 0
         self._until_empty(ending)
+        if self.limiting is not None:
+            ending = self.limiting.over(ending, os.waitstatus_to_exitcode(status))
         self._save_end(ending, usage, sup.times["ended"] - started)
         return ending
 
@@ -139,6 +146,13 @@ class Attempt:
         actions = [(os.POSIX_SPAWN_DUP2, sup.log, 1), (os.POSIX_SPAWN_DUP2, sup.error_log, 2)]
         if sup.ticket is not None:  # a command that outlives us keeps the place
             os.set_inheritable(sup.ticket.fd, True)
+        if sup.promise is not None and sup.promise.fd >= 0:
+            os.set_inheritable(sup.promise.fd, True)
+        if self.spec.limits is not None:
+            from k1ctl.process.limiting import Limiting
+
+            self.limiting = Limiting(self, self.spec.limits)
+            return self.limiting.spawn(actions)
         argv = self.spec.argv
         return os.posix_spawnp(argv[0], argv, sup.environment(), file_actions=actions, setpgroup=0, setsigdef=_RESET)
 
@@ -176,11 +190,12 @@ class Attempt:
 
                 self.peak = max(self.peak, group_memory(self.group))
                 next_sample = now + every
-            self._step(min(save_at, next_sample, now + _LONGEST) - now)
+            self._step(min(save_at, next_sample, now + (_LONGEST if self.limiting is None else _LIMITED)) - now)
 
     def _step(self, seconds: float) -> None:
         """Wait for a signal, a word of the caller or a deadline, and act on it."""
-        limits = [t - time.monotonic() for t in (self.deadline, self.kill_at) if t is not None]
+        deadline = None if self.limiting is not None and self.limiting.suspended else self.deadline
+        limits = [t - time.monotonic() for t in (deadline, self.kill_at) if t is not None]
         for fd, _ in self.poll.poll(max(0.0, min([seconds, *limits])) * 1000):
             if fd == self.wake:
                 try:
@@ -189,10 +204,13 @@ class Attempt:
                     pass
             else:
                 self._hear()
-        now = time.monotonic()
+        now, still = time.monotonic(), False
+        if self.limiting is not None:
+            self.limiting.look()
+            still = self.limiting.suspended
         if self.supervisor.cancelled:
             self.stop("cancelled")
-        if self.deadline is not None and now >= self.deadline:
+        if self.deadline is not None and now >= self.deadline and not still:
             self.deadline = None
             self.stop("timed-out")
         if self.kill_at is not None and now >= self.kill_at:

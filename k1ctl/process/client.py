@@ -10,7 +10,7 @@ from k1ctl import events
 from k1ctl.errors import K1ctlError
 from k1ctl.jsontext import dumps
 from k1ctl.process.attempt import Ending
-from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE
+from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE, PROMISE
 from k1ctl.queue import names
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import Line
@@ -138,7 +138,7 @@ def let_go(keep: set[int], *, streams: tuple[int, ...]) -> None:
     device = os.environ.pop(DEVICE, None)
     if device is not None and os.environ.get(DEFAULT_DEVICE) == device:
         del os.environ[DEFAULT_DEVICE]
-    for name in (LEASES, GUARDS):
+    for name in (LEASES, GUARDS, PROMISE):
         os.environ.pop(name, None)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in streams:

@@ -138,6 +138,9 @@ class FrontEnd:
             self.view.started()
             self._open_logs()
             self._left_alone()  # told in the moment it was let in
+        elif state == "admitting":
+            self.state = "admitting"
+            self.view.held_back(said["text"])
         elif state == "retrying":
             self._stream()  # what the attempt said of its end goes before
             self.view.message(
@@ -246,7 +249,7 @@ class FrontEnd:
     def _supervisor_lost(self) -> Ending:
         """The supervisor was killed: in line its place is parked; later its command may live on with the lease."""
         os.waitpid(self.supervisor, 0)  # no zombie: others would take it for one that can be told to stop
-        if self.state in ("starting", "waiting") and not os.read(self.mark, 1):
+        if self.state in ("starting", "waiting", "admitting") and not os.read(self.mark, 1):
             raise SupervisorLostError
         self._open_logs()
         run = record.Run(self.folder, read_json(os.path.join(self.folder, "run.json")) or {"run": self.run_id})

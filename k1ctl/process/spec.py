@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from k1ctl.capacity.leash import Limits
+    from k1ctl.capacity.need import Need
+
 
 DEVICE = "K1CTL_DEVICE"  # environment of a command: the device of a group that it was let in for
+PROMISE = "K1CTL_PROMISE"  # environment of a command: the promises it runs under, "NUMBER RUN FOLDER" a line
 DEFAULT_DEVICE = "K1CTL_DEFAULTS_DEVICE"  # the setting, so that our own commands below mean that one, too
+_WORK = ("build", "queue-run", "queue-submit", "hook-run")  # kinds of runs that wait where memory runs short
+_NO_WORK = ("device", "console", "usb", "tree", "port")  # kinds of resources that make no work for the host
 
 
 class RunSpec:
     """One run: the command, what it needs, and the rules it runs by.
 
     ``kind`` (queue-run, build, upload); ``argv`` the command; ``resources`` {name: slots}; ``cwd``; ``env`` (None: the
-    caller's); ``wait`` seconds in line at most (None: no limit); ``timeout`` seconds an attempt at most; ``priority``
-    by name; ``attempts`` in all, ``delay`` seconds before the second, doubled each time when ``backoff`` is
-    ``exponential``; ``retry_on`` exit codes worth another attempt (None: any but 0); ``key`` keeps the place for a
-    later call; ``on_caller_exit`` ``stop`` or ``keep``; ``result`` a file for the JSON result; ``detached``: nobody's
-    call, it waits and works on its own; ``details`` what the record keeps beside. ``device`` is the one it was let in
-    for, by name, where ``resources`` left that open; the command has it as `DEVICE`.
+    caller's); ``need`` of the host, promised behind the place in line (None: nothing), ``soft`` when nobody named it
+    (`k1ctl.capacity.gate.promise`); the ``limits`` it is kept to (None: none); ``wait`` seconds in line at most (None:
+    no limit); ``timeout`` seconds an attempt at most; ``priority`` by name; ``attempts`` in all, ``delay`` seconds
+    before the second, doubled each time when ``backoff`` is ``exponential``; ``retry_on`` exit codes worth another
+    attempt (None: any but 0); ``key`` keeps the place for a later call; ``on_caller_exit`` ``stop`` or ``keep``;
+    ``result`` a file for the JSON result; ``detached``: nobody's call, it waits and works on its own; ``details`` what
+    the record keeps beside, ``class`` among it. ``device`` is the one it was let in for, by name, where ``resources``
+    left that open; the command has it as `DEVICE`.
     """
 
     __slots__ = (
@@ -36,11 +46,14 @@ class RunSpec:
         "key",
         "kind",
         "label",
+        "limits",
+        "need",
         "on_caller_exit",
         "priority",
         "resources",
         "result",
         "retry_on",
+        "soft",
         "timeout",
         "wait",
     )
@@ -66,6 +79,9 @@ class RunSpec:
         result: str = "",
         detached: bool = False,
         details: dict[str, Any] | None = None,
+        need: Need | None = None,
+        soft: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.kind, self.argv, self.resources, self.cwd, self.env = kind, argv, resources, cwd, env
         self.wait, self.timeout, self.priority = wait, timeout, priority
@@ -74,6 +90,27 @@ class RunSpec:
         self.detached = detached
         self.details = details or {}
         self.device = ""
+        self.need, self.soft, self.limits = need, soft, limits
+
+    @property
+    def gated(self) -> bool:
+        """Whether the host has to have room for it: it needs something, or is work that a watermark holds back."""
+        if self.need:
+            return True
+        if self.kind == "capacity-run":
+            return self.priority != "critical"
+        if self.kind not in _WORK or self.priority == "critical":
+            return False
+        return any(r.partition(":")[0] not in _NO_WORK for r in self.resources)
+
+    @property
+    def class_(self) -> str:
+        """Its class in the history of what runs of its kind take."""
+        if self.details.get("class"):
+            return str(self.details["class"])
+        if self.kind == "build":
+            return f"build:{self.details.get('target', '')}"
+        return f"run:{self.label or os.path.basename(self.argv[0])}"
 
     def same(self) -> dict[str, Any]:
         """Every field by name, for comparing and for records."""

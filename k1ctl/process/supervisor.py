@@ -12,7 +12,7 @@ from k1ctl.jsontext import dumps
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.process.client import Client, let_go, open_descriptors
-from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE
+from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE, PROMISE
 from k1ctl.queue import history, names
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.line import EX, UN
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from k1ctl.capacity.promises import Held
     from k1ctl.config import Config
+    from k1ctl.process.admission import Admission
     from k1ctl.process.record import Run
     from k1ctl.process.spec import RunSpec
     from k1ctl.queue.ticket import Ticket
@@ -53,11 +55,18 @@ class Supervisor(Client):
         self.lent = nested.adopt(queue_folder(workspace, config), open_descriptors())
         self.before, self.after = before, after
         self.working = False
+        self.promise: Held | None = None
         self.wake: tuple[int, int] | None = None
+        self.limited: dict[str, Any] | None = None  # what the result tells of its limits
         self.joined: list[int] = []  # locks that keep the leases of the runs around us from ending
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
         self.run = self._create()
         self.run_id = self.run.id
+        self.admission: Admission | None = None
+        if spec.gated:
+            from k1ctl.process.admission import Admission
+
+            self.admission = Admission(self)
 
     # setting out
 
@@ -81,6 +90,7 @@ class Supervisor(Client):
                 "created_at": rfc3339(),
                 "details": spec.details,
                 **({"device": spec.device} if spec.device else {}),
+                **({"need": spec.need.document()} if spec.need else {}),
             },
         )
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -109,7 +119,7 @@ class Supervisor(Client):
         """Run to the end; returns the exit code that the front end will have."""
         self.tell("created", run=self.run.id, folder=self.run.folder, apart=self.error_log != self.log)
         try:
-            ending = self._stand_in_line() or self._work()
+            ending = self._stand_in_line() or self._admit() or self._work()
         except Exception as exc:  # whatever it is, the lease is given back and the record says what happened
             error = known(exc)
             ending = Ending(error.exit_code, "k1ctl", error.code, error.message, hint=error.hint)
@@ -161,6 +171,10 @@ class Supervisor(Client):
         self.run.save(resources=resources, device=self.spec.device)
         super().chosen()
 
+    def _admit(self) -> Ending | None:
+        """None once the host has room for us."""
+        return None if self.admission is None else self.admission.take()
+
     def _work(self) -> Ending:
         if any(r.startswith("device:") for r in self.spec.resources):
             from k1ctl.process import guards
@@ -180,6 +194,9 @@ class Supervisor(Client):
         while True:
             attempt = Attempt(self, caller, number)
             ending = attempt.run()
+            if attempt.limiting is not None and attempt.limiting.more(ending):
+                number += 1
+                continue
             if not attempt.worth_another(ending):
                 break
             self.note("run.retry", attempt=number, exit_code=ending.exit_code, delay_seconds=delay)
@@ -214,6 +231,10 @@ class Supervisor(Client):
             name = os.fsencode(nested.LEASES)
             mine = os.fsencode(nested.mark(self.ticket.seq, self.run.id, self.ticket.line.folder))
             env[name] = env[name] + b"\n" + mine if env.get(name) else mine
+        if self.promise is not None and self.promise.mark:
+            name = os.fsencode(PROMISE)
+            mine = os.fsencode(self.promise.mark)
+            env[name] = env[name] + b"\n" + mine if env.get(name) else mine
         if self.guards:
             mine = b"\n".join(os.fsencode(f"{self.run.id} {path}") for path in self.guards)
             env[b"K1CTL_GUARDS"] = env[b"K1CTL_GUARDS"] + b"\n" + mine if env.get(b"K1CTL_GUARDS") else mine
@@ -237,6 +258,11 @@ class Supervisor(Client):
     def _give_back(self) -> None:
         for path, fd in self.guards.items():
             flock(fd, UN, path)
+        if self.promise is not None:
+            try:
+                self.promise.release()
+            except (OSError, K1ctlError) as exc:
+                self.tell("warning", message=f"the promise could not be taken away: {exc}")
         if self.ticket is not None and "granted" in self.times:
             self.times["released"] = time.monotonic()  # taken before: the next lease begins behind it
             try:
@@ -272,7 +298,8 @@ class Supervisor(Client):
         except OSError as exc:
             self.tell("warning", message=f"the record could not be written: {exc.strerror}: {exc.filename}")
         self.note("run.ended", kind=self.spec.kind, **facts)
-        self.write_result(facts)
+        self._learn()
+        self.write_result(facts if self.limited is None else {**facts, "limits": self.limited})
         last = {"hint": ending.hint, "result": ending.result, "error": ending.error, **facts}
         if len(dumps(last)) > _WORD_LIMIT:  # a pipe takes no more in one piece; the record has it
             last.update(result=None, error=None, message=ending.message[:400], hint=ending.hint[:400], recorded=True)
@@ -281,6 +308,14 @@ class Supervisor(Client):
         if int(self.run.id[-4:], 16) % _PRUNE_EVERY == 0:  # now and then, when nobody waits for us any more
             record.prune(self.workspace, self.config.get("process", "keep_runs"))
             nested.sweep(queue_folder(self.workspace, self.config))
+
+    def _learn(self) -> None:
+        """What it took is known of the next one of its class; a run that failed may have ended before its peak."""
+        done = [row for row in self.run.record.get("attempts", []) if not row["exit_code"] and row["peak_tree_bytes"]]
+        if done and self.admission is not None:
+            from k1ctl.capacity import histogram
+
+            histogram.add(self.spec.class_, done[-1]["peak_tree_bytes"], done[-1]["run_seconds"])
 
     def write_result(self, facts: dict[str, Any]) -> None:
         """The result file that the caller asked for."""

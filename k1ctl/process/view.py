@@ -43,6 +43,14 @@ class View:
         text = f"waiting for {wanted}: {describe_standing(standing)} ({waited} so far)"
         self.live.update(text, key=(standing.position, [h["ticket"] for h in standing.holders], standing.paused))
 
+    def held_back(self, text: str) -> None:
+        """The run has its turn and waits for room on the host: why."""
+        waited = time.monotonic() - self.began
+        if self.quiet or waited < FIRST_LOOK:
+            return
+        line = f"waiting for room on this host: {clean(text)} ({format_duration(waited)} so far)"
+        self.live.update(line, key="".join(c for c in text if not c.isdigit()))
+
     def created(self, run: str) -> None:
         """The run has its id."""
 

@@ -1,0 +1,120 @@
+"""A run's admission to the host: the promise of what it needs, behind its place in the queue and held with its lease.
+
+What needs no promise is only held back by the watermark of builds. That costs it one look at /proc/meminfo; all else is
+imported by those who need it, before they stand in line.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl.errors import BusyError
+from k1ctl.process.attempt import Ending
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from k1ctl.capacity.need import Need
+    from k1ctl.capacity.promises import Held
+    from k1ctl.process.supervisor import Supervisor
+
+_CALM = 5.0  # points below the watermark at which nothing needs a closer look
+_BRIEF = 200  # bytes of /proc/meminfo that have MemTotal and MemAvailable
+
+
+class Admission:
+    """The admission of one supervisor's run. Made before it stands in line: what is imported later delays its start."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor, self.told = supervisor, ""
+        if supervisor.spec.need:
+            from k1ctl.capacity import gate, room, standing  # noqa: F401
+
+    def take(self) -> Ending | None:
+        """Hold the promise, or wait until no watermark is in the way; None once we may start.
+
+        Waiting counts against the run's limit in line, and is ended by ^C, TERM, `queue cancel` and the caller's end.
+        Raises BusyError (no-capacity), ConfigError (never-fits), OSError.
+        """
+        sup, need = self.supervisor, self.supervisor.spec.need
+        if not need and self._calm():
+            return None
+        from k1ctl.capacity.need import Need
+
+        try:
+            held = self._promise(need or Need())
+        except BusyError as exc:
+            if exc.code != "left":
+                raise
+            return self._left(exc)
+        if held.ticket is not None or held.joined:
+            sup.promise = held
+            sup.times["admitted"] = time.monotonic()
+        return None
+
+    def _calm(self) -> bool:
+        """Whether memory is clearly below the watermark of builds, and nobody has seen it above lately.
+
+        Who needs a promise looks closer, also at the limits of a container, and leaves word (`levels`) for us.
+        """
+        from k1ctl.workspace import host_dir
+
+        mark = self.supervisor.config.get("capacity", "build_percent")
+        if not mark:
+            return True
+        if os.path.exists(os.path.join(host_dir(), "capacity", "level.json")):
+            return False
+        return _used_percent() < float(mark) - _CALM
+
+    def _promise(self, need: Need) -> Held:
+        from k1ctl.capacity import gate
+
+        sup, spec = self.supervisor, self.supervisor.spec
+        spent = sup.times.get("granted", 0.0) - sup.times.get("enqueued", 0.0)
+        return gate.promise(
+            sup.workspace,
+            sup.config,
+            need,
+            what=spec.label or os.path.basename(spec.argv[0]),
+            kind=spec.kind,
+            wait=None if spec.wait is None else max(0.0, spec.wait - spent),
+            interrupt=sup.control,
+            tell=self._tell,
+            stopped=lambda: sup.cancelled,
+            priority=spec.priority,
+            run=sup.run_id,
+            class_=spec.class_,
+            key=spec.key,
+            soft=spec.soft,
+        )
+
+    def _tell(self, text: str) -> None:
+        sup = self.supervisor
+        sup.tell("admitting", text=text)
+        if sup.ticket is not None and text != self.told:
+            sup.ticket.tell(waits_for=text)
+        self.told = text
+
+    def _left(self, exc: BusyError) -> Ending:
+        sup = self.supervisor
+        if sup.cancelled:
+            return Ending(143, "k1ctl", "cancelled", "stopped: the run was cancelled")
+        word = os.read(sup.control, 1)
+        code = {b"I": 130, b"T": 143}.get(word, 129)
+        return Ending(code, "k1ctl", "caller-gone", f"the caller {exc.message}")
+
+
+def _used_percent() -> float:
+    """Memory in use of this host, in percent; 100 where only a closer look can tell."""
+    if os.environ.get("K1CTL_FACTS"):
+        from k1ctl.capacity import facts
+
+        found = facts.read()
+        return found.used_percent if found.level in (None, "normal") else 100.0
+    try:
+        with open("/proc/meminfo", "rb", 0) as f:
+            lines = f.read(_BRIEF).split(b"\n")
+        sizes = {key: int(rest.split()[0]) for key, _, rest in (line.partition(b":") for line in lines[:3])}
+        return 100.0 * (1 - sizes[b"MemAvailable"] / sizes[b"MemTotal"])
+    except (OSError, KeyError, ValueError, IndexError, ZeroDivisionError):
+        return 100.0  # another system
