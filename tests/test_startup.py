@@ -177,6 +177,18 @@ def test_looking_at_archives_stays_light(workspace: Project) -> None:
     assert {m for m in modules if m.startswith("k1ctl_plugins.archive.")} == {"k1ctl_plugins.archive.push"}
 
 
+def test_looking_at_the_host_stays_light(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`host health` reads what the kernel tells by itself: without psutil, and without a process for no GPU."""
+    monkeypatch.delenv("K1CTL_FACTS")
+    workspace.configure('[capacity]\ngpu_memory = "1G"\n')
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    modules = imported("host", "health", cwd=workspace.root)
+    assert not modules & (HEAVY | {"threading"})
+    ours = {m for m in modules if m.startswith("k1ctl_plugins.host.")}
+    assert ours == {"k1ctl_plugins.host.health", "k1ctl_plugins.host.verdict"}
+
+
 def test_the_version_needs_no_click() -> None:
     """`k1ctl --version` answers before anything is imported."""
     code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"
