@@ -16,7 +16,7 @@ from k1ctl.testing import isolated
 pytest_plugins = ["k1ctl.testing.fixtures"]
 collect_ignore = ["example_plugin"]  # a distribution with tests of its own; test_example_plugin.py runs them
 
-# Where Python is told to write no bytecode, as in many images for containers, each of the thousands of processes of a run
+# Where Python is told to write no bytecode, as in many images for containers, each of a run's thousands of processes
 # compiles anew what has changed, and each worker what pytest makes of the tests (6 s instead of 1.5).
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
