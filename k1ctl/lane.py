@@ -129,15 +129,15 @@ def submit(options: Mapping[str, Any], words: Sequence[str], command: Sequence[s
 
     spec = build_spec(options, words, command, workspace)
     spec.kind, spec.on_caller_exit, spec.detached = "queue-submit", "keep", True
-    _forget_result(options["result"])
+    forget_result(options["result"])
     return launch.submit(workspace, load(workspace), spec)
 
 
-def _forget_result(path: str) -> None:
+def forget_result(path: str) -> None:
     """What an earlier call left there must not be taken for ours. Raises UsageError."""
     try:
         if path:
-            _write_result(path, None, "not-ended", "the run has not ended")
+            write_result(path, None, "not-ended", "the run has not ended")
     except OSError as exc:
         raise UsageError(f"{path} cannot be written: {exc.strerror}", code="no-result-file") from exc
 
@@ -148,20 +148,21 @@ def run(options: Mapping[str, Any], words: Sequence[str], command: Sequence[str]
     from k1ctl.process.launch import launch
 
     result = options["result"]
-    _forget_result(result)
+    forget_result(result)
     try:
         outcome = launch(workspace, load(workspace), build_spec(options, words, command, workspace))
     except K1ctlError as exc:
         if result:
-            _write_result(result, exc.exit_code, exc.code, exc.message)
+            write_result(result, exc.exit_code, exc.code, exc.message)
         raise
     if result and not outcome.folder:  # it failed before there was a record
         ending = outcome.ending
-        _write_result(result, ending.exit_code, ending.code, ending.message)
+        write_result(result, ending.exit_code, ending.code, ending.message)
     return finish(outcome)
 
 
-def _write_result(path: str, exit_code: int | None, code: str, message: str) -> None:
+def write_result(path: str, exit_code: int | None, code: str, message: str) -> None:
+    """A result file for what has no record. Raises OSError."""
     from k1ctl.files import write_named
     from k1ctl.jsontext import dumps
 

@@ -12,11 +12,20 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 WINDOW = 0.1  # s between two looks at what was used; the kernel counts in hundredths of a second
 _AHEAD = 0.02  # s of CPU that may be used before its time
 _LONGEST_STOP = 1.0  # s
+INNER = (
+    "CMAKE_BUILD_PARALLEL_LEVEL",
+    "CARGO_BUILD_JOBS",
+    "GOMAXPROCS",
+    "OMP_NUM_THREADS",
+    "PYTEST_XDIST_AUTO_NUM_WORKERS",
+    "UV_THREADPOOL_SIZE",
+    "VITEST_MAX_WORKERS",
+)
 
 
 def whole(cpus: float) -> bool:
@@ -41,6 +50,15 @@ def keep_on(pid: int, cores: Iterable[int]) -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def environment(cpus: float, environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that keep tools which start a worker for each core to ``cpus``; what is set already stays as it is.
+
+    Not MAKEFLAGS: it would run in parallel what its author wrote for one job, where a plain make runs one.
+    """
+    count = str(max(1, int(cpus)))
+    return {name: count for name in INNER if name not in environ}
 
 
 class Duty:

@@ -233,13 +233,34 @@ def _place(name: str, limits: Limits) -> cgroup.Place | None:
     return cgroup.make(name, limits.memory, limits.cpus) or cgroup.make_scope(name, limits.memory, limits.cpus)
 
 
+def means_of(limits: Limits) -> tuple[str, str]:
+    """(what would keep the memory limit, what the limit of cores), found out by trying and taken away again."""
+    place = _place(f"try-{os.urandom(4).hex()}", limits)
+    folders = {} if place is None else place.folders
+    if place is not None and not place.prefix:
+        place.remove()
+    memory = "none" if not limits.memory else "cgroup" if "memory" in folders else "watchdog"
+    return memory, _cpu_means(limits.cpus, folders) or "none"
+
+
+def _cpu_means(cpus: float, folders: Mapping[str, str]) -> str:
+    if not cpus or cpus >= _usable_cores():
+        return ""
+    return "cgroup" if "cpu" in folders else "affinity" if cpu.whole(cpus) else "duty"
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place | None) -> Leash:
     """Put the process where it is limited, and start its watchdog."""
     folders = {} if place is None else place.folders
-    cores = list(_cores(limits.cpus)) if limits.cpus and "cpu" not in folders else []
-    cpu_means = "cgroup" if "cpu" in folders else "affinity" if cores and cpu.keep_on(pid, cores) else ""
-    if limits.cpus and not cpu_means and limits.cpus < (os.cpu_count() or 1):
-        cpu_means = "duty"
+    cores, cpu_means = [], _cpu_means(limits.cpus, folders)
+    if cpu_means == "affinity":
+        cores = cpu.choose(int(limits.cpus), [command.spec["cores"] for command in watched.every()])
+        if not cpu.keep_on(pid, cores):
+            cores, cpu_means = [], "duty"
     if place is not None and not place.prefix:
         place.enter(pid)
     spec = {
@@ -265,13 +286,6 @@ def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place
         leash.over(0)
         raise
     return leash
-
-
-def _cores(cpus: float) -> list[int]:
-    """The cores that affinity keeps a command on; none where it does not do."""
-    if not cpu.whole(cpus) or cpus >= len(os.sched_getaffinity(0)):
-        return []
-    return cpu.choose(int(cpus), [command.spec["cores"] for command in watched.every()])
 
 
 def _enter(

@@ -10,6 +10,8 @@ from k1ctl.hookspecs import hookimpl
 COMMANDS = (
     "show",
     "check",
+    "run",
+    "baseline",
     "stress",
 )  # each in the package or module of its name beside this one
 
