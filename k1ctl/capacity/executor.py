@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 DONE, FAILED, OOM, HOST_OOM, TIMEOUT, ENDED = "done", "failed", "oom", "host-oom", "timeout", "ended"
 MARK = "STRESS_OF_K1CTL"  # environment of a copy: the folder of its run; so one that was left behind is found
 _LOOK = 1.0  # s between two looks at the host
-_POLL = 0.02  # s between two looks at the copies
-_SOON = 0.002  # s; the same while a cell is young: a command of 50 ms is not made to look like one of 70
+_POLL = 0.02  # s between two looks at the copies, at most
+_SOON = 0.002  # s, at least
 GRACE = 5.0  # s between TERM and KILL
 
 
@@ -112,8 +112,7 @@ class Copies:
                 for number in free[: jobs - len(ran) - len(self.running)]:
                     self.running[number] = self._start(cell, number, logs, keep), time.monotonic()
                     tell(len(ran), len(self.running))
-                young = time.monotonic() - begun < 1
-                self._pause(_SOON if young else _POLL)
+                self._pause(min(_POLL, max(_SOON, (time.monotonic() - begun) / 100)))  # a short run is seen exactly
                 ended = self._ended()
                 ran += ended
                 if ended or time.monotonic() >= at + self.every:

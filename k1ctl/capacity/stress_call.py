@@ -159,7 +159,7 @@ class Ending:
     def error(self, folder: str, done: int, left: int) -> K1ctlError:
         """What a call that was ended exits with: 128 and the signal's number."""
         error = K1ctlError(
-            f"stopped by a signal; {done} cells are finished, {left} are left",
+            f"stopped by a signal; cells that are finished: {done}, that are left: {left}",
             hint="the same call goes on where it stopped",
             code="interrupted",
             folder=folder,

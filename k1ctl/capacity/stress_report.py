@@ -25,11 +25,15 @@ _PAGE = 4096  # bytes, for people; the document has pages
 
 
 class Recommendation(NamedTuple):
-    """``agents`` copies at once with ``memory`` bytes each, measured with ``cpus`` cores (0.0: unlimited); why."""
+    """``agents`` copies at once with ``memory`` bytes each, measured with ``cpus`` cores (0.0: unlimited), and why.
+
+    ``bounded``: more of them were found not to hold; else there may be room for more.
+    """
 
     agents: int
     memory: int
     cpus: float
+    bounded: bool
     reasons: list[str]
 
     def document(self) -> dict[str, Any]:
@@ -37,13 +41,15 @@ class Recommendation(NamedTuple):
             "agents": self.agents,
             "per_agent_bytes": self.memory,
             "cpus": self.cpus or None,
+            "bounded": self.bounded,
             "settings": self.settings(),
             "reasons": self.reasons,
         }
 
     def settings(self) -> dict[str, str]:
-        """What ``--apply`` writes: {key: value as people write it}."""
-        return {"capacity.per_agent": size_word(self.memory), "capacity.agents": str(self.agents)}
+        """What ``--apply`` writes: {key: value as people write it}. A limit on agents only where one was found."""
+        limit = {"capacity.agents": str(self.agents)} if self.bounded else {}
+        return {"capacity.per_agent": size_word(self.memory), **limit}
 
 
 class Report:
@@ -136,7 +142,8 @@ class Report:
         agents = max(row.cell.agents for row in best)
         memory = min(row.cell.memory for row in best if row.cell.agents == agents)
         chosen = max((r for r in best if (r.cell.agents, r.cell.memory) == (agents, memory)), key=_throughput)
-        return Recommendation(agents, memory, chosen.cell.cpus, self._reasons(chosen))
+        bounded = any(row.cell.agents > agents for row in self._column(chosen.cell.limits))
+        return Recommendation(agents, memory, chosen.cell.cpus, bounded, self._reasons(chosen))
 
     def _failures(self) -> list[str]:
         """Why no cell supports a recommendation: of each one-agent cell, or that there is none."""
@@ -183,7 +190,7 @@ class Report:
         """Why not more agents."""
         more = [r for r in self._column(cell.limits) if r.cell.agents > cell.agents]
         if not more:
-            return "no more agents were asked for: more may fit"
+            return "no more agents were asked for: more may fit, so capacity.agents is not recommended"
         return f"not {more[0].cell.agents}: {self._trouble(more[0])}"
 
     def _cell(self, row: Row) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def test_the_smallest_limit_that_holds_is_recommended(tmp_path: Path) -> None:
     assert found is not None and (found.agents, found.memory) == (4, 4 * GIB)
     assert "with 2G: out of memory at 1x2G" in found.reasons[1]
     assert "more may fit" in found.reasons[2]
+    assert found.settings() == {"capacity.per_agent": "4G"}  # what limits the agents was not found
     one = next(row.figures for row in report.rows if row.cell.name == "1x2G")
     assert one is not None and (one["oom"], one["ended"], one["completed"]) == (1, 0, 0)
 

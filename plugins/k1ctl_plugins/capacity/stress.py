@@ -180,7 +180,7 @@ def _teller(live: LiveLine) -> Any:
 
 
 def _tell_resumed(folder: Folder, ended: int) -> None:
-    say(f"going on with {folder.path}: {len(folder.finished())} cells are finished")
+    say(f"going on with {folder.path}; cells that are finished: {len(folder.finished())}")
     if ended:
         say(f"ended {ended} processes that the interrupted call had left behind")
 
