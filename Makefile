@@ -9,7 +9,7 @@ JOBS   ?= 3
 ARGS   ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help test lint check demo soak bench docs recording tools system clean
+.PHONY: help test lint check demo soak bench docs recording probe-mac tools system clean
 
 help:
 	@echo "make test    set up everything, check the style and types, run the suite"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench   the measurements against peers"
 	@echo "make docs    write the hook and command references and the completions anew"
 	@echo "make recording  record the demo for the README"
+	@echo "make probe-mac  on a Mac: record what it answers, for the tests of its half"
 	@echo "make clean   remove what the other targets made here"
 
 test: system tools lint check
@@ -59,6 +60,9 @@ docs: $(STAMP)
 recording: $(STAMP) tools
 	@$(BIN)/python -m pip install -qq --editable '.[docs]'
 	@$(BIN)/python docs/record.py $(ARGS)
+
+probe-mac: $(STAMP)
+	@$(BIN)/python scripts/probe-mac $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

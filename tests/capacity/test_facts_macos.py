@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from k1ctl.capacity import facts_macos, footprint
 from tests.capacity.recorded_hosts import document, macs
+from tests.kit import REPOSITORY
 
 GIB = 1 << 30
 
@@ -79,3 +81,21 @@ def test_where_the_calls_are_not_nothing_is_answered() -> None:
     assert [facts_macos.ask(name) for name in ("hw.memsize", facts_macos.THERMAL)] == [None, None]
     assert footprint.footprint(1) is None
     assert footprint.footprint(1, lambda pid: b"short") is None
+
+
+def test_the_probe_records_what_the_reader_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fed with a recording's answers it gives that recording again, with nothing in it that names a user or a host."""
+    probe = runpy.run_path(str(REPOSITORY / "scripts" / "probe-mac"))
+    known = document("macos-constructed-pressed")
+    said = {f"/usr/sbin/{words}": text for words, text in known["said"].items()}
+    said |= {"/usr/sbin/sysctl -n kern.osproductversion": "26.1", "/usr/sbin/sysctl -n hw.model": "Mac16,7"}
+    told = probe["record"](
+        answers(known), lambda pid: bytes.fromhex(known["rusage"]), lambda words: said.get(words, "")
+    )
+    assert {key: told[key] for key in ("answers", "rusage", "said", "model")} == {
+        key: known[key] for key in ("answers", "rusage", "said", "model")
+    }
+    assert told["macos"] == "26.1"
+    if sys.platform != "darwin":
+        assert probe["main"]("/nowhere") == 1
+        assert "no Mac" in capsys.readouterr().err
