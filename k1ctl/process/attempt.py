@@ -137,7 +137,7 @@ class Attempt:
         ending.interrupted = self.interrupts > 0
         self._until_empty(ending)
         if self.limiting is not None:
-            ending = self.limiting.over(ending, os.waitstatus_to_exitcode(status))
+            ending = self.limiting.over(ending, os.waitstatus_to_exitcode(status), _resident(usage))
         self._save_end(ending, usage, sup.times["ended"] - started)
         return ending
 
@@ -288,14 +288,13 @@ class Attempt:
             sup.tell("lingering", processes=len(left), **facts)
 
     def _save_end(self, ending: Ending, usage: Any, seconds: float) -> None:
-        rss = usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
         row = {
             "attempt": self.number,
             "exit_code": ending.exit_code,
             "code": ending.code,
             "run_seconds": round(seconds, 6),
             "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 6),
-            "max_rss_bytes": rss,
+            "max_rss_bytes": _resident(usage),
             "peak_tree_bytes": self.peak or None,
         }
         self.supervisor.run.record.setdefault("attempts", []).append(row)
@@ -324,3 +323,8 @@ class Attempt:
             if not self.caller.here and self.spec.on_caller_exit == "stop":
                 return False
         return True
+
+
+def _resident(usage: Any) -> int:
+    """The most bytes that one process had (getrusage(2); macOS counts bytes, others KiB)."""
+    return int(usage.ru_maxrss) * (1 if os.uname().sysname == "Darwin" else 1024)

@@ -57,13 +57,16 @@ class Limiting:
         """Whether it stands still for the host's sake."""
         return self.leash is not None and self.leash.suspended
 
-    def over(self, ending: Ending, status: int) -> Ending:
-        """The command has ended: the ending as it is with the watchdog's word and the verdict."""
+    def over(self, ending: Ending, status: int, resident: int) -> Ending:
+        """The command has ended with ``status``: the ending as it is with the watchdog's word and the verdict.
+
+        ``resident``: bytes that its largest process had.
+        """
         if self.leash is None:
             return ending
         leash, self.leash = self.leash, None
         told = leash.over(status, tail=b"".join(oom.tail_of(path, start=at) for path, at in self.logs))
-        self.attempt.peak = max(self.attempt.peak, told.peak)
+        told.peak = self.attempt.peak = max(self.attempt.peak, told.peak, resident)
         self.verdict = told.oom
         ours = ending.by == "k1ctl"
         if not ours and told.judged is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from k1ctl.cli import Subcommands, purpose
@@ -32,6 +34,16 @@ def capacity() -> None:
       k1ctl capacity check --need mem=4G
       k1ctl capacity run --need mem=2G --mem-limit 2G -- npm test
     """
+    from k1ctl.workspace import host_dir
+
+    try:
+        left = os.listdir(os.path.join(host_dir(), "capacity", "limited"))
+    except OSError:
+        return
+    if left:  # a limited command may have lost its owner and its watchdog
+        from k1ctl.capacity.leash import rearm
+
+        rearm()
 
 
 @hookimpl
