@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 from k1ctl.capacity import usl
@@ -128,6 +129,21 @@ class Report:
         return {limits: usl.fit(_points([r for r in self._column(limits) if r.holds])) for limits in columns}
 
     def _recommend(self) -> Recommendation | None:
+        """Of the columns with the most cores: nothing holds agents to fewer unless they are started so."""
+        best = self._best()
+        widest = max((row.cell.cpus or inf for row in self.rows), default=inf)
+        found = [row for row in best if (row.cell.cpus or inf) == widest]
+        if not found:
+            self.why_not = self._failures(widest)
+            return None
+        chosen = _chosen(found)
+        bounded = widest == inf and any(r.cell.agents > chosen.cell.agents for r in self._column(chosen.cell.limits))
+        others = sorted({row.cell.cpus for row in best if row not in found})
+        reasons = [*self._reasons(chosen), *(_other(_chosen([r for r in best if r.cell.cpus == c])) for c in others)]
+        return Recommendation(chosen.cell.agents, chosen.cell.memory, chosen.cell.cpus, bounded, reasons)
+
+    def _best(self) -> list[Row]:
+        """Of each column of limits the last cell that is good, all before it being good."""
         best: list[Row] = []
         for limits in dict.fromkeys(row.cell.limits for row in self.rows):
             held = None
@@ -136,18 +152,11 @@ class Report:
                     break  # what held with more agents held by luck
                 held = row
             best += [held] if held else []
-        if not best:
-            self.why_not = self._failures()
-            return None
-        agents = max(row.cell.agents for row in best)
-        memory = min(row.cell.memory for row in best if row.cell.agents == agents)
-        chosen = max((r for r in best if (r.cell.agents, r.cell.memory) == (agents, memory)), key=_throughput)
-        bounded = any(row.cell.agents > agents for row in self._column(chosen.cell.limits))
-        return Recommendation(agents, memory, chosen.cell.cpus, bounded, self._reasons(chosen))
+        return best
 
-    def _failures(self) -> list[str]:
+    def _failures(self, widest: float) -> list[str]:
         """Why no cell supports a recommendation: of each one-agent cell, or that there is none."""
-        ones = [row for row in self.rows if row.cell.agents == 1]
+        ones = [row for row in self.rows if row.cell.agents == 1 and (row.cell.cpus or inf) == widest]
         if not ones:
             return ["without a cell of 1 agent it is not known how long one takes alone; add 1 to --agents"]
         return [f"{row.cell.name}: {self._trouble(row)}" for row in ones]
@@ -191,7 +200,11 @@ class Report:
         more = [r for r in self._column(cell.limits) if r.cell.agents > cell.agents]
         if not more:
             return "no more agents were asked for: more may fit, so capacity.agents is not recommended"
-        return f"not {more[0].cell.agents}: {self._trouble(more[0])}"
+        why = f"not {more[0].cell.agents}: {self._trouble(more[0])}"
+        if not cell.cpus:
+            return why
+        held = f"capacity run --cpu-limit {cell.cpus:g}"
+        return f"{why}; that is so with {held}, so capacity.agents is not recommended"
 
     def _cell(self, row: Row) -> dict[str, Any]:
         slower = self.slower[row.cell]
@@ -223,6 +236,16 @@ class Report:
             "-" if slower is None else f"{slower:.2f}x{'!' if slower > SLOWER else ''}",
             state,
         )
+
+
+def _chosen(rows: Sequence[Row]) -> Row:
+    """The most agents, then the smallest memory."""
+    return max(rows, key=lambda row: (row.cell.agents, -row.cell.memory, _throughput(row)))
+
+
+def _other(row: Row) -> str:
+    agents, memory, cpus = row.cell
+    return f"with {cpus:g} cores each (capacity run --cpu-limit {cpus:g}): {agents} of {size_word(memory)}"
 
 
 def _points(rows: Sequence[Row]) -> list[tuple[int, float]]:

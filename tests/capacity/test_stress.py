@@ -199,12 +199,19 @@ def test_without_support_nothing_is_recommended(tmp_path: Path) -> None:
     assert report.why_not == [f"1x{m}G: 1 ran out of the memory of its limit" for m in (2, 4)]
 
 
-def test_fewer_cores_make_it_slower_but_not_worse(tmp_path: Path) -> None:
-    """Each cell is compared with one copy of the same cores; among the limits that hold the fastest is chosen."""
-    host = ClosedForm(sigma=0.02, uses=2.0)
-    report = Report(matrix(tmp_path, host, [1, 4], [2], (0.5, 2.0)).run())
-    assert report.slower[Cell(4, 2 * GIB, 0.5)] == report.slower[Cell(4, 2 * GIB, 2.0)] == pytest.approx(1.06)
-    assert report.recommendation is not None and report.recommendation.cpus == 2.0
+def test_what_holds_only_with_fewer_cores_limits_no_agents(tmp_path: Path) -> None:
+    """Each cell is compared with one copy of the same cores. The recommendation is of the most cores, as nothing holds
+    an agent to fewer; what held with fewer is told beside it, and is no limit on agents by itself."""
+    host = ClosedForm(sigma=0.4, kappa=0.1, uses=2.0)
+    report = Report(matrix(tmp_path, host, [1, 2, 4], [2], (0.5, 0.0)).run())
+    assert report.slower[Cell(2, 2 * GIB, 0.5)] == report.slower[Cell(2, 2 * GIB, 0.0)] == pytest.approx(1.6)
+    found = report.recommendation
+    assert found is not None and (found.agents, found.cpus, found.bounded) == (2, 0.0, True)
+    assert found.reasons[-1] == "with 0.5 cores each (capacity run --cpu-limit 0.5): 2 of 2G"
+    (tmp_path / "limited").mkdir()
+    found = Report(matrix(tmp_path / "limited", host, [1, 2, 4], [2], (0.5,)).run()).recommendation
+    assert found is not None and found.settings() == {"capacity.per_agent": "2G"}
+    assert "that is so with capacity run --cpu-limit 0.5" in found.reasons[2]
 
 
 def test_the_table_and_the_plot_show_every_cell(tmp_path: Path) -> None:
