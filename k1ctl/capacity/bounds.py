@@ -264,7 +264,7 @@ def by_gpu(facts: Facts, config: Config) -> Bound:
         return Bound("gpu", None, "agents need none (capacity.gpu_per_agent)")
     memory, origin = int(config.get("capacity", "gpu_memory")), "capacity.gpu_memory"
     if not memory:
-        memory, origin = sum(int(gpu["memory_bytes"]) for gpu in facts.gpus), "nvidia-smi"
+        memory, origin = sum(int(gpu.get("memory_bytes") or 0) for gpu in facts.gpus), "nvidia-smi"
     if not memory:
         return Bound("gpu", None, f"{format_size(each)} an agent, and no GPU is known (set capacity.gpu_memory)")
     return Bound("gpu", memory // each, f"{format_size(memory)} ({origin}), {format_size(each)} an agent")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from k1ctl.capacity import bounds, formula, overallocation, overrun, twopart
-from k1ctl.capacity.scenarios import UPLOAD_GOAL
+from k1ctl.capacity.scenarios import UPLOAD_GOAL, USUAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from k1ctl.capacity.bounds import Bound, Seen
+    from k1ctl.capacity.calibrate import Parameter
     from k1ctl.capacity.facts import Facts
     from k1ctl.capacity.queueing import Model
     from k1ctl.config import Config
@@ -24,12 +26,23 @@ class Answer:
     ``steady``: agents for steady work, from those whose builds have headroom up to those beyond which something binds;
     ``burst``: for some minutes; ``binds`` and ``binds_burst`` are the bounds behind the two; ``by_memory``: agents by
     base and slots. ``bounds`` are all of them; ``rows`` of the matrix; ``pools`` of heavy slots and ``fits`` (agents
-    for S busy slots); ``odds`` {agents: part of the time in which they take more than the reserve leaves}; ``excess``:
-    settings that give away too much; ``differs``: sentences on where the guides and the model differ.
+    for S busy slots); ``odds`` {agents: part of the time in which they take more than the reserve leaves};
+    ``parameters`` of the model of turns, with where each is from; ``excess``: settings that give away too much;
+    ``differs``: sentences on where the guides and the model differ.
     """
 
-    def __init__(self, facts: Facts, config: Config, model: Model, seen: Seen, *, conductor: str = "") -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        config: Config,
+        model: Model,
+        seen: Seen,
+        *,
+        parameters: Sequence[Parameter] = (),
+        conductor: str = "",
+    ) -> None:
         self.facts, self.config, self.turns = facts, config, bounds.Turns(model)
+        self.parameters = parameters
         self.reserve = formula.reserve(facts.memory, config)
         self.per_agent, self.base, self.burst_base = (
             formula.per_agent(config),
@@ -107,9 +120,15 @@ class Answer:
 
     def _beside_the_annex(self) -> str:
         steady = f"{ANNEX_STEADY[0]} to {ANNEX_STEADY[1]} steady, {ANNEX_BURST} in a burst"
+        calibrated = ""
+        if self.turns.model.think == USUAL.think:
+            calibrated = (
+                f"; it gives no think time, and the model's {USUAL.think / 60:g} min are chosen to give its minutes"
+                " of a turn: a calibration, no proof"
+            )
         if self.steady == ANNEX_STEADY and self.burst == ANNEX_BURST:
-            return f"the annex has the same for this host: {steady}"
-        return f"the annex has {steady} for this host, the model {self.numbers()}"
+            return f"the annex has the same for this host: {steady}{calibrated}"
+        return f"the annex has {steady} for this host, the model {self.numbers()}{calibrated}"
 
     def numbers(self) -> str:
         """``12 to 16 steady, 20 in a burst``."""
@@ -163,6 +182,7 @@ class Answer:
                 "overrun": [{"agents": n, "share": round(share, 5)} for n, share in self.odds.items()],
             },
             "turns": {
+                "parameters": [parameter.document() for parameter in self.parameters],
                 "think_seconds": model.think,
                 "no_wait_seconds": round(model.no_wait, 3),
                 "knee": round(self.turns.exact_knee, 2) if self.turns.demand else None,
@@ -183,13 +203,13 @@ class Answer:
 
 
 def workload(config: Config) -> Model:
-    """The turns that the bounds are about: the annex's mixed load, with this configuration's slots of the default
-    target's builds, and its devices."""
+    """The turns that the bounds are about where there is no history: the annex's mixed load, with this configuration's
+    slots of the default target's builds, and its devices."""
     from k1ctl.capacity import scenarios
 
-    target = str(config.get("defaults", "target"))
-    model = scenarios.documented("mixed", kind=target)
-    kinds = [kind.changed(slots=config.slots(f"build:{target}")) for kind in model.kinds]
+    name = f"build:{config.get('defaults', 'target')}"
+    model = scenarios.documented("mixed", kind=name)
+    kinds = [kind.changed(slots=config.slots(name)) for kind in model.kinds]
     return model.changed(kinds=kinds, devices=max(1, len(config.names("devices"))))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 GIB = 1 << 30
 RESERVE, RESERVE_PERCENT = 8 * GIB, 15  # nobody's: 8 GiB or 15 %, whichever is more
 PER_AGENT = 4 * GIB  # bytes of one agent until there is a measurement
-AGENT = "agent"  # class of the history: peaks of whole agents, all they start included
+AGENTS = ("agent", "large", "medium", "small")  # classes of the history: whole agents, all they start included
 MATRIX = ((16 * GIB, 2), (32 * GIB, 4), (64 * GIB, 8), (128 * GIB, 12))  # (RAM in bytes, agents), as the guides print
 
 
@@ -45,13 +45,15 @@ def safe_agents(memory: int, reserve: int, per_agent: int) -> int:
 
 
 def per_agent(config: Config) -> tuple[int, str]:
-    """(bytes of one agent, where the figure comes from): capacity.per_agent, the history, or 4 GiB."""
+    """(bytes of one agent, where the figure comes from): capacity.per_agent; the first of `AGENTS` with five runs or
+    more; else 4 GiB."""
     configured = int(config.get("capacity", "per_agent"))
     if configured:
         return configured, f"configured ({setting('per_agent', config)})"
-    measured = from_history(AGENT)
-    if measured is not None:
-        return measured
+    for class_ in AGENTS:
+        measured = from_history(class_)
+        if measured is not None:
+            return measured
     return PER_AGENT, "default of the guides"
 
 

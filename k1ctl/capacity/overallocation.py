@@ -106,9 +106,7 @@ def _per_agent(facts: Facts, config: Config) -> list[Overallocation]:
     if not each:
         return []
     counted = int(config.get("capacity", "agents"))
-    wanted, who = (
-        (counted, "capacity.agents") if counted else (formula.by_matrix(facts.memory)[0], "the matrix of the guides")
-    )
+    wanted, who = counted or formula.by_matrix(facts.memory)[0], "capacity.agents" if counted else "the guides' matrix"
     room, safe = _room(facts, config), _safe(config, facts.memory)
     if wanted * each <= room:
         return []
@@ -210,7 +208,7 @@ def _totals(facts: Facts, config: Config) -> list[Overallocation]:
     cpus = int(config.get("capacity", "cpus"))
     if cpus > facts.cores:
         rows.append(_row(config, "cpus", facts.cores, f"{cpus} cores may be promised, there are {facts.cores}"))
-    gpu, there = int(config.get("capacity", "gpu_memory")), sum(int(g["memory_bytes"]) for g in facts.gpus)
+    gpu, there = int(config.get("capacity", "gpu_memory")), sum(int(g.get("memory_bytes") or 0) for g in facts.gpus)
     if facts.gpus and gpu > there:
         text = f"{format_size(gpu)} may be promised, nvidia-smi tells of {format_size(there)}"
         rows.append(_row(config, "gpu_memory", there, text))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "facts_file",
     metavar="FILE",
     default="",
-    help="Another host: its facts as JSON, as --json has them.",
+    help="Another host: its facts as JSON, as --json has them under host.",
 )
 @json_option
 @pass_context
@@ -38,10 +38,11 @@ def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> Non
     Examples:
       k1ctl capacity show
       k1ctl capacity show --explain
-      echo '{"cores": 14, "memory_bytes": 51539607552}' > mac.json && k1ctl capacity show --facts mac.json --explain
+      echo '{"cores": 14, "memory_bytes": 51539607552}' > mac.json
+      k1ctl capacity show --facts mac.json --explain
     """
+    from k1ctl.capacity import calibrate, facts
     from k1ctl.capacity import explain as answers
-    from k1ctl.capacity import facts
     from k1ctl_plugins.capacity import show_state, show_text
 
     workspace, config = _settings(context)
@@ -49,7 +50,11 @@ def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> Non
     found = facts.from_file(facts_file) if facts_file else facts.read(gpus=gpus, thermal=True)
     state = show_state.State(found, config, workspace)
     conductor = os.path.join(workspace.root, "conductor.json") if workspace is not None else ""
-    answer = answers.Answer(found, config, answers.workload(config), state.seen_by_bounds, conductor=conductor)
+    model, parameters = answers.workload(config), []
+    if workspace is not None:
+        calibration = calibrate.usual(workspace, config)
+        model, parameters = calibration.model, calibration.parameters
+    answer = answers.Answer(found, config, model, state.seen_by_bounds, parameters=parameters, conductor=conductor)
     if as_json:
         emit_json({"ok": True, "host": found.document(), **state.document(), **answer.document()})
         return

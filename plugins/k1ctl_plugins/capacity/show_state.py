@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.capacity import gate, levels, limits, promises, twopart
+from k1ctl.capacity import gate, histogram, levels, limits, promises, twopart
 from k1ctl.capacity.bounds import WORKTREE, WORKTREE_SOURCE, Seen
 
 if TYPE_CHECKING:
     from k1ctl.capacity.facts import Facts
+    from k1ctl.capacity.histogram import Estimate
     from k1ctl.capacity.levels import Level
     from k1ctl.capacity.promises import Promise
     from k1ctl.config import Config
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 class State:
     """``level``: the watermark; ``held``: promises that hold, ``waiting`` ones in line; memory in bytes: ``promised``,
     ``seen`` of those promised, ``others`` use, and ``most`` that may be promised in all now; ``pools``: rows of the
-    queue; ``disk``: use of the disk (None: not known); ``seen_by_bounds``: what the bounds need."""
+    queue; ``disk``: use of the disk (None: not known); ``classes`` that have a history, and its ``problems``;
+    ``seen_by_bounds``: what the bounds need."""
 
-    __slots__ = ("disk", "held", "level", "most", "others", "pools", "promised", "seen", "seen_by_bounds", "waiting")
+    __slots__ = (
+        "classes", "disk", "held", "level", "most", "others", "pools", "problems", "promised", "seen",
+        "seen_by_bounds", "waiting",
+    )  # fmt: skip
 
     def __init__(self, facts: Facts, config: Config, workspace: Workspace | None) -> None:
         self.level: Level = levels.now(facts, config)
@@ -34,6 +39,8 @@ class State:
         self.others = max(0, facts.used - self.seen)
         self.most = gate.total("mem", 0, facts, limits.of(config, facts), self.held) * limits.MIB
         self.pools = _pools(config, workspace)
+        names, self.problems = histogram.classes()
+        self.classes: list[Estimate] = [known for name in names if (known := histogram.of(name)) is not None]
         own = facts.origin == facts.system  # a file of facts is of another host, whose disk is not ours
         self.disk = _disk(workspace) if own else None
         self.seen_by_bounds = _seen(config, workspace, self.disk, self.held) if own else Seen()
@@ -57,6 +64,8 @@ class State:
                 "held": [promise.document() for promise in self.held],
                 "waiting": [promise.document() for promise in self.waiting],
             },
+            "classes": [estimate.document() for estimate in self.classes],
+            "problems": self.problems,
             "disk": None if self.disk is None else self.disk.document(),
             "worktrees": {"count": seen.worktrees, "bytes_each": seen.worktree_bytes, "origin": seen.worktree_origin},
         }

@@ -8,11 +8,12 @@ from k1ctl.capacity import bounds, formula
 from k1ctl.capacity.levels import ADMIT, BUILD, KILL, SUSPEND
 from k1ctl.capacity.scenarios import TURN_GOAL
 from k1ctl.output import clean, style, table
-from k1ctl.units import format_size
+from k1ctl.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from k1ctl.capacity.calibrate import Parameter
     from k1ctl.capacity.explain import Answer
     from k1ctl.capacity.facts import Facts
     from k1ctl_plugins.capacity.show_state import State
@@ -41,8 +42,8 @@ def short(answer: Answer, state: State) -> Iterator[str]:
     slots = answer.fits[-1].slots
     odds = f"more than there is: {_share(answer.odds[answer.by_memory])} of the time"
     yield from _line("base + slots", f"{answer.by_memory} with {slots} heavy slots ({odds})")
-    for row in answer.excess:
-        yield from _line("warning", str(row), "yellow")
+    for text in [*map(str, answer.excess), *state.problems]:
+        yield from _line("warning", text, "yellow")
 
 
 def full(answer: Answer, state: State) -> Iterator[str]:
@@ -50,6 +51,7 @@ def full(answer: Answer, state: State) -> Iterator[str]:
     yield from short(answer, state)
     yield from _matrix(answer)
     yield from _two_part(answer)
+    yield from _classes(state)
     yield from _turns(answer)
     yield from _bounds(answer)
     if answer.differs:
@@ -109,11 +111,11 @@ def _queue(state: State) -> Iterator[str]:
             row["busy"] or "-",
             row["waiting"] or "-",
             format_size(row["bytes_each"]) if row["bytes_each"] else "-",
-            _cut("default" if (row["origin"] or "").startswith("default") else row["origin"] or "", 55),
+            "default" if (row["origin"] or "").startswith("default") else row["origin"] or "",
         )
         for row in state.pools
     ]
-    yield table(rows, ("RESOURCE", "SLOTS", "BUSY", "WAITING", "A SLOT", "FROM"))
+    yield _fitted(rows, ("RESOURCE", "SLOTS", "BUSY", "WAITING", "A SLOT", "FROM"))
 
 
 def _matrix(answer: Answer) -> Iterator[str]:
@@ -163,12 +165,15 @@ def _turns(answer: Answer) -> Iterator[str]:
     model = turns.model
     yield ""
     yield style("TURNS: think, wait for a slot, build, upload", "bold")
-    builds = ", ".join(f"{kind.name} {kind.slots} slots, {kind.seconds / 60:.3g} min" for kind in model.kinds)
-    text = (
-        f"{model.think / 60:.3g} min of thinking, builds: {builds}; {model.uploads:.0%} of turns upload for"
-        f" {model.upload:.0f} s; `k1ctl capacity plan` says where the times are from"
-    )
-    yield from _line("model", text, indent=2)
+    if answer.parameters:
+        yield _fitted([_parameter(p) for p in answer.parameters], ("PARAMETER", "VALUE", "FROM", "SAMPLES", ""))
+    else:
+        builds = ", ".join(f"{kind.name} {kind.slots} slots, {kind.seconds / 60:.3g} min" for kind in model.kinds)
+        text = (
+            f"the annex's mixed load: {model.think / 60:.3g} min of thinking; {builds}; {model.uploads:.0%} of turns"
+            f" upload for {model.upload:.0f} s"
+        )
+        yield from _line("model", text, indent=2)
     low, high = answer.turns.with_headroom(), turns.knee
     why = {
         low: f"slots are taken for at most {bounds.BUSY:.0%} of the time: {1 - bounds.BUSY:.0%} headroom",
@@ -180,6 +185,23 @@ def _turns(answer: Answer) -> Iterator[str]:
         for n in sorted(why)
     ]
     yield table(rows, ("AGENTS", "SLOTS BUSY", "TURN P90", "UPLOAD P90", "THE MOST FOR WHICH"))
+
+
+def _parameter(one: Parameter) -> tuple[object, ...]:
+    value = format_duration(one.value) if one.unit == "seconds" else f"{one.value:.3g}"
+    return one.name, value, one.origin, one.samples or "-", one.text
+
+
+def _classes(state: State) -> Iterator[str]:
+    if not state.classes:
+        return
+    yield ""
+    yield style("MEASURED", "bold")
+    rows = [
+        (one.class_, one.runs, *(format_size(n) for n in (one.p50, one.p95, one.target)), one.confidence)
+        for one in state.classes
+    ]
+    yield table(rows, ("CLASS", "RUNS", "P50", "P95", "TO PROMISE", "CONFIDENCE"))
 
 
 def _bounds(answer: Answer) -> Iterator[str]:
@@ -216,6 +238,13 @@ def _share(share: float) -> str:
 
 def _gib(size: int) -> str:
     return f"{size / formula.GIB:.4g} GiB"
+
+
+def _fitted(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
+    """A table whose last column, of words, is cut so that it fits."""
+    others = [max(len(str(row[i])) for row in [headers, *rows]) + 2 for i in range(len(headers) - 1)]
+    width = max(WIDTH - sum(others), 12)
+    return table([(*row[:-1], _cut(str(row[-1]), width)) for row in rows], headers)
 
 
 def _cut(text: str, width: int) -> str:
