@@ -11,6 +11,8 @@ kept waiting by a watermark, never what recovers (a flash, an archive) and never
 
 from __future__ import annotations
 
+import os
+
 from k1ctl.capacity import limits as sizes
 from k1ctl.capacity.limits import MIB, UNCOUNTED, Limits
 from k1ctl.capacity.need import Need
@@ -211,6 +213,7 @@ def promise(
     class_: str = "",
     key: str = "",
     soft: bool = False,
+    around: bool = True,
     stopped: Callable[[], bool] | None = None,
 ) -> Held:
     """Stand in line for ``need`` and hold the promise: the one way to it. Slots of the queue in it are not ours.
@@ -218,16 +221,17 @@ def promise(
     ``what`` and ``kind`` (build, queue-run, capacity-run, worktree, check) are what others see, ``class_`` the class of
     the history; ``wait`` seconds at most (0: not at all, None: no limit); ``reduce``: take less if that fits now;
     ``interrupt`` a descriptor that ends the wait when it can be read; ``tell`` is told why it waits, at each change;
-    ``run`` the run's id; ``key`` keeps the place when the waiter is killed; ``stopped`` is asked now and then
-    whether to give up; ``soft``: nobody named the need, so it is never too large for this host, and a promise around us
-    covers it. A promise around us (`promises.PROMISE`) is not asked for again. A need that is empty waits only until no
-    watermark is in the way.
+    ``run`` the run's id; ``key`` keeps the place when the waiter is killed; ``stopped`` is asked now and then whether
+    to give up; ``soft``: nobody named the need, so it is never too large for this host, and a promise around us covers
+    it. A promise around us (`promises.PROMISE`) is not asked for again, unless ``around`` is false. A need that is
+    empty waits only until no watermark is in the way.
 
     Raises BusyError: ``no-capacity`` with ``reasons`` and ``expected_seconds``, ``left`` when interrupted or stopped;
     ConfigError ``never-fits``; OSError. To be called in the main thread.
     """
     from k1ctl.capacity.room import Room
     from k1ctl.capacity.standing import Asking
+    from k1ctl.process.spec import PROMISE
 
     def reload() -> Config:
         from k1ctl.config import load
@@ -236,9 +240,16 @@ def promise(
 
     room = Room(config, need, kind=kind, priority=priority, path=workspace.path, soft=soft, reload=reload)
     asking = Asking(workspace, config, room, what=what, run=run, class_=class_, key=key)
+    asking.around = os.environ.get(PROMISE) if around else None
     asking.wait, asking.reduce, asking.interrupt, asking.tell = wait, reduce, interrupt, tell
     asking.stopped = stopped or asking.stopped
     return asking.promise()
+
+
+def numbers(decision: Decision) -> list[dict[str, Any]]:
+    """The reasons without their sentences: what events have of them."""
+    wanted = ("resource", "need", "free", "promised", "seen", "limit")
+    return [{name: getattr(reason, name) for name in wanted} for reason in decision.reasons]
 
 
 def never_fits(what: str, decision: Decision) -> K1ctlError:

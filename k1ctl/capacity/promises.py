@@ -193,6 +193,11 @@ class Held:
     def fd(self) -> int:
         return -1 if self.ticket is None else self.ticket.fd
 
+    @property
+    def place(self) -> str:
+        """The folder of the host's promises."""
+        return folder() if self.ticket is None else self.ticket.line.folder
+
     def tell(self, **facts: Any) -> None:
         """Add what others may know: ``group`` and ``session`` of what runs under it (with `k1ctl.groups.stamp`)."""
         if self.ticket is not None:

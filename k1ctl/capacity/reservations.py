@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl.capacity import limits
 from k1ctl.capacity.need import Need, from_document
 from k1ctl.capacity.promises import Promise
 from k1ctl.errors import K1ctlError
@@ -32,7 +31,7 @@ def add(
     place: str,
     need: Need,
     *,
-    here: str,
+    units: dict[str, int],
     until: float | None,
     owner: int = 0,
     worktree: str = "",
@@ -41,7 +40,7 @@ def add(
 ) -> Promise:
     """Write a reservation down; it is there when this returns, also after a loss of power.
 
-    ``here`` is the filesystem that the need's disk is meant of; ``until`` in seconds since 1970 (None: no deadline);
+    ``units`` {resource: units} it counts for (`limits.units`); ``until`` in seconds since 1970 (None: no deadline);
     ``owner`` a process whose end frees it; ``worktree`` a folder whose removal does. A reservation of the same ``id``
     is replaced. ``words``: what, kind, workspace, root. Raises OSError.
     """
@@ -50,7 +49,7 @@ def add(
     row = {
         "id": id or f"r{os.urandom(4).hex()}",
         "need": need.document(),
-        "units": limits.units(need, here),
+        "units": units,
         "since": time.time(),
         "until": until,
         "owner": {"pid": owner, **groups.stamp()} if owner else None,
@@ -63,16 +62,21 @@ def add(
     return _promise(row)
 
 
-def release(place: str, wanted: str) -> Promise:
-    """Take a reservation away. Raises ReservationNotFoundError, OSError."""
+def release(place: str, wanted: str, *, dry_run: bool = False) -> Promise:
+    """Take a reservation away, or with ``dry_run`` only find it. Raises ReservationNotFoundError, OSError."""
     with Locked(os.path.join(place, "reservations.lock")):
         rows = _rows(place)
         found = next((r for r in rows if r["id"] == wanted), None)
+        if found is None and wanted.isdecimal():
+            raise ReservationNotFoundError(
+                f"{wanted} is no reservation", hint="a run's promise ends with it: k1ctl queue cancel RUN ends the run"
+            )
         if found is None:
             raise ReservationNotFoundError(
                 f"there is no reservation {wanted!r} (any more)", hint="k1ctl capacity list shows them"
             )
-        write_json(os.path.join(place, FILE), [r for r in rows if r is not found], fsync=True)
+        if not dry_run:
+            write_json(os.path.join(place, FILE), [r for r in rows if r is not found], fsync=True)
     return _promise(found)
 
 

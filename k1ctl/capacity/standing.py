@@ -7,7 +7,7 @@ import time
 
 from k1ctl import events
 from k1ctl.capacity import gate
-from k1ctl.capacity.promises import PROMISE, Held, Promise
+from k1ctl.capacity.promises import Held, Promise
 from k1ctl.errors import BusyError
 from k1ctl.process import nested
 from k1ctl.queue import names
@@ -41,6 +41,7 @@ class Asking:
         self.workspace, self.config, self.room, self.what, self.key = workspace, config, room, what, key
         self.run = run or f"{os.getpid()}-{os.urandom(4).hex()}"
         self.class_ = class_
+        self.around: str | None = None  # marks of the promises around us
         self.wait: float | None = 0.0
         self.reduce, self.interrupt = False, -1
         self.tell: Callable[[str], None] | None = None
@@ -50,7 +51,7 @@ class Asking:
     def promise(self) -> Held:
         """As `gate.promise`."""
         os.makedirs(self.room.place, 0o700, exist_ok=True)
-        have, joined = nested.join(self.room.place, os.environ.get(PROMISE))
+        have, joined = nested.join(self.room.place, self.around)
         try:
             return self._beside(have, joined)
         except BaseException:
@@ -152,7 +153,7 @@ class Asking:
     def _given_up(self, decision: gate.Decision) -> K1ctlError:
         if self._left() > 0 or self.stopped():
             return BusyError(f"left the line for {self.what}: {decision.text}", code="left")
-        self._note("refused", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
+        self._note("refused", reasons=gate.numbers(decision), expected_seconds=decision.expected_seconds)
         return gate.no_capacity(self.what, decision, self.wait or 0.0)
 
     def _until(self, good: Callable[[gate.Decision], bool]) -> gate.Decision:
@@ -210,7 +211,7 @@ class Asking:
         ticket.tell(need=need.document())
 
     def _note_waiting(self, decision: gate.Decision) -> bool:
-        self._note("waiting", reasons=_numbers(decision), expected_seconds=decision.expected_seconds)
+        self._note("waiting", reasons=gate.numbers(decision), expected_seconds=decision.expected_seconds)
         return True
 
     def _note(self, verb: str, **fields: Any) -> None:
@@ -221,11 +222,3 @@ class Asking:
 
 def _never() -> bool:
     return False
-
-
-def _numbers(decision: gate.Decision) -> list[dict[str, Any]]:
-    """The reasons without their sentences: events are for counting."""
-    return [
-        {k: v for k, v in r.document().items() if k in ("resource", "need", "free", "promised", "seen", "limit")}
-        for r in decision.reasons
-    ]

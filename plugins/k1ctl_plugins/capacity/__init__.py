@@ -13,8 +13,11 @@ COMMANDS = (
     "show",
     "check",
     "run",
+    "list",
+    "release",
     "baseline",
     "stress",
+    "plan",
 )  # each in the package or module of its name beside this one
 
 

@@ -1,0 +1,192 @@
+"""What a call of ``k1ctl capacity check`` asks for, and its answer: a look at the gate, or a reservation."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl.capacity import gate
+from k1ctl.capacity.facts import FACTS
+from k1ctl.capacity.need import Need, parse
+from k1ctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from k1ctl.capacity.gate import Decision
+    from k1ctl.capacity.promises import Promise
+    from k1ctl.config import Config
+    from k1ctl.output import LiveLine
+    from k1ctl.workspace import Workspace
+
+LOOK = 1.0  # s between two looks while waiting
+TTL = 600.0  # s
+
+
+class Answer:
+    """There is room for ``need``, which is less than was asked for where ``reduced``; ``promise``: the reservation."""
+
+    def __init__(self, need: Need, *, reduced: bool, promise: Promise | None = None) -> None:
+        self.need, self.reduced, self.promise = need, reduced, promise
+
+    @property
+    def id(self) -> str:
+        return "" if self.promise is None else self.promise.id
+
+    def document(self) -> dict[str, Any]:
+        """The answer as JSON."""
+        kept = {} if self.promise is None else {"reservation": self.promise.document()}
+        need = {"need": self.need.document(), "need_text": str(self.need), "reduced": self.reduced}
+        return {"ok": True, "go": True, **need, "reasons": [], "expected_seconds": 0.0, **kept}
+
+
+class Call:
+    """One call with its ``options`` by name. Raises UsageError."""
+
+    def __init__(self, workspace: Workspace, config: Config, words: str, options: Mapping[str, Any]) -> None:
+        self.workspace, self.config, self.options = workspace, config, options
+        self.asked = parse(words)
+        self.began = time.monotonic()
+        if not options["reserve"]:
+            for name, option in (("ttl", "--ttl"), ("owner_pid", "--owner-pid")):
+                if options[name] is not None:
+                    raise UsageError(f"{option} is for --reserve", hint="k1ctl capacity check --need ... --reserve")
+        elif self.asked.slots:
+            slots = " ".join(f"{r}={n}" for r, n in sorted(self.asked.slots.items()))
+            raise UsageError(
+                f"{slots}: slots of the queue are held by processes and cannot be reserved",
+                hint=f"k1ctl capacity run --need {self.asked} -- CMD, or `k1ctl queue acquire` in a script",
+            )
+
+    def look(self) -> Answer:
+        """Look, until there is room or the wait is over; nothing is promised.
+
+        Raises BusyError (no-capacity), ConfigError (never-fits), OSError.
+        """
+        live = None
+        try:
+            while True:
+                decision = self._decision()
+                if decision.go:
+                    return Answer(self.asked, reduced=False)
+                if decision.reduced is not None and self.options["reduce"]:
+                    return Answer(decision.reduced, reduced=True)
+                if decision.never and not self.options["reduce"]:
+                    raise gate.never_fits(str(self.asked), decision)
+                left = self.began + self.options["wait"] - time.monotonic()
+                if left <= 0:
+                    self._refused(decision)
+                    raise gate.no_capacity(str(self.asked), decision, self.options["wait"])
+                live = self._show(live, decision.text)
+                time.sleep(min(LOOK, left))
+        finally:
+            if live is not None:
+                live.clear()
+
+    def _decision(self) -> Decision:
+        return gate.look(
+            self.config,
+            self.asked,
+            kind="check",
+            priority=self.options["priority"],
+            path=self.workspace.path,
+            slots=queue_slots(self.workspace, self.config, self.asked),
+        )
+
+    def _show(self, live: LiveLine | None, text: str) -> LiveLine:
+        from k1ctl.output import LiveLine
+        from k1ctl.units import format_duration
+
+        live = live or LiveLine()
+        waited = format_duration(time.monotonic() - self.began)
+        key = "".join(c for c in text if not c.isdigit())
+        live.update(f"waiting for room on this host: {text} ({waited} so far)", key=key)
+        return live
+
+    def _refused(self, decision: Decision) -> None:
+        from k1ctl import events
+
+        events.emit(
+            self.workspace,
+            "capacity.refused",
+            kind="check",
+            need=str(self.asked),
+            reasons=gate.numbers(decision),
+            expected_seconds=decision.expected_seconds,
+        )
+
+    def reserve(self) -> Answer:
+        """Have it promised, and leave the promise as a reservation. Raises as `look`, UsageError."""
+        from k1ctl.capacity import reservations
+        from k1ctl.queue.names import stable_key
+
+        owner = self.options["owner_pid"] or 0
+        if owner:
+            from k1ctl import groups
+
+            if not groups.living(owner):
+                raise UsageError(f"--owner-pid {owner}: there is no such process", hint="in a shell: --owner-pid $$")
+        live: list[LiveLine] = []
+
+        def tell(text: str) -> None:
+            live[:] = [self._show(live[0] if live else None, text)]
+
+        what = f"reserved in {self.workspace.name}"
+        held = None
+        try:
+            held = gate.promise(
+                self.workspace,
+                self.config,
+                self.asked,
+                what=what,
+                kind="check",
+                wait=self.options["wait"],
+                reduce=self.options["reduce"],
+                priority=self.options["priority"],
+                key=stable_key(self.workspace.path, "check", str(self.asked)),
+                tell=tell,
+                around=False,
+            )
+            need = held.promise.need
+            kept = reservations.add(
+                held.place,
+                need,
+                units=held.promise.units,
+                until=time.time() + (TTL if self.options["ttl"] is None else self.options["ttl"]),
+                owner=owner,
+                what=what,
+                kind="reservation",
+                workspace=self.workspace.name,
+                root=self.workspace.root,
+            )
+        finally:
+            if held is not None:
+                held.release()
+            for line in live:
+                line.clear()
+        return Answer(need, reduced=need != self.asked, promise=kept)
+
+
+def queue_slots(workspace: Workspace, config: Config, need: Need) -> dict[str, tuple[int, int]]:
+    """{resource: (slots, held)} of the repository's queue for what the need names; who waits there counts as well."""
+    if not need.slots:
+        return {}
+    from k1ctl.queue.folder import queue_folder
+    from k1ctl.queue.names import alternatives
+    from k1ctl.queue.view import entries
+
+    held = dict.fromkeys(need.slots, 0)
+    for entry in entries(queue_folder(workspace, config)):
+        if entry["state"] in ("running", "waiting"):
+            for resource, count in entry["resources"].items():
+                for each in alternatives(resource):
+                    if each in held:
+                        held[each] += count
+    return {resource: (config.slots(resource), held[resource]) for resource in need.slots}
+
+
+def use_facts(path: str) -> None:
+    """Have the host of this file stand in for ours, in this call."""
+    os.environ[FACTS] = os.path.abspath(path)
