@@ -1,0 +1,190 @@
+"""`k1ctl capacity plan` for people."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from k1ctl.capacity.scenarios import TURN_GOAL, waves
+from k1ctl.output import style, table
+from k1ctl.units import format_duration, format_size
+from k1ctl_plugins.capacity.plan_study import USUAL, told_from_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from k1ctl.capacity.calibrate import Parameter
+    from k1ctl.capacity.levers import Lever
+    from k1ctl.capacity.planning import Plan
+    from k1ctl.capacity.whatif import Changed
+    from k1ctl_plugins.capacity.plan_study import Study
+
+_HEADERS = ("LOAD", "AGENTS", "P50", "P90", "ANNEX", "WAIT", "LAST", "SLOTS", "DEVICE", "UPLOAD P90", "KNEE")
+_WIDTH, _LABEL = 100, 10
+
+
+def lines(study: Study) -> Iterator[str]:
+    """The loads in a table, then the one in focus in full."""
+    yield from _head(study)
+    rows = []
+    for base, others in study.plans:
+        rows.append(_row(base.name, base))
+        rows += [_row(f"  {change.text}", then) for change, then in others]
+    yield table(rows, _HEADERS)
+    yield ""
+    yield from _detail(study, *study.focus)
+
+
+def _head(study: Study) -> Iterator[str]:
+    found = study.found
+    if study.measured:
+        seen = found.observed
+        yield f"{seen.turns} turns of {seen.workspaces} workspaces in {study.days} days of history; times in minutes"
+    else:
+        seen = found.observed
+        few = f" ({seen.turns} turns are recorded)" if seen.turns else ""
+        yield f"no history that is long enough{few}: the annex's load, with this host's slots; times in minutes"
+    log = found.log
+    if log and log.cut:
+        yield f"only the newest {log.lines} events were read"
+    if log and log.damaged:
+        yield f"{log.damaged} damaged records were passed over"
+    yield ""
+
+
+def _row(name: str, plan: Plan) -> tuple[str, ...]:
+    out = plan.outcome
+    busiest = max(share for station, share in out.busy.items() if station != "device")
+    annex = f"{plan.annex[0]} to {plan.annex[1]}" if plan.annex else "-"
+    return (
+        name,
+        str(plan.model.agents),
+        _minutes(out.p50),
+        _minutes(out.p90),
+        annex,
+        _minutes(out.build_wait),
+        _minutes(out.last) if out.last else "-",
+        f"{busiest:.0%}",
+        f"{out.busy['device']:.0%}",
+        _minutes(out.upload_p90) if out.upload_p90 else "-",
+        f"{plan.bounds.knee:.1f}" if plan.bounds.knee < inf and not plan.model.burst else "-",
+    )
+
+
+def _detail(study: Study, base: Plan, others: list[tuple[Changed, Plan]]) -> Iterator[str]:
+    yield style(f"THE {base.name.upper()} LOAD", "bold")
+    yield from _goals(base)
+    if base.name == USUAL:
+        yield from _beside_history(study, base)
+    for change, then in others:
+        yield ""
+        yield style(f"WHAT IF {change}", "bold")
+        yield from _compared(base, then)
+    yield ""
+    yield style("WHAT WOULD HELP (p90 of a turn, in seconds)", "bold")
+    rows = [(_gain(lever.gain, lever.error, noise=lever.noise), lever.text, _cost(lever)) for lever in study.levers]
+    yield table(rows, ("P90", "CHANGE", "COSTS"))
+    yield ""
+    yield style("WHERE THE NUMBERS ARE FROM (the usual load)", "bold")
+    yield table([_origin(p) for p in study.found.parameters], ("NUMBER", "VALUE", "FROM", "SAMPLES", ""))
+
+
+def _goals(plan: Plan) -> Iterator[str]:
+    out, up, memory = plan.outcome, plan.uploads, plan.memory
+    if plan.limits:
+        first = plan.limits[0]
+        number = "any number of" if first.agents == inf else f"{first.agents:g}"
+        at = plan.model.agents
+        if first.agents < at:
+            yield from _line("binds", f"{first.name}, from {number} agents on: {first.text}")
+        else:
+            yield from _line("binds", f"nothing with {at} agents; the first is {first.name}, at {number}: {first.text}")
+        most = next(limit for limit in plan.limits if limit.name == "turn goal").agents
+        upto = "with any number of agents" if most == inf else f"up to {most:g} agents"
+        holds = "holds" if plan.turn_holds else "does not hold"
+        yield from _line("turns", f"p90 within {TURN_GOAL / 60:g} min {holds} ({_minutes(out.p90)}); {upto}")
+    else:
+        rule = waves(plan.model)
+        yield from _line(
+            "burst", f"the last is done after {_minutes(out.last)} min; in full waves it would be {_minutes(rule)}"
+        )
+    if up.rate:
+        holds = "holds" if plan.upload_holds else "does not hold"
+        yield from _line(
+            "uploads",
+            f"p90 within {up.goal:g} s {holds} ({out.upload_p90:.0f} s); up to {up.rate * 3600:.0f} an hour"
+            f" ({up.utilisation:.0%} busy), this load has {out.upload_rate * 3600:.0f}",
+        )
+    elif out.upload_p90:
+        text = f"p90 within {up.goal:g} s cannot hold: one transfer in ten takes {up.alone:.0f} s or more by itself"
+        yield from _line("uploads", f"{text} (mean {plan.model.upload:.0f} s)")
+    fits = "fits" if memory.fits else f"does not fit: {memory.agents} agents would"
+    where = " on each host" if plan.model.hosts > 1 else ""
+    text = f"{format_size(memory.need)} of {format_size(memory.room)}{where} with all slots busy: {fits}"
+    yield from _line("memory", text)
+
+
+def _beside_history(study: Study, plan: Plan) -> Iterator[str]:
+    seen, out = study.found.observed, plan.outcome
+    yield from _line(
+        "recorded",
+        f"p90 of a turn {_minutes(seen.p90)} (the model's {_minutes(out.p90)}), of a wait {_minutes(seen.wait_p90)}"
+        f" ({_minutes(out.build_wait_p90)}), of uploads {_minutes(seen.upload_p90)} ({_minutes(out.upload_p90)})",
+    )
+    hours = study.found.hours
+    if hours.active:
+        yield from _line("by hour", f"{hours.mean:.1f} turns in an hour with any, {hours.busiest} in the busiest")
+
+
+def _compared(base: Plan, then: Plan) -> Iterator[str]:
+    a, b = base.outcome, then.outcome
+    rows = [
+        (name, _minutes(before), _minutes(after), f"{(after - before) / 60:+.1f}")
+        for name, before, after in (
+            ("p50 of a turn", a.p50, b.p50),
+            ("p90 of a turn", a.p90, b.p90),
+            ("wait for a slot", a.build_wait, b.build_wait),
+            ("wait for a device", a.device_wait, b.device_wait),
+            ("p90 of an upload", a.upload_p90, b.upload_p90),
+            *((("last of the burst", a.last, b.last),) if a.last else ()),
+        )
+    ]
+    for station in a.busy:
+        before, after = a.busy[station], b.busy[station]
+        rows.append((f"{station} busy", f"{before:.0%}", f"{after:.0%}", f"{100 * (after - before):+.0f} points"))
+    if not base.model.burst:
+        one, two = base.bounds.knee, then.bounds.knee
+        rows.append(("knee", f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f} agents" if two < inf else ""))
+    need, after_need = base.memory.need, then.memory.need
+    more = ("+" if after_need >= need else "-") + format_size(abs(after_need - need))
+    fits = "" if then.memory.fits else ", does not fit"
+    rows.append(("memory of a host", format_size(need), format_size(after_need) + fits, more))
+    yield table(rows, ("", "NOW", "THEN", "DIFFERENCE"))
+    if not told_from_noise(base, then):
+        yield "the p90 differs by no more than chance would make of it: --turns 200000 tells more"
+
+
+def _cost(lever: Lever) -> str:
+    return lever.cost if lever.fits else f"does not fit: {lever.cost}"
+
+
+def _gain(gain: float, error: float, *, noise: bool) -> str:
+    return "no difference" if noise else f"{-gain:+.0f} (error {error:.0f})"
+
+
+def _origin(p: Parameter) -> tuple[str, ...]:
+    value = f"{p.value:.0%}" if p.unit == "share" else f"{p.value:.3g}"
+    value = format_duration(p.value) if p.unit == "seconds" else value
+    return p.name, value, p.origin, str(p.samples) if p.origin != "configured" else "-", p.text
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}"
+
+
+def _line(label: str, text: str) -> Iterator[str]:
+    """A labelled text, wrapped."""
+    from textwrap import wrap
+
+    for number, part in enumerate(wrap(text, _WIDTH - _LABEL, break_long_words=False)):
+        yield f"{('' if number else label).ljust(_LABEL)}{part}"
