@@ -189,6 +189,19 @@ def test_looking_at_the_host_stays_light(workspace: Project, monkeypatch: pytest
     assert ours == {"k1ctl_plugins.host.health", "k1ctl_plugins.host.verdict"}
 
 
+def test_telling_what_fits_stays_light(workspace: Project) -> None:
+    """`capacity show` simulates turns with the standard library's random numbers only, and loads nothing that is heavy;
+    its --help loads no model."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    modules = imported("capacity", "show", "--json", cwd=workspace.root)
+    assert not modules & (HEAVY | {"threading"})
+    assert "k1ctl.capacity.queueing" in modules
+    modules = imported("capacity", "show", "--help", cwd=workspace.root)
+    assert not modules & HEAVY and not any(m.startswith("k1ctl.capacity") for m in modules)
+    assert {m for m in modules if m.startswith("k1ctl_plugins.capacity.")} == {"k1ctl_plugins.capacity.show"}
+
+
 def test_the_version_needs_no_click() -> None:
     """`k1ctl --version` answers before anything is imported."""
     code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"

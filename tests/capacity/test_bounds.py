@@ -15,7 +15,7 @@ from k1ctl.capacity.formula import GIB
 from k1ctl.capacity.queueing import Kind, Model
 from k1ctl.config import Config
 
-ANNEX = {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}
+ANNEX: dict[tuple[str, ...], Any] = {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}
 MIXED = explain.workload(Config("", {}, {}))
 
 

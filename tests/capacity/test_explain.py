@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from k1ctl.capacity import explain
@@ -11,7 +13,7 @@ from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.formula import GIB
 from k1ctl.config import Config
 
-ANNEX = {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}
+ANNEX: dict[tuple[str, ...], Any] = {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}
 
 
 def answer(cores: int = 14, memory: int = 48 * GIB, seen: Seen | None = None, **capacity: int) -> Answer:

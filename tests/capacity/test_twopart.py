@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,10 @@ from k1ctl.capacity.overrun import Spread
 from k1ctl.capacity.twopart import Pool
 from k1ctl.config import Config
 
-ANNEX = {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}
+ANNEX: dict[tuple[str, ...], Any] = {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}
 
 
-def config(settings: dict[tuple[str, ...], object] | None = None) -> Config:
+def config(settings: dict[tuple[str, ...], Any] | None = None) -> Config:
     return Config("/r/ops/k1ctl.toml", dict(settings or {}), {})
 
 
@@ -53,7 +54,7 @@ def test_a_base_is_measured_apart_from_builds() -> None:
 def test_the_slots_that_count_are_builds_and_what_is_given_a_size() -> None:
     """Targets, [queue.slots] and [capacity.heavy], the heaviest first; without any the default target's build."""
     assert [(p.resource, p.slots) for p in twopart.pools(config())] == [("build:fw", 4)]
-    sizes = {
+    sizes: dict[tuple[str, ...], Any] = {
         ("queue", "slots", "device:k1"): 1,
         ("queue", "slots", "test:web"): 2,
         ("capacity", "heavy", "test:web"): 3 * GIB,
