@@ -52,7 +52,7 @@ def test_json_has_facts_state_and_answer_in_one_document(workspace: Project, mac
     workspace.configure('[capacity]\nper_agent = "32G"\n')
     told = json.loads(workspace.run("capacity", "show", "--facts", mac, "--json").assert_ok().stdout)
     assert told["ok"] is True
-    assert (told["host"]["cores"], told["host"]["origin"], told["disk"]) == (14, mac, None)
+    assert (told["facts"]["cores"], told["facts"]["origin"], told["disk"]) == (14, mac, None)
     assert told["watermark"]["level"] == 0
     assert told["promises"]["held"] == []
     assert told["promises"]["memory_free_bytes"] == 40 * GIB

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "facts_file",
     metavar="FILE",
     default="",
-    help="Another host: its facts as JSON, as --json has them under host.",
+    help="Another host: its facts as JSON, as --json has them under facts.",
 )
 @json_option
 @pass_context
@@ -56,7 +56,7 @@ def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> Non
         model, parameters = calibration.model, calibration.parameters
     answer = answers.Answer(found, config, model, state.seen_by_bounds, parameters=parameters, conductor=conductor)
     if as_json:
-        emit_json({"ok": True, "host": found.document(), **state.document(), **answer.document()})
+        emit_json({"ok": True, "facts": found.document(), **state.document(), **answer.document()})
         return
     for line in show_text.full(answer, state) if explain else show_text.short(answer, state):
         put(line)

@@ -104,6 +104,7 @@ def render(host: Host, root: str, imported: dict[Place, Any] | None = None) -> s
 
 
 _NAMED = {("devices", "k1"), ("run_targets", "fw:size"), ("setup", "codegen"), ("stores", "nas")}
+_EXAMPLES: dict[Place, str] = {("capacity", "heavy"): "build:fw", ("capacity", "models"): "opus"}
 _WEB = "webapp"
 
 
@@ -129,7 +130,8 @@ def _setting(table: Place, key: str, setting: Setting, chosen: dict[Place, Any])
     if key == "*":
         values = {place[-1]: value for place, value in chosen.items() if place[:-1] == table}
         lines += [f'"{name}" = {toml_value(setting, value)}' for name, value in values.items()]
-        return [*lines, f'#"device:k1" = {toml_value(setting, setting.default)}']
+        example = _EXAMPLES.get(table, "device:k1")
+        return [*lines, f'#"{example}" = {toml_value(setting, setting.default)}']
     place = (*table, key)
     if place in chosen:
         return [*lines, f"{key} = {toml_value(setting, chosen[place])}"]
