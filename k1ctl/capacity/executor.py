@@ -94,7 +94,7 @@ class Copies:
         self.command, self.folder, self.timeout = list(command), folder, timeout
         self.cwd = cwd or os.getcwd()
         self.environ = {**(os.environ if environ is None else environ), MARK: folder}
-        self.interrupt, self.every = interrupt, every
+        self.interrupt, self.every, self.grace = interrupt, every, GRACE
         self.running: dict[int, tuple[Limited, float]] = {}  # copy: (it, when it began)
 
     def look(self) -> Look:
@@ -147,7 +147,7 @@ class Copies:
             end = copy.poll()
             outcome = ""
             if end is None and self.timeout and time.monotonic() - began >= self.timeout:
-                end, outcome = copy.stop(GRACE), TIMEOUT
+                end, outcome = copy.stop(self.grace), TIMEOUT
             if end is not None:
                 del self.running[number]
                 ended.append(_job(number, end, outcome))
@@ -157,7 +157,7 @@ class Copies:
         """End all copies that still run: they are told at once, and have the grace together."""
         for copy, _ in self.running.values():
             groups.send_to_session(copy.session, signals.SIGTERM, signals.SIGCONT, group=copy.group)
-        until = time.monotonic() + GRACE
+        until = time.monotonic() + self.grace
         ended = []
         for number in sorted(self.running):
             copy, _ = self.running[number]
@@ -184,14 +184,26 @@ class Copies:
 
 
 def _job(number: int, end: Ended, outcome: str) -> Job:
-    text = ""
+    text, lacked = "", _lacked(end)
     if outcome == TIMEOUT:
-        text = f"ran past its limit of {end.wall_seconds:.0f} s"
-    elif not outcome and end.oom is not None:
-        outcome, text = OOM, str(end.oom)
+        text = f"ran past its limit, {end.wall_seconds:.1f} s"
+    elif not outcome and lacked:
+        outcome, text = lacked, end.oom.message if end.oom else ""
     elif not outcome and (end.exit_code or end.signal):
         outcome, text = FAILED, f"signal {end.signal}" if end.signal else f"exit {end.exit_code}"
+        text += f"; {end.oom.message}" if end.oom else ""
     return Job(number, outcome or DONE, end.wall_seconds, end.peak_bytes, text)
+
+
+def _lacked(end: Ended) -> str:
+    """Whose memory lacked: our limit's, the host's; "" where there was enough, where that is only a guess, and where a
+    program met a limit of its own."""
+    found = end.oom
+    if found is None or found.confidence == "possible":
+        return ""
+    if found.by == "kernel":
+        return HOST_OOM
+    return "" if found.by == "program" and not found.next_limit else OOM
 
 
 def end_left_behind(folder: str) -> int:

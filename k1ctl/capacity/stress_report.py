@@ -265,7 +265,7 @@ def _copies(count: int) -> str:
 
 
 def _limits_name(limits: tuple[int, float]) -> str:
-    return f"{size_word(limits[0])}, {cpu_word(limits[1])} cpu"
+    return size_word(limits[0]) + (f", {limits[1]:g} cpu" if limits[1] else "")
 
 
 def estimate(matrix: Matrix, timeout: float) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def stress(context: Context, /, command: tuple[str, ...], as_json: bool, **optio
     Example:
       k1ctl capacity stress --agents 1,2,4 --mem 2G,4G --cpu 2,unlimited -- npm test
       k1ctl capacity stress --agents 1,2,4,8 --mem 1G --dry-run -- make -C ../{i}
-      k1ctl capacity stress --agents 1,2,4,6,8 --apply -- k1ctl build fw
+      k1ctl capacity stress --agents 1,2,4,6,8 --apply -- npm test --prefix ../w{i}
     """
     from k1ctl.capacity import cells
     from k1ctl.capacity.stress_call import Asked

@@ -1,0 +1,81 @@
+"""Copies of a command on this host: what their ends mean, and that none outlives an interruption."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from k1ctl.capacity import executor
+from k1ctl.capacity.cells import Cell, Look, Stop
+from k1ctl.capacity.executor import Copies, Interrupted
+from k1ctl.capacity.facts import Facts
+from k1ctl.capacity.limited import Ended
+from k1ctl.capacity.oom import Verdict
+
+CELL = Cell(2, 64 << 20, 0.0)
+
+
+def never(before: Facts, look: Look) -> Stop | None:
+    return None
+
+
+def quiet(ended: int, running: int) -> None:
+    pass
+
+
+def ended(by: str = "", confidence: str = "certain", exit_code: int | None = 1, more: int = 1) -> Ended:
+    verdict = Verdict(by, confidence, "it lacked memory", [], None, more) if by else None
+    return Ended(exit_code, 0 if exit_code is not None else 9, 1.0, 1.0, 7, 7, verdict, "watchdog")
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        (ended(exit_code=0), executor.DONE),
+        (ended(), executor.FAILED),
+        (ended(exit_code=None), executor.FAILED),
+        (ended("limit"), executor.OOM),
+        (ended("cgroup", exit_code=0), executor.OOM),  # an exit code says nothing of memory
+        (ended("kernel", "likely", None), executor.HOST_OOM),
+        (ended("kernel", "possible", None), executor.FAILED),  # killed by nobody that is known
+        (ended("program", "likely"), executor.OOM),
+        (ended("program", "likely", more=0), executor.FAILED),  # V8 met a limit of its own
+        (ended("program", "possible", 0), executor.DONE),  # it got over it
+    ],
+)
+def test_what_an_end_means(end: Ended, outcome: str) -> None:
+    """Memory is the reason when the verdict says so with some certainty, and more of it would help."""
+    assert executor._job(1, end, "").outcome == outcome
+
+
+def test_an_interruption_leaves_nobody(tmp_path: Path) -> None:
+    """When the descriptor can be read every copy is ended, those that ignore TERM too."""
+    read, write = os.pipe()
+    copies = Copies(["sh", "-c", "trap '' TERM; sleep 60"], str(tmp_path), interrupt=read, every=0.05)
+    copies.grace = 0.05
+    calls = []
+
+    def interrupt(before: Facts, look: Look) -> Stop | None:
+        calls.append(executor._left_behind(str(tmp_path)))
+        os.write(write, b".")
+        return None
+
+    try:
+        with pytest.raises(Interrupted):
+            copies.run(CELL, 4, interrupt, quiet)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert len(calls[0]) >= 2
+    assert executor._left_behind(str(tmp_path)) == []
+
+
+def test_timeouts_and_failures_are_told_apart(tmp_path: Path) -> None:
+    """Copy 1 fails, copy 2 runs past its limit; each has its output in a log of its own."""
+    copies = Copies(["sh", "-c", "echo copy {i}; [ {i} = 1 ] || sleep 60; exit 3"], str(tmp_path), timeout=0.4)
+    ran = copies.run(CELL, 2, never, quiet)
+    assert {job.number: job.outcome for job in ran.jobs} == {1: executor.FAILED, 2: executor.TIMEOUT}
+    assert {job.number: job.text.partition(",")[0] for job in ran.jobs} == {1: "exit 3", 2: "ran past its limit"}
+    assert [(tmp_path / "logs" / CELL.name / f"{n}.log").read_text() for n in (1, 2)] == ["copy 1\n", "copy 2\n"]
