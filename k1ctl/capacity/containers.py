@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_GROUPS = "/sys/fs/cgroup"  # where every distribution mounts them; a container sees its own group there
+GROUPS = "/sys/fs/cgroup"  # where every distribution mounts them; a container sees its own group there
 _NO_LIMIT = 1 << 62  # bytes: v1 writes "no limit" as the largest number of pages
 
 
@@ -49,13 +49,13 @@ class Container:
 def find(host_memory: int, root: str = "") -> Container | None:
     """The limits on this process; None without one. ``host_memory`` in bytes: a limit above it is none; ``root`` is
     the folder in which ``/proc`` and ``/sys`` lie. Never raises."""
-    groups = _of_process(read(f"{root}/proc/self/cgroup"))
-    if "" in groups and read(f"{root}{_GROUPS}/cgroup.controllers"):
+    groups = of_process(read(f"{root}/proc/self/cgroup"))
+    if "" in groups and read(f"{root}{GROUPS}/cgroup.controllers"):
         return _find_v2(host_memory, root, groups[""])
     return _find_v1(host_memory, root, groups)
 
 
-def _of_process(data: bytes) -> dict[str, str]:
+def of_process(data: bytes) -> dict[str, str]:
     """{controller: path of the group}, the unified hierarchy as "" (cgroups(7), /proc/pid/cgroup)."""
     groups = {}
     for line in data.decode(errors="surrogateescape").splitlines():
@@ -66,7 +66,7 @@ def _of_process(data: bytes) -> dict[str, str]:
     return groups
 
 
-def _folders(mount: str, path: str) -> Iterator[str]:
+def folders(mount: str, path: str) -> Iterator[str]:
     """The group's folder and those around it, innermost first.
 
     A path that is not below the mount is one of another namespace: then the mount itself is the group.
@@ -80,7 +80,7 @@ def _folders(mount: str, path: str) -> Iterator[str]:
 
 def _find_v2(host_memory: int, root: str, path: str) -> Container | None:
     found: Container | None = None
-    for folder in _folders(f"{root}{_GROUPS}", path):
+    for folder in folders(f"{root}{GROUPS}", path):
         limit, cpus = number(read(f"{folder}/memory.max")), _quota(read(f"{folder}/cpu.max"))
         if not (limit is not None and limit < host_memory) and cpus is None:
             continue
@@ -100,7 +100,7 @@ def _find_v2(host_memory: int, root: str, path: str) -> Container | None:
 
 def _find_v1(host_memory: int, root: str, groups: dict[str, str]) -> Container | None:
     found = Container("v1", "")
-    for folder in _folders(f"{root}{_GROUPS}/memory", groups["memory"]) if "memory" in groups else ():
+    for folder in folders(f"{root}{GROUPS}/memory", groups["memory"]) if "memory" in groups else ():
         limit = number(read(f"{folder}/memory.limit_in_bytes"))
         if limit is None or limit >= min(host_memory, _NO_LIMIT):
             continue
@@ -108,7 +108,7 @@ def _find_v1(host_memory: int, root: str, groups: dict[str, str]) -> Container |
         if _narrow(found, limit, number(read(f"{folder}/memory.usage_in_bytes")), field(stat, b"total_inactive_file")):
             found.path = folder[len(root) :]
             found.oom_kills = field(read(f"{folder}/memory.oom_control"), b"oom_kill")
-    for folder in _folders(f"{root}{_GROUPS}/cpu", groups["cpu"]) if "cpu" in groups else ():
+    for folder in folders(f"{root}{GROUPS}/cpu", groups["cpu"]) if "cpu" in groups else ():
         quota, period = (number(read(f"{folder}/cpu.cfs_{word}_us")) for word in ("quota", "period"))
         if quota and period:
             found.cpus = min(found.cpus or quota / period, quota / period)

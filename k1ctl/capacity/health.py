@@ -111,7 +111,7 @@ def checks(
         _watermark(facts, config),
     ]
     if facts.origin == facts.system:
-        found += [*_disks(config, workspace, judge), *_promised()]
+        found += [*_disks(config, workspace, judge), *_promised(), _blast_radius()]
     return [
         *found,
         _thermal(facts),
@@ -302,6 +302,21 @@ def _promised() -> list[Check]:
     except OSError as exc:
         stopped = Check("suspended", "unknown", message=f"limited commands cannot be read: {exc.strerror}")
     return [kept, stopped]
+
+
+def _blast_radius() -> Check:
+    from k1ctl.capacity.blast import radius
+
+    name, found = "blast_radius", radius()
+    if found is None or not found.shelters:
+        return Check(name, "skip", message="this was not called from a terminal's control group (cgroup v2)")
+    who = ", ".join(found.shelters)
+    if not found.killer:
+        return Check(name, "ok", 0, "", 0, None, f"processes beside {who} are killed one by one")
+    message = (
+        f"{found.killer} would end all {found.processes} processes of this control group together, {who} among them"
+    )
+    return Check(name, "warn", 1, "", 0, None, message)
 
 
 def _suspended(command: Watched) -> bool:

@@ -24,6 +24,7 @@ _HINTS = {  # by the first word of a check's name
     "disk": "k1ctl worktree du shows what takes the room; k1ctl archive run --dry-run what could go",
     "inodes": "k1ctl worktree du shows what takes the room; k1ctl archive run --dry-run what could go",
     "suspended": "they go on when memory is free again; k1ctl capacity list shows who has it",
+    "blast": "systemd-run --user --scope -p OOMPolicy=continue -- COMMAND gives each agent a control group of its own",
     "promises": "k1ctl capacity list shows them; each ends with the last process of its command",
 }
 
