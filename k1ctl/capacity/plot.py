@@ -310,7 +310,9 @@ def _legend(panel: Panel, at: float, width: int) -> list[list[str]]:
             rows.append([])
             x = float(_LEFT)
         y, colour = at + 12 + (_LINE + 4) * (len(rows) - 1), _COLOURS[number % len(_COLOURS)]
-        if series.kind in (BAR, DOTS):
+        if series.kind == DOTS:
+            mark = f'<circle cx="{_n(x + 12)}" cy="{_n(y - 4)}" r="3.2" fill="{colour}"/>'
+        elif series.kind == BAR:
             mark = f'<rect x="{_n(x + 5)}" y="{_n(y - 9)}" width="10" height="10" fill="{colour}"/>'
         else:
             dash = _DASHES[number % len(_DASHES)]

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 COLUMNS = ("seconds", "rss_bytes", "pss_bytes", "largest_bytes", "processes", "cpu_seconds")
 FINE, FINE_FOR, MOVES = 0.25, 30.0, 0.10  # s between looks; in the first s; and while RSS moves by such a share
+_FIRST = 0.01  # s from the first look to the second; from there the time doubles: short commands are seen as well
 KEPT = 1200  # rows of a trace
 FLOOR = 5.0  # s: of each such span the least is kept, for the verdict on leaks
 _PASSES = 1.05  # a sum this much over the last maximum is worth a look at PSS
-_PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 100, 500  # s between two looks at PSS; or so many times what the last one took
+_BLUR = 1 << 20  # bytes: the RSS in stat lags behind by some pages (proc_pid_stat(5) calls it inaccurate)
+_PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 20, 500  # s between two looks at PSS; or so many times what the last one took
 _EPOCHS = 32
 # What a dense trace shows that a look every so many seconds misses: of a compile's peak, and of spikes held for 200 ms
 _MISSED = ((0.1, 0.2, 0), (0.25, 0.6, 0), (0.5, 1.0, 0), (1.0, 1.8, 25), (2.0, 3.4, 43), (5.0, 8.7, 83))
@@ -167,7 +169,7 @@ class Sampler:
         self.trace.add(row)
         self.last = row
         fine = now < FINE_FOR or now - self._moved < 4 * FINE
-        return min(FINE, self.interval) if fine else self.interval
+        return min(FINE, self.interval, max(_FIRST, now)) if fine else self.interval
 
     def _pss(self, tree: Tree, now: float) -> int | None:
         """PSS where it may be a new maximum and its price allows; None where it was not read or is not told."""
@@ -191,18 +193,20 @@ class Sampler:
         The metric is pss; rss where PSS is not told or a peak was over before it could be read, which then is the
         largest sum of a look or what one process alone had, whichever is more; footprint on a Mac. The bound holds but
         for processes that lived and died between two looks, and for more than one that grew after its last look.
+        Both are None where nothing was seen.
         """
         rss = self.peak_row[1] if self.peak_row else 0
         told = (self.pss_row[2] or 0) if self.pss_row and self.pss_told else 0
         footprint = os.uname().sysname == "Darwin"
         largest = self.largest if footprint else max(self.largest, largest)
         peak, metric = max(rss, largest), "footprint" if footprint else "rss"
-        if told and peak <= self._covered * _PASSES:
+        if told and peak <= self._covered * _PASSES + _BLUR:
             peak, metric = told, "pss"
+        most = max(self.together.bytes + largest - self.largest, rss, peak)
         return {
-            "peak_bytes": peak,
+            "peak_bytes": peak or None,
             "peak_metric": metric,
-            "at_most_bytes": max(self.together.bytes + largest - self.largest, rss, peak),
+            "at_most_bytes": most if self.trace.taken else None,
             "rss_sum_peak_bytes": rss,
             "pss_peak_bytes": told or None,
             "largest_process_bytes": largest,

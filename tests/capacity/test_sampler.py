@@ -191,4 +191,4 @@ def test_what_an_interval_may_miss_is_named() -> None:
 def test_its_own_cost_is_told() -> None:
     """Looks and CPU seconds of the sampler itself."""
     found = Scene(lambda t: 100 * MB).play(10).sampling()
-    assert found["looks"] == 40 and found["own_cpu_seconds"] >= 0 and time.process_time() > 0
+    assert 40 <= found["looks"] <= 48 and found["own_cpu_seconds"] >= 0 and time.process_time() > 0

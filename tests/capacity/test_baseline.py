@@ -1,0 +1,203 @@
+"""Baselines: real small programs measured to their end, stopped, left alone; records that nothing overwrites."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from k1ctl import groups
+from k1ctl.capacity import baseline, baseline_container, baseline_record, processes
+from k1ctl.capacity.baseline import Measured
+from k1ctl.capacity.sampler import Sampler
+from k1ctl.errors import NotExecutableError, NotFoundError, UsageError
+from k1ctl.files import read_json
+from tests.kit import Project, wait_until
+
+MB = 1 << 20
+LINUX = pytest.mark.skipif(not processes._LINUX, reason="needs VmHWM and PSS")
+HOLD = "import os, sys, time; x = bytearray(b'x') * (40 << 20)\nwhile not os.path.exists(sys.argv[1]): time.sleep(.01)"
+
+
+@LINUX
+def test_a_spiking_program_is_found_and_a_tree_is_bracketed(tmp_path: Path) -> None:
+    """80 MB for a moment; then three processes that have 40 MB each and share the interpreter."""
+    spike = "x = bytearray(b'x') * (80 << 20); del x\nimport sys; sys.exit(3)"
+    found = baseline.command([sys.executable, "-c", spike])
+    memory = found.memory()
+    assert (
+        found.exit_code == 3
+        and found.ended_by == "command"
+        and baseline.unfinished(found) == "it ended with exit code 3"
+    )
+    assert 80 * MB <= memory["largest_process_bytes"] <= memory["peak_bytes"] <= memory["at_most_bytes"] < 160 * MB
+    tree = f"import os\nfor _ in range(2):\n    if os.fork() == 0: break\n{HOLD}"
+    go = tmp_path / "go"
+    found = baseline.command(
+        [sys.executable, "-c", tree, str(go)], each=lambda now: go.touch() if rss(now.sampler) > 120 * MB else None
+    )
+    memory = found.memory()
+    assert found.exit_code == 0 and memory["processes_most"] == 3
+    assert memory["peak_bytes"] >= 40 * MB and 120 * MB <= memory["at_most_bytes"] < 240 * MB
+    document = found.document()
+    assert document["cpu"]["source"] == "wait4" and 0 < document["cpu"]["seconds"] < 5
+    assert document["leak"]["verdict"] == "not-enough-data" and document["wall_seconds"] > 0
+
+
+def rss(sampler: Sampler) -> int:
+    return sampler.last[1] if sampler.last else 0
+
+
+def stopped_by(number: int, script: str, grace: float = 5.0) -> Measured:
+    """The baseline of a shell script, with a signal sent to this process at the second look."""
+    looks: list[int] = []
+
+    def each(measured: Measured) -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            os.kill(os.getpid(), number)
+
+    return baseline.command(["/bin/sh", "-c", script], grace=grace, each=each)
+
+
+def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> None:
+    """^C reaches the command, TERM all of its session; who ignores TERM is killed after the grace period; the handlers
+    of before are back."""
+    before = signal.getsignal(signal.SIGINT)
+    found = stopped_by(signal.SIGINT, "exec sleep 60")
+    assert (found.exit_code, found.ended_by, found.memory()["processes_most"]) == (130, "interrupt", 1)
+    found = stopped_by(signal.SIGTERM, "sleep 60 & setsid sleep 60 & wait")
+    assert (found.exit_code, found.ended_by) == (143, "terminate") and baseline.unfinished(found)
+    wait_until(lambda: not found.sampler.watch.look().pids)
+    found = stopped_by(signal.SIGHUP, "trap '' TERM; while :; do sleep 60; done", grace=0.05)
+    assert (found.exit_code, found.ended_by) == (137, "terminate")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_duration_ends_a_command_and_what_it_leaves_is_counted() -> None:
+    """After --duration the command is told to end, which is no failure; a daemon of an ended command goes on."""
+    found = baseline.command(["sleep", "60"], duration=0.05)
+    assert (found.exit_code, found.ended_by, baseline.unfinished(found)) == (143, "duration", "")
+    found = baseline.command(["/bin/sh", "-c", "sleep 60 >/dev/null & sleep .1"])
+    assert (found.exit_code, found.left) == (0, 1)
+    groups.send(found.pid, signal.SIGKILL)
+
+
+def test_what_runs_already_is_watched_and_left_alone() -> None:
+    """For a time, or until it ends; a process that is not there is an error."""
+    child = subprocess.Popen(["sleep", "60"])
+    found = baseline.process(child.pid, duration=0.05)
+    assert child.poll() is None and (found.exit_code, found.ended_by, found.left) == (None, "duration", 1)
+    assert found.memory()["peak_bytes"] and found.document()["cpu"]["source"] == "samples"
+    child.kill()
+    child.wait()
+    short = subprocess.Popen(["sleep", "0.1"])
+    found = baseline.process(short.pid)
+    assert (found.ended_by, found.left, short.wait()) == ("command", 0, 0)
+    with pytest.raises(UsageError, match=f"no process {child.pid} runs"):
+        baseline.process(child.pid)
+
+
+def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
+    """Is an error of its own, before anything is recorded."""
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(NotFoundError):
+        baseline.command(["k1ctl-no-such-program"])
+    with pytest.raises(NotExecutableError):
+        baseline.command([str(tmp_path / "text")])
+
+
+def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines of one minute get names of their own, also where files have no links, and a plot each."""
+    facts = workspace.facts()
+    found = baseline.command(["sleep", "0.02"])
+    document = baseline_record.document(found, facts, label="a <label>", class_="small")
+    paths = [baseline_record.save(facts, document, 1_800_000_000)]
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "not here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    paths += [baseline_record.save(facts, document, 1_800_000_000) for _ in range(2)]
+    names = [Path(path).name for path in paths]
+    assert names == [f"20270115-0800-resource-baseline{end}.json" for end in ("", "-2", "-3")]
+    assert sorted(os.listdir(Path(paths[0]).parent)) == sorted([*names, *(n.replace(".json", ".svg") for n in names)])
+    assert all(read_json(path) == document for path in paths)
+    assert "a &lt;label&gt;" in Path(paths[2]).with_suffix(".svg").read_text()
+    assert document["samples"]["columns"][1] == "rss_bytes" and document["host"]["cores"] > 0
+    assert any("not enough data" in line for line in baseline_record.told(document))
+
+
+def test_a_command_that_was_never_seen_has_no_peak(workspace: Project) -> None:
+    """It ended before the first look: None, not 0, and a plot without data."""
+    found = Measured(Sampler(session=2**22 + 1), ["true"], 2**22 + 1)
+    document = baseline_record.document(found, workspace.facts(), label="", class_="")
+    assert (document["memory"]["peak_bytes"], document["memory"]["at_most_bytes"]) == (None, None)
+    assert "not known" in baseline_record.told(document)[0]
+    assert "no data" in baseline_record.svg(document)
+    ElementTree.fromstring(baseline_record.svg(document))
+
+
+FAKE = f"""#!{sys.executable}
+import os, subprocess, sys, time
+words, state = sys.argv[1:], os.environ["FAKE"]
+if words[0] == "image":
+    sys.exit(0 if words[2] == "there" else "Error: No such image")
+if words[0] == "inspect":
+    try: print(open(os.path.join(state, words[-1])).read())
+    except OSError: sys.exit(1)
+elif words[0] == "run":
+    name, command = words[words.index("--name") + 1], words[words.index("there") + 1:]
+    child = subprocess.Popen(command, start_new_session=True)
+    open(os.path.join(state, name), "w").write(str(child.pid))
+    sys.exit(child.wait())
+"""
+
+
+@LINUX
+def test_a_container_is_compared_with_the_command_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A docker that runs the command in a session of its own, as a container's processes are: they are found by the
+    number that it tells, and their memory is known. What it does not have, or fails at, is an error before."""
+    tool = tmp_path / "bin" / "docker"
+    tool.parent.mkdir()
+    tool.write_text(FAKE)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    with pytest.raises(NotFoundError, match="docker cannot run missing: Error: No such image") as error:
+        baseline_container.tool("missing")
+    assert error.value.code == "no-image"
+    container = baseline_container.Container(baseline_container.tool("there"), "there")
+    native = baseline.command(["sleep", "0.02"])
+    monkeypatch.setattr(baseline, "_SHOW", 0.0)
+    words, go = [sys.executable, "-c", HOLD, str(tmp_path / "go")], tmp_path / "go"
+    times: dict[str, Any] = {"interval": 0.05, "duration": 0.0, "grace": 1.0, "cwd": str(tmp_path), "stdout": None}
+    contained = container.run(words, **times, show=lambda now: go.touch() if rss(now) > 40 * MB else None)
+    found = baseline_container.overhead(native, contained, container)
+    assert container.found and found["ran"] and found["exit_code"] == 0 and found["tool"] == "docker"
+    assert found["memory"]["peak_bytes"] >= 40 * MB and found["overhead"]["peak_bytes"] is not None
+    assert found["overhead"]["wall_seconds"] == pytest.approx(contained.wall_seconds - native.wall_seconds, abs=0.01)
+    assert "of memory" in baseline_record.container(found)
+    failed = container.run(["/bin/sh", "-c", "exit 125"], **times)
+    found = baseline_container.overhead(native, failed, container)
+    assert not found["ran"] and found["memory"] is None and "did not run" in baseline_record.container(found)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(NotFoundError) as none:
+        baseline_container.tool("there")
+    assert none.value.code == "no-container-tool"
+
+
+def test_the_words_for_each_tool() -> None:
+    """The command's folder is there under its own path, and files belong to the user who called."""
+    docker = baseline_container.call("/usr/bin/docker", "node:20", ["npm", "test"], "/work", "name")
+    assert docker[1:9] == ["run", "--rm", "--name", "name", "-v", "/work:/work", "-w", "/work"]
+    assert docker[9:] == ["--user", f"{os.getuid()}:{os.getgid()}", "node:20", "npm", "test"]
+    assert "--userns" in baseline_container.call("podman", "x", ["ls"], "/work", "name")
+    assert baseline_container.call("/bin/container", "x", ["ls"], "/work", "name")[-2:] == ["x", "ls"]

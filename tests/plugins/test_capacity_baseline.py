@@ -1,0 +1,84 @@
+"""`k1ctl capacity baseline`: status and output of the command, the record, what is learned, and bad calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from k1ctl import groups
+from k1ctl.cli import Context
+from k1ctl.errors import NotFoundError, UsageError
+from k1ctl.plugins import Plugins
+from k1ctl_plugins.capacity.baseline import baseline
+from tests.kit import Project, finish
+
+MB = 1 << 20
+
+
+def test_status_and_output_are_the_commands_and_the_record_is_kept(workspace: Project) -> None:
+    """Its output stays on stdout, its exit code ours; a run that failed teaches its class nothing."""
+    code = "import sys; print('from the command'); x = bytearray(b'x') * (60 << 20); sys.exit(int(sys.argv[1]))"
+    done = workspace.run("capacity", "baseline", "--class", "small", "--", sys.executable, "-c", code, "3")
+    assert done.exit_code == 3 and done.stdout == "from the command\n"
+    assert "small learns nothing from it: it ended with exit code 3" in done.stderr and "peak" in done.stderr
+    (record,) = (workspace.ops / "benchmarks").glob("*-resource-baseline.json")
+    assert json.loads(record.read_text())["exit_code"] == 3 and record.with_suffix(".svg").exists()
+    done = workspace.run(
+        "capacity", "baseline", "--class", "small", "--plot", "a.svg", "--json", "--", sys.executable, "-c", code, "0"
+    )
+    found = json.loads(done.assert_ok().stdout)
+    assert "from the command" in done.stderr and (workspace.root / "a.svg").read_text().startswith("<svg")
+    assert found["learned"]["class"] == "small" and found["learned"]["runs"] == 1
+    assert (
+        found["learned"]["confidence"] == "low" and found["learned"]["largest_bytes"] == found["memory"]["peak_bytes"]
+    )
+    assert Path(found["file"]).parent == workspace.ops / "benchmarks" and found["memory"]["at_most_bytes"] >= 60 * MB
+
+
+def test_a_command_outlives_a_killed_baseline(workspace: Project) -> None:
+    """Measuring must not end what is measured: after SIGKILL the command goes on, and nothing is half written."""
+    process = workspace.popen("capacity", "baseline", "--", "/bin/sh", "-c", "echo $$; exec sleep 60")
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.kill()
+    finish(process)
+    assert groups.living(pid)
+    os.killpg(pid, signal.SIGKILL)
+    assert not (workspace.ops / "benchmarks").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no command"),
+        (["--pid", "1", "--", "ls"], "two things"),
+        (["--pid", "1", "--container", "x"], "a second time"),
+        (["--interval", "1ms", "--", "ls"], "50ms to 1h"),
+        (["--class", "x" * 65, "--", "ls"], "at most 64"),
+        (["--plot", "a.pdf", "--", "ls"], ".svg or a .png"),
+        (["--pid", "4194305"], "no process 4194305"),
+    ],
+)
+def test_bad_calls(words: list[str], message: str, workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is refused before anything is run or written, in one sentence."""
+    monkeypatch.chdir(workspace.root)
+    done = CliRunner().invoke(baseline, words, obj=Context(Plugins()))
+    assert isinstance(done.exception, UsageError) and message in done.exception.message
+    assert not (workspace.ops / "benchmarks").exists()
+
+
+def test_a_png_without_its_library_is_refused_before_the_command_runs(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint names the extra."""
+    monkeypatch.chdir(workspace.root)
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    done = CliRunner().invoke(baseline, ["--plot", "a.png", "--", "touch", "ran"], obj=Context(Plugins()))
+    assert isinstance(done.exception, NotFoundError) and "k1ctl[plot]" in done.exception.hint
+    assert not (workspace.root / "ran").exists()
