@@ -286,7 +286,8 @@ def _promised() -> list[Check]:
         message = "every promise has who made it"
         if orphans:
             first = orphans[0]
-            message = f"{len(orphans)} outlived who made them, as {first.id} of {first.workspace}: {first.what}"
+            many = f"{len(orphans)} promises" if len(orphans) > 1 else "a promise"
+            message = f"{many} outlived the maker: {first.id} of {first.workspace}, {first.what}"
         kept = Check("promises", "warn" if orphans else "ok", len(orphans), "", 0, None, message)
     except OSError as exc:
         kept = Check("promises", "unknown", message=f"the promises cannot be read: {exc.strerror}")

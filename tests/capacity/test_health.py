@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k1ctl import disk
-from k1ctl.capacity import facts_macos, health, looks
+from k1ctl.capacity import facts_macos, health, looks, promises, watched
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.health import Check
+from k1ctl.capacity.need import Need
 from k1ctl.config import Config
 from k1ctl.workspace import Workspace
 from tests.capacity.recorded_hosts import document
@@ -230,3 +232,35 @@ def test_a_pressed_mac_is_judged_by_its_level(tmp_path: Path) -> None:
     assert (found["memory_pressure"], found["thermal"], found["swap"], found["memory_full"]) == (
         "warn", "warn", "ok", "skip",
     )  # fmt: skip
+
+
+def test_a_promise_that_outlived_its_owner_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose owner lives is not."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    held = [promises.Promise("7", Need(mem=GIB), pid=os.getpid())]
+    monkeypatch.setattr(promises, "held", lambda seen: held)
+    look = Watch(tmp_path)
+    assert look(1000.0, origin="linux")["promises"].status == "ok"
+    held.append(promises.Promise("8", Need(mem=GIB), pid=gone.pid, what="build fw", workspace="oslo"))
+    found = look(1001.0, origin="linux")["promises"]
+    assert (found.status, found.value) == ("warn", 1)
+    assert found.message == "a promise outlived the maker: 8 of oslo, build fw"
+
+
+def test_a_command_that_stands_still_is_told(tmp_path: Path) -> None:
+    """While a guardian watches it; one that runs, or that nobody watches any more, is not."""
+    look = Watch(tmp_path)
+    spec = {"id": "c1", "session": 0, "cgroup": None, "what": "npm test"}
+    command = watched.create(spec)
+    seen = watched.Seen(command.folder)
+    guardian = command.lock(watched.WATCH)
+    try:
+        assert look(1000.0, origin="linux")["suspended"].status == "ok"
+        seen.put(suspended_at=5.0)
+        found = look(1001.0, origin="linux")["suspended"]
+        assert (found.status, found.message) == ("warn", "a command stands still for want of memory: c1, npm test")
+    finally:
+        os.close(guardian)
+        seen.close()
+    assert look(1002.0, origin="linux")["suspended"].status == "ok"
