@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from k1ctl.capacity.need import Need
     from k1ctl.process.launch import Outcome, Submitted
     from k1ctl.process.spec import RunSpec
     from k1ctl.workspace import Workspace
@@ -33,6 +34,7 @@ OPTIONS = {
     "--label": ("label", "str"),
     "--on-caller-exit": ("on_caller_exit", "caller"),
     "--result": ("result", "str"),
+    "--need": ("need", "need"),
 }
 CHOICES = {
     "priority": tuple(names.PRIORITIES),
@@ -50,6 +52,7 @@ DEFAULTS: dict[str, Any] = {
     "label": "",
     "on_caller_exit": "stop",
     "result": "",
+    "need": None,
 }
 
 
@@ -75,7 +78,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], list[str], list[str]] | 
             field, kind = OPTIONS[name]
             try:
                 options[field] = _value(kind, value)
-            except ValueError:
+            except (ValueError, UsageError):
                 return None
         else:
             words.append(word)
@@ -86,6 +89,8 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], list[str], list[str]] | 
 def _value(kind: str, text: str) -> Any:
     if kind == "duration":
         return parse_duration(text)
+    if kind == "need":
+        return parse_need(text)
     if kind == "int":
         if not (text.isascii() and text.isdigit()):
             raise ValueError(text)
@@ -93,6 +98,19 @@ def _value(kind: str, text: str) -> Any:
     if kind in CHOICES and text not in CHOICES[kind]:
         raise ValueError(text)
     return text
+
+
+def parse_need(text: str) -> Need:
+    """What a run needs of the host beside its resources. Raises UsageError."""
+    from k1ctl.capacity.need import parse as parse_words
+
+    need = parse_words(text)
+    if need.slots:
+        raise UsageError(
+            f"--need {text}: {next(iter(need.slots))} is a resource of the queue",
+            hint=f"name it in front of the command: k1ctl queue run {next(iter(need.slots))} --need mem=2G -- ...",
+        )
+    return need
 
 
 def build_spec(
@@ -119,6 +137,7 @@ def build_spec(
         label=options["label"],
         on_caller_exit=options["on_caller_exit"],
         result=os.path.join(os.getcwd(), result) if result else "",
+        need=options["need"],
     )
 
 

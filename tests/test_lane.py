@@ -28,9 +28,10 @@ VALUES = {
     "backoff": st.sampled_from(lane.CHOICES["backoff"]),
     "str": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
     "caller": st.sampled_from(lane.CHOICES["caller"]),
+    "need": st.sampled_from(["mem=4G", "mem=512M,cpu=0.5", "cpu=2,tokens=10k,disk=1G", "agents=1,model:opus=2"]),
 }
 WILD = st.sampled_from(
-    ["", "-", "--", "-1", "+1", "x", "HIGH", "--wait", "--help", "-h", "1_0", "٣", "nan", "inf", "1e3", "a\nb"]
+    ["", "-", "--", "-1", "+1", "x", "HIGH", "--wait", "--help", "-h", "1_0", "٣", "nan", "inf", "1e3", "a\nb", "mem=4"]
 )
 RESOURCE = st.sampled_from(["device:k1", "build:fw=2", "a", "b=3", "port:3000"])
 COMMAND = st.lists(st.sampled_from(["make", "-j4", "--", "--help", "--key=v", "", "ü", "a b"]), min_size=1, max_size=4)

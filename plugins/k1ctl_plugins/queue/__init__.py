@@ -18,6 +18,7 @@ from k1ctl_plugins.queue.scripts import acquire, ticket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from k1ctl.capacity.need import Need
     from k1ctl.config import Config
 
 
@@ -42,6 +43,10 @@ _CALLER_EXIT = click.option(
 )
 
 
+def _need(_context: click.Context, _option: click.Parameter, text: str | None) -> Need | None:
+    return None if text is None else lane.parse_need(text)
+
+
 def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What `run` and `submit` have in common."""
     backoffs = click.Choice(lane.CHOICES["backoff"])
@@ -57,6 +62,9 @@ def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--label", default="", metavar="T", help="What others see instead of the command."),
         click.option(
             "--result", default="", metavar="FILE", help="Write the result as JSON: whose code it is, and why."
+        ),
+        click.option(
+            "--need", metavar="N", callback=_need, help="Have the host promise it, as mem=4G,cpu=2 (75: none)."
         ),
     )
     for option in reversed(options):
@@ -86,6 +94,7 @@ def run(context: Context, /, words: tuple[str, ...], **options: Any) -> int:
     Example:
       k1ctl queue run device:k1 -- pio device monitor
       k1ctl queue run build:fw=2 port:3000 --wait 9m --retries 2 --delay 10s -- make
+      k1ctl queue run test:web --need mem=4G,cpu=2 -- npm test
     """
     resources, command = _split(words)
     return lane.run({**lane.DEFAULTS, **options}, resources, command, context.workspace)
