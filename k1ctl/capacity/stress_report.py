@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k1ctl.capacity.stress import Matrix, Row
 
 SLOWER = 2.0  # times the wall time of one copy alone: more of them is no gain
+SHORTEST = 0.1  # s that one run takes alone; in a shorter one the start of a limited process is most of it
 HEADERS = (
     *("AGENTS", "MEM", "CPU", "DONE", "OOM", "FAILED", "SWAP", "PAGED OUT", "STALL", "P50", "P95", "RATE", "SLOWER"),
     "STATE",
@@ -119,10 +120,14 @@ class Report:
 
     def _slower(self, row: Row) -> float | None:
         """Times the median of the one-agent cell of the same limits; None without one."""
-        one = next((r for r in self._column(row.cell.limits) if r.cell.agents == 1 and r.figures), None)
-        alone = one.figures["wall_p50_seconds"] if one and one.figures else None
+        alone = self._alone(row)
         wall = row.figures["wall_p50_seconds"] if row.figures else None
         return round(wall / alone, 3) if wall is not None and alone else None
+
+    def _alone(self, row: Row) -> float | None:
+        """The median of one copy with the same limits, in seconds."""
+        one = next((r for r in self._column(row.cell.limits) if r.cell.agents == 1 and r.figures), None)
+        return one.figures["wall_p50_seconds"] if one and one.figures else None
 
     def _fits(self) -> dict[tuple[int, float], usl.Fit | None]:
         columns = dict.fromkeys(row.cell.limits for row in self.rows)
@@ -137,6 +142,10 @@ class Report:
             self.why_not = self._failures(widest)
             return None
         chosen = _chosen(found)
+        alone = self._alone(chosen) or 0.0
+        if alone < SHORTEST:
+            self.why_not = [f"one run takes {format_duration(alone)}; it takes {format_duration(SHORTEST)} to compare"]
+            return None
         bounded = widest == inf and any(r.cell.agents > chosen.cell.agents for r in self._column(chosen.cell.limits))
         others = sorted({row.cell.cpus for row in best if row not in found})
         reasons = [*self._reasons(chosen), *(_other(_chosen([r for r in best if r.cell.cpus == c])) for c in others)]

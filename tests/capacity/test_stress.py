@@ -199,6 +199,13 @@ def test_without_support_nothing_is_recommended(tmp_path: Path) -> None:
     assert report.why_not == [f"1x{m}G: 1 ran out of the memory of its limit" for m in (2, 4)]
 
 
+def test_runs_too_short_to_compare_support_nothing(tmp_path: Path) -> None:
+    """Of a command of 20 ms the start of a process is what was measured."""
+    report = Report(matrix(tmp_path, ClosedForm(lambda_=50.0), [1, 2], [2]).run())
+    assert report.recommendation is None
+    assert report.why_not == ["one run takes 20 ms; it takes 100 ms to compare"]
+
+
 def test_what_holds_only_with_fewer_cores_limits_no_agents(tmp_path: Path) -> None:
     """Each cell is compared with one copy of the same cores. The recommendation is of the most cores, as nothing holds
     an agent to fewer; what held with fewer is told beside it, and is no limit on agents by itself."""

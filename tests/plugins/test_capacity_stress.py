@@ -11,8 +11,11 @@ from pathlib import Path
 from k1ctl.capacity import executor
 from tests.kit import Project, finish, wait_until
 
-ALLOCATE = "import sys; held = bytearray(int(sys.argv[1]) << 20); held[::4096] = bytes(len(held[::4096]))"
-HOLD = 'echo "copy {i}"; while [ {i} = 2 ] && [ -e hold ]; do sleep 0.02; done'
+ALLOCATE = (
+    "import sys, time; held = bytearray(int(sys.argv[1]) << 20); held[::4096] = bytes(len(held[::4096])); "
+    "time.sleep(0.12)"
+)
+HOLD = 'echo "copy {i}"; sleep 0.1; if [ {i} = 2 ] && [ -e hold ]; then echo held; exec sleep 60; fi'
 STRESS = ("capacity", "stress", "--jobs", "1", "--agents", "1,2")
 
 
@@ -52,7 +55,7 @@ def test_ended_and_killed_it_goes_on_where_it_was(workspace: Project) -> None:
 
     def interrupted(number: int) -> int:
         started = subprocess.Popen(argv, cwd=workspace.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: any(f.read_text() for f in workspace.ops.glob("benchmarks/*/logs/2x64M/2.log")))
+        wait_until(lambda: any("held" in f.read_text() for f in workspace.ops.glob("benchmarks/*/logs/2x64M/2.log")))
         started.send_signal(number)
         return finish(started)
 
@@ -66,7 +69,7 @@ def test_ended_and_killed_it_goes_on_where_it_was(workspace: Project) -> None:
     other = workspace.run(*STRESS, "--mem", "96M", "--", "sh", "-c", HOLD)
     other.assert_fails(78, "is unfinished, and was asked otherwise: its memory_bytes is [67108864]", "--fresh")
     done = workspace.run(*STRESS, "--mem", "64M", "--", "sh", "-c", HOLD).assert_ok()
-    assert "cells that are finished: 1" in done.stderr
+    assert "cells that are finished: 1" in done.stderr and "left behind" in done.stderr
     lines = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
     assert [line["cell"] for line in lines] == ["1x64M", "2x64M"]
     assert folders(workspace) == [folder] and (folder / "report.json").exists()
