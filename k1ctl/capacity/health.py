@@ -296,9 +296,8 @@ def _promised() -> list[Check]:
         message = "no command stands still for want of memory"
         if still:
             first_one = still[0].spec
-            message = (
-                f"{len(still)} stand still for want of memory, as {first_one['id']}: {first_one.get('what') or ''}"
-            )
+            many = f"{len(still)} commands stand" if len(still) > 1 else "a command stands"
+            message = f"{many} still for want of memory: {first_one['id']}, {first_one.get('what') or 'unnamed'}"
         stopped = Check("suspended", "warn" if still else "ok", len(still), "", 0, None, message)
     except OSError as exc:
         stopped = Check("suspended", "unknown", message=f"limited commands cannot be read: {exc.strerror}")
