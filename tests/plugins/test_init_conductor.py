@@ -124,7 +124,7 @@ def test_every_key_is_told_of(workspace: Project) -> None:
     assert became(report) == {
         **{f"scripts.{name}": "conductor" for name in ("setup", "run", "archive")},
         "runScriptMode": "conductor",
-        "maxConcurrentWorkspaces": "none",
+        "maxConcurrentWorkspaces": "imported",
         "deviceUploadQueue.max_concurrent": "same",
         "deviceUploadQueue.timeout_sec": "imported",
         "deviceUploadQueue.retry_policy": "same",
@@ -163,6 +163,7 @@ def test_settings_come_into_a_fresh_configuration(workspace: Project) -> None:
     init(workspace, "--conductor", "toml")
     config = load(workspace.facts(), {})
     assert config.get("ota", "attempt_timeout") == 240.0 and config.origin("ota", "attempt_timeout") == "file"
+    assert config.get("capacity", "agents") == 16
     assert config.get("ota", "attempts") == 4 and config.get("hooks", "target") == "fw:build"
     assert config.names("devices") == []
     assert "k1ctl build" in workspace.run("hook", "run", "--dry-run").assert_ok().stdout
@@ -175,7 +176,7 @@ def test_an_existing_configuration_is_only_added_to(workspace: Project) -> None:
     workspace.configure(mine)
     report = init(workspace, "--conductor")
     text = workspace.config_file.read_text()
-    assert text == mine + '\n\n# from conductor.json\n[hooks]\ntarget = "fw:build"\n'
+    assert text == mine + '\n\n# from conductor.json\n[capacity]\nagents = 16\n\n# from conductor.json\n[hooks]\ntarget = "fw:build"\n'
     assert report["conductor"]["added"][1:] == text.splitlines()[6:]
     by_hand = {row["setting"]: row["line"] for row in report["conductor"]["by_hand"]}
     assert by_hand == {

@@ -42,6 +42,7 @@ class Row(NamedTuple):
 
 # What says the same in k1ctl: its place, what is added to a number, and how the two relate.
 _SETTINGS: dict[str, tuple[Place, int, str]] = {
+    "maxConcurrentWorkspaces": (("capacity", "agents"), 0, "workspaces that `worktree setup` lets be there at once"),
     "deviceUploadQueue.timeout_sec": (("ota", "attempt_timeout"), 0, "the limit of one attempt"),
     "failover.max_retries": (("ota", "attempts"), 1, "attempts in all: the first and its retries"),
     "failover.retry_backoff_sec": (("ota", "retry_delay"), 0, "before the second attempt; doubled for each further"),
@@ -52,7 +53,6 @@ _SETTINGS: dict[str, tuple[Place, int, str]] = {
 _QUEUE = "k1ctl's queue has one slot for a device"
 _CACHES = "shared .pio and node_modules give one tree another's files: `hook setup` unlinks them"
 _NOTHING: dict[str, str] = {
-    "maxConcurrentWorkspaces": "k1ctl does not count workspaces; it limits what they share ([queue.slots])",
     "deviceUploadQueue": "no such rule in k1ctl's queue",
     "portRange": "Conductor gives each workspace ten ports (CONDUCTOR_PORT); elsewhere k1ctl leases them ([ports])",
     "failover": "nobody escalates: exit codes and events tell what failed and why",
