@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k1ctl.config import load
-from k1ctl.config_change import set_setting, toml_value
+from k1ctl.config_change import set_setting, set_settings, toml_value
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.settings import SETTINGS, convert, from_text
 from k1ctl_plugins.config.listing import row_of
@@ -84,6 +84,17 @@ def test_values_are_written_as_their_kind(words: list[str], line: str, project: 
     done = set_setting(project.facts(), key, values)
     assert project.config_file.read_text().splitlines()[done.line - 1] == line
     assert row_of(load(project.facts(), {}), key)["origin"] == "file"
+
+
+def test_several_settings_change_in_one_step_or_not_at_all(project: Project) -> None:
+    """One write, an event for each; where one value is wrong the file is as it was."""
+    with pytest.raises(ConfigError):
+        set_settings(project.facts(), {"queue.park": "5m", "ota.attempts": "-1"})
+    assert project.config_file.read_text() == FILE
+    done = set_settings(project.facts(), {"queue.park": "5m", "capacity.agents": "6"})
+    config = load(project.facts(), {})
+    assert done.written and (config.get("queue", "park"), config.get("capacity", "agents")) == (300.0, 6)
+    assert [e["key"] for e in project.events("config.changed")] == ["queue.park", "capacity.agents"]
 
 
 def test_words_that_begin_with_a_dash_stand_behind_two(project: Project) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from k1ctl.capacity import executor
+from k1ctl.capacity import cells, executor
 from k1ctl.capacity.cells import Cell, Look, Stop
 from k1ctl.capacity.executor import Copies, Interrupted
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.limited import Ended
 from k1ctl.capacity.oom import Verdict
+from k1ctl.capacity.stress import figures
 
 CELL = Cell(2, 64 << 20, 0.0)
 
@@ -70,6 +72,23 @@ def test_an_interruption_leaves_nobody(tmp_path: Path) -> None:
         os.close(write)
     assert len(calls[0]) >= 2
     assert executor._left_behind(str(tmp_path)) == []
+
+
+def test_what_the_host_suffers_stops_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts are read anew while copies run: one that fills the swap stops its cell with the number, and the copies
+    are ended."""
+    calm = {"cores": 4, "memory_bytes": 1 << 34, "swap_bytes": 1000, "swap_used_bytes": 0, "swapped_out_pages": 5}
+    (tmp_path / "facts").write_text(json.dumps(calm))
+    (tmp_path / "later").write_text(json.dumps({**calm, "swap_used_bytes": 600, "swapped_out_pages": 9}))
+    monkeypatch.setenv("K1CTL_FACTS", str(tmp_path / "facts"))
+    script = "[ {i} = 2 ] || mv later facts; exec sleep 60"
+    copies = Copies(["sh", "-c", script], str(tmp_path), cwd=str(tmp_path), every=0.02)
+    limits = cells.Limits(1 << 34, 0)
+    ran = copies.run(CELL, 4, lambda before, look: cells.stop(before, look, limits), quiet)
+    line = figures(CELL, ran)
+    assert (line["stop"]["rule"], line["stop"]["value"], line["stop"]["limit"]) == ("swap", 60.0, 50)
+    assert (line["swap_used_peak_bytes"], line["swap_delta_bytes"], line["swapped_out_pages"]) == (600, 600, 4)
+    assert (line["started"], line["ended"], line["failed"]) == (2, 2, 0)
 
 
 def test_timeouts_and_failures_are_told_apart(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def _run(context: Context, asked: Asked, options: dict[str, Any], as_json: bool)
             live.clear()
     report = Report(rows)
     document = {**folder.spec, "folder": folder.path, "resumed": resumed, **report.document()}
-    _keep(folder, report, document, asked)
+    _keep(context, folder, report, document)
     applied = _apply(context, report.recommendation) if options["apply"] else None
     if as_json:
         emit_json({"ok": report.recommendation is not None, **document, "applied": applied})
@@ -114,14 +114,18 @@ def _matrix(context: Context, asked: Asked, folder: Folder, kind: type[Matrix], 
     )
 
 
-def _keep(folder: Folder, report: Report, document: dict[str, Any], asked: Asked) -> None:
+def _keep(context: Context, folder: Folder, report: Report, document: dict[str, Any]) -> None:
     """The plot first: a folder with a report is a finished one."""
     from shlex import join
 
+    from k1ctl.events import emit
     from k1ctl.files import write_atomic
 
-    write_atomic(os.path.join(folder.path, "report.svg"), report.svg(join(asked.command)))
+    write_atomic(os.path.join(folder.path, "report.svg"), report.svg(join(folder.spec["command"])))
     folder.report(document)
+    found = report.recommendation
+    facts = {"agents": found.agents, "per_agent_bytes": found.memory} if found else {}
+    emit(context.workspace, "capacity.stressed", folder=folder.path, cells=len(report.rows), **facts)
 
 
 def _print(report: Report, folder: Folder, applied: dict[str, Any] | None) -> None:
