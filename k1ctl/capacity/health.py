@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from k1ctl.capacity import looks as past
+from k1ctl.errors import K1ctlError
 from k1ctl.units import format_duration, format_size
 
 TYPE_CHECKING = False
@@ -289,8 +290,8 @@ def _promised() -> list[Check]:
             many = f"{len(orphans)} promises" if len(orphans) > 1 else "a promise"
             message = f"{many} outlived the maker: {first.id} of {first.workspace}, {first.what}"
         kept = Check("promises", "warn" if orphans else "ok", len(orphans), "", 0, None, message)
-    except OSError as exc:
-        kept = Check("promises", "unknown", message=f"the promises cannot be read: {exc.strerror}")
+    except (OSError, K1ctlError) as exc:
+        kept = Check("promises", "unknown", message=f"the promises cannot be read: {exc}")
     try:
         still = [command for command in watched.every() if command.guarded() and _suspended(command)]
         message = "no command stands still for want of memory"
@@ -299,8 +300,8 @@ def _promised() -> list[Check]:
             many = f"{len(still)} commands stand" if len(still) > 1 else "a command stands"
             message = f"{many} still for want of memory: {first_one['id']}, {first_one.get('what') or 'unnamed'}"
         stopped = Check("suspended", "warn" if still else "ok", len(still), "", 0, None, message)
-    except OSError as exc:
-        stopped = Check("suspended", "unknown", message=f"limited commands cannot be read: {exc.strerror}")
+    except (OSError, K1ctlError) as exc:
+        stopped = Check("suspended", "unknown", message=f"limited commands cannot be read: {exc}")
     return [kept, stopped]
 
 
