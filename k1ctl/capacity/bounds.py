@@ -1,7 +1,8 @@
 """What bounds the number of agents, each with its numbers, and which of them binds.
 
 There are two numbers: for steady work, and for a burst of some minutes. A bound that does not hold anybody back has
-none. One that holds only under a condition (the formula: when heavy phases take no slot) is shown and never binds.
+none. One that holds only under a condition (the formula with the guides' figure: when heavy phases take no slot) is
+shown and never binds.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class Turns:
     """Slots and turns of a model for any number of agents, each simulated once."""
 
     def __init__(self, model: Model) -> None:
+        kinds = [kind.changed(slots=min(kind.slots, _MOST)) for kind in model.kinds]  # more are never busy here
+        model = model.changed(kinds=kinds)
         demands = model.demands()
         self.model, self.cycle = model, model.think + model.no_wait
         self.demand = max(demands[kind.name] for kind in model.kinds)  # seconds of the busiest slots for a turn
@@ -103,7 +106,9 @@ class Turns:
         return self._last(1, self.knee, lambda n: self.busy(n) <= BUSY)
 
     def within_limit(self) -> int:
-        """The most agents of whose turns nine in ten end within `TURN_GOAL`."""
+        """The most agents of whose turns nine in ten end within `TURN_GOAL`; 0 when those of one alone do not."""
+        if self.of(1).p90 > TURN_GOAL:
+            return 0
         highest = self.knee
         while highest < _MOST and self.of(highest).p90 <= TURN_GOAL:
             highest *= 2
@@ -141,11 +146,12 @@ def binding(bounds: list[Bound], *, burst: bool = False) -> Bound | None:
 
 
 def by_formula(facts: Facts, config: Config) -> Bound:
-    """RAM, one figure an agent."""
+    """RAM, one figure an agent: always where somebody configured it, else only when heavy phases take no slot."""
     reserve, (each, origin) = formula.reserve(facts.memory, config), formula.per_agent(config)
     text = f"{calculation(facts.memory, reserve, each)}; an agent: {origin}"
     agents = formula.safe_agents(facts.memory, reserve, each)
-    return Bound("formula", agents, text, condition="when heavy phases take no slot")
+    configured = bool(config.get("capacity", "per_agent"))
+    return Bound("formula", agents, text, condition="" if configured else "when heavy phases take no slot")
 
 
 def calculation(memory: int, reserve: int, per_agent: int) -> str:
@@ -203,13 +209,16 @@ def by_slots(turns: Turns) -> Bound:
     """Build slots: steady up to the knee, in a burst while nine turns in ten end within the guides' limit."""
     if not turns.demand:
         return Bound("slots", None, "nothing is built")
-    steady, burst, model = turns.knee, turns.within_limit(), turns.model
+    steady, within, model = turns.knee, turns.within_limit(), turns.model
     text = (
         f"knee {turns.exact_knee:.1f} = ({model.think / 60:.3g} min of thinking + {model.no_wait / 60:.3g} a turn)"
-        f" / {turns.demand / 60:.3g} a slot; p90 of a turn {turns.of(steady).p90 / 60:.1f} min with {steady} agents,"
-        f" {turns.of(burst).p90 / 60:.1f} with {burst} (limit {TURN_GOAL / 60:g})"
+        f" / {turns.demand / 60:.3g} a slot; p90 of a turn {turns.of(steady).p90 / 60:.1f} min with {steady} agents"
     )
-    return Bound("slots", steady, text, burst=max(steady, burst))
+    if within > steady:
+        text += f", {turns.of(within).p90 / 60:.1f} with {within} (limit {TURN_GOAL / 60:g})"
+    elif within < steady:
+        text += f", beyond the limit of {TURN_GOAL / 60:g}, which {within or 'not even one'} would keep"
+    return Bound("slots", steady, text, burst=max(steady, within))
 
 
 def by_device(model: Model) -> Bound:

@@ -98,6 +98,9 @@ class Answer:
                 f"the formula has {agents}: it gives each agent {_gib(self.per_agent[0])} GiB all the time, and holds"
                 " where test suites and browsers take no slot"
             )
+        if "formula" in (self.binds.name, self.binds_burst.name):
+            rest = self._binding([bound for bound in self.bounds if bound.name != "formula"])
+            found.append(f"without capacity.per_agent {rest.agents} agents would fit, bound by {rest.name}")
         if self.facts.cores == ANNEX_CORES and abs(self.facts.memory - ANNEX_MEMORY) < formula.GIB:
             found.append(self._beside_the_annex())
         slow = self.turns.of(self.steady[1]).upload_p90

@@ -93,7 +93,7 @@ def _line(config: Config, place: tuple[str, ...]) -> str:
 
 def _reserve(facts: Facts, config: Config) -> list[Overallocation]:
     reserve = int(config.get("capacity", "reserve"))
-    if reserve < facts.memory:
+    if not reserve or reserve < facts.memory:
         return []
     holds = min(formula.default_reserve(facts.memory), facts.memory // 2)
     text = f"{format_size(reserve)} of {format_size(facts.memory)} leave nothing to agents; {format_size(holds)} would"

@@ -66,6 +66,15 @@ def test_slots_bound_at_the_knee_and_in_a_burst_at_the_longest_turn() -> None:
     assert bounds.by_slots(Turns(Model(4, 60.0, [Kind("fw", 4, 0.0)], 0.0))).agents is None
 
 
+def test_turns_that_are_too_long_anyway_are_said_to_be() -> None:
+    """Builds of half an hour end within 15 minutes for nobody; the knee is what is left. Any number of slots works."""
+    long = Turns(Model(4, 3600.0, [Kind("fw", 1_000_000_000, 1800.0)], 0.0))
+    assert long.within_limit() == 0
+    bound = bounds.by_slots(Turns(Model(4, 3600.0, [Kind("fw", 2, 1800.0)], 0.0)))
+    assert (bound.agents, bound.burst) == (6, 6)
+    assert "beyond the limit of 15, which not even one would keep" in bound.text
+
+
 def test_a_device_bounds_where_uploads_fill_its_time() -> None:
     """60 % of turns upload for 42 s in a cycle of 18.92 min: 45 workspaces, with two devices twice as many."""
     assert bounds.by_device(MIXED).agents == int(18.92 / 0.42)

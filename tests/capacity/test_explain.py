@@ -83,6 +83,14 @@ def test_another_bound_may_bind_and_the_range_never_goes_beyond_it() -> None:
     assert [row.setting for row in few.excess] == ["capacity.agents"]
 
 
+def test_a_configured_figure_per_agent_binds() -> None:
+    """8 GiB an agent on 16 are one agent, whatever base and slots would have room for, and that is said."""
+    found = answer(8, 16 * GIB, per_agent=8 * GIB)
+    assert (found.steady, found.burst, found.binds.name) == ((1, 1), 1, "formula")
+    assert "without capacity.per_agent 2 agents would fit, bound by memory" in found.differs
+    assert "capacity.per_agent" in [row.setting for row in found.excess]
+
+
 def test_a_small_host_carries_one_at_least() -> None:
     """4 GiB are less than the reserve: one agent by every rule, and a warning for its slots."""
     found = answer(2, 4 * GIB)

@@ -174,17 +174,18 @@ def _turns(answer: Answer) -> Iterator[str]:
             f" upload for {model.upload:.0f} s"
         )
         yield from _line("model", text, indent=2)
-    low, high = answer.turns.with_headroom(), turns.knee
-    why = {
-        low: f"slots are taken for at most {bounds.BUSY:.0%} of the time: {1 - bounds.BUSY:.0%} headroom",
-        high: f"the knee, {turns.exact_knee:.1f}: more of them wait for each other",
-        turns.within_limit(): f"nine turns in ten end within {TURN_GOAL / 60:.0f} min",
-    }
-    rows = [
-        (n, f"{turns.busy(n):.0%}", f"{turns.of(n).p90 / 60:.1f} min", f"{turns.of(n).upload_p90:.0f} s", why[n])
-        for n in sorted(why)
+    share, room = f"{bounds.BUSY:.0%}", f"{1 - bounds.BUSY:.0%}"
+    why = [
+        (turns.with_headroom(), f"the most whose slots are taken {share} of the time: {room} headroom"),
+        (turns.knee, f"the knee, {turns.exact_knee:.1f}: each further one adds waiting, and no work"),
+        (turns.within_limit(), f"the most of whose turns nine in ten end within {TURN_GOAL / 60:.0f} min"),
     ]
-    yield table(rows, ("AGENTS", "SLOTS BUSY", "TURN P90", "UPLOAD P90", "THE MOST FOR WHICH"))
+    rows = [
+        (n, f"{turns.busy(n):.0%}", f"{turns.of(n).p90 / 60:.1f} min", f"{turns.of(n).upload_p90:.0f} s", text)
+        for n, text in sorted(why)
+        if n
+    ]
+    yield _fitted(rows, ("AGENTS", "SLOTS BUSY", "TURN P90", "UPLOAD P90", "WHY SO MANY"))
 
 
 def _parameter(one: Parameter) -> tuple[object, ...]:
@@ -233,7 +234,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _share(share: float) -> str:
-    return "never" if share == 0 else f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+    return f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 
 def _gib(size: int) -> str:
