@@ -248,8 +248,9 @@ class Line:
                 self.look_again(name)
 
     def room(self, running: list[Name], slots: Callable[[str], int]) -> Room:
-        """What the living ones of the leases ``running`` leave free."""
-        return Room(lambda r: slots(r) - sum(n.needs[r] for n in running if r in n.needs and self.alive(n)))
+        """What the living ones of the leases ``running`` leave free. Who lives is asked first: who dies between the two
+        questions may have left what it had to one without a ticket."""
+        return Room(lambda r: -sum(n.needs[r] for n in running if r in n.needs and self.alive(n)) + slots(r))
 
     def look_again(self, name: Name) -> None:
         """Wake a living waiter. Its lock was seen held, so its pid is its own; every wake-up is allowed to fail."""

@@ -263,6 +263,7 @@ class Ticket:
             slots = self.slots(resource)
             if slots - sum(n.needs[resource] for n in mine) < need:
                 mine = [n for n in mine if self.line.alive(n)]
+                slots = self.slots(resource)  # who died meanwhile may have left what it had to one without a ticket
             free[resource] = slots - sum(n.needs[resource] for n in mine)
             holders.update({n.seq: n for n in mine})
         return free, list(holders.values())
