@@ -79,7 +79,7 @@ def _make_v2(name: str, memory: int, cpus: float, root: str, ours: dict[str, str
         if memory and "memory" not in enabled:
             return None
         folder = os.path.join(parent, f"k1ctl-{name}")
-        os.mkdir(folder)
+        _new(folder)
     except OSError:
         return None
     folders = {}
@@ -132,7 +132,7 @@ def _below(root: str, controller: str, ours: str, name: str) -> str:
         return ""
     folder = os.path.join(parent, f"k1ctl-{name}")
     try:
-        os.mkdir(folder)
+        _new(folder)
     except OSError:
         return ""
     return folder
@@ -213,6 +213,10 @@ def remove(folders: dict[str, str]) -> None:
     for folder in set(folders.values()):
         while not _rmdir(folder) and time.monotonic() < until:
             time.sleep(0.005)
+
+
+def _new(folder: str) -> None:
+    os.mkdir(folder)  # the kernel fills it
 
 
 def _rmdir(folder: str) -> bool:

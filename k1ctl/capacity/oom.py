@@ -117,7 +117,8 @@ def verdict(
         peak = max(peak, int(judged.get("peak_bytes") or 0))
         message = str(judged.get("message", ""))
         found = [f"the watchdog ended it: {message}"]
-        return Verdict("limit", _CERTAIN, message, found, judged.get("guilty"), next_limit(limit, peak))
+        by = str(judged.get("by") or "limit")
+        return Verdict(by, _CERTAIN, message, found, judged.get("guilty"), next_limit(limit, peak))
     killed, name = _killed(tail)
     guilty = {"pid": None, "name": name, "rss_bytes": None} if name else None
     if cgroup_kills:

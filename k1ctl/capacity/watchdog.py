@@ -32,6 +32,8 @@ _MIB = 1 << 20
 _CORE_FILLS = 750 * _MIB  # bytes/s that one core writes to fresh pages, at most; measured: 650
 _UNHURRIED = 0.25  # s between two looks where the kernel keeps the limit, or there is none
 _STANDBY_LOOK = 0.25  # s between two looks whether the standby lives
+_NEW_PEAK = 1.05
+_ASKING, _ASKING_SHARE = 0.05, 0.005  # s, and of a core, that asking for PSS may take beside what a kill wants
 _KILL_FOR = 30.0  # s that a tree is killed again and again, should it fork meanwhile
 
 
@@ -56,9 +58,13 @@ class Guardian:
         self.scan = Scan(spec["session"], spec["leave_out"], spec["leader_start"])
         self.rate = fill_rate()
         self.duty = Duty(spec["cpus"]) if spec["cpu_means"] == "duty" else None
+        self.rationed = False  # it stands still because it used its share
         self.relief = relief.Relief(spec["id"], spec["since"], spec["relief"])
         self.peak = self.largest = 0
         self.standby_at = 0.0
+        self.twice = 0  # bytes of shared pages that the sum of RSS has too much
+        self.sharing: set[int] = set()  # whose they were
+        self.asked, self.since = 0.0, time.monotonic()  # s that asking for PSS took, and since when
 
     def run(self, ready: int, *, insist: bool) -> None:
         """Watch, or stand by until there is nobody to watch. ``ready``: where one byte says that somebody watches;
@@ -95,8 +101,8 @@ class Guardian:
 
     def _step(self) -> float:
         """Judge what the look showed; seconds until the next."""
-        self._note()
         pause = self._look_at_memory()
+        self._note()
         figures = self.seen.get()
         what = self.relief.due(figures["suspended_at"], figures["rests_until"])
         percent = f"{self.relief.percent:.0f} % of the host's memory is in use"
@@ -114,27 +120,34 @@ class Guardian:
     def _look_at_memory(self) -> float:
         """End it when it used too much; seconds that the rest will do."""
         spec = self.spec
-        if self.spec["cgroup"] and cgroup.kills(self.spec["cgroup"]):
+        if spec["cgroup"] and cgroup.kills(spec["cgroup"]):
             self.kill("oom", f"reached the {format_size(spec['memory'])} of its cgroup", by="cgroup")
         if not self.memory:
             return _UNHURRIED
-        used = self._used()
-        if used > self.memory and not self.scan.alone:
-            self.scan.look(full=True)
-            self.seen.put(shared=float(shared(self.scan.members)))
-            used = self._used()
+        used = self.scan.total
+        if used > self.memory and not self.scan.alone:  # each time: what is shared is less after every write to it
+            used = self._share_out()
         if used > self.memory:
             self.kill("oom", f"used {format_size(used)} of the {format_size(self.memory)} it may", used_bytes=used)
         return nap(self.memory - used, self.rate)
 
+    def _share_out(self) -> int:
+        """Ask for PSS, and take from RSS from now on what it counts twice; what is used then."""
+        began = time.monotonic()
+        self.scan.look(full=True)
+        self.sharing, self.twice = set(self.scan.members), shared(self.scan.members)
+        self.asked += time.monotonic() - began
+        return self._used()
+
     def _ration(self, duty: Duty) -> float:
-        """Stop it for as long as it is ahead of its share of the CPU."""
+        """Let it stand still for as long as it is ahead of its share of the CPU; seconds until the next look."""
         still = duty.step(self.scan.cpu)
         if still:
             self._signal(signals.SIGSTOP)
-            self._sleep(still)
+        elif self.rationed:
             self._signal(signals.SIGCONT)
-        return WINDOW
+        self.rationed = bool(still)
+        return still or WINDOW
 
     def _resume(self) -> None:
         figures, now = self.seen.get(), time.monotonic()
@@ -150,10 +163,16 @@ class Guardian:
             groups.send(group, number)
 
     def _used(self) -> int:
-        return self.scan.total - int(self.seen.get()["shared"])
+        if not self.sharing <= self.scan.members.keys():
+            self.twice = 0  # some of those that shared have ended
+        return max(self.scan.largest, self.scan.total - self.twice)
 
     def _note(self) -> None:
-        used = max(self.scan.largest, self._used())
+        """Keep what was seen. A new peak of several processes is shared out, as long as that costs next to nothing."""
+        used = self._used()
+        may_ask = self.asked < _ASKING + _ASKING_SHARE * (time.monotonic() - self.since)
+        if used > self.peak * _NEW_PEAK and may_ask and not self.scan.alone:
+            used = self._share_out()
         self.peak, self.largest = max(self.peak, used), max(self.largest, self.scan.largest)
         self.seen.put(now=used, peak=self.peak, largest=self.largest, cpu=self.scan.cpu)
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 WATCH, STANDBY, OWNER = "watch", "standby", "owner"
-_SEEN = struct.Struct("=8d")
-_FIELDS = ("now", "peak", "largest", "cpu", "suspended_at", "suspended_seconds", "rests_until", "shared")
+_SEEN = struct.Struct("=7d")
+_FIELDS = ("now", "peak", "largest", "cpu", "suspended_at", "suspended_seconds", "rests_until")
 _NB = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -34,9 +34,9 @@ def folder_of_all() -> str:
 class Seen:
     """What the guardians saw, shared by all who map the file; it outlives them.
 
-    ``now``, ``peak``, ``largest`` bytes (the tree, its highest, one process's highest), ``cpu`` seconds, ``shared``
-    bytes that RSS counts twice; ``suspended_at`` (0: it runs) and ``suspended_seconds`` in all; ``rests_until`` it is
-    not suspended again. Times are CLOCK_MONOTONIC.
+    ``now``, ``peak``, ``largest`` bytes (the tree, its highest, one process's highest), ``cpu`` seconds;
+    ``suspended_at`` (0: it runs) and ``suspended_seconds`` in all; ``rests_until`` it is not suspended again. Times are
+    CLOCK_MONOTONIC.
     """
 
     def __init__(self, folder: str) -> None:

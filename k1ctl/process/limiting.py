@@ -77,7 +77,7 @@ class Limiting:
             return ending
         text = describe(told.oom)
         self.supervisor.note("run.oom", attempt=self.attempt.number, **_brief(told.oom))
-        if told.oom.by == "limit":
+        if told.judged is not None:
             ending.message = f"ended: {text}"
         elif ending.exit_code:
             ending.code, ending.message = "oom", f"{ending.message}: {text}"

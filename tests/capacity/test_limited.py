@@ -1,0 +1,222 @@
+"""A limited command is limited or dead, whoever is killed, and one that is not is left as it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import permutations
+from pathlib import Path
+
+import psutil
+import pytest
+
+from k1ctl.capacity import leash, limited, scan, watchdog, watched
+from k1ctl.capacity.limited import Ended, Limited
+from tests.kit import finish, wait_until
+
+MIB = 1 << 20
+LIMIT = 60 * MIB
+# fills 8 MiB at a time to 160 MiB once a file is there, and then waits to be ended
+HOG = """
+import mmap, os, sys, time
+while not os.path.exists(sys.argv[1]): time.sleep(0.005)
+keep = []
+for _ in range(20):
+    keep.append(mmap.mmap(-1, 8 << 20))
+    for at in range(0, 8 << 20, 4096): keep[-1][at] = 1
+    time.sleep(0.005)
+while os.path.exists(sys.argv[1]): time.sleep(0.05)
+"""
+OWNER = """
+import sys
+from k1ctl.capacity import limited
+hog = [sys.executable, "-S", "-c", *sys.argv[1:]]
+command = limited.start(hog, memory=60 << 20, log_fd=2, means="watchdog")
+print(command.pid, command.leash.command.folder, flush=True)
+command.wait()
+"""
+
+
+def start(*argv: str, log: Path, **options: object) -> Limited:
+    with open(log, "ab") as file:
+        return limited.start(argv, log_fd=file.fileno(), **{"means": "watchdog", **options})  # type: ignore[arg-type]
+
+
+def end(command: Limited) -> Ended:
+    ended = command.wait(30)
+    assert ended is not None
+    return ended
+
+
+def guardians(folder: str) -> list[int]:
+    """The guardians of a folder, who watches first."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "create_time"]):
+        if folder in (process.info["cmdline"] or []):
+            found.append((process.info["create_time"], process.pid))
+    return [pid for _, pid in sorted(found)]
+
+
+def fills_up(pid: int) -> int:
+    """The most that the process was seen with until it is dead."""
+    peak = 0
+
+    def dead() -> bool:
+        nonlocal peak
+        try:
+            process = psutil.Process(pid)
+            peak = max(peak, process.memory_info().rss)
+            return process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    wait_until(dead, timeout=20, interval=0.002)
+    return peak
+
+
+def test_memory_is_limited_with_a_verdict(tmp_path: Path) -> None:
+    """Above its limit the tree is ended; the verdict names the guilty process and a limit that fits; nothing stays."""
+    go = tmp_path / "go"
+    go.touch()
+    command = start(sys.executable, "-S", "-c", HOG, str(go), memory=LIMIT, log=tmp_path / "log")
+    ended = end(command)
+    assert (ended.exit_code, ended.signal, ended.means) == (None, 9, "watchdog")
+    assert ended.oom is not None and (ended.oom.by, ended.oom.confidence) == ("limit", "certain")
+    assert ended.oom.guilty is not None and ended.oom.guilty["pid"] == command.pid
+    assert LIMIT < ended.peak_bytes < 150 * MIB and ended.oom.next_limit > ended.peak_bytes
+    assert not os.path.exists(command.leash.command.folder)
+
+
+def test_what_stays_below_is_left_alone(tmp_path: Path) -> None:
+    """Exit code, output, folder, environment and input are as without limits; a variable with an odd name stays."""
+    log = tmp_path / "log"
+    env = {**os.environ, "odd.name": "kept", "LC_ALL": "C"}
+    env.pop("LC_CTYPE", None)
+    words = ("sh", "-c", "pwd; cat; env; exit 3")
+    ended = end(start("env", memory=LIMIT, log=log, cwd=str(tmp_path), env=env))
+    assert (ended.exit_code, ended.signal, ended.oom, ended.means) == (0, 0, None, "watchdog")
+    assert set(log.read_text().splitlines()) == {f"{k}={v}" for k, v in env.items()}
+    log.write_text("")
+    assert end(start(*words, memory=LIMIT, log=log, cwd=str(tmp_path), env=env)).exit_code == 3
+    assert log.read_text().startswith(f"{tmp_path}\n")
+    free = end(start("sh", "-c", "echo $odd; kill -9 $$", log=log))
+    assert (free.exit_code, free.signal, free.oom, free.means) == (None, 9, None, "none")
+
+
+def test_what_cannot_be_started(tmp_path: Path) -> None:
+    """It is told as without limits, before anything is begun or left."""
+    with pytest.raises(FileNotFoundError):
+        start("no-such-program", memory=LIMIT, log=tmp_path / "log")
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(PermissionError):
+        start(str(tmp_path / "plain"), memory=LIMIT, log=tmp_path / "log")
+    assert watched.every() == []
+
+
+def test_shared_pages_count_once(tmp_path: Path) -> None:
+    """Six children that share 30 MiB are 200 MiB by RSS and far below the limit by PSS: they are let live."""
+    if not os.path.exists("/proc/self/smaps_rollup"):
+        pytest.skip("no PSS here")
+    code = """
+import os, sys, time
+x = bytearray(30 << 20)
+pids = []
+for _ in range(6):
+    pid = os.fork()
+    if not pid:
+        time.sleep(0.3); os._exit(0)
+    pids.append(pid)
+for pid in pids: os.waitpid(pid, 0)
+"""
+    ended = end(start(sys.executable, "-S", "-c", code, memory=100 * MIB, log=tmp_path / "log"))
+    assert (ended.exit_code, ended.oom) == (0, None)
+    assert ended.peak_bytes < 100 * MIB
+
+
+@pytest.mark.parametrize("killed", [*permutations(["watch", "standby", "owner"], 2)], ids="-".join)
+def test_any_two_may_be_killed(killed: tuple[str, str], tmp_path: Path) -> None:
+    """After a kill of any two of guardian, standby and owner the command is ended at its limit as ever."""
+    go = tmp_path / "go"
+    argv = [sys.executable, "-c", OWNER, HOG, str(go)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdout is not None
+        pid, folder = owner.stdout.readline().split()
+        wait_until(lambda: len(guardians(folder)) == 2)
+        who = dict(zip(("watch", "standby"), guardians(folder), strict=True)) | {"owner": owner.pid}
+        for name in killed:
+            os.kill(who[name], signal.SIGKILL)
+        go.touch()
+        assert fills_up(int(pid)) < 150 * MIB
+        finish(owner)
+
+
+def test_when_all_are_killed_the_next_call_watches_again(tmp_path: Path) -> None:
+    """A command without owner and watchdog, stopped on top, goes on and is limited at the next capacity command."""
+    go = tmp_path / "go"
+    argv = [sys.executable, "-c", OWNER, HOG, str(go)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdout is not None
+        pid, folder = owner.stdout.readline().split()
+        wait_until(lambda: len(guardians(folder)) == 2)
+        owner.kill()
+        owner.wait()
+        for guardian in guardians(folder):
+            os.kill(guardian, signal.SIGKILL)
+        wait_until(lambda: not guardians(folder))
+    seen = watched.Seen(folder)
+    seen.put(suspended_at=1.0)
+    os.kill(int(pid), signal.SIGSTOP)
+    assert leash.rearm() == 1
+    assert leash.rearm() == 0, "it is watched"
+    go.touch()
+    assert fills_up(int(pid)) < 150 * MIB
+    wait_until(lambda: not guardians(folder))
+    leash.rearm()
+    assert not os.path.exists(folder)
+
+
+def test_a_fraction_of_a_core(tmp_path: Path) -> None:
+    """A busy command gets about its share of a core, and is not left stopped when its watchdog is killed."""
+    code = "import time\nt = time.process_time()\nwhile time.process_time() - t < 0.25: pass"
+    command = start(sys.executable, "-S", "-c", code, cpus=0.5, log=tmp_path / "log")
+    assert command.leash.cpu_means == "duty"
+    os.kill(command.leash.guardian, signal.SIGKILL)
+    ended = end(command)
+    assert ended.exit_code == 0
+    assert ended.wall_seconds > 0.35
+
+
+def test_who_leaves_is_followed(tmp_path: Path) -> None:
+    """A child in a session of its own counts as long as its parent lives."""
+    code = f"setsid {sys.executable} -S -c 'x = bytearray(150 << 20); import time; time.sleep(20)'; true"
+    ended = end(start("sh", "-c", code, memory=LIMIT, log=tmp_path / "log"))
+    assert ended.oom is not None and ended.oom.by == "limit"
+
+
+def test_stop(tmp_path: Path) -> None:
+    """`stop` ends a command that does not listen to TERM, and one that stands still."""
+    log = tmp_path / "log"
+    command = start("sh", "-c", "trap '' TERM; echo on; sleep 60 & wait; wait", memory=LIMIT, log=log)
+    wait_until(lambda: log.read_text() == "on\n")
+    assert command.poll() is None
+    os.kill(command.pid, signal.SIGSTOP)
+    assert command.stop(grace=0.1).signal == 9
+
+
+def test_naps() -> None:
+    """The sleep is the headroom by the fill rate, and never shorter or longer than its bounds."""
+    rate = watchdog.fill_rate(2)
+    assert rate == 1500 * MIB
+    assert [watchdog.nap(h * MIB, rate) for h in (-5, 0, 10, 4000)] == [0.02, 0.02, 0.02, 1.0]
+    assert watchdog.nap(750 * MIB, rate) == 0.5
+    assert watchdog.fill_rate(64) == 6000 * MIB
+
+
+def test_a_number_that_was_given_away_again() -> None:
+    """A session number whose leader began at another time is somebody else's: nobody is watched, nobody is ended."""
+    mine = os.getsid(0)
+    assert scan.Scan(mine).look(full=True)
+    start = scan.leader_start(mine)
+    assert start == 0 or not scan.Scan(mine, leader_start=start + 1).look(full=True)
