@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.builds import BuildCommand
+    from k1ctl.capacity.need import Need
     from k1ctl.cli import Context
     from k1ctl.plugins import Plugins
     from k1ctl.process.attempt import Ending
@@ -27,9 +28,19 @@ if TYPE_CHECKING:
     from k1ctl.process.view import View
 
 
+def _need(request: BuildRequest) -> tuple[Need, str]:
+    """What a build of this target is known to take of the host, and where that is from."""
+    from k1ctl.capacity import twopart
+    from k1ctl.capacity.need import Need
+
+    memory, origin = twopart.heavy(request.config, f"build:{request.target}")
+    return Need(memory), origin
+
+
 class Plan:
-    """A build that was asked for and can be run: request, kind, command, the resources it takes, and the seconds that
-    it is ``expected`` to run (None: unknown)."""
+    """A build that was asked for and can be run: request, kind, command, the resources it takes, the ``need`` that the
+    host has to promise (``need_origin``: where the figure is from), and the seconds that it is ``expected`` to run
+    (None: unknown)."""
 
     def __init__(self, request: BuildRequest, kind: BuildKind, options: dict[str, Any]) -> None:
         self.request, self.kind, self.options = request, kind, options
@@ -39,6 +50,7 @@ class Plan:
         tree = names.stable_key(os.path.realpath(request.workspace.path))[:12]
         build = names.check_resource(f"build:{request.target}")
         self.resources = {build: 1, f"tree:{tree}": 1}
+        self.need, self.need_origin = _need(request)
         self._state: SourceState | None = None
         self._sources = ""
 
@@ -60,6 +72,8 @@ class Plan:
             priority=self.options["priority"],
             key=names.stable_key(request.workspace.path, "build", request.target, command.variant, *release),
             label=" ".join(["build", request.target, *release]),
+            need=self.need,
+            soft=True,
             details={
                 "target": request.target,
                 "environment": command.variant,

@@ -72,6 +72,8 @@ def planned(plan: Plan) -> dict[str, Any]:
         "cwd": command.cwd,
         "environment_set": {k: v for k, v in command.env.items() if k.startswith(_OWN) and os.environ.get(k) != v},
         "resources": plan.resources,
+        "need": plan.need.document(),
+        "need_origin": plan.need_origin,
         "cache": command.cache or None,
         "expected_seconds": plan.expected,
         "notes": command.notes,
@@ -84,6 +86,7 @@ def print_planned(document: dict[str, Any]) -> None:
     put(f"would run:  {' '.join(document['argv'])}")
     put(f"in:         {document['cwd']}")
     put(f"holding:    {', '.join(document['resources'])}")
+    put(f"promised:   {format_size(document['need'].get('mem_bytes', 0))} of memory ({document['need_origin']})")
     if document["expected_seconds"] is not None:
         put(f"expected:   {format_duration(document['expected_seconds'])}")
     for name, value in sorted(document["environment_set"].items()):

@@ -9,6 +9,7 @@ from k1ctl.capacity import gate
 from k1ctl.capacity.facts import FACTS
 from k1ctl.capacity.need import Need, parse
 from k1ctl.errors import UsageError
+from k1ctl.process.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from k1ctl.capacity.gate import Decision
     from k1ctl.capacity.promises import Promise
     from k1ctl.config import Config
-    from k1ctl.output import LiveLine
     from k1ctl.workspace import Workspace
 
 LOOK = 1.0  # s between two looks while waiting
@@ -65,7 +65,7 @@ class Call:
 
         Raises BusyError (no-capacity), ConfigError (never-fits), OSError.
         """
-        live = None
+        view = View()
         try:
             while True:
                 decision = self._decision()
@@ -79,11 +79,10 @@ class Call:
                 if left <= 0:
                     self._refused(decision)
                     raise gate.no_capacity(str(self.asked), decision, self.options["wait"])
-                live = self._show(live, decision.text)
+                view.held_back(decision.text)
                 time.sleep(min(LOOK, left))
         finally:
-            if live is not None:
-                live.clear()
+            view.closed()
 
     def _decision(self) -> Decision:
         return gate.look(
@@ -94,16 +93,6 @@ class Call:
             path=self.workspace.path,
             slots=queue_slots(self.workspace, self.config, self.asked),
         )
-
-    def _show(self, live: LiveLine | None, text: str) -> LiveLine:
-        from k1ctl.output import LiveLine
-        from k1ctl.units import format_duration
-
-        live = live or LiveLine()
-        waited = format_duration(time.monotonic() - self.began)
-        key = "".join(c for c in text if not c.isdigit())
-        live.update(f"waiting for room on this host: {text} ({waited} so far)", key=key)
-        return live
 
     def _refused(self, decision: Decision) -> None:
         from k1ctl import events
@@ -128,13 +117,8 @@ class Call:
 
             if not groups.living(owner):
                 raise UsageError(f"--owner-pid {owner}: there is no such process", hint="in a shell: --owner-pid $$")
-        live: list[LiveLine] = []
-
-        def tell(text: str) -> None:
-            live[:] = [self._show(live[0] if live else None, text)]
-
         what = f"reserved in {self.workspace.name}"
-        held = None
+        held, view = None, View()
         try:
             held = gate.promise(
                 self.workspace,
@@ -146,7 +130,7 @@ class Call:
                 reduce=self.options["reduce"],
                 priority=self.options["priority"],
                 key=stable_key(self.workspace.path, "check", str(self.asked)),
-                tell=tell,
+                tell=view.held_back,
                 around=False,
             )
             need = held.promise.need
@@ -164,8 +148,7 @@ class Call:
         finally:
             if held is not None:
                 held.release()
-            for line in live:
-                line.clear()
+            view.closed()
         return Answer(need, reduced=need != self.asked, promise=kept)
 
 

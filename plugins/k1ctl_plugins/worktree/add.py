@@ -42,7 +42,8 @@ def add(
 
     One is made at a time in a repository. When it cannot be made, nothing of it is left; when the set-up fails, the
     worktree stays and `k1ctl worktree setup`, called in it, goes on. Where the disk would be used above
-    disk.stop_percent, or all worktrees together take more than disk.total_quota, none is made (exit 75).
+    disk.stop_percent, all worktrees together take more than disk.total_quota, or the host has no room for one more
+    agent (capacity.agents, capacity.admit_percent), none is made (exit 75).
 
     Example: k1ctl worktree add oslo --base origin/main --json
     """
@@ -50,7 +51,7 @@ def add(
     from k1ctl.events import emit
     from k1ctl.workspace import Workspace
     from k1ctl.worktrees import entries
-    from k1ctl_plugins.worktree import adding
+    from k1ctl_plugins.worktree import adding, agents
     from k1ctl_plugins.worktree.reporting import run_set_up
     from k1ctl_plugins.worktree.steps import Options
 
@@ -62,6 +63,8 @@ def add(
     document |= {"creator": plan.creator, "locked": plan.lock or None, "need_bytes": need}
 
     def room() -> None:
+        if not no_setup:
+            agents.look(workspace, ctx.config, plan.path)
         disk.check_room(ctx.config, plan.path, need, f"the worktree {name}")
         if ctx.config.get("disk", "total_quota"):
             diskscan.check_quota(workspace, ctx.config, entries(workspace.path), need, f"the worktree {name}")

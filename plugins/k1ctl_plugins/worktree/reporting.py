@@ -86,9 +86,29 @@ def report(results: list[Result], width: int) -> str:
     return table(cut, headers)
 
 
-def run_set_up(ctx: Context, workspace: Workspace, options: Options | None = None) -> dict[str, Any]:
-    """Set up, telling how it goes; returns the report. Raises K1ctlError naming the steps that failed."""
+def run_set_up(
+    ctx: Context, workspace: Workspace, options: Options | None = None, *, wait: float = 0.0
+) -> dict[str, Any]:
+    """Set up, telling how it goes; returns the report. ``wait``: seconds at most to wait for room on the host.
+
+    Raises K1ctlError naming the steps that failed, BusyError (no-capacity) when nothing was begun.
+    """
+    from k1ctl_plugins.worktree import agents
+
     begun = time.monotonic()
+    dry_run = options is not None and options.dry_run
+    if dry_run:
+        room = agents.planned(workspace, ctx.config)
+        if not room["go"]:
+            say(f"there is no room now: {'; '.join(reason['text'] for reason in room['reasons'])}")
+    else:
+        from k1ctl.process.view import View
+
+        view = View()
+        try:
+            room = {"reservation": agents.admit(workspace, ctx.config, wait=wait, tell=view.held_back) or None}
+        finally:
+            view.closed()
     watch = Live() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
     try:
         results = set_up(workspace, ctx.config, ctx.plugins, options, watch=watch)
@@ -98,10 +118,15 @@ def run_set_up(ctx: Context, workspace: Workspace, options: Options | None = Non
         say(f"plugin {name} is left out: {broken.message}")
     seconds = round(time.monotonic() - begun, 3)
     failed = [result.name for result in results if result.status == "failed"]
-    dry_run = options is not None and options.dry_run
     facts = {"root": workspace.root, "workspace": workspace.name, "path": workspace.path, "dry_run": dry_run}
     own, shared = total(results, "own_bytes"), total(results, "shared_bytes")
-    told = {**facts, "setup_seconds": seconds, "own_bytes": own, "shared_bytes": shared}
+    told = {
+        **facts,
+        **({"capacity": room} if dry_run else room),
+        "setup_seconds": seconds,
+        "own_bytes": own,
+        "shared_bytes": shared,
+    }
     told["steps"] = [result.document() for result in results]
     if failed:
         raise K1ctlError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from k1ctl.cli import Context, pass_context
+from k1ctl.durations import DURATION
 from k1ctl.errors import UsageError
 from k1ctl.output import emit_json, json_option, put, say, table
 
@@ -19,6 +20,7 @@ from k1ctl.output import emit_json, json_option, put, say, table
     help="How node_modules come, here and now; symlink: link the folders of worktree.read_only, too.",
 )
 @click.option("--again", is_flag=True, help="Run configured steps although nothing they depend on has changed.")
+@click.option("--wait", type=DURATION, default=0.0, metavar="D", help="Wait at most D for room on this host; then 75.")
 @click.option("--list", "list_them", is_flag=True, help="List the steps, and do nothing.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
 @json_option
@@ -30,6 +32,7 @@ def setup(
     skip: tuple[str, ...],
     cache: str | None,
     again: bool,
+    wait: float,
     list_them: bool,
     dry_run: bool,
     as_json: bool,
@@ -40,6 +43,9 @@ def setup(
     ten ports, fills in the templates of worktree.templates, copies git-ignored .env files from the root, brings
     node_modules where a lock file is, and does what other plugins and [setup.NAME] add. At the end it tells the
     seconds of each step, and its bytes where they are known: of its own, and shared with other worktrees.
+
+    A new worktree is one more agent: where capacity.agents are there already, or memory is above
+    capacity.admit_percent, nothing is set up, and the exit code is 75.
 
     \b
     Examples:
@@ -60,7 +66,7 @@ def setup(
         return
     if hint := disk.suggest(ctx.config, ctx.workspace.path):
         say(hint)
-    document = run_set_up(ctx, ctx.workspace, options)
+    document = run_set_up(ctx, ctx.workspace, options, wait=wait)
     if as_json:
         emit_json(document)
 
