@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
@@ -96,6 +97,7 @@ class Copies:
         self.environ = {**(os.environ if environ is None else environ), MARK: folder}
         self.interrupt, self.every, self.grace = interrupt, every, GRACE
         self.running: dict[int, tuple[Limited, float]] = {}  # copy: (it, when it began)
+        self.late: set[int] = set()  # copies that ran past the timeout and were told to end
 
     def look(self) -> Look:
         return Look(facts.read(), 0.0, 0, 0, self._disk())
@@ -109,11 +111,15 @@ class Copies:
         try:
             while stop is None and len(ran) < jobs:
                 free = [n for n in range(1, cell.agents + 1) if n not in self.running]
+                failed = []
                 for number in free[: jobs - len(ran) - len(self.running)]:
-                    self.running[number] = self._start(cell, number, logs, keep), time.monotonic()
+                    try:
+                        self.running[number] = self._start(cell, number, logs, keep), time.monotonic()
+                    except OSError as exc:
+                        failed.append(_not_started(number, exc))
                     tell(len(ran), len(self.running))
                 self._pause(min(_POLL, max(_SOON, (time.monotonic() - begun) / 100)))  # a short run is seen exactly
-                ended = self._ended()
+                ended = failed + self._ended()
                 ran += ended
                 if ended or time.monotonic() >= at + self.every:
                     at = time.monotonic()
@@ -141,28 +147,34 @@ class Copies:
             os.close(fd)
 
     def _ended(self) -> list[Job]:
-        """The copies that ended since the last call; those past the timeout are ended."""
-        ended = []
+        """The copies that ended since the last call. One past the timeout is told to end, and killed after the grace;
+        the others are looked at meanwhile."""
+        ended, now = [], time.monotonic()
         for number, (copy, began) in list(self.running.items()):
             end = copy.poll()
-            outcome = ""
-            if end is None and self.timeout and time.monotonic() - began >= self.timeout:
-                end, outcome = copy.stop(self.grace), TIMEOUT
+            if end is None and self.timeout and now - began >= self.timeout:
+                if number not in self.late:
+                    self.late.add(number)
+                    _terminate(copy)
+                elif now - began >= self.timeout + self.grace:
+                    end = copy.stop(0.0)
             if end is not None:
                 del self.running[number]
-                ended.append(_job(number, end, outcome))
+                ended.append(_job(number, end, TIMEOUT if number in self.late else ""))
+                self.late.discard(number)
         return ended
 
     def _end(self) -> list[Job]:
         """End all copies that still run: they are told at once, and have the grace together."""
         for copy, _ in self.running.values():
-            groups.send_to_session(copy.session, signals.SIGTERM, signals.SIGCONT, group=copy.group)
+            _terminate(copy)
         until = time.monotonic() + self.grace
         ended = []
         for number in sorted(self.running):
             copy, _ = self.running[number]
             ended.append(_job(number, copy.stop(max(0.0, until - time.monotonic())), ENDED))
             del self.running[number]
+        self.late.clear()
         return ended
 
     def _look(self, ran: list[Job], elapsed: float) -> Look:
@@ -183,6 +195,10 @@ class Copies:
             raise Interrupted
 
 
+def _terminate(copy: Limited) -> None:
+    groups.send_to_session(copy.session, signals.SIGTERM, signals.SIGCONT, group=copy.group)
+
+
 def _job(number: int, end: Ended, outcome: str) -> Job:
     text, lacked = "", _lacked(end)
     if outcome == TIMEOUT:
@@ -193,6 +209,13 @@ def _job(number: int, end: Ended, outcome: str) -> Job:
         outcome, text = FAILED, f"signal {end.signal}" if end.signal else f"exit {end.exit_code}"
         text += f"; {end.oom.message}" if end.oom else ""
     return Job(number, outcome or DONE, end.wall_seconds, end.peak_bytes, text)
+
+
+def _not_started(number: int, exc: OSError) -> Job:
+    lacked = exc.errno in (errno.ENOMEM, errno.EAGAIN)  # fork(2): no memory, no process left
+    return Job(
+        number, HOST_OOM if lacked else FAILED, 0.0, 0, f"cannot be started: {exc.strerror}: {exc.filename or ''}"
+    )
 
 
 def _lacked(end: Ended) -> str:

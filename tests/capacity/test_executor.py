@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_an_interruption_leaves_nobody(tmp_path: Path) -> None:
     assert executor._left_behind(str(tmp_path)) == []
 
 
+@pytest.mark.parametrize(("number", "rule"), [(errno.ENOMEM, "host-oom"), (errno.EACCES, "")])
+def test_a_copy_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, rule: str) -> None:
+    """A host without memory for one more process stops the cell; what is no program is a failed run."""
+
+    def start(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("k1ctl.capacity.limited.start", start)
+    limits = cells.Limits(1 << 34, 0)
+    ran = Copies(["true"], str(tmp_path)).run(CELL, 4, lambda b, look: cells.stop(b, look, limits), quiet)
+    assert (ran.stop.rule if ran.stop else "") == rule
+    assert {job.outcome for job in ran.jobs} == {executor.HOST_OOM if rule else executor.FAILED}
+    assert len(ran.jobs) == (2 if rule else 4)
+
+
 def test_what_the_host_suffers_stops_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The facts are read anew while copies run: one that fills the swap stops its cell with the number, and the copies
     are ended."""
@@ -92,8 +108,11 @@ def test_what_the_host_suffers_stops_the_cell(tmp_path: Path, monkeypatch: pytes
 
 
 def test_timeouts_and_failures_are_told_apart(tmp_path: Path) -> None:
-    """Copy 1 fails, copy 2 runs past its limit; each has its output in a log of its own."""
-    copies = Copies(["sh", "-c", "echo copy {i}; [ {i} = 1 ] || sleep 60; exit 3"], str(tmp_path), timeout=0.4)
+    """Copy 1 fails, copy 2 runs past its limit and ignores TERM; each has its output in a log of its own."""
+    copies = Copies(
+        ["sh", "-c", "trap '' TERM; echo copy {i}; [ {i} = 1 ] || sleep 60; exit 3"], str(tmp_path), timeout=0.4
+    )
+    copies.grace = 0.05
     ran = copies.run(CELL, 2, never, quiet)
     assert {job.number: job.outcome for job in ran.jobs} == {1: executor.FAILED, 2: executor.TIMEOUT}
     assert {job.number: job.text.partition(",")[0] for job in ran.jobs} == {1: "exit 3", 2: "ran past its limit"}

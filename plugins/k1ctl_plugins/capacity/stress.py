@@ -62,6 +62,8 @@ def stress(context: Context, /, command: tuple[str, ...], as_json: bool, **optio
         timeout=options["timeout"] or 0.0,
     )
     asked.check_command()
+    if 1 not in asked.agents:
+        say("without 1 in --agents nothing can be compared with one alone, so nothing will be recommended")
     if options["apply"]:
         _check_apply(context, options["dry_run"])
     if options["dry_run"]:
