@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k1ctl.capacity import explain
+from k1ctl.capacity import bounds, explain
 from k1ctl.capacity.bounds import Seen
 from k1ctl.capacity.explain import Answer
 from k1ctl.capacity.facts import Facts
@@ -25,6 +25,12 @@ def answer(cores: int = 14, memory: int = 48 * GIB, seen: Seen | None = None, **
 @pytest.fixture(scope="module")
 def mac() -> Answer:
     return answer()
+
+
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are simulated roughly, where a test is about something else."""
+    monkeypatch.setattr(bounds, "_TURNS", 400)
 
 
 def test_the_annex_host_carries_what_the_annex_says(mac: Answer) -> None:
@@ -64,6 +70,7 @@ def test_where_the_guides_and_the_model_differ_is_said(mac: Answer) -> None:
     assert "not the 60 s of the guides" in uploads
 
 
+@pytest.mark.usefixtures("rough")
 def test_the_annex_host_set_up_otherwise_is_told_to_differ() -> None:
     """With two slots of firmware builds the same host carries fewer, and the output says what the annex has."""
     config = Config("", {**ANNEX, ("queue", "slots", "build:fw"): 2}, {})
@@ -73,6 +80,7 @@ def test_the_annex_host_set_up_otherwise_is_told_to_differ() -> None:
     assert any(t.startswith("the annex has 12 to 16 steady") and "the model" in t for t in found.differs)
 
 
+@pytest.mark.usefixtures("rough")
 def test_another_bound_may_bind_and_the_range_never_goes_beyond_it() -> None:
     """A disk with room for five worktrees, and capacity.agents, which is no reason to warn of itself."""
     full = answer(seen=Seen(disk_free=5 * GIB, worktree_bytes=GIB))
@@ -83,6 +91,7 @@ def test_another_bound_may_bind_and_the_range_never_goes_beyond_it() -> None:
     assert [row.setting for row in few.excess] == ["capacity.agents"]
 
 
+@pytest.mark.usefixtures("rough")
 def test_a_configured_figure_per_agent_binds() -> None:
     """8 GiB an agent on 16 are one agent, whatever base and slots would have room for, and that is said."""
     found = answer(8, 16 * GIB, per_agent=8 * GIB)
@@ -91,6 +100,7 @@ def test_a_configured_figure_per_agent_binds() -> None:
     assert "capacity.per_agent" in [row.setting for row in found.excess]
 
 
+@pytest.mark.usefixtures("rough")
 def test_a_small_host_carries_one_at_least() -> None:
     """4 GiB are less than the reserve: one agent by every rule, and a warning for its slots."""
     found = answer(2, 4 * GIB)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl.capacity import bounds
 from k1ctl.capacity.explain import Answer, workload
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.need import Need
@@ -31,6 +32,12 @@ def mac(tmp_path: Path) -> str:
     file = tmp_path / "mac.json"
     file.write_text(json.dumps(MAC))
     return str(file)
+
+
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns are simulated roughly, where a test is about something else."""
+    monkeypatch.setattr(bounds, "_TURNS", 400)
 
 
 def test_the_annex_host_is_explained_in_full_within_100_columns(workspace: Project, mac: str) -> None:
@@ -85,6 +92,7 @@ def test_a_file_of_facts_that_is_none_is_refused(
     workspace.run("capacity", "show", "--facts", str(file)).assert_fails(78, told)
 
 
+@pytest.mark.usefixtures("rough")
 def test_slots_in_use_and_promises_are_counted(workspace: Project) -> None:
     """A lease of a build slot is busy there; a promise is in the sum, and less may still be promised."""
     from k1ctl.capacity import gate
@@ -110,6 +118,7 @@ def test_slots_in_use_and_promises_are_counted(workspace: Project) -> None:
     assert "3.0 GiB of memory in 1 promise" in "\n".join(show_text.short(answer, after))
 
 
+@pytest.mark.usefixtures("rough")
 def test_what_was_measured_is_shown_and_a_damaged_history_is_warned_of(workspace: Project) -> None:
     """A row for each class with runs; a file that cannot be read is named and not counted."""
     from k1ctl.capacity import histogram, levels

@@ -176,7 +176,7 @@ def _turns(answer: Answer) -> Iterator[str]:
         yield from _line("model", text, indent=2)
     share, room = f"{bounds.BUSY:.0%}", f"{1 - bounds.BUSY:.0%}"
     why = [
-        (turns.with_headroom(), f"the most whose slots are taken {share} of the time: {room} headroom"),
+        (turns.with_headroom(), f"the most with {room} headroom: slots {share} busy"),
         (turns.knee, f"the knee, {turns.exact_knee:.1f}: each further one adds waiting, and no work"),
         (turns.within_limit(), f"the most of whose turns nine in ten end within {TURN_GOAL / 60:.0f} min"),
     ]
