@@ -28,7 +28,7 @@ KEPT = 1200  # rows of a trace
 FLOOR = 5.0  # s: of each such span the least is kept, for the verdict on leaks
 _PASSES = 1.05  # a sum this much over the last maximum is worth a look at PSS
 _BLUR = 1 << 20  # bytes: the RSS in stat lags behind by some pages (proc_pid_stat(5) calls it inaccurate)
-_PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 20, 500  # s between two looks at PSS; or so many times what the last one took
+_PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 20, 1000  # s between two looks at PSS; or so many times what the last one took
 _EPOCHS = 32
 # What a dense trace shows that a look every so many seconds misses: of a compile's peak, and of spikes held for 200 ms
 _MISSED = ((0.1, 0.2, 0), (0.25, 0.6, 0), (0.5, 1.0, 0), (1.0, 1.8, 25), (2.0, 3.4, 43), (5.0, 8.7, 83))

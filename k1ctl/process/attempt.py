@@ -186,9 +186,9 @@ class Attempt:
                 self._save_start(pid)
                 save_at = float("inf")
             if now >= next_sample:
-                from k1ctl.process.sampling import group_memory
+                from k1ctl.process.sampling import command_memory
 
-                self.peak = max(self.peak, group_memory(self.group))
+                self.peak = max(self.peak, command_memory(self.group))
                 next_sample = now + every
             self._step(min(save_at, next_sample, now + (_LONGEST if self.limiting is None else _LIMITED)) - now)
 

@@ -13,7 +13,7 @@ import pytest
 from k1ctl import groups
 from k1ctl.capacity import processes
 from k1ctl.capacity.processes import Watch, look
-from k1ctl.process.sampling import group_memory
+from k1ctl.process.sampling import command_memory
 from tests.kit import wait_until
 
 MB = 1 << 20
@@ -79,7 +79,7 @@ def test_memory_is_that_of_the_tree(way: str) -> None:
         wait_until(lambda: len(watch.look().pids) == 2)
         tree = watch.look()
         assert 60 * MB <= tree.largest <= tree.rss and tree.rss >= 120 * MB
-        assert group_memory(child.pid) == pytest.approx(tree.rss, rel=0.05)
+        assert command_memory(child.pid) == pytest.approx(tree.rss, rel=0.05)
         if way == "proc":
             total, told = processes.pss(tree.pids)
             assert told and 60 * MB <= total <= tree.rss * 0.75  # the pages of both count once
