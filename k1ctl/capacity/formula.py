@@ -57,6 +57,15 @@ def per_agent(config: Config) -> tuple[int, str]:
     return PER_AGENT, "default of the guides"
 
 
+def let_in(config: Config, memory: int) -> int:
+    """Agents that capacity.agents lets in on a host with ``memory`` bytes; 0: they are not counted.
+
+    With capacity.per_agent set, never more than the formula gives: 8 GiB an agent on a host of 16 are one agent.
+    """
+    wanted, each = int(config.get("capacity", "agents")), int(config.get("capacity", "per_agent"))
+    return min(wanted, safe_agents(memory, reserve(memory, config), each)) if wanted and each else wanted
+
+
 def setting(name: str, config: Config) -> str:
     """A setting of [capacity] and where it is set: ``capacity.per_agent in /r/ops/k1ctl.toml``."""
     origin = config.origin("capacity", *name.split(".", 1))

@@ -81,7 +81,7 @@ def of(config: Config, facts: Facts) -> Limits:
         float(config.get("capacity", "cpus") or facts.cores),
         tokens=int(config.get("capacity", "tokens")),
         gpu=int(config.get("capacity", "gpu_memory")) or sum(int(g.get("memory_bytes") or 0) for g in facts.gpus),
-        agents=int(config.get("capacity", "agents")),
+        agents=formula.let_in(config, facts.memory),
         models={name: int(config.get("capacity", "models", name)) for name in config.names("capacity", "models")},
     )
 

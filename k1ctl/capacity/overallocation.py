@@ -1,7 +1,7 @@
 """Settings that give away more than the host has: each with its file, and the figure that would hold.
 
 Nothing is refused for them; the gate counts what is really there. A setting that would let in too many agents is
-reduced (`agents`), and each look at the capacity says so.
+reduced (`formula.let_in`), and each look at the capacity says so.
 """
 
 from __future__ import annotations
@@ -36,17 +36,6 @@ class Overallocation:
 
     def __str__(self) -> str:
         return f"{self.setting} ({self.where}): {self.text}" if self.where else f"{self.setting}: {self.text}"
-
-
-def agents(config: Config, memory: int) -> int:
-    """Agents that capacity.agents lets in on a host with ``memory`` bytes; 0: they are not counted.
-
-    With capacity.per_agent set, never more than the formula gives: 8 GiB an agent on a host of 16 are one agent.
-    """
-    wanted = int(config.get("capacity", "agents"))
-    if not wanted or not config.get("capacity", "per_agent"):
-        return wanted
-    return min(wanted, _safe(config, memory))
 
 
 def found(facts: Facts, config: Config, *, binds: Bound | None = None, conductor: str = "") -> list[Overallocation]:

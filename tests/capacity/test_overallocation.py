@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from k1ctl.capacity import overallocation
+from k1ctl.capacity import formula, limits, overallocation
 from k1ctl.capacity.bounds import Bound
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.formula import GIB
@@ -34,7 +34,7 @@ def test_two_agents_of_four_on_sixteen_are_stable() -> None:
     """The plan's first scenario: nothing to warn of, and both are let in."""
     text = '[capacity]\nagents = 2\nper_agent = "4G"\n'
     assert found(text) == []
-    assert overallocation.agents(config(text), 16 * GIB) == 2
+    assert formula.let_in(config(text), 16 * GIB) == 2
 
 
 def test_four_agents_on_sixteen_are_warned_of_or_reduced() -> None:
@@ -42,13 +42,13 @@ def test_four_agents_on_sixteen_are_warned_of_or_reduced() -> None:
     (row,) = found("[capacity]\nagents = 4\n")
     assert (row.setting, row.value, row.holds) == ("capacity.agents", 4, 2)
     assert "4 agents of 4.0 GiB are more than the formula's 2" in row.text
-    assert overallocation.agents(config("[capacity]\nagents = 4\n"), 16 * GIB) == 4
+    assert formula.let_in(config("[capacity]\nagents = 4\n"), 16 * GIB) == 4
     text = '[capacity]\nagents = 4\nper_agent = "4G"\n'
     by_setting = {row.setting: row for row in found(text)}
     assert by_setting["capacity.agents"].holds == 2
     assert by_setting["capacity.agents"].text.endswith("reduced to 2")
     assert by_setting["capacity.per_agent"].holds == 2 * GIB
-    assert overallocation.agents(config(text), 16 * GIB) == 2
+    assert formula.let_in(config(text), 16 * GIB) == 2
 
 
 def test_eight_an_agent_on_sixteen_is_reduced_to_one() -> None:
@@ -57,7 +57,8 @@ def test_eight_an_agent_on_sixteen_is_reduced_to_one() -> None:
     assert (row.setting, row.value, row.holds) == ("capacity.per_agent", 8 * GIB, 4 * GIB)
     assert "need 16.0 GiB, the reserve leaves 8.0 GiB: reduced to 1; 4G would hold 2" in row.text
     text = '[capacity]\nper_agent = "8G"\nagents = 6\n'
-    assert overallocation.agents(config(text), 16 * GIB) == 1
+    assert formula.let_in(config(text), 16 * GIB) == 1
+    assert limits.of(config(text), host()).agents == 1  # the gate goes by it
     assert {row.setting for row in found(text)} == {"capacity.per_agent", "capacity.agents"}
     assert found('[capacity]\nper_agent = "8G"\n', host(128)) == []  # 12 x 8 fit beside 19.2
     (none,) = found('[capacity]\nper_agent = "12G"\n')
