@@ -112,17 +112,15 @@ def _agents(facts: Facts, config: Config, binds: Bound | None) -> list[Overalloc
     if not wanted:
         return []
     each, safe = formula.per_agent(config)[0], _safe(config, facts.memory)
-    fixed = bool(config.get("capacity", "per_agent"))
+    told = f"{wanted} agents of {format_size(each)} are more than the formula's {safe}"
+    if config.get("capacity", "per_agent") and wanted > safe:
+        return [_row(config, "agents", safe, f"{told}: reduced to {safe}")]
     if binds is not None and binds.agents is not None and wanted > max(binds.agents, binds.burst or 0):
         text = f"{wanted} agents are more than {binds.name} bears: {binds.agents} ({binds.text})"
-        return [_row(config, "agents", min(binds.agents, safe) if fixed else binds.agents, text)]
+        return [_row(config, "agents", binds.agents, text)]
     if wanted <= safe:
         return []
-    told = f"{wanted} agents of {format_size(each)} are more than the formula's {safe}"
-    if fixed:
-        return [_row(config, "agents", safe, f"{told}: reduced to {safe}")]
-    text = f"{told}; they fit only while every heavy phase takes a slot"
-    return [_row(config, "agents", safe, text)]
+    return [_row(config, "agents", safe, f"{told}; they fit only while every heavy phase takes a slot")]
 
 
 def _workspaces(path: str, binds: Bound | None) -> list[Overallocation]:

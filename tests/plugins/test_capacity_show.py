@@ -115,7 +115,7 @@ def test_slots_in_use_and_promises_are_counted(workspace: Project) -> None:
     finish(run)
     assert (after.promised, after.free, len(after.held)) == (3 * GIB, 21 * GIB, 1)
     answer = Answer(facts, config, workload(config), after.seen_by_bounds)
-    assert "3.0 GiB of memory in 1 promise" in "\n".join(show_text.short(answer, after))
+    assert "3.0 GiB of memory (0 B of it seen) in 1 promise" in "\n".join(show_text.short(answer, after))
 
 
 @pytest.mark.usefixtures("rough")

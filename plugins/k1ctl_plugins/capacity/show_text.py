@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from k1ctl.capacity import bounds, formula
+from k1ctl.capacity import bounds, formula, limits
 from k1ctl.capacity.levels import ADMIT, BUILD, KILL, SUSPEND
 from k1ctl.capacity.scenarios import TURN_GOAL
 from k1ctl.output import clean, style, table
@@ -95,11 +95,14 @@ def _host(facts: Facts, state: State) -> Iterator[str]:
 
 def _promised(state: State) -> str:
     count, waiting = len(state.held), len(state.waiting)
-    told = "nothing"
-    if count:
-        told = f"{format_size(state.promised)} of memory in {count} promise{'s' * (count != 1)}"
-        told += f", {format_size(state.seen)} of that is seen"
-    told += f"; others use {format_size(state.others)}; {format_size(state.free)} may still be promised"
+    words = [f"{format_size(state.promised)} of memory ({format_size(state.seen)} of it seen)"] * bool(state.promised)
+    others: dict[str, int] = {}
+    for promise in state.held:
+        for resource, units in promise.units.items():
+            others[resource] = others.get(resource, 0) + units * (resource != "mem")
+    words += [f"{limits.called(r)} {limits.amount(r, units)}" for r, units in sorted(others.items()) if units]
+    told = f"{', '.join(words)} in {count} promise{'s' * (count != 1)}" if count else "nothing"
+    told += f"; others use {format_size(state.others)}, {format_size(state.free)} may still be promised"
     return told + (f"; {waiting} wait{'s' * (waiting == 1)} for room" if waiting else "")
 
 
