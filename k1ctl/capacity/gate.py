@@ -257,9 +257,10 @@ def never_fits(what: str, decision: Decision) -> K1ctlError:
     from k1ctl.errors import ConfigError
 
     reasons = [r for r in decision.reasons if r.never]
+    reducible = all(r.resource in _REDUCIBLE for r in decision.reasons)
     return ConfigError(
         f"{what} never fits on this host: {'; '.join(r.text for r in reasons)}",
-        hint="--reduce takes what fits; k1ctl capacity show tells where the limit comes from",
+        hint=f"{'--reduce takes what fits; ' if reducible else ''}k1ctl capacity show tells where the limit is from",
         code="never-fits",
         reasons=[r.document() for r in reasons],
     )

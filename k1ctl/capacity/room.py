@@ -181,9 +181,12 @@ def keeps_out(kind: str, priority: str, need: Need | None) -> int:
 
 
 def level_now(facts: Facts, config: Config, wanted: int, need: int = 0) -> Level | None:
-    """The level now; None where it is clearly below ``wanted``, without a look at what is kept."""
+    """The level now; None where it is clearly below ``wanted`` and nobody has kept a look at another one."""
     mark = config.get("capacity", ("admit_percent", "build_percent")[wanted - 1])
-    if not mark or (facts.level in (None, "normal") and facts.used_percent < mark - _LEAVE):
+    if not mark:
+        return None
+    kept = os.path.join(promises.folder(), "level.json")
+    if facts.level in (None, "normal") and facts.used_percent < mark - _LEAVE and not os.path.exists(kept):
         return None
     from k1ctl.capacity import levels
 

@@ -69,13 +69,12 @@ class Asking:
             return Held(Promise("", room.need, units={}, what=self.what, run=self.run), joined=joined)
         if have:  # who holds one promise and waits for another waits for others who do the same
             self.wait, self.reduce = 0.0, False
-        decision = room.decision()
-        if decision.never and not self.reduce:
-            raise gate.never_fits(self.what, decision)
-        if not decision.go and self.reduce:
+        if self.reduce:
             decision = self._until(lambda decision: decision.go or decision.reduced is not None)
             room.take(decision.reduced or room.need)
             units = room.units
+        elif any(count > room.limits.most(resource) for resource, count in room.units.items()):
+            raise gate.never_fits(self.what, room.decision())
         ticket = self._ticket(units)
         try:
             self._stand(ticket)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from k1ctl.process.supervisor import Supervisor
 
 _CALM = 5.0  # points below the watermark at which nothing needs a closer look
+_MEMORY = "/proc/meminfo"
 _BRIEF = 200  # bytes of /proc/meminfo that have MemTotal and MemAvailable
 
 
@@ -27,6 +28,9 @@ class Admission:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor, self.told = supervisor, ""
+        self.looks_closer = bool(os.environ.get("K1CTL_FACTS")) or not os.path.exists(_MEMORY)
+        if self.looks_closer:
+            from k1ctl.capacity import facts  # noqa: F401
         if supervisor.spec.need:
             from k1ctl.capacity import gate, room, standing  # noqa: F401
 
@@ -49,6 +53,7 @@ class Admission:
             return self._left(exc)
         if held.ticket is not None or held.joined:
             sup.promise = held
+            sup.run.record.pop("waits_for", None)
             sup.times["admitted"] = time.monotonic()
         return None
 
@@ -64,7 +69,22 @@ class Admission:
             return True
         if os.path.exists(os.path.join(host_dir(), "capacity", "level.json")):
             return False
-        return _used_percent() < float(mark) - _CALM
+        return self._used_percent() < float(mark) - _CALM
+
+    def _used_percent(self) -> float:
+        """Memory in use of this host, in percent; 100 where only the gate can tell."""
+        if self.looks_closer:
+            from k1ctl.capacity import facts
+
+            found = facts.read()
+            return found.used_percent if found.level in (None, "normal") else 100.0
+        try:
+            with open(_MEMORY, "rb", 0) as f:
+                lines = f.read(_BRIEF).split(b"\n")
+            sizes = {key: int(rest.split()[0]) for key, _, rest in (line.partition(b":") for line in lines[:3])}
+            return 100.0 * (1 - sizes[b"MemAvailable"] / sizes[b"MemTotal"])
+        except (OSError, KeyError, ValueError, IndexError, ZeroDivisionError):
+            return 100.0
 
     def _promise(self, need: Need) -> Held:
         from k1ctl.capacity import gate
@@ -91,9 +111,13 @@ class Admission:
     def _tell(self, text: str) -> None:
         sup = self.supervisor
         sup.tell("admitting", text=text)
-        if sup.ticket is not None and text != self.told:
-            sup.ticket.tell(waits_for=text)
-        self.told = text
+        brief = "".join(c for c in text if not c.isdigit())  # memory in use changes at each look
+        if brief != self.told:
+            self.told = brief
+            try:
+                sup.run.save(waits_for=text)
+            except OSError:
+                pass  # it is only told
 
     def _left(self, exc: BusyError) -> Ending:
         sup = self.supervisor
@@ -102,19 +126,3 @@ class Admission:
         word = os.read(sup.control, 1)
         code = {b"I": 130, b"T": 143}.get(word, 129)
         return Ending(code, "k1ctl", "caller-gone", f"the caller {exc.message}")
-
-
-def _used_percent() -> float:
-    """Memory in use of this host, in percent; 100 where only a closer look can tell."""
-    if os.environ.get("K1CTL_FACTS"):
-        from k1ctl.capacity import facts
-
-        found = facts.read()
-        return found.used_percent if found.level in (None, "normal") else 100.0
-    try:
-        with open("/proc/meminfo", "rb", 0) as f:
-            lines = f.read(_BRIEF).split(b"\n")
-        sizes = {key: int(rest.split()[0]) for key, _, rest in (line.partition(b":") for line in lines[:3])}
-        return 100.0 * (1 - sizes[b"MemAvailable"] / sizes[b"MemTotal"])
-    except (OSError, KeyError, ValueError, IndexError, ZeroDivisionError):
-        return 100.0  # another system

@@ -91,6 +91,9 @@ class Follower:
             self.view.waiting(stands, self.run.record["resources"])
         elif who := self._guarded_by():
             self.view.message(f"waiting: {_GUARDED.format(who)}")
+        elif self.run.record.get("state") == "waiting" and self.run.record.get("waits_for"):
+            self.view.held_back(str(self.run.record["waits_for"]))
+            return True
         return stands is not None
 
     def standing(self) -> Standing | None:
@@ -148,6 +151,9 @@ class Follower:
         if who := self._guarded_by():
             why = f"run {run.id} has its turn and waits: {_GUARDED.format(who)}"
             return BusyError(why, hint=hint, code="device-guarded", run=run.id, ticket=run.record.get("ticket"))
+        if run.record.get("state") == "waiting" and run.record.get("waits_for"):
+            why = f"run {run.id} has its turn and waits for room on this host: {run.record['waits_for']}"
+            return BusyError(why, hint=hint, code="no-capacity", run=run.id, ticket=run.record.get("ticket"))
         state = "about to start" if run.record.get("state") == "waiting" else run.record.get("state")
         hint = f"call again: k1ctl queue wait {run.id}"
         return BusyError(f"run {run.id} is still {state}", hint=hint, code="still-running", run=run.id)
