@@ -161,7 +161,7 @@ def calculation(memory: int, reserve: int, per_agent: int) -> str:
 
 def by_memory(facts: Facts, config: Config) -> Bound:
     """RAM, base and heavy slots: with all slots busy, the base at its p95, for a burst at its median."""
-    room = facts.memory - formula.reserve(facts.memory, config)
+    room = max(0, facts.memory - formula.reserve(facts.memory, config))
     pools = twopart.pools(config)
     base, burst = twopart.base(config)[0], twopart.burst_base(config)[0]
     fits = twopart.fits(room, base, pools)

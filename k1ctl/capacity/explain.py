@@ -100,13 +100,13 @@ class Answer:
             )
         if "formula" in (self.binds.name, self.binds_burst.name):
             rest = self._binding([bound for bound in self.bounds if bound.name != "formula"])
-            found.append(f"without capacity.per_agent {rest.agents} agents would fit, bound by {rest.name}")
+            found.append(f"without capacity.per_agent {counted(rest.agents or 1)} would fit, bound by {rest.name}")
         if self.facts.cores == ANNEX_CORES and abs(self.facts.memory - ANNEX_MEMORY) < formula.GIB:
             found.append(self._beside_the_annex())
         slow = self.turns.of(self.steady[1]).upload_p90
         if slow > UPLOAD_GOAL:
             found.append(
-                f"with {self.steady[1]} agents nine uploads in ten end within {slow:.0f} s, not the"
+                f"with {counted(self.steady[1])} nine uploads in ten end within {slow:.0f} s, not the"
                 f" {UPLOAD_GOAL:.0f} s of the guides: an upload takes {self.turns.model.upload:.0f} s by itself"
             )
         return found
@@ -203,6 +203,11 @@ class Answer:
             "differences": self.differs,
             "warnings": [row.document() for row in self.excess],
         }
+
+
+def counted(agents: int) -> str:
+    """``1 agent``, ``2 agents``."""
+    return f"{agents} agent{'s' * (agents != 1)}"
 
 
 def workload(config: Config) -> Model:

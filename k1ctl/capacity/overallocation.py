@@ -151,12 +151,13 @@ def _slots(facts: Facts, config: Config) -> list[Overallocation]:
     if needed + base <= room:
         return []
     slots = _fewer(pools, room - base)
+    fits = sum(slots[pool.resource] * pool.each for pool in pools) + base <= room
     rows = []
     for pool in pools:
         if slots[pool.resource] < pool.slots:
             text = (
                 f"with all slots busy builds need {format_size(needed)}, the reserve leaves {format_size(room)} for"
-                f" them and one agent; {slots[pool.resource]} would hold"
+                f" them and one agent; {slots[pool.resource]} would {'hold' if fits else 'be too many, too'}"
             )
             rows.append(_row(config, "", slots[pool.resource], text, place=("queue", "slots", pool.resource)))
             rows[-1].value = pool.slots

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k1ctl.capacity import bounds, formula, limits
+from k1ctl.capacity.explain import counted
 from k1ctl.capacity.levels import ADMIT, BUILD, KILL, SUSPEND
 from k1ctl.capacity.scenarios import TURN_GOAL
 from k1ctl.output import clean, style, table
@@ -158,7 +159,7 @@ def _two_part(answer: Answer) -> Iterator[str]:
     shown = [fit for fit in answer.fits if fit.slots % step == 0 or fit is answer.fits[-1]]
     rows = [(fit.slots, format_size(fit.heavy), fit.agents if fit.fits else f"{fit.agents}: too few") for fit in shown]
     yield table(rows, ("BUSY SLOTS", "TAKE", "AGENTS"))
-    odds = "; ".join(f"{n} agents {_share(share)}" for n, share in answer.odds.items())
+    odds = "; ".join(f"{counted(n)} {_share(share)}" for n, share in answer.odds.items())
     text = f"of the time they take more than the reserve leaves (simulated, with a seed): {odds}"
     yield from _line("odds", text, indent=2)
 
