@@ -73,22 +73,27 @@ def datum(
     ``warn`` and ``crit`` are ranges (`above`, `below`); a unit that Nagios does not know is left out."""
     if value is None:
         return ""
-    parts = [f"{label}={value:.16g}{unit if unit in _UNITS else ''}", warn, crit, _bound(least)]
+    parts = [f"{label}={_number(value)}{unit if unit in _UNITS else ''}", warn, crit, _bound(least)]
     return ";".join(parts if most is None else [*parts, _bound(most)])
 
 
 def above(mark: float | None) -> str:
     """The range whose passing upwards alerts."""
-    return "" if mark is None else f"{mark:.16g}"
+    return "" if mark is None else _number(mark)
 
 
 def below(mark: float | None) -> str:
     """The range that alerts below ``mark``; 0 is no mark."""
-    return f"{mark:.16g}:" if mark else ""
+    return f"{_number(mark)}:" if mark else ""
 
 
 def _bound(value: float | None) -> str:
-    return "" if value is None else f"{value:.16g}"
+    return "" if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    """Whole numbers whole, others without the noise of their last digits; never with an exponent of a whole number."""
+    return str(value) if isinstance(value, int) else f"{value:.10g}"
 
 
 def long_output(first: str, lines: Sequence[str], data: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ def test_a_datum_has_its_fields_in_order() -> None:
     assert nagios.datum("'free'", 1 << 40, "B", warn="5", crit="3", least=0, most=1 << 41) == (
         "'free'=1099511627776B;5;3;0;2199023255552"
     )
-    assert nagios.datum("rate", 0.30000000000000004, "B/s") == "rate=0.3;;;"
+    assert nagios.datum("rate", 0.8100000000000001, "B/s") == "rate=0.81;;;"
     assert nagios.datum("fps", None) == ""
     assert (nagios.above(None), nagios.above(0), nagios.below(0), nagios.below(None)) == ("", "0", "", "")
 

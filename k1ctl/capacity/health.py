@@ -32,6 +32,7 @@ OOM_WARN = 1  # processes that the kernel killed for want of memory, in `looks.W
 INODES_WARN, INODES_CRIT = 90, 98  # percent
 _EASE = 5.0  # points on the good side of a mark at which a verdict ends; half of a mark that is below 10
 _LEVELS = {"normal": "ok", "warn": "warn", "critical": "crit"}
+_SCARCE = {"memory": "memory", "cpu": "a core"}
 _THERMAL = {"nominal": "ok", "moderate": "ok", "heavy": "warn", "trapping": "crit", "sleeping": "crit"}
 
 
@@ -164,8 +165,7 @@ def _stall(facts: Facts, judge: Judge, what: str, who: str, warn: float | None, 
     value = facts.pressure.get(what, {}).get(f"{who}_avg60")
     if value is None:
         return Check(name, "skip", unit="%", warn=warn, crit=crit, message="this kernel tells of no stall (PSI)")
-    stalled = "a process" if who == "some" else "all that could run"
-    message = f"{stalled} waited for {'memory' if what == 'memory' else 'a core'} in {value:.1f} % of the last minute"
+    message = f"{who if who == 'some' else 'all'} waited for {_SCARCE[what]} in {value:.1f} % of the last minute"
     status = judge.status(name, value, warn, crit)
     return Check(name, status, value, "%", warn, crit, message, most=100)
 
@@ -228,7 +228,7 @@ def _oom_kills(facts: Facts, judge: Judge) -> Check:
     if grown is None:
         return Check(name, "skip", warn=0, message=_nothing_before(facts.oom_kills))
     value, seconds = grown
-    killed = "no process was" if not value else f"{value} processes were" if value > 1 else "a process was"
+    killed = "1 process" if value == 1 else f"{value or 'no'} processes"
     message = f"{killed} killed for want of memory in the last {format_duration(seconds)}"
     return Check(name, "warn" if value >= OOM_WARN else "ok", value, "", 0, None, message)
 
@@ -261,10 +261,9 @@ def _disks(config: Config, workspace: Workspace, judge: Judge) -> list[Check]:
         except OSError as exc:
             found.append(Check(f"disk_{label}", "unknown", unit="%", message=f"{path}: {exc.strerror}"))
             continue
-        key = (now.total, now.free, now.inodes, now.inodes_free)
-        if key in seen:
+        if (device := device_of(path)) in seen:
             continue
-        seen.add(key)
+        seen.add(device)
         name, percent = f"disk_{label}", now.percent
         message = f"the disk of {path} is at {percent} %, {format_size(now.free)} are free"
         found.append(Check(name, judge.status(name, percent, *marks), percent, "%", *marks, message, most=100))
@@ -276,6 +275,17 @@ def _disks(config: Config, workspace: Workspace, judge: Judge) -> list[Check]:
         status = judge.status(name, percent, INODES_WARN, INODES_CRIT)
         found.append(Check(name, status, percent, "%", INODES_WARN, INODES_CRIT, message, most=100))
     return found
+
+
+def device_of(path: str) -> int:
+    """The number of the filesystem that ``path`` lies on, or would lie on. Raises OSError."""
+    while True:
+        try:
+            return os.stat(path).st_dev
+        except FileNotFoundError:
+            if path == os.path.dirname(path):
+                raise
+            path = os.path.dirname(path)
 
 
 def _promised() -> list[Check]:

@@ -136,7 +136,7 @@ def test_counters_are_compared_with_earlier_looks(tmp_path: Path) -> None:
     found = look(1060.0, oom_kills=9, swapped_out_pages=1000 + 60 * 2 * (1 << 20) // PAGE)
     assert (found["oom_kills"].status, found["oom_kills"].value) == ("warn", 2)
     assert found["swap_out"].status == "warn" and found["swap_out"].value == pytest.approx(2 << 20, rel=0.01)
-    assert found["oom_kills"].message == "2 processes were killed for want of memory in the last 1 m"
+    assert found["oom_kills"].message == "2 processes killed for want of memory in the last 1 m"
     for at in (1061.0, 1300.0, 1890.0):
         found = look(at, oom_kills=9, swapped_out_pages=500_000)
         assert (found["oom_kills"].status, found["oom_kills"].value) == ("warn", 2)
@@ -195,13 +195,19 @@ def test_the_disks_of_root_and_host_are_looked_at(tmp_path: Path, monkeypatch: p
         f_files = f_favail = 0
 
     own = str(tmp_path)
+    monkeypatch.setattr(health, "device_of", hash)
     monkeypatch.setattr(disk, "statvfs", lambda path: Disk if path == own else Other)
     found = {c.name: c for c in health.checks(host(origin="linux"), DEFAULTS, place(tmp_path))}
     assert (found["disk_root"].status, found["disk_root"].value) == ("crit", 97)
     assert (found["inodes_root"].status, found["inodes_root"].value) == ("warn", 95)
     assert (found["disk_host"].status, found["inodes_host"].status) == ("ok", "skip")
-    monkeypatch.setattr(disk, "statvfs", lambda path: Disk)
+    monkeypatch.setattr(health, "device_of", lambda path: 1)
     assert "disk_host" not in statuses(health.checks(host(origin="linux"), DEFAULTS, place(tmp_path)))
+
+
+def test_a_folder_that_is_not_there_yet_lies_on_the_disk_of_the_one_around_it(tmp_path: Path) -> None:
+    """As `disk.use` has it."""
+    assert health.device_of(str(tmp_path / "not" / "yet")) == health.device_of(str(tmp_path))
 
 
 def test_a_look_is_kept_for_the_next(tmp_path: Path) -> None:

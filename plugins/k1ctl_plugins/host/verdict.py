@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.capacity import facts as host_facts
 from k1ctl.capacity import health
-from k1ctl.nagios import WORDS, above, below, datum, long_output
+from k1ctl.nagios import LINE, WORDS, above, below, datum, long_output, short
 from k1ctl.output import clean, style, table
 from k1ctl.units import format_size, rfc3339
 
@@ -69,13 +69,14 @@ def document(found: Verdict) -> dict[str, Any]:
     return told
 
 
-def sentence(found: Verdict) -> str:
-    """What is worst, and how much else there is."""
+def sentence(found: Verdict, limit: int = 0) -> str:
+    """What is worst, and how much else there is; in ``limit`` characters at most (0: any)."""
     problems = found.problems
     if not problems:
         return "nothing stalls"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return problems[0].message + more
+    said = problems[0].message
+    return (short(said, limit - len(more)) if limit else said) + more
 
 
 def text(found: Verdict) -> str:
@@ -105,7 +106,8 @@ def nagios(found: Verdict) -> str:
     lines = [f"{check.status}: {check.name}: {check.message}" for check in found.problems]
     known = sum(check.status != "skip" for check in found.checks)
     lines.append(f"{known} checks made, {len(found.checks) - known} skipped")
-    return long_output(f"K1 {word} - host: {sentence(found)}", lines, [_datum(c) for c in found.checks])
+    head = f"K1 {word} - host: "
+    return long_output(head + sentence(found, LINE - len(head)), lines, [_datum(c) for c in found.checks])
 
 
 def _datum(check: Check) -> str:
