@@ -141,7 +141,6 @@ class Answer:
 
     def document(self) -> dict[str, Any]:
         """The answer as JSON."""
-        model, figures = self.turns.model, sorted({*self.steady, self.burst})
         return {
             "agents": {
                 "steady_min": self.steady[0],
@@ -157,51 +156,49 @@ class Answer:
                 "per_agent_bytes": self.per_agent[0],
                 "per_agent_origin": self.per_agent[1],
             },
-            "matrix": [
-                {
-                    "memory_bytes": row.memory,
-                    "agents": row.agents,
-                    "implied_reserve_bytes": row.reserve,
-                    "formula_agents": row.formula,
-                }
-                for row in self.rows
-            ],
+            "matrix": [row.document() for row in self.rows],
             "matrix_agents": list(self.matrix_range()),
-            "two_part": {
-                "room_bytes": self.room,
-                "agents": self.by_memory,
-                "base_bytes": self.base[0],
-                "base_origin": self.base[1],
-                "burst_base_bytes": self.burst_base[0],
-                "burst_base_origin": self.burst_base[1],
-                "pools": [
-                    {"resource": p.resource, "slots": p.slots, "bytes_each": p.each, "origin": p.origin}
-                    for p in self.pools
-                ],
-                "agents_by_busy_slots": [
-                    {"slots": fit.slots, "heavy_bytes": fit.heavy, "agents": fit.agents, "fits": fit.fits}
-                    for fit in self.fits
-                ],
-                "overrun": [{"agents": n, "share": round(share, 5)} for n, share in self.odds.items()],
-            },
-            "turns": {
-                "parameters": [parameter.document() for parameter in self.parameters],
-                "think_seconds": model.think,
-                "no_wait_seconds": round(model.no_wait, 3),
-                "knee": round(self.turns.exact_knee, 2) if self.turns.demand else None,
-                "at": [
-                    {
-                        "agents": n,
-                        "slots_busy": round(self.turns.busy(n), 4),
-                        "turn_p90_seconds": round(self.turns.of(n).p90, 1),
-                        "upload_p90_seconds": round(self.turns.of(n).upload_p90, 1),
-                    }
-                    for n in figures
-                ],
-            },
+            "two_part": self._two_part(),
+            "turns": self._turns(),
             "bounds": [bound.document() for bound in self.bounds],
             "differences": self.differs,
             "warnings": [row.document() for row in self.excess],
+        }
+
+    def _two_part(self) -> dict[str, Any]:
+        return {
+            "room_bytes": self.room,
+            "agents": self.by_memory,
+            "base_bytes": self.base[0],
+            "base_origin": self.base[1],
+            "burst_base_bytes": self.burst_base[0],
+            "burst_base_origin": self.burst_base[1],
+            "pools": [
+                {"resource": p.resource, "slots": p.slots, "bytes_each": p.each, "origin": p.origin} for p in self.pools
+            ],
+            "agents_by_busy_slots": [
+                {"slots": fit.slots, "heavy_bytes": fit.heavy, "agents": fit.agents, "fits": fit.fits}
+                for fit in self.fits
+            ],
+            "overrun": [{"agents": n, "share": round(share, 5)} for n, share in self.odds.items()],
+        }
+
+    def _turns(self) -> dict[str, Any]:
+        model, turns = self.turns.model, self.turns
+        return {
+            "parameters": [parameter.document() for parameter in self.parameters],
+            "think_seconds": model.think,
+            "no_wait_seconds": round(model.no_wait, 3),
+            "knee": round(turns.exact_knee, 2) if turns.demand else None,
+            "at": [
+                {
+                    "agents": n,
+                    "slots_busy": round(turns.busy(n), 4),
+                    "turn_p90_seconds": round(turns.of(n).p90, 1),
+                    "upload_p90_seconds": round(turns.of(n).upload_p90, 1),
+                }
+                for n in sorted({*self.steady, self.burst})
+            ],
         }
 
 

@@ -28,6 +28,14 @@ class Row:
         self.reserve = memory - agents * PER_AGENT
         self.formula = safe_agents(memory, default_reserve(memory), PER_AGENT)
 
+    def document(self) -> dict[str, int]:
+        return {
+            "memory_bytes": self.memory,
+            "agents": self.agents,
+            "implied_reserve_bytes": self.reserve,
+            "formula_agents": self.formula,
+        }
+
 
 def default_reserve(memory: int) -> int:
     """The larger of 8 GiB and 15 % of ``memory``, in bytes."""
