@@ -125,6 +125,20 @@ def units(need: Need, here: str = "") -> dict[str, int]:
     return {resource: count for resource, count in found.items() if count > 0}
 
 
+def part(need: Need, counts: dict[str, int]) -> Need:
+    """What these units of a need are."""
+    disk = next((r for r in counts if r.startswith(DISK)), "")
+    return need.less(
+        mem=counts.get("mem", 0) * MIB,
+        cpu=counts.get("cpu", 0) / 100,
+        disk=counts.get(disk, 0) * MIB,
+        tokens=counts.get("tokens", 0) * 1000,
+        gpu=counts.get("gpu", 0) * MIB,
+        agents=counts.get("agents", 0),
+        models={name: counts[model(name)] for name in need.models if model(name) in counts},
+    )
+
+
 def amount(resource: str, count: int) -> str:
     """Units for people: ``4.0 GiB``, ``1.5 cores``, ``10k tokens``."""
     from k1ctl.units import format_size

@@ -7,6 +7,7 @@ import time
 
 from k1ctl import events
 from k1ctl.capacity import gate
+from k1ctl.capacity.limits import part
 from k1ctl.capacity.promises import Held, Promise
 from k1ctl.errors import BusyError
 from k1ctl.process import nested
@@ -67,12 +68,14 @@ class Asking:
             self._until(lambda decision: decision.go)
         if not units or (have and room.soft):
             return Held(Promise("", room.need, units={}, what=self.what, run=self.run), joined=joined)
+        asked = room.need
         if have:  # who holds one promise and waits for another waits for others who do the same
             self.wait, self.reduce = 0.0, False
+            room.take(part(asked, units))
         if self.reduce:
             decision = self._until(lambda decision: decision.go or decision.reduced is not None)
             room.take(decision.reduced or room.need)
-            units = room.units
+            asked, units = room.need, room.units
         elif any(count > room.limits.most(resource) for resource, count in room.units.items()):
             raise gate.never_fits(self.what, room.decision())
         ticket = self._ticket(units)
@@ -81,7 +84,7 @@ class Asking:
         except BaseException:
             ticket.close()
             raise
-        return self._held(ticket, units, joined)
+        return self._held(ticket, asked, units, joined)
 
     # in line
 
@@ -172,11 +175,11 @@ class Asking:
 
     # what was granted
 
-    def _held(self, ticket: Ticket, units: dict[str, int], joined: list[int]) -> Held:
+    def _held(self, ticket: Ticket, need: Need, units: dict[str, int], joined: list[int]) -> Held:
         now = time.time()
         promise = Promise(
             str(ticket.seq),
-            self.room.need,
+            need,
             units=units,
             what=self.what,
             class_=self.class_,
