@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from typing import Any, NamedTuple
 import psutil
 
 from k1ctl.capacity import promises, watched
-from k1ctl.capacity.limits import MIB
 from k1ctl.queue import names
 from tests.kit import Project
 
@@ -45,6 +45,33 @@ if greed:
     time.sleep(1.5)
     mark("ESCAPED")
 mark("E")
+"""
+# Reserves in the way of `capacity check --reserve`, again and again, and gives back or lets the time run out.
+RESERVER = """
+import random, sys, time
+from k1ctl.capacity import promises, reservations
+from k1ctl.config import load
+from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.workspace import resolve
+from k1ctl_plugins.capacity.check_call import Call
+number, of, cycles = map(int, sys.argv[1:])
+workspace = resolve(cwd=".")
+config, dice = load(workspace), random.Random(number)
+for cycle in range(cycles):
+    options = {"reserve": True, "reduce": dice.random() < 0.2, "wait": dice.choice([0.0, 0.0, 0.0, 1.5])}
+    options |= {"ttl": dice.uniform(0.01, 0.2), "owner_pid": None, "priority": "normal"}
+    try:
+        answer = Call(workspace, config, f"mem={16 + number + of * (cycle % 5)}M", options).reserve()
+    except BusyError as exc:
+        assert exc.code == "no-capacity", exc
+        continue
+    print(answer.id, flush=True)
+    time.sleep(dice.uniform(0, 0.05))
+    if dice.random() < 0.5:
+        try:
+            reservations.release(promises.folder(), answer.id)
+        except K1ctlError as exc:
+            assert exc.code == "no-such-reservation", exc
 """
 
 
@@ -80,10 +107,18 @@ class Host:
         """Start a `capacity run` that is promised ``need`` MiB and takes ``size`` MiB for ``stay`` seconds."""
         project = self.projects[who % len(self.projects)]
         eater = [sys.executable, "-I", "-S", "-c", EATER, *map(str, (self.log, who, need, size, stay, greed))]
-        words = ["capacity", "run", "--need", f"mem={need}M", "--wait", wait, *options, "--", *eater]
+        words = ["capacity", "run", "--need", f"mem={need}M", "--wait", wait, "--label", f"call {who}", *options, "--"]
+        words += eater
         with (self.folder / f"said.{who}").open("w") as said:
             self.started.append(project.popen(*words, env=self.env, stdout=said, stderr=said))
         return self.started[-1]
+
+    def reserve(self, number: int, of: int, cycles: int) -> subprocess.Popen[str]:
+        """Start one of ``of`` processes that reserve and give back so often."""
+        argv = [sys.executable, "-c", RESERVER, *map(str, (number, of, cycles))]
+        project = self.projects[number % len(self.projects)]
+        env = project.environment(self.env)
+        return subprocess.Popen(argv, cwd=project.root, env=env, stdout=subprocess.PIPE, text=True)
 
     def said(self, who: int) -> str:
         return (self.folder / f"said.{who}").read_text()
@@ -112,9 +147,11 @@ class Host:
         """The watchdogs of this host, those on standby too."""
         return [p for p in _processes() if any("k1ctl.capacity.watchdog" in word for word in _words(p))]
 
-    def supervisors(self) -> list[int]:
-        """Who holds the promises."""
-        return [p.pid for p in promises.held(self.place, seen=False) if p.pid]
+    def running(self) -> list[Mark]:
+        """The starts of the commands that all ran at the moment of the call, and perhaps some that began since."""
+        marks = self.marks()
+        ended = {mark.pid for mark in marks if mark.what == "E"}
+        return [m for m in marks if m.what == "S" and m.pid not in ended and _lives(m.pid)]
 
 
 def _processes() -> Iterator[psutil.Process]:
@@ -158,8 +195,12 @@ class Eye:
     def _watch(self) -> None:
         while not self._stop.wait(0.004):
             self._look()
+            running = self.host.running()
+            at_once = sum(mark.need for mark in running)
+            if at_once > self.host.limit:
+                self.over.append(f"{at_once} MiB of commands run: {running}")
             if self.memory:
-                self.seen = max(self.seen, self._resident())
+                self.seen = max(self.seen, sum(_rss(mark.pid) for mark in running))
 
     def _look(self) -> None:
         try:
@@ -167,18 +208,22 @@ class Eye:
         except FileNotFoundError:
             return
         listed = {str(name.seq) for name in map(names.parse, files) if name is not None and name.state == "r"}
-        rows = {p.id: p for p in promises.held(self.host.place, seen=False)}
-        both = [p for p in rows.values() if p.id in listed or not p.place]
+        both = [p for p in promises.held(self.host.place, seen=False) if p.id in listed or not p.place]
+        rows = [p.units["mem"] for p in both if not p.place]
+        # who reserves holds both for a moment: first the ticket, then the row as well
+        both = [p for p in both if not (p.place and p.kind == "check" and p.units["mem"] in rows)]
         total = sum(p.units.get("mem", 0) for p in both)
         self.looks += 1
         self.most = max(self.most, total)
         if total > self.host.limit:
             self.over.append(f"{total} MiB: {[(p.id, p.units, p.kind) for p in both]}")
 
-    def _resident(self) -> int:
-        marks = self.host.marks()
-        ended = {mark.pid for mark in marks if mark.what == "E"}
-        return sum(_rss(mark.pid) for mark in marks if mark.what == "S" and mark.pid not in ended)
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _rss(pid: int) -> int:
@@ -188,6 +233,77 @@ def _rss(pid: int) -> int:
         return 0
 
 
+class Storm:
+    """``calls`` of `capacity run` in all, ``at_once`` at a time, and ``kills`` SIGKILLs of whoever takes part. One
+    in four commands wants three times what it may have."""
+
+    VICTIMS = ("front", "supervisor", "watchdog", "command", "front and supervisor", "watchdog and supervisor")
+
+    def __init__(self, host: Host, calls: int, kills: int, seed: int, at_once: int = 8) -> None:
+        self.host, self.calls, self.kills, self.at_once = host, calls, kills, at_once
+        self.random = random.Random(seed)
+        self.about = f"seed {seed}"
+        self.live: dict[int, subprocess.Popen[str]] = {}
+        self.codes: dict[int, int] = {}
+        self.struck: dict[int, list[str]] = {}
+        self.greedy: set[int] = set()
+        self.blows = 0
+
+    def rage(self) -> None:
+        """Do it all; returns when every call and every command has ended."""
+        count = 0
+        until = time.monotonic() + 60 + self.calls * 2
+        while (count < self.calls or self.live) and time.monotonic() < until:
+            while count < self.calls and len(self.live) < self.at_once:
+                self._call(count)
+                count += 1
+            if self.blows < self.kills:
+                self._strike()
+            time.sleep(self.random.uniform(0.0, 0.12))
+            for who in [who for who, call in self.live.items() if call.poll() is not None]:
+                self.codes[who] = self.live.pop(who).returncode
+        assert not self.live, f"stuck: {sorted(self.live)}, {self.about}"
+
+    def _call(self, who: int) -> None:
+        need, greedy = self.random.choice([24, 32, 48]), self.random.random() < 0.25
+        self.greedy |= {who} if greedy else set()
+        options = ["--mem-limit", f"{need}M", "--oom-retries", "0"]
+        stay = self.random.uniform(0.0, 0.4)
+        self.live[who] = self.host.run(who, need, *options, size=need - 14, stay=stay, greed=2 * need if greedy else 0)
+
+    def _strike(self) -> None:
+        who = self.random.choice(sorted(self.live))
+        victim = self.random.choice(self.VICTIMS)
+        runs = [p for p in promises.held(self.host.place, waiting=True, seen=False) if p.what == f"call {who}"]
+        hit = False
+        if "front" in victim:
+            hit |= kill(self.live[who].pid)
+        if "supervisor" in victim and runs:
+            hit |= kill(runs[0].pid)
+        if "watchdog" in victim and runs:
+            watching = [p.pid for p in self.host.guardians() if any(runs[0].run in word for word in _words(p))]
+            hit |= bool(watching) and kill(self.random.choice(watching))
+        if victim == "command":
+            begun = [mark.pid for mark in self.host.marks() if mark.who == who and mark.what == "S"]
+            hit |= bool(begun) and kill(begun[-1])
+        if hit:
+            self.blows += 1
+            self.struck.setdefault(who, []).append(victim)
+
+    def wrong(self) -> list[str]:
+        """What should not be, when all is over."""
+        found = [f"call {m.who} had more than it may" for m in self.host.marks() if m.what == "ESCAPED"]
+        for who, code in sorted(self.codes.items()):
+            said = self.host.said(who)
+            if "Traceback" in said or "bug" in said or code == 70:
+                found.append(f"call {who}: {said}")
+            if who not in self.struck and code != (137 if who in self.greedy else 0):
+                found.append(f"call {who}, which nobody struck, ended with {code}: {said}")
+        for project in self.host.projects:
+            documents(project)
+        return [f"{line} ({self.about}, struck {self.struck})" for line in found]
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:
     """Send a signal; whether there was somebody."""
     try:
@@ -195,13 +311,6 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def seconds(since: float) -> float:
-    return time.monotonic() - since
-
-
-__all__ = ["HOST", "MIB", "Eye", "Host", "Mark", "kill", "seconds"]
 
 
 def documents(project: Project) -> list[dict[str, Any]]:

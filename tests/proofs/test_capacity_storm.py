@@ -12,8 +12,8 @@ import pytest
 
 from k1ctl.queue.line import Line
 from k1ctl.queue.ticket import Ticket
-from tests.kit import Project, finish
-from tests.proofs.capacitycell import MIB, Eye, Host
+from tests.kit import Project, finish, wait_until
+from tests.proofs.capacitycell import Eye, Host, Storm
 
 Make = Callable[..., Project]
 
@@ -34,9 +34,35 @@ def test_forty_at_once(host: Host) -> None:
     assert eye.over == [] and eye.looks > 10
     assert host.most_promised() <= host.limit
     assert eye.most == host.limit, "all that may be promised was"
-    assert eye.seen <= host.limit * MIB * 1.05
+    assert eye.seen <= (host.limit << 20) * 1.05
     assert len([mark for mark in host.marks() if mark.what == "E"]) == 40
     assert host.left() == []
+
+
+def test_a_short_storm_of_kills(host: Host) -> None:
+    """Front ends, supervisors, watchdogs and commands are killed: never more is promised, or runs, than the limit;
+    nobody has more than he may; nothing stays promised; who was not struck is served."""
+    storm = Storm(host, calls=12, kills=8, seed=os.getpid())
+    with Eye(host) as eye:
+        storm.rage()
+        wait_until(lambda: not host.running() and not host.left())
+    assert (eye.over, storm.wrong()) == ([], [])
+    assert storm.blows >= 4
+
+
+def test_reservations_come_and_go(host: Host) -> None:
+    """Processes of two repositories reserve, give back and let the time run out, and some are killed: never more is
+    promised than the limit, all in all as much as there is, and nothing in the end."""
+    with Eye(host) as eye:
+        reservers = [host.reserve(number, 5, 20) for number in range(5)]
+        for reserver in reservers[:2]:
+            assert reserver.stdout is not None and reserver.stdout.readline(), "it has reserved something"
+            reserver.kill()
+        codes = [(reserver.communicate()[0], reserver.returncode) for reserver in reservers]
+        wait_until(lambda: not host.left())
+    assert [code for _, code in codes] == [-signal.SIGKILL] * 2 + [0] * 3
+    assert eye.over == [] and eye.most > host.limit * 0.8
+    assert sum(len(out.split()) for out, _ in codes) > 10
 
 
 def test_a_promise_that_becomes_a_row_is_never_free(tmp_path: Path) -> None:
