@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from k1ctl.capacity.stress import Matrix, Row
 
 SLOWER = 2.0  # times the wall time of one copy alone: more of them is no gain
+SPREAD = 1.2  # times the median that the p95 of one copy alone may be
 SHORTEST = 0.1  # s that one run takes alone; in a shorter one the start of a limited process is most of it
 HEADERS = (
     *("AGENTS", "MEM", "CPU", "DONE", "OOM", "FAILED", "SWAP", "PAGED OUT", "STALL", "P50", "P95", "RATE", "SLOWER"),
@@ -179,7 +180,7 @@ class Report:
             return f"{figures['completed']} of {figures['started']} runs were completed"
         if slower is None:
             return "not compared: no run of one agent with these limits was completed"
-        return f"{slower:.1f} times as long as alone; the limit is {SLOWER:g}"
+        return f"{slower:.2f} times as long as alone; the limit is {SLOWER:g}"
 
     def _reasons(self, chosen: Row) -> list[str]:
         cell, figures = chosen.cell, chosen.figures
@@ -190,9 +191,19 @@ class Report:
             f"{slower:.2f} times as long as alone ({format_duration(figures['wall_p50_seconds'])} in the median)",
             f"the largest copy took {format_size(figures['peak_bytes'])}; {self._smaller(cell)}",
             self._next(cell),
+            *self._spread(chosen),
         ]
         fit = self.fits.get(cell.limits)
         return [*reasons, fit.text()] if fit else reasons
+
+    def _spread(self, chosen: Row) -> list[str]:
+        """A word of doubt where one copy alone took now this long, now that."""
+        one = next(r.figures for r in self._column(chosen.cell.limits) if r.cell.agents == 1 and r.figures)
+        middle, long = one["wall_p50_seconds"], one["wall_p95_seconds"]
+        if long <= SPREAD * middle:
+            return []
+        took = f"one alone took {format_duration(middle)} in the median and {format_duration(long)} at p95"
+        return [f"in doubt: {took}; others used this host, or the command does not do the same each time"]
 
     def _smaller(self, cell: Cell) -> str:
         """Why not a smaller limit."""
