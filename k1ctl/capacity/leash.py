@@ -51,8 +51,9 @@ class Limits:
     """What a command may use: ``memory`` bytes and ``cpus`` cores (0: any).
 
     ``means``: auto, cgroup or watchdog; ``relief`` {suspend, kill: percent of the host's memory at which the youngest
-    such command gives way; 0: never}; ``what`` others are told it is; ``name`` of its folder (default: a new one);
-    ``retries``: attempts with more memory after a detected lack of it, for runs.
+    such command gives way, 0: never; every: seconds between two looks at that}; ``what`` others are told it is;
+    ``name`` of its folder (default: a new one); ``retries``: attempts with more memory after a detected lack of it, for
+    runs.
     """
 
     __slots__ = ("cpus", "means", "memory", "name", "relief", "retries", "what")

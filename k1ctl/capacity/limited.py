@@ -123,11 +123,13 @@ def start(
     error_fd: int | None = None,
     keep: Sequence[int] = (),
     means: str = "auto",
+    relief: Mapping[str, float] | None = None,
 ) -> Limited:
     """Start ``argv`` in a session of its own with at most ``memory`` bytes and ``cpus`` cores (0: any).
 
     It prints into ``log_fd`` (standard error into ``error_fd`` where that is given) and has no input; ``keep`` are
-    descriptors it gets beside. Raises OSError: FileNotFoundError, PermissionError when it cannot be started.
+    descriptors it gets beside; ``means`` and ``relief`` as in `leash.Limits`. Raises OSError: FileNotFoundError,
+    PermissionError when it cannot be started.
     """
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     error = log_fd if error_fd is None else error_fd
@@ -136,7 +138,7 @@ def start(
         os.set_inheritable(fd, True)
     environ = dict(os.environ if env is None else env)
     try:
-        pid, leash = spawn(argv, environ, Limits(memory, cpus, means=means), actions=moves, cwd=cwd)
+        pid, leash = spawn(argv, environ, Limits(memory, cpus, means=means, relief=relief), actions=moves, cwd=cwd)
     finally:
         os.close(null)
     return Limited(pid, leash, [log_fd] if error_fd is None else [log_fd, error_fd])

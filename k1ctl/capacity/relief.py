@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LEAVE = 5.0  # points below the watermark at which a command goes on
 LONGEST = 300.0  # s that a command stands still at most
+EVERY = 1.0  # s between two looks at the host
 APART = 5.0  # s after one gave way before the next does: memory takes that long to tell
 SUSPEND, RESUME, KILL, NOTHING = "suspend", "resume", "kill", ""
 
@@ -30,15 +31,18 @@ class Other:
         self.id, self.since, self.suspended_at, self.rests_until = id, since, suspended_at, rests_until
 
 
-def decide(me: Other, others: Iterable[Other], percent: float, marks: Mapping[str, float], now: float) -> str:
+def decide(
+    me: Other, others: Iterable[Other], percent: float, marks: Mapping[str, float], now: float, went: float = -APART
+) -> str:
     """What the command ``me`` does at ``percent`` of the host's memory: `SUSPEND`, `RESUME`, `KILL` or `NOTHING`.
 
-    ``others`` that may give way (without ``me``); ``marks`` {suspend, kill}: percent, 0 for never. Pure.
+    ``others`` that may give way (without ``me``); ``marks`` {suspend, kill}: percent, 0 for never; ``now`` and
+    ``went``, when the last one was ended, in monotonic seconds. Pure.
     """
     suspend, kill = float(marks.get("suspend") or 0), float(marks.get("kill") or 0)
     rest = list(others)
     youngest = all((me.since, me.id) > (other.since, other.id) for other in rest)
-    if kill and percent >= kill and youngest:
+    if kill and percent >= kill and youngest and now - went >= APART:
         return KILL
     if me.suspended_at:
         over = now - me.suspended_at >= LONGEST
@@ -81,10 +85,10 @@ def others(own: str) -> list[Other]:
 class Relief:
     """What the watchdog of the command ``own`` does about the host's memory."""
 
-    EVERY = 1.0  # s between two looks at the host
-
     def __init__(self, own: str, since: float, marks: Mapping[str, float]) -> None:
-        self.own, self.since, self.marks = own, since, marks
+        self.own, self.since = own, since
+        self.marks = {name: marks[name] for name in (SUSPEND, KILL) if marks.get(name)}
+        self.every = float(marks.get("every") or EVERY)
         self.percent = 0.0
         self._next = 0.0
 
@@ -93,9 +97,36 @@ class Relief:
         now = time.monotonic()
         if not self.marks or now < self._next:
             return NOTHING
-        self._next = now + self.EVERY
+        self._next = now + self.every
         self.percent = percent_used()
-        if not suspended_at and self.percent < min(v for v in (*self.marks.values(), 101.0) if v):
+        if not suspended_at and self.percent < min(self.marks.values()):
             return NOTHING
-        return decide(Other(self.own, self.since, suspended_at, rests_until), others(self.own), self.percent,
-                      self.marks, now)  # fmt: skip
+        me = Other(self.own, self.since, suspended_at, rests_until)
+        what = decide(me, others(self.own), self.percent, self.marks, now, _went())
+        if what == KILL:
+            _goes(now)
+        return what
+
+
+def _last() -> str:
+    from k1ctl.capacity import watched
+
+    return watched.folder_of_all() + ".went"
+
+
+def _went() -> float:
+    """When the last one was ended for the host's sake (monotonic seconds)."""
+    from k1ctl.files import read_json
+
+    found = read_json(_last())
+    at = float(found) if isinstance(found, int | float) else -APART
+    return at if at <= time.monotonic() else -APART  # of another boot
+
+
+def _goes(now: float) -> None:
+    from k1ctl.files import write_json
+
+    try:
+        write_json(_last(), now)
+    except OSError:
+        pass  # the next one goes a little earlier

@@ -12,7 +12,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 _LINUX = os.path.exists("/proc/self/stat")
 _SHARE = 0.008  # of a core that full looks may take
@@ -151,17 +151,20 @@ def leader_start(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
-def shared(pids: Iterable[int]) -> int:
-    """Bytes that the sum of the processes' RSS has beyond their PSS (proc_pid_smaps(5)); 0 where there is no PSS."""
-    twice = 0
-    for pid in pids:
+def proportional(members: Mapping[int, tuple[int, int]]) -> int:
+    """Bytes of all members, shared pages counted once among those that share them (PSS, proc_pid_smaps(5)); who does
+    not tell (another user's, another system) counts with what was seen of him, who is gone with nothing."""
+    total = 0
+    for pid, (_, seen) in members.items():
         try:
             with open(f"/proc/{pid}/smaps_rollup", "rb", 0) as f:
-                rows = {line.split(b":")[0]: int(line.split()[1]) for line in f.read().splitlines()[1:]}
-        except (OSError, ValueError, IndexError):
-            continue
-        twice += max(0, rows.get(b"Rss", 0) - rows.get(b"Pss", 0)) << 10
-    return twice
+                total += next(int(line.split()[1]) for line in f.read().splitlines() if line.startswith(b"Pss:")) << 10
+        except (PermissionError, FileNotFoundError) as exc:
+            gone = isinstance(exc, FileNotFoundError) and _LINUX and not os.path.exists(f"/proc/{pid}")
+            total += 0 if gone else seen
+        except (OSError, StopIteration, ValueError):
+            continue  # on its way out
+    return total
 
 
 def footprint(pid: int) -> int:

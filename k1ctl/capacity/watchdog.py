@@ -18,7 +18,7 @@ import time
 from k1ctl import groups
 from k1ctl.capacity import cgroup, relief, watched
 from k1ctl.capacity.cpu import WINDOW, Duty
-from k1ctl.capacity.scan import Scan, shared
+from k1ctl.capacity.scan import Scan, proportional
 from k1ctl.capacity.watched import STANDBY, WATCH, Seen, Watched
 from k1ctl.signals import signals
 from k1ctl.units import format_size
@@ -115,7 +115,7 @@ class Guardian:
             self._resume()
         elif not figures["suspended_at"] and self.duty is not None:
             pause = min(pause, self._ration(self.duty))
-        return min(pause, relief.Relief.EVERY)
+        return min(pause, self.relief.every)
 
     def _look_at_memory(self) -> float:
         """End it when it used too much; seconds that the rest will do."""
@@ -127,6 +127,8 @@ class Guardian:
         used = self.scan.total
         if used > self.memory and not self.scan.alone:  # each time: what is shared is less after every write to it
             used = self._share_out()
+            if used > self.memory:  # once more: who ends between two readings leaves his share to who is read later
+                used = min(used, self._share_out())
         if used > self.memory:
             self.kill("oom", f"used {format_size(used)} of the {format_size(self.memory)} it may", used_bytes=used)
         return nap(self.memory - used, self.rate)
@@ -135,9 +137,10 @@ class Guardian:
         """Ask for PSS, and take from RSS from now on what it counts twice; what is used then."""
         began = time.monotonic()
         self.scan.look(full=True)
-        self.sharing, self.twice = set(self.scan.members), shared(self.scan.members)
+        used = proportional(self.scan.members)
+        self.sharing, self.twice = set(self.scan.members), max(0, self.scan.total - used)
         self.asked += time.monotonic() - began
-        return self._used()
+        return used
 
     def _ration(self, duty: Duty) -> float:
         """Let it stand still for as long as it is ahead of its share of the CPU; seconds until the next look."""

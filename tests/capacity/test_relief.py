@@ -20,6 +20,7 @@ def test_the_youngest_gives_way_and_goes_on() -> None:
     assert decide(old, [young], 90, MARKS, NOW) == NOTHING
     assert decide(young, [old], 89.9, MARKS, NOW) == NOTHING
     assert (decide(young, [old], 95, MARKS, NOW), decide(old, [young], 95, MARKS, NOW)) == (KILL, NOTHING)
+    assert decide(young, [old], 99, MARKS, NOW, NOW - 1) == SUSPEND, "one went just now: that may have been enough"
     still = Other("b", 2.0, suspended_at=NOW - 60)
     assert [decide(still, [old], p, MARKS, NOW) for p in (94, 85, 84.9)] == [NOTHING, NOTHING, RESUME]
     assert decide(still, [old], 96, MARKS, NOW) == KILL
