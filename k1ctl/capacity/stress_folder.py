@@ -16,6 +16,7 @@ from k1ctl.jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from k1ctl.capacity.facts import Facts
@@ -77,18 +78,33 @@ def benchmarks(ops: str) -> str:
 
 def unfinished(ops: str) -> Folder | None:
     """The newest unfinished run, if there is one."""
+    ends = ("report.json", "given-up")
+    return next((f for f in _all(ops) if not any(os.path.exists(os.path.join(f.path, end)) for end in ends)), None)
+
+
+def earlier(ops: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of the newest run of the same command in the same folder on this host that finished any."""
+    for folder in _all(ops):
+        if all(folder.spec.get(key) == spec.get(key) for key in ("command", "cwd", "host")):
+            lines = folder.finished()
+            if lines:
+                return lines
+    return []
+
+
+def _all(ops: str) -> Iterator[Folder]:
+    """All runs, the newest first."""
     try:
-        names = sorted((n for n in os.listdir(benchmarks(ops)) if n.endswith(_SUFFIX)), reverse=True)
+        names = [name for name in os.listdir(benchmarks(ops)) if name.endswith(_SUFFIX)]
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return
+    found = []
     for name in names:
         path = os.path.join(benchmarks(ops), name)
-        if os.path.exists(os.path.join(path, "report.json")) or os.path.exists(os.path.join(path, "given-up")):
-            continue
         spec = read_json(os.path.join(path, "spec.json"))
         if isinstance(spec, dict):
-            return Folder(path, spec)
-    return None
+            found.append(Folder(path, spec))
+    yield from sorted(found, key=lambda folder: str(folder.spec.get("at")), reverse=True)
 
 
 def take(ops: str, spec: dict[str, Any], *, fresh: bool = False) -> tuple[Folder, bool]:

@@ -288,10 +288,12 @@ def _limits_name(limits: tuple[int, float]) -> str:
     return size_word(limits[0]) + (f", {limits[1]:g} cpu" if limits[1] else "")
 
 
-def estimate(matrix: Matrix, timeout: float) -> dict[str, Any]:
-    """The cells in their order with what is known of their time: from the median of finished cells with the same
-    limits and no more agents, else of any finished cell; None where none is. ``timeout`` of a run bounds each."""
-    rows, known = matrix.rows, [row for row in matrix.rows if row.figures and row.figures["wall_p50_seconds"]]
+def estimate(matrix: Matrix, timeout: float, earlier: Sequence[Row] = ()) -> dict[str, Any]:
+    """The cells in their order with what is known of their time, from the medians of finished cells, of this run and
+    of an ``earlier`` one: of those with the same limits, else of any, the one with the nearest number of agents; None
+    where there is none. ``timeout`` of a run bounds each."""
+    rows = matrix.rows
+    known = [row for row in (*earlier, *rows) if row.figures and row.figures["wall_p50_seconds"]]
     found = []
     for cell in matrix.cells:
         row = next((r for r in rows if r.cell == cell), None)

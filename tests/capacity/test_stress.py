@@ -253,6 +253,9 @@ def test_the_estimate_knows_what_was_measured(tmp_path: Path) -> None:
     run.cells = run.cells[:1]
     run.run()
     assert estimate(matrix(tmp_path, ClosedForm(), [1, 2], [2]), 0.0)["estimated_seconds"] == pytest.approx(20.0)
+    (tmp_path / "next").mkdir()
+    later = estimate(matrix(tmp_path / "next", ClosedForm(), [1, 2], [2]), 0.0, run.rows)
+    assert later["estimated_seconds"] == pytest.approx(60.0)
 
 
 def test_an_interrupted_run_is_gone_on_with_only_by_the_same_call(tmp_path: Path) -> None:
@@ -272,6 +275,9 @@ def test_an_interrupted_run_is_gone_on_with_only_by_the_same_call(tmp_path: Path
             stress_folder.take(ops, {**spec, **other})
         assert (caught.value.code, caught.value.details["differs"]) == ("other-stress", differs)
         assert "--fresh" in caught.value.hint
+    first.add({"cell": "1x2G"})
+    assert stress_folder.earlier(ops, {**spec, "agents": [4]}) == [{"cell": "1x2G"}]
+    assert stress_folder.earlier(ops, {**spec, "command": ["true"]}) == []
     fresh, resumed = stress_folder.take(ops, {**spec, "command": ["true"]}, fresh=True)
     assert not resumed and fresh.path != first.path
     fresh.report({})

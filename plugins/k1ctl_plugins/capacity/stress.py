@@ -146,7 +146,7 @@ def _print(report: Report, folder: Folder, applied: dict[str, Any] | None) -> No
 def _plan(context: Context, asked: Asked, fresh: bool, as_json: bool) -> int:
     """What would run, in which order, and for how long as far as that is known."""
     from k1ctl.capacity import facts, stress_folder
-    from k1ctl.capacity.stress import Matrix
+    from k1ctl.capacity.stress import Matrix, row_of
     from k1ctl.capacity.stress_report import estimate
     from k1ctl.units import format_duration
 
@@ -157,7 +157,8 @@ def _plan(context: Context, asked: Asked, fresh: bool, as_json: bool) -> int:
         stress_folder.check_same(old, spec)
     folder = old or stress_folder.Folder("", spec)
     matrix = _matrix(context, asked, folder, Matrix, found, None)
-    plan = estimate(matrix, asked.timeout)
+    before = [row_of(line) for line in stress_folder.earlier(context.workspace.ops, spec)]
+    plan = estimate(matrix, asked.timeout, before)
     if as_json:
         emit_json({"ok": True, **spec, "resumes": old.path if old else None, **plan})
         return 0
