@@ -1,0 +1,165 @@
+"""A run's promise: taken behind its place in line, held with the lease, kept by the command, waited for in the open."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from k1ctl.capacity import gate, histogram, promises
+from k1ctl.capacity.need import parse
+from k1ctl.config import Config
+from k1ctl.process.spec import RunSpec
+from k1ctl.workspace import Workspace
+from tests.kit import Project, finish, wait_until
+
+HOLD = "touch began; while ! test -e go; do sleep 0.02; done; touch ended"
+PRESSED = '{"cores": 4, "memory_bytes": 100, "available_bytes": 15}'
+
+
+def kept(project: Project) -> dict[str, object]:
+    """The newest run's record."""
+    paths = sorted((project.ops / "runs").glob("*/run.json"))
+    found: dict[str, object] = json.loads(paths[-1].read_text()) if paths else {}
+    return found
+
+
+def hold(project: Project, need: str) -> promises.Held:
+    """A promise that this process holds."""
+    here = Workspace(str(project.root), str(project.root), "here", str(project.root / ".git"))
+    return gate.promise(here, Config("", {}, {}), parse(need), what="ours", kind="capacity-run")
+
+
+def test_a_run_has_its_promise_while_its_lease(workspace: Project) -> None:
+    """The command sees whose promise it runs under, has its descriptor, and calls within it wait for nothing."""
+    inner = "k1ctl queue run b --need mem=40G,cpu=2 -- sh -c 'ls \"$K1CTL_HOST_DIR/capacity/tickets\"'"
+    done = workspace.run("queue", "run", "a", "--need", "mem=40G,cpu=2", "--wait", "0", "--", "sh", "-c", inner)
+    (ticket,) = done.assert_ok().stdout.split()
+    assert ticket.endswith(".cpu=200,mem=40960")
+    assert promises.held(waiting=True) == []
+    workspace.run("queue", "run", "a", "--need", "mem=54G", "--wait", "0", "--", "true").assert_ok()
+
+
+def test_the_promise_outlives_a_killed_supervisor(workspace: Project) -> None:
+    """kill -9 of the supervisor: the command keeps the promise until it ends; then it is free at once."""
+    front = workspace.popen(
+        "queue", "run", "a", "--need", "mem=40G", "--on-caller-exit", "keep", "--", "sh", "-c", HOLD
+    )
+    wait_until((workspace.root / "began").exists)
+    (promise,) = wait_until(lambda: [p for p in promises.held() if p.group])
+    assert promise.session == promise.pid == kept(workspace)["supervisor"]
+
+    os.kill(promise.pid, signal.SIGKILL)
+    front.kill()
+    finish(front)
+    assert [p.id for p in promises.held()] == [promise.id]
+    workspace.run("queue", "run", "b", "--need", "mem=40G", "--wait", "0", "--", "true").assert_fails(75)
+
+    (workspace.root / "go").touch()
+    wait_until((workspace.root / "ended").exists)
+    workspace.run("queue", "run", "b", "--need", "mem=40G", "--wait", "20s", "--", "true").assert_ok()
+
+
+def test_a_wait_for_room_ends_as_a_wait_in_line_does(workspace: Project) -> None:
+    """^C, TERM, `queue cancel` and the caller's death end it; the queue's place is free, nothing is left in line."""
+    held = hold(workspace, "mem=40G")
+    ends = {130: signal.SIGINT, 143: signal.SIGTERM, -9: signal.SIGKILL, 0: None}
+    for code, number in ends.items():
+        call = workspace.popen("queue", "run", "a", "--need", "mem=40G", "--", "touch", "ran")
+        run = wait_until(lambda: (r := kept(workspace)).get("waits_for") and r["state"] == "waiting" and r)
+        assert "40.0 GiB promised to 1" in str(run["waits_for"])
+        if number is None:
+            workspace.run("queue", "cancel", str(run["run"])).assert_ok()
+            code = 143
+        else:
+            call.send_signal(number)
+        assert finish(call) == code
+        ended = wait_until(lambda: (r := kept(workspace)).get("state") == "ended" and r)
+        assert ended["run"] == run["run"]
+        (workspace.ops / "runs" / str(run["run"]) / "run.json").unlink()
+        assert [p for p in promises.held(waiting=True) if p.waiting] == []
+    held.release()
+    assert not (workspace.root / "ran").exists()
+    workspace.run("queue", "run", "a", "--wait", "5s", "--", "true").assert_ok()
+
+
+def test_no_room_is_said_with_numbers(workspace: Project) -> None:
+    """75 with who and how much, when the wait is over; a need that never fits is 78, before anything starts."""
+    held = hold(workspace, "mem=40G")
+    refused = workspace.run(
+        "queue", "run", "a", "--need", "mem=20G", "--wait", "0", "--result", "r", "--", "touch", "ran"
+    )
+    assert "20.0 GiB needed, 14.4 GiB free; 40.0 GiB promised to 1" in refused.assert_fails(75).stderr
+    assert json.loads((workspace.root / "r").read_text())["code"] == "no-capacity"
+    assert (
+        "never fits"
+        in workspace.run("queue", "run", "a", "--need", "mem=60G", "--", "touch", "ran").assert_fails(78).stderr
+    )
+    critical = ("queue", "run", "a", "--need", "mem=20G", "--priority", "critical", "--", "true")
+    workspace.run(*critical).assert_ok()
+    held.release()
+    assert not (workspace.root / "ran").exists()
+
+
+def test_a_submitted_run_that_waits_for_room_says_so(workspace: Project) -> None:
+    """`queue wait` tells why it does not start, then its end; its promise is no part of one around the call."""
+    held = hold(workspace, "mem=40G")
+    marks = {promises.PROMISE: held.environment()}
+    run = workspace.run("queue", "submit", "a", "--need", "mem=40G", "--", "true", env=marks).assert_ok().stdout.strip()
+    wait_until(lambda: kept(workspace).get("waits_for"))
+    waits = workspace.run("queue", "wait", run, "--timeout", "0", "--json").assert_fails(75)
+    assert waits.json["error"]["code"] == "no-capacity" and "40.0 GiB promised to 1" in waits.json["error"]["message"]
+    held.release()
+    workspace.run("queue", "wait", run, "--timeout", "20s").assert_ok()
+    assert "waits_for" not in kept(workspace) and kept(workspace)["need"] == {"mem_bytes": 40 << 30}
+
+
+def test_the_watermark_holds_work_and_nothing_else(workspace: Project, tmp_path: Path) -> None:
+    """Above build_percent work waits; what goes to a device, and what is critical, does not."""
+    facts = tmp_path / "facts.json"
+    facts.write_text(PRESSED)
+    pressed = {"K1CTL_FACTS": str(facts)}
+    held = workspace.run("queue", "run", "test:web", "--wait", "0", "--", "true", env=pressed).assert_fails(75)
+    assert "memory is at 85 %" in held.stderr and "capacity.build_percent" in held.stderr
+    for words in (["device:x"], ["console:x", "tree:1"], ["test:web", "--priority", "critical"]):
+        workspace.run("queue", "run", *words, "--wait", "0", "--", "true", env=pressed).assert_ok()
+    off = {**pressed, "K1CTL_CAPACITY_BUILD_PERCENT": "0"}
+    workspace.run("queue", "run", "test:web", "--wait", "0", "--", "true", env=off).assert_ok()
+
+
+def test_what_runs_took_is_learnt(workspace: Project) -> None:
+    """The peak of a run that succeeded goes to its class; one that failed, or has no peak, tells nothing."""
+    quick = {"K1CTL_PROCESS_SAMPLE": "20ms"}
+    for code in ("0", "1"):
+        words = ("queue", "run", "a", "--label", "tests", "--", "sh", "-c", f"sleep 0.1; exit {code}")
+        workspace.run(*words, env=quick)
+    known = histogram.of("run:tests")
+    assert known is not None and known.runs == 1 and 0 < known.largest < 1 << 30 and known.seconds_p50 >= 0.1
+
+
+def test_which_runs_are_gated() -> None:
+    """Work is; devices, consoles and the locks of trees and ports alone are not; a need always is."""
+    gated = {
+        (kind, resource, priority): RunSpec(kind, ["x"], {resource: 1}, priority=priority).gated
+        for kind in ("queue-run", "queue-submit", "hook-run", "build", "upload", "device-test")
+        for resource in ("build:fw", "device:k1", "usb:1", "tree:1")
+        for priority in ("low", "critical")
+    }
+    assert {key for key, value in gated.items() if value} == {
+        (kind, "build:fw", "low") for kind in ("queue-run", "queue-submit", "hook-run", "build")
+    }
+    assert RunSpec("upload", ["x"], {"device:k1": 1}, need=parse("mem=1G"), priority="critical").gated
+    assert RunSpec("queue-run", ["x"], {"device:k1": 1, "build:fw": 1}).gated
+
+
+def test_a_daemon_keeps_no_promise(workspace: Project) -> None:
+    """What a command leaves behind in a session of its own has the descriptor; the promise ends all the same."""
+    daemon = "setsid sh -c 'echo $$ > pid; exec sleep 60' & while ! test -s pid; do sleep 0.01; done"
+    try:
+        workspace.run("queue", "run", "a", "--need", "mem=40G", "--", "sh", "-c", daemon).assert_ok()
+        assert promises.held(waiting=True) == []
+        subprocess.run(["kill", "-0", (workspace.root / "pid").read_text().strip()], check=True)
+    finally:
+        os.kill(int((workspace.root / "pid").read_text()), signal.SIGKILL)
