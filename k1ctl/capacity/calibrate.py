@@ -54,16 +54,16 @@ class Parameter:
 
 
 class Observed:
-    """What turns were like: ``turns`` of them, p50 and p90 in seconds, the mean and p90 of waits for slots, the p90 of
-    ``uploads`` with their wait (0 without any), ``workspaces`` that took turns, the ``span`` of seconds they are from.
-    """
+    """What turns were like: how many, their ``mean``, ``p50`` and ``p90`` in seconds, mean and p90 of waits for slots,
+    p90 of ``uploads`` with their wait (0: none), ``workspaces`` that took turns, ``span`` of seconds they are from."""
 
-    __slots__ = ("p50", "p90", "span", "turns", "upload_p90", "uploads", "wait", "wait_p90", "workspaces")
+    __slots__ = ("mean", "p50", "p90", "span", "turns", "upload_p90", "uploads", "wait", "wait_p90", "workspaces")
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         lengths, waits = sorted(t.length for t in turns), sorted(t.wait for t in turns)
         uploads = sorted(t.upload + t.upload_wait for t in turns if t.upload)
         self.turns, self.uploads, self.workspaces = len(turns), len(uploads), len({t.workspace for t in turns})
+        self.mean = sum(lengths) / len(lengths) if lengths else 0.0
         self.p50, self.p90 = quantile(lengths, 0.5), quantile(lengths, 0.9)
         self.wait, self.wait_p90 = sum(waits) / len(waits) if waits else 0.0, quantile(waits, 0.9)
         self.upload_p90 = quantile(uploads, 0.9)
@@ -75,6 +75,7 @@ class Observed:
             "uploads": self.uploads,
             "workspaces": self.workspaces,
             "span_seconds": round(self.span, 3),
+            "turn_mean_seconds": round(self.mean, 3),
             "turn_p50_seconds": round(self.p50, 3),
             "turn_p90_seconds": round(self.p90, 3),
             "wait_seconds": round(self.wait, 3),

@@ -24,7 +24,6 @@ EFFICIENCY = 0.8
 WAITING = 0.2  # share of tasks that may wait, for square-root staffing
 BUSY = 0.7  # of the time, at most, that build slots of recommended hardware are taken
 _ROUND = 1e-9  # of an instance: what rounding may add to a quotient
-_MOST_HOSTS = 1000
 
 
 class Demand:
@@ -86,9 +85,11 @@ class Staffing:
     def __init__(self, load: float, waiting: float = WAITING) -> None:
         self.load, self.waiting, self.beta = load, waiting, _beta(waiting)
         self.rule = max(1, math.ceil(load + self.beta * math.sqrt(load) - _ROUND))
-        self.servers = max(1, math.floor(load) + 1)
-        while erlang_c(self.servers, load) > waiting:
+        self.servers, blocked, waits = 0, 1.0, 1.0
+        while self.servers <= load or waits > waiting:  # Erlang's recursion, a server at a time
             self.servers += 1
+            blocked = load * blocked / (self.servers + load * blocked)
+            waits = blocked / (1 - load / self.servers * (1 - blocked)) if self.servers > load else 1.0
 
 
 def _beta(waiting: float) -> float:
@@ -134,8 +135,8 @@ def outgrown(rows: list[Month], hosts: int, what: str = "required") -> int | Non
 
 class Hardware:
     """What carries ``agents`` at once: on each of ``hosts`` some ``slots`` {resource: slots}, ``memory`` bytes of RAM
-    (a size of the matrix) and ``cores``; ``need``: bytes used on each at its fullest, the reserve left out; ``matrix``:
-    RAM that the guides' matrix has for so many agents a host, None beyond it."""
+    (a size of the matrix; 0: none is enough) and ``cores``; ``need``: bytes used on each at its fullest, the reserve
+    left out; ``matrix``: RAM that the guides' matrix has for so many agents a host, None beyond it."""
 
     __slots__ = ("agents", "cores", "hosts", "matrix", "memory", "need", "slots")
 
@@ -150,7 +151,7 @@ class Hardware:
             "agents": self.agents,
             "hosts": self.hosts,
             "slots_per_host": self.slots,
-            "memory_bytes_per_host": self.memory,
+            "memory_bytes_per_host": self.memory or None,
             "need_bytes_per_host": self.need,
             "cores_per_host": self.cores,
             "matrix_memory_bytes": self.matrix,
@@ -164,23 +165,31 @@ def hardware(demand: Demand, model: Model, cores: int, config: Config, *, factor
     `BUSY` of them. Memory: base x agents + heavy x slots beside the reserve. Cores: as many for a slot as today,
     ``cores`` of this host over its slots.
     """
+    agents = max(1, math.ceil(demand.load * factor / demand.efficiency - _ROUND))
+
+    def on(hosts: int) -> Hardware:
+        return _each(agents, hosts, model, cores, config)
+
+    high = 1
+    while not on(high).memory and high < agents:
+        high *= 2
+    low = high // 2  # too few, or 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if on(middle).memory else (middle, high)
+    return on(min(high, agents))
+
+
+def _each(agents: int, hosts: int, model: Model, cores: int, config: Config) -> Hardware:
+    """What each of ``hosts`` must have; memory 0 where no size of the matrix is enough."""
     from k1ctl.capacity import formula, twopart
 
-    agents = max(1, math.ceil(demand.load * factor / demand.efficiency - _ROUND))
-    cycle = model.think + model.no_wait
-    now = sum(kind.slots for kind in model.kinds)
-    base = twopart.base(config)[0]
-    sizes = [size for size, _ in formula.MATRIX]
-    for hosts in range(1, _MOST_HOSTS + 1):
-        each = -(-agents // hosts)
-        slots = {}
-        for kind, share in zip(model.kinds, model.shares, strict=True):
-            busy = each * share * kind.seconds / cycle if cycle else 0.0
-            slots[kind.name] = max(1, math.ceil(busy / BUSY - _ROUND))
-        need = base * each + sum(twopart.heavy(config, name)[0] * n for name, n in slots.items())
-        memory = next((size for size in sizes if size - formula.reserve(size, config) >= need), 0)
-        if memory or hosts == _MOST_HOSTS:
-            break
-    wanted = math.ceil(sum(slots.values()) * cores / now - _ROUND)
+    each, cycle, slots = -(-agents // hosts), model.think + model.no_wait, {}
+    for kind, share in zip(model.kinds, model.shares, strict=True):
+        busy = each * share * kind.seconds / cycle if cycle else 0.0
+        slots[kind.name] = max(1, math.ceil(busy / BUSY - _ROUND))
+    need = twopart.base(config)[0] * each + sum(twopart.heavy(config, name)[0] * n for name, n in slots.items())
+    fits = (size for size, _ in formula.MATRIX if size - formula.reserve(size, config) >= need)
+    wanted = math.ceil(sum(slots.values()) * cores / sum(kind.slots for kind in model.kinds) - _ROUND)
     matrix = next((size for size, carried in formula.MATRIX if carried >= each), None)
-    return Hardware(agents, hosts, slots, memory or sizes[-1], need, max(1, wanted), matrix)
+    return Hardware(agents, hosts, slots, next(fits, 0), need, max(1, wanted), matrix)

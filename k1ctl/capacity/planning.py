@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from k1ctl.capacity.queueing import Model, Outcome
     from k1ctl.config import Config
 
-_SEARCH = 4000  # turns of one step of a search for a number of agents: the p90 is then good for about 4 %
+_SEARCH = 4000  # turns of one step of a search, at most: the p90 is then good for about 4 %
 _MOST = 400  # agents that are searched
 
 
@@ -46,8 +46,11 @@ class Plan:
         self.annex = SCENARIOS[name].annex if name in SCENARIOS else None
         self.outcome: Outcome = simulate(model, turns=turns, seed=seed)
         self.bounds, self.memory = Bounds(model), Memory(model, facts, config)
-        self.uploads = uploadgoal.limit(model.upload, cv=model.upload_cv, devices=model.devices, seed=seed)
-        self.limits = [] if model.burst else sorted(self._limits(seed), key=lambda limit: limit.agents)
+        few = min(turns, _SEARCH)
+        self.uploads = uploadgoal.limit(
+            model.upload, cv=model.upload_cv, devices=model.devices, turns=2 * few, seed=seed
+        )
+        self.limits = [] if model.burst else sorted(self._limits(few, seed), key=lambda limit: limit.agents)
 
     @property
     def upload_holds(self) -> bool | None:
@@ -58,7 +61,7 @@ class Plan:
     def turn_holds(self) -> bool:
         return self.outcome.p90 <= TURN_GOAL
 
-    def _limits(self, seed: int) -> list[Limit]:
+    def _limits(self, turns: int, seed: int) -> list[Limit]:
         model, memory = self.model, self.memory
         cycle = model.think + model.no_wait
         found = []
@@ -68,7 +71,7 @@ class Plan:
             found.append(Limit(station, int(knee) if knee != inf else inf, text))
         text = f"base {memory.base / 1e9:.2g} GB an agent beside {memory.heavy / 1e9:.3g} GB of all slots"
         found.append(Limit("memory", memory.agents, text))
-        most = within(model, TURN_GOAL, seed=seed)
+        most = within(model, TURN_GOAL, turns=turns, seed=seed)
         found.append(Limit("turn goal", most, f"p90 of a turn within {TURN_GOAL / 60:g} min up to there"))
         return found
 
@@ -135,12 +138,12 @@ def outcome_document(out: Outcome) -> dict[str, Any]:
     }
 
 
-def within(model: Model, goal: float, *, seed: int = 1) -> float:
+def within(model: Model, goal: float, *, turns: int = _SEARCH, seed: int = 1) -> float:
     """The most agents whose turns' p90 stays within ``goal`` seconds: 0 where one alone takes longer, inf where
     `_MOST` do not."""
 
     def holds(agents: int) -> bool:
-        return simulate(model.changed(agents=agents), turns=_SEARCH, seed=seed).p90 <= goal
+        return simulate(model.changed(agents=agents), turns=turns, seed=seed).p90 <= goal
 
     if not holds(1):
         return 0
@@ -155,7 +158,7 @@ def within(model: Model, goal: float, *, seed: int = 1) -> float:
     return low
 
 
-def sweep(model: Model, *, most: int = 0, seed: int = 1) -> list[tuple[int, float, float]]:
+def sweep(model: Model, *, most: int = 0, turns: int = _SEARCH, seed: int = 1) -> list[tuple[int, float, float]]:
     """(agents, p50, p90 of a turn in seconds) for some dozen numbers of agents up to twice those asked for, or the
     knee, or ``most``."""
     knee = Bounds(model).knee
@@ -164,6 +167,6 @@ def sweep(model: Model, *, most: int = 0, seed: int = 1) -> list[tuple[int, floa
     numbers = sorted({1, *range(step, top + 1, step), model.agents})
     found = []
     for agents in numbers:
-        out = simulate(model.changed(agents=agents), turns=_SEARCH, seed=seed)
+        out = simulate(model.changed(agents=agents), turns=turns, seed=seed)
         found.append((agents, out.p50, out.p90))
     return found

@@ -76,27 +76,25 @@ def test_the_wait_of_one_server_is_the_textbooks() -> None:
     assert mmc_wait_quantile(1, 0.05, 1.0, 0.9) == 0.0
 
 
-@pytest.mark.parametrize(("servers", "busy"), [(4, 0.7), (4, 0.85)])
-def test_the_open_mode_agrees_with_erlang_within_two_percent(servers: int, busy: float) -> None:
-    """M/M/c at the utilisations of the annex: the simulated mean wait is within 2 % of the closed form."""
-    assert mean_wait(servers, busy * servers, 1.0, turns=10_000) == pytest.approx(
-        mmc_wait(servers, busy * servers, 1.0), rel=0.02
-    )
+def test_the_open_mode_agrees_with_erlang_within_two_percent() -> None:
+    """M/M/c, 4 servers that are 85 % busy as in the heavy load: the simulated mean wait is within 2 % of the closed form
+    (bench/turns.py has more of them, with longer runs)."""
+    assert mean_wait(4, 3.4, 1.0, turns=8_000) == pytest.approx(mmc_wait(4, 3.4, 1.0), rel=0.02)
 
 
-@pytest.mark.parametrize(("cv", "rel"), [(1.0, 0.03), (0.6, 0.03), (0.0, 0.02)])
+@pytest.mark.parametrize(("cv", "rel"), [(1.0, 0.04), (0.6, 0.03), (0.0, 0.03)])
 def test_one_server_agrees_with_pollaczek_and_khinchine(cv: float, rel: float) -> None:
     """M/G/1 half busy, no control variate: M/M/1, gamma and constant service."""
-    assert mean_wait(1, 0.5, 1.0, cv=cv, runs=8) == pytest.approx(mmc_wait(1, 0.5, 1.0, cv=cv), rel=rel)
+    assert mean_wait(1, 0.5, 1.0, cv=cv, runs=4) == pytest.approx(mmc_wait(1, 0.5, 1.0, cv=cv), rel=rel)
 
 
 @pytest.mark.parametrize(("machines", "repairers"), [(6, 1), (12, 4), (16, 4)])
 def test_the_closed_mode_is_the_machine_repair_model(machines: int, repairers: int) -> None:
     """Exponential thinking and building, no upload: throughput and mean turn of M/M/c//N, which is exact."""
     rate, response = machine_repair(machines, repairers, 840.0, 270.0)
-    found = simulate(model(machines, repairers, cv=1.0, uploads=0.0), turns=30_000)
-    assert found.rate == pytest.approx(rate, rel=0.015)
-    assert found.turn == pytest.approx(response, rel=0.025)
+    found = simulate(model(machines, repairers, cv=1.0, uploads=0.0), turns=15_000)
+    assert found.rate == pytest.approx(rate, rel=0.02)
+    assert found.turn == pytest.approx(response, rel=0.035)
 
 
 def test_nobody_waits_where_there_is_enough_of_everything() -> None:
@@ -127,7 +125,7 @@ def test_conservation_laws_hold(hosts: int) -> None:
     """Several kinds, a device, hosts: N = X (Z + R) (interactive response time), U = X D (utilisation), forced flow."""
     kinds = [Kind("fw", 2, 270.0, uploads=0.6), Kind("web", 3, 100.0, share=2.0, cv=1.2)]
     busy = Model(16, 500.0, kinds, 42.0, hosts=hosts)
-    found = simulate(busy, turns=30_000)
+    found = simulate(busy, turns=15_000)
     assert found.rate * (500.0 + found.turn) == pytest.approx(16, rel=0.02)
     for station, demand in busy.demands().items():
         assert found.busy[station] == pytest.approx(found.rate * demand, rel=0.04)
@@ -146,7 +144,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
 def test_two_hosts_are_two_halves() -> None:
     """Twice the agents on two hosts, each host with its own slots and nothing shared: the turns of one host."""
     one, two = model(8, 2, uploads=0.0), model(16, 2, uploads=0.0, hosts=2)
-    assert simulate(two, turns=30_000).turn == pytest.approx(simulate(one, turns=30_000).turn, rel=0.03)
+    assert simulate(two, turns=12_000).turn == pytest.approx(simulate(one, turns=12_000).turn, rel=0.04)
     assert knee(two) == pytest.approx(2 * knee(one))
 
 
@@ -160,7 +158,7 @@ def test_the_knee_and_the_bounds_of_the_mixed_load() -> None:
     assert Bounds(model(2)).turn == pytest.approx(295.2)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.integers(2, 40),
     st.integers(1, 6),
@@ -183,7 +181,7 @@ def test_more_of_anything_never_makes_turns_longer(
         "faster": lambda: base.changed(kinds=[kind.changed(seconds=build * 0.8)]),
         "fewer uploads": lambda: base.changed(kinds=[kind.changed(uploads=uploads / 2)]),
     }[more]()
-    before, after = simulate(base, turns=3000), simulate(other, turns=3000)
+    before, after = simulate(base, turns=2000), simulate(other, turns=2000)
     assert after.turn <= before.turn * 1.05
     assert after.p90 <= before.p90 * 1.08
     assert before.turn >= Bounds(base).turn * 0.93

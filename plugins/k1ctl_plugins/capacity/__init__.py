@@ -18,6 +18,7 @@ COMMANDS = (
     "baseline",
     "stress",
     "plan",
+    "forecast",
 )  # each in the package or module of its name beside this one
 
 

@@ -92,13 +92,15 @@ class Study:
 
         base, others = self.focus
         model = base.model.changed(burst=False)
-        rows = planning.sweep(model, seed=self.seed)
+        turns = min(self.turns, 4000)
+        rows = planning.sweep(model, turns=turns, seed=self.seed)
         series = [
             Series(f"{base.name}, p90", [(n, p90) for n, _, p90 in rows]),
             Series(f"{base.name}, p50", [(n, p50) for n, p50, _ in rows]),
         ]
         for change, then in others:
-            swept = planning.sweep(then.model.changed(burst=False), most=rows[-1][0], seed=self.seed)
+            other = then.model.changed(burst=False)
+            swept = planning.sweep(other, most=rows[-1][0], turns=turns, seed=self.seed)
             series.append(Series(f"{change.text}, p90", [(n, p90) for n, _, p90 in swept]))
         return svg(
             series,

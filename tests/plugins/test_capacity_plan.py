@@ -1,0 +1,141 @@
+"""`capacity plan` and `capacity forecast` as they are called."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from k1ctl.cli import Context
+from k1ctl.errors import UsageError
+from k1ctl.plugins import Plugins
+from k1ctl_plugins.capacity.forecast import forecast
+from k1ctl_plugins.capacity.plan import plan
+from tests.capacity.test_calibrate import Place, a_week
+from tests.kit import Project
+
+HOST = '{"cores": 14, "memory_bytes": 51539607552}'
+
+
+def told(project: Project, command: click.Command, *words: str) -> str:
+    """What the command prints on stdout, run in this process, for a Mac of 14 cores and 48 GiB."""
+    facts = project.write("mac.json", HOST)
+    context = Context(Plugins(), str(project.root))
+    done = CliRunner().invoke(command, [*words, "--facts", str(facts)], obj=context, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_annexs_table(workspace: Project) -> None:
+    """Without history: the four loads beside the annex's minutes, what binds, levers, and that all is a default."""
+    text = told(workspace, plan, "--what-if", "slots=5", "--turns", "400")
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert [rows[name][1] for name in ("light", "mixed", "heavy", "burst")] == ["12", "12", "16", "20"]
+    assert "12 to 15" in text
+    assert text.count("  slots=5") == 4
+    assert "WHAT IF slots 4 -> 5" in text
+    assert "cannot hold: one transfer in ten takes 76 s" in text
+    assert "history counts from 10 on" in text
+
+
+def test_the_plan_as_json(workspace: Project) -> None:
+    """One load: p90 near 13.2 min, the knee, goals, the what-if with its difference, ranked levers."""
+    words = ("--scenario", "heavy", "--what-if", "slots=5", "--turns", "6000", "--json")
+    found = json.loads(told(workspace, plan, *words))
+    (heavy,) = found["scenarios"]
+    assert heavy["turn_p90_seconds"] / 60 == pytest.approx(13.2, rel=0.04)
+    assert heavy["knee_agents"] == pytest.approx(17.4, abs=0.05)
+    assert (heavy["binds"], heavy["bottleneck"], heavy["annex_minutes"]) == ("build:fw", "build:fw", [12, 15])
+    assert heavy["upload_goal"]["holds"] is False
+    (then,) = heavy["what_if"]
+    assert then["changes"] == [{"what": "slots", "before": "4", "after": "5"}]
+    difference = then["turn_p90_seconds"] - heavy["turn_p90_seconds"]
+    assert then["difference"]["p90_seconds"] == pytest.approx(difference, abs=0.01)
+    assert difference < -60
+    gains = [row["p90_gain_seconds"] for row in found["levers"]["ranked"] if not row["within_noise"]]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_the_hosts_own_history_is_the_usual_load(workspace: Project) -> None:
+    """90 turns of three workspaces: `usual` is a load, its numbers are from history, the others scaled to it."""
+    a_week(Place(workspace.root))
+    found = json.loads(told(workspace, plan, "--days", "3650", "--turns", "200", "--json"))
+    assert [row["name"] for row in found["scenarios"]] == ["usual", "light", "mixed", "heavy", "burst"]
+    origins = {row["name"]: (row["origin"], row["samples"]) for row in found["calibration"]["parameters"]}
+    assert origins["build:fw"] == ("history", 90)
+    usual, heavy = found["scenarios"][0], found["scenarios"][3]
+    assert heavy["kinds"][0]["build_seconds"] == pytest.approx(usual["kinds"][0]["build_seconds"] * 5.5 / 4.5, abs=0.01)
+    assert found["calibration"]["observed"]["turns"] == 90
+
+
+def test_a_plot_of_turns_over_agents(workspace: Project) -> None:
+    """--plot writes an SVG with the load's and the what-if's curves."""
+    path = workspace.root / "t.svg"
+    words = ("--scenario", "light", "--turns", "200", "--what-if", "agents=3")
+    told(workspace, plan, *words, "--plot", str(path))
+    assert path.read_text().startswith("<svg")
+    assert "light, p90" in path.read_text()
+    assert "agents=3, p90" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "text"),
+    [
+        (plan, ("--agents", "0"), "--agents"),
+        (plan, ("--turns", "5"), "--turns"),
+        (forecast, ("--growth", "10"), "no growth"),
+        (forecast, ("--growth", "-95%"), "no growth"),
+        (forecast, ("--tasks-per-hour", "inf"), "no number above 0"),
+    ],
+)
+def test_a_wrong_value_is_told(command: click.Command, words: tuple[str, ...], text: str) -> None:
+    """Exit 2, and what is wrong with it."""
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 2
+    assert text in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "text"),
+    [
+        (plan, ("--what-if", "slot=5"), "no key 'slot'"),
+        (plan, ("--plot", "t.gif"), "is an .svg"),
+        (forecast, ("--growth", "100%", "--months", "120"), "beyond any forecast"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    workspace: Project, command: click.Command, words: tuple[str, ...], text: str
+) -> None:
+    """A usage error that says what is wrong, with a hint or the form."""
+    with pytest.raises(UsageError, match=text):
+        told(workspace, command, *words)
+
+
+def test_a_wrong_what_if_ends_with_two(workspace: Project) -> None:
+    """As a child process: exit 2, one line, and a hint that names the keys; stdout stays empty."""
+    done = workspace.run("capacity", "plan", "--what-if", "slot=5")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "keys: slots, devices, hosts, agents" in done.stderr
+
+
+def test_the_forecast(workspace: Project) -> None:
+    """30 tasks an hour of half an hour on 12 at once: 2 instances, 3 with headroom, 4 at a peak; with 10 % a month two
+    hosts are outgrown in the third; 20 places by Erlang C."""
+    words = ("--tasks-per-hour", "30", "--hours-per-task", "0.5", "--concurrency", "12", "--growth", "10%/month")
+    found = json.loads(told(workspace, forecast, *words, "--hosts", "2", "--json"))
+    assert [found[f"required{name}"] for name in ("", "_with_headroom", "_at_peak")] == [2, 3, 4]
+    assert found["outgrown"]["required"]["month"] == 3
+    assert found["growth"]["per_month"] == 0.1
+    assert len(found["months"]) == 13
+    assert found["square_root_staffing"]["exact_servers"] == 20
+
+
+def test_the_forecast_without_a_number_is_that_of_the_usual_load(workspace: Project) -> None:
+    """Nothing asked: turns of the annex's load, on as many agents as this host carries; no growth is made up."""
+    text = " ".join(told(workspace, forecast).split())
+    assert "of the annex's mixed load" in text
+    assert "agents this host carries" in text
+    assert "none is assumed" in text
+    assert "HARDWARE" in text
