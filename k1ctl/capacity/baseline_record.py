@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import EACCES
 from itertools import count, pairwise
 
 from k1ctl.capacity import plot
@@ -26,10 +27,25 @@ if TYPE_CHECKING:
 FOLDER = "benchmarks"
 
 
-def document(measured: Measured, workspace: Workspace, *, label: str, class_: str) -> dict[str, Any]:
-    """The whole record of a baseline: figures, host and samples."""
-    from k1ctl import __version__
+def prepare(workspace: Workspace) -> dict[str, Any]:
+    """What must not fail once the work is done: the folder is there, and the host's facts are read; returns those.
+
+    Raises ConfigError, OSError.
+    """
     from k1ctl.capacity import facts
+
+    folder = workspace.ops_path(FOLDER)
+    os.makedirs(folder, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES), folder)
+    return facts.read().document()
+
+
+def document(
+    measured: Measured, workspace: Workspace, host: dict[str, Any], *, label: str, class_: str
+) -> dict[str, Any]:
+    """The whole record of a baseline: figures, samples, and the ``host`` as it was before."""
+    from k1ctl import __version__
 
     measured.sampler.trace.thin()
     trace = measured.sampler.trace
@@ -43,7 +59,7 @@ def document(measured: Measured, workspace: Workspace, *, label: str, class_: st
         "started_at": rfc3339(measured.at),
         "ended_at": rfc3339(measured.at + measured.wall_seconds),
         **measured.document(),
-        "host": facts.read().document(),
+        "host": host,
         "samples": {"columns": [*COLUMNS], "taken": trace.taken, "rows": [[*row] for row in trace.rows]},
     }
 
@@ -54,7 +70,6 @@ def save(workspace: Workspace, found: dict[str, Any], at: float) -> str:
     Its plot lies beside it. Raises OSError.
     """
     folder = workspace.ops_path(FOLDER)
-    os.makedirs(folder, exist_ok=True)
     stem = os.path.join(folder, time.strftime("%Y%m%d-%H%M", time.gmtime(at)) + "-resource-baseline")
     temporary = f"{stem}.{os.getpid()}.{os.urandom(3).hex()}.tmp"
     write_atomic(temporary, dumps(found) + "\n")

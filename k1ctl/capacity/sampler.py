@@ -29,7 +29,6 @@ FLOOR = 5.0  # s: of each such span the least is kept, for the verdict on leaks
 _PASSES = 1.05  # a sum this much over the last maximum is worth a look at PSS
 _BLUR = 1 << 20  # bytes: the RSS in stat lags behind by some pages (proc_pid_stat(5) calls it inaccurate)
 _PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 20, 1000  # s between two looks at PSS; or so many times what the last one took
-_EPOCHS = 32
 # What a dense trace shows that a look every so many seconds misses: of a compile's peak, and of spikes held for 200 ms
 _MISSED = ((0.1, 0.2, 0), (0.25, 0.6, 0), (0.5, 1.0, 0), (1.0, 1.8, 25), (2.0, 3.4, 43), (5.0, 8.7, 83))
 
@@ -71,42 +70,21 @@ def _rss(row: Row) -> int:
 
 
 class Together:
-    """The most that processes which lived at the same time can have had resident: the sum of their high-water marks.
+    """The most that a tree can have had resident up to its last look, from its processes' high-water marks.
 
-    Between two looks all of both may have lived. Of those that are gone the sum is kept, so what is remembered grows
-    with how many live, not with how many lived.
+    Between two looks no process had more than its mark at the second one, nor one that was gone by then more than its
+    last mark; and at worst all of both looks lived at the same time.
     """
 
     def __init__(self) -> None:
-        self._highs: dict[object, int] = {}
-        self._before: frozenset[object] = frozenset()
-        self._epochs: dict[frozenset[object], int] = {}  # who lives of those that were together: bytes of the others
+        self.bytes = 0
+        self._before: dict[object, int] = {}
 
     def look(self, highs: dict[object, int]) -> None:
         """Who lives now, with what each had at most so far."""
-        alive = frozenset(highs)
-        if alive == self._before:
-            self._highs = highs
-            return
-        together, gone = self._before | alive, self._before - alive
-        self._epochs = {living: dead for living, dead in self._epochs.items() if dead or not living <= together}
-        self._epochs.setdefault(together, 0)
-        epochs: dict[frozenset[object], int] = {}
-        for living, dead in self._epochs.items():
-            dead += sum(self._highs[one] for one in living & gone)
-            epochs[living - gone] = max(epochs.get(living - gone, 0), dead)
-        self._before, self._highs, self._epochs = alive, highs, epochs
-        while len(self._epochs) > _EPOCHS:  # two of them as one are a bound as well
-            a, b = sorted(self._epochs, key=self._sum)[:2]
-            dead = max(self._epochs.pop(a), self._epochs.pop(b))
-            self._epochs[a | b] = max(self._epochs.get(a | b, 0), dead)
-
-    def _sum(self, living: frozenset[object]) -> int:
-        return self._epochs[living] + sum(self._highs[one] for one in living)
-
-    @property
-    def bytes(self) -> int:
-        return max((self._sum(living) for living in self._epochs), default=0)
+        gone = sum(size for one, size in self._before.items() if one not in highs)
+        self.bytes = max(self.bytes, sum(highs.values()) + gone)
+        self._before = highs
 
 
 class Sampler:
@@ -153,9 +131,9 @@ class Sampler:
             self.together.look({})
             return None
         row: Row = (round(now, 3), tree.rss, self._pss(tree, now), tree.largest, len(tree.pids), round(self.cpu, 3))
-        self.together.look({(m.pid, m.start): m.high for m in self.watch.members.values() if m.high})
-        highs = [member.high for member in self.watch.members.values()]
-        self.largest = max(self.largest, tree.largest, *highs)
+        living = [self.watch.members[pid] for pid in tree.pids]
+        self.together.look({(member.pid, member.start): member.high for member in living})
+        self.largest = max(self.largest, tree.largest, *(member.high for member in living))
         self.most = max(self.most, len(tree.pids))
         if self.peak_row is None or tree.rss > self.peak_row[1]:
             self.peak_row = row

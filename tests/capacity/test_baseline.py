@@ -117,8 +117,8 @@ def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
 def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Baselines of one minute get names of their own, also where files have no links, and a plot each."""
     facts = workspace.facts()
-    found = baseline.command(["sleep", "0.02"])
-    document = baseline_record.document(found, facts, label="a <label>", class_="small")
+    found, host = baseline.command(["sleep", "0.02"]), baseline_record.prepare(facts)
+    document = baseline_record.document(found, facts, host, label="a <label>", class_="small")
     paths = [baseline_record.save(facts, document, 1_800_000_000)]
 
     def no_links(*_: object) -> None:
@@ -138,7 +138,7 @@ def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypa
 def test_a_command_that_was_never_seen_has_no_peak(workspace: Project) -> None:
     """It ended before the first look: None, not 0, and a plot without data."""
     found = Measured(Sampler(session=2**22 + 1), ["true"], 2**22 + 1)
-    document = baseline_record.document(found, workspace.facts(), label="", class_="")
+    document = baseline_record.document(found, workspace.facts(), {}, label="", class_="")
     assert (document["memory"]["peak_bytes"], document["memory"]["at_most_bytes"]) == (None, None)
     assert "not known" in baseline_record.told(document)[0]
     assert "no data" in baseline_record.svg(document)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from k1ctl import groups
 from k1ctl.cli import Context
-from k1ctl.errors import NotFoundError, UsageError
+from k1ctl.errors import ConfigError, NotFoundError, UsageError
 from k1ctl.plugins import Plugins
 from k1ctl_plugins.capacity.baseline import baseline
 from tests.kit import Project, finish
@@ -50,7 +50,7 @@ def test_a_command_outlives_a_killed_baseline(workspace: Project) -> None:
     finish(process)
     assert groups.living(pid)
     os.killpg(pid, signal.SIGKILL)
-    assert not (workspace.ops / "benchmarks").exists()
+    assert os.listdir(workspace.ops / "benchmarks") == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_bad_calls(words: list[str], message: str, workspace: Project, monkeypat
     monkeypatch.chdir(workspace.root)
     done = CliRunner().invoke(baseline, words, obj=Context(Plugins()))
     assert isinstance(done.exception, UsageError) and message in done.exception.message
-    assert not (workspace.ops / "benchmarks").exists()
+    assert not [*workspace.ops.glob("benchmarks/*")]
 
 
 def test_a_png_without_its_library_is_refused_before_the_command_runs(
@@ -82,3 +82,21 @@ def test_a_png_without_its_library_is_refused_before_the_command_runs(
     done = CliRunner().invoke(baseline, ["--plot", "a.png", "--", "touch", "ran"], obj=Context(Plugins()))
     assert isinstance(done.exception, NotFoundError) and "k1ctl[plot]" in done.exception.hint
     assert not (workspace.root / "ran").exists()
+
+
+def test_what_cannot_be_written_is_told_all_the_same(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full at the end: the figures are printed, the exit code is 1 where the command's was 0. Facts of
+    the host that cannot be read are an error before the command runs."""
+    monkeypatch.chdir(workspace.root)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "benchmarks")
+
+    monkeypatch.setattr("k1ctl.capacity.baseline_record.write_atomic", full)
+    done = CliRunner().invoke(baseline, ["--json", "--", "true"], obj=Context(Plugins()), standalone_mode=False)
+    assert json.loads(done.stdout)["problem"] == "benchmarks: No space left on device" and done.return_value == 1
+    done = CliRunner().invoke(baseline, ["--", "sh", "-c", "exit 4"], obj=Context(Plugins()), standalone_mode=False)
+    assert done.return_value == 4 and "not all could be written" in done.stderr and "exit" in done.stderr
+    monkeypatch.setenv("K1CTL_FACTS", "nowhere")
+    done = CliRunner().invoke(baseline, ["--", "touch", "ran"], obj=Context(Plugins()))
+    assert isinstance(done.exception, ConfigError) and not (workspace.root / "ran").exists()

@@ -60,26 +60,26 @@ def baseline(context: Context, /, command: tuple[str, ...], as_json: bool, **opt
     if options["plot_file"]:
         plot.check_name(options["plot_file"])
     workspace = context.workspace
+    host = baseline_record.prepare(workspace)
     measured, container = _measure(context, command, as_json, options)
-    found = baseline_record.document(measured, workspace, label=options["label"], class_=options["class_"])
+    found = baseline_record.document(measured, workspace, host, label=options["label"], class_=options["class_"])
     found["container"] = container
     found["learned"] = _learn(measured, options["class_"])
+    path, problem = "", None
     try:
         path = baseline_record.save(workspace, found, measured.at)
         if options["plot_file"]:
             plot.save(baseline_record.svg(found), options["plot_file"])
-    except OSError as exc:
-        if not measured.exit_code:
-            raise
-        say(f"the baseline could not be written: {exc.strerror}: {exc.filename}")
-        path = ""
+    except OSError as exc:  # what was seen is told all the same
+        problem = f"{exc.filename or path}: {exc.strerror}"
     if as_json:
-        emit_json({"ok": True, "file": path, **found})
+        emit_json({"ok": problem is None, "file": path, "problem": problem, **found})
     else:
         _tell(found, path, put if options["pid"] else say)
-    if measured.ended_by == "duration":
-        return 0
-    return measured.exit_code or (container or {}).get("exit_code") or 0
+    if problem is not None:
+        say(f"not all could be written: {problem}")
+    code = 0 if measured.ended_by == "duration" else measured.exit_code or (container or {}).get("exit_code") or 0
+    return code or int(problem is not None)
 
 
 def _check(
