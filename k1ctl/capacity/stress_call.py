@@ -131,7 +131,8 @@ class Promised:
 
 
 class Ending:
-    """``with Ending() as ending:`` INT, TERM and HUP make ``ending.fd`` readable instead of ending us."""
+    """``with Ending() as ending:`` INT, TERM and HUP make ``ending.fd`` readable instead of ending us; what is ignored
+    (by nohup) stays so."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -140,7 +141,8 @@ class Ending:
 
     def __enter__(self) -> Ending:
         os.set_blocking(self._write, False)
-        self._before = [(n, signals.signal(n, self._note)) for n in _ENDING]
+        heard = [n for n in _ENDING if signals.getsignal(n) != signals.SIG_IGN]
+        self._before = [(n, signals.signal(n, self._note)) for n in heard]
         return self
 
     def __exit__(self, *exc: object) -> None:
