@@ -162,7 +162,7 @@ class Sampler:
         self._pss_free = now + min(_PSS_GAP, _PSS_PRICE * took)
         self._doubt_free = now + max(_PSS_GAP, _PSS_DOUBT * took)
         self._covered = max(self._covered, tree.rss)
-        return total if self.pss_told else None
+        return (total or None) if self.pss_told else None  # none of them tells on a Mac
 
     def memory(self, largest: int = 0) -> dict[str, Any]:
         """The peak: ``peak_bytes`` was seen, by ``peak_metric``, and ``at_most_bytes`` is what it can have been.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -183,3 +185,20 @@ def test_its_own_cost_is_told() -> None:
     """Looks and CPU seconds of the sampler itself."""
     found = Scene(lambda t: 100 * MB).play(10).sampling()
     assert 40 <= found["looks"] <= 48 and found["own_cpu_seconds"] >= 0 and time.process_time() > 0
+
+
+def test_on_a_mac_it_is_the_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers made after Apple's documentation: the footprint is what counts, its lifetime maximum bounds it, there is
+    no PSS, and the RSS that wait4 tells is another measure."""
+    monkeypatch.setattr(processes, "_LINUX", False)
+    monkeypatch.setattr("k1ctl.capacity.footprint.footprint", lambda pid: (50 * MB, 80 * MB))
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(sysname="Darwin"))
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    found = Sampler(session=child.pid, read_pss=lambda pids: (0, True))
+    found.look()
+    with child:
+        child.kill()
+    memory = found.memory(largest=900 * MB)
+    assert (memory["peak_metric"], memory["peak_bytes"], memory["at_most_bytes"]) == ("footprint", 80 * MB, 80 * MB)
+    assert memory["rss_sum_peak_bytes"] == 50 * MB and memory["pss_peak_bytes"] is None
+    assert found.last is not None and found.last[2] is None

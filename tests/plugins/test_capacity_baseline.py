@@ -17,6 +17,7 @@ from k1ctl.errors import ConfigError, NotFoundError, UsageError
 from k1ctl.plugins import Plugins
 from k1ctl_plugins.capacity.baseline import baseline
 from tests.kit import Project, finish
+from tests.test_startup import HEAVY, imported
 
 MB = 1 << 20
 
@@ -100,3 +101,8 @@ def test_what_cannot_be_written_is_told_all_the_same(workspace: Project, monkeyp
     monkeypatch.setenv("K1CTL_FACTS", "nowhere")
     done = CliRunner().invoke(baseline, ["--", "touch", "ran"], obj=Context(Plugins()))
     assert isinstance(done.exception, ConfigError) and not (workspace.root / "ran").exists()
+
+
+def test_asking_for_help_stays_light(workspace: Project) -> None:
+    """Nothing that costs is imported before there is something to measure."""
+    assert not imported("capacity", "baseline", "--help", cwd=workspace.root) & HEAVY
