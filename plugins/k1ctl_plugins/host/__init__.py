@@ -7,17 +7,18 @@ import click
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
-COMMANDS = ("health",)  # each in the package or module of its name beside this one
+COMMANDS = ("health", "doctor")  # each in the package or module of its name beside this one
 
 
 @purpose("Look", example="k1ctl host health")
 @click.group(cls=Subcommands, package=__name__, names=COMMANDS, short_help="How the host fares.")
 def host() -> None:
-    """How the host fares: memory, swap, disk, and what stalls.
+    """How the host fares: memory, swap, disk, and what stalls; and what k1ctl can hold a command to here.
 
     \b
-    Example:
+    Examples:
       k1ctl host health --format nagios
+      k1ctl host doctor
     """
 
 
