@@ -202,6 +202,30 @@ def test_telling_what_fits_stays_light(workspace: Project) -> None:
     assert {m for m in modules if m.startswith("k1ctl_plugins.capacity.")} == {"k1ctl_plugins.capacity.show"}
 
 
+def test_asking_the_gate_stays_light(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`capacity check` is called by every hook: it reads this host without psutil, a process or a thread; the --help of
+    each loads its own module only."""
+    monkeypatch.delenv("K1CTL_FACTS")
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    words = ("capacity", "check", "--need", "mem=1M,cpu=0.1,disk=1M,build:fw=1")
+    assert not imported(*words, cwd=workspace.root) & (HEAVY | {"threading"})
+    assert not imported("capacity", "check", "--need", "mem=1M", "--reserve", cwd=workspace.root) & HEAVY
+    assert not imported("capacity", "list", "--json", cwd=workspace.root) & (HEAVY | {"threading"})
+    for name in ("check", "list", "release"):
+        modules = imported("capacity", name, "--help", cwd=workspace.root)
+        assert not modules & HEAVY and not any(m.startswith("k1ctl.capacity") for m in modules)
+        assert {m for m in modules if m.startswith("k1ctl_plugins.capacity.")} == {f"k1ctl_plugins.capacity.{name}"}
+
+
+def test_planning_a_stress_run_stays_light(workspace: Project) -> None:
+    """`capacity stress --dry-run` reads what was measured and starts nothing; its help loads its own module only."""
+    words = ("capacity", "stress", "--agents", "1", "--mem", "1G", "--dry-run", "--", "true")
+    assert not imported(*words, cwd=workspace.root) & (HEAVY | {"threading"})
+    modules = imported("capacity", "stress", "--help", cwd=workspace.root)
+    assert not any(m.startswith("k1ctl.capacity") for m in modules)
+
+
 def test_the_version_needs_no_click() -> None:
     """`k1ctl --version` answers before anything is imported."""
     code = "import sys\nfrom k1ctl.__main__ import main\nmain(); print('click' in sys.modules)"
