@@ -83,8 +83,11 @@ def test_where_the_calls_are_not_nothing_is_answered() -> None:
     assert footprint.footprint(1, lambda pid: b"short") is None
 
 
-def test_the_probe_records_what_the_reader_needs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_probe_records_what_the_reader_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fed with a recording's answers it gives that recording again, with nothing in it that names a user or a host."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the script puts its repository there
     probe = runpy.run_path(str(REPOSITORY / "scripts" / "probe-mac"))
     known = document("macos-constructed-pressed")
     said = {f"/usr/sbin/{words}": text for words, text in known["said"].items()}
