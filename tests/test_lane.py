@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,23 @@ def test_a_run_imports_next_to_nothing(workspace: Project) -> None:
     assert found & set(LEAN.split()) == set()
     assert "k1ctl.lane" in found
     assert len(found) < 60, sorted(found)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="elsewhere the facts are imported for one look")
+def test_a_run_without_a_need_imports_nothing_of_the_gate(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that is only held back by a watermark looks at one file; for a device not even that module is loaded."""
+    monkeypatch.delenv("K1CTL_FACTS")
+    seen = {}
+    for resource in ("test:web", "device:k1"):
+        words = ("queue", "run", resource, "--label", "x", "--", "true")
+        workspace.run(*words, env={"PYTHONPROFILEIMPORTTIME": "1", "K1CTL_CAPACITY_BUILD_PERCENT": "100"}).assert_ok()
+        (run,) = (workspace.ops / "runs").iterdir()
+        told = "".join((run / log).read_text() for log in ("log", "log.err") if (run / log).exists())
+        seen[resource] = {line.rpartition("|")[2].strip() for line in told.splitlines()}
+        shutil.rmtree(run)
+    assert "k1ctl.process.attempt" not in seen["test:web"] and "k1ctl.process.admission" in seen["test:web"]
+    assert not any(m.startswith("k1ctl.capacity") for m in seen["test:web"] | seen["device:k1"])
+    assert "k1ctl.process.admission" not in seen["device:k1"]
 
 
 def _imports_of_nothing(script: str) -> set[str]:

@@ -298,16 +298,18 @@ class Supervisor(Client):
         except OSError as exc:
             self.tell("warning", message=f"the record could not be written: {exc.strerror}: {exc.filename}")
         self.note("run.ended", kind=self.spec.kind, **facts)
-        self._learn()
         self.write_result(facts if self.limited is None else {**facts, "limits": self.limited})
         last = {"hint": ending.hint, "result": ending.result, "error": ending.error, **facts}
         if len(dumps(last)) > _WORD_LIMIT:  # a pipe takes no more in one piece; the record has it
             last.update(result=None, error=None, message=ending.message[:400], hint=ending.hint[:400], recorded=True)
         self.tell("ended", **last)
         flock(self.log, UN, self.run.log)
+        self._learn()
         if int(self.run.id[-4:], 16) % _PRUNE_EVERY == 0:  # now and then, when nobody waits for us any more
             record.prune(self.workspace, self.config.get("process", "keep_runs"))
             nested.sweep(queue_folder(self.workspace, self.config))
+            if self.promise is not None:
+                nested.sweep(self.promise.place)
 
     def _learn(self) -> None:
         """What it took is known of the next one of its class; a run that failed may have ended before its peak."""

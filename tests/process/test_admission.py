@@ -135,7 +135,7 @@ def test_what_runs_took_is_learnt(workspace: Project) -> None:
     for code in ("0", "1"):
         words = ("queue", "run", "a", "--label", "tests", "--", "sh", "-c", f"sleep 0.1; exit {code}")
         workspace.run(*words, env=quick)
-    known = histogram.of("run:tests")
+    known = wait_until(lambda: histogram.of("run:tests"))
     assert known is not None and known.runs == 1 and 0 < known.largest < 1 << 30 and known.seconds_p50 >= 0.1
 
 
