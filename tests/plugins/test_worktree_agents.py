@@ -25,7 +25,7 @@ def tree(project: Project, name: str) -> Workspace:
 
 
 def test_agents_are_counted_while_their_worktrees_are_there(workspace: Project) -> None:
-    """The third of two is refused until one is removed; set up again, one takes no second place; the root takes none."""
+    """The third of two is refused until one is gone; set up again, one takes no second place; the root takes none."""
     first, second, third = (tree(workspace, name) for name in ("a", "b", "c"))
     root = Workspace(str(workspace.root), str(workspace.root), "root", first.git_dir)
     for here in (root, first, first, second):
