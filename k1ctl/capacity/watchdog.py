@@ -188,10 +188,11 @@ class Guardian:
             self.command.judge(code, message, peak_bytes=self.peak, largest_bytes=self.largest, guilty=named, **facts)
         except OSError:
             pass  # a full disk costs the reason, not the limit
-        until = time.monotonic() + _KILL_FOR
+        until, pause = time.monotonic() + _KILL_FOR, 0.002
         while self.scan.members and time.monotonic() < until:
             self._signal(signals.SIGKILL)
-            time.sleep(0.002)
+            time.sleep(pause)  # the kernel takes a while for much memory
+            pause = min(0.1, pause * 2)
             self.scan.look(full=True)
 
     def _sleep(self, seconds: float) -> bool:
