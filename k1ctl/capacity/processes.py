@@ -184,8 +184,11 @@ def pss(pids: Iterable[int]) -> tuple[int, bool]:
     for pid in pids:
         try:
             fd = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            complete = complete and not os.path.exists(f"/proc/{pid}")
+        except PermissionError:
+            complete = False
+            continue
+        except OSError:  # it is gone or has no memory any more (ESRCH), if the system has such files at all
+            complete = complete and os.path.exists("/proc/self/smaps_rollup")
             continue
         try:
             data = os.read(fd, 4096)

@@ -28,6 +28,7 @@ KEPT = 1200  # rows of a trace
 FLOOR = 5.0  # s: of each such span the least is kept, for the verdict on leaks
 _PASSES = 1.05  # a sum this much over the last maximum is worth a look at PSS
 _BLUR = 1 << 20  # bytes: the RSS in stat lags behind by some pages (proc_pid_stat(5) calls it inaccurate)
+_UNTOLD = 5  # times in a row; then nobody asks any more
 _PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 20, 1000  # s between two looks at PSS; or so many times what the last one took
 # What a dense trace shows that a look every so many seconds misses: of a compile's peak, and of spikes held for 200 ms
 _MISSED = ((0.1, 0.2, 0), (0.25, 0.6, 0), (0.5, 1.0, 0), (1.0, 1.8, 25), (2.0, 3.4, 43), (5.0, 8.7, 83))
@@ -117,7 +118,7 @@ class Sampler:
         self.pss_row: Row | None = None
         self.largest = self.most = 0
         self.cpu = 0.0
-        self.pss_told = True  # by every process, so far
+        self.untold = 0  # how often in a row not every process told its PSS
         self._covered = 0  # the largest RSS at which PSS was read
         self._pss_free, self._doubt_free = 0.0, 0.0  # when PSS may be read again
         self._moved = -1e9
@@ -154,15 +155,18 @@ class Sampler:
         seen = (self.pss_row[2] or 0) if self.pss_row else 0
         passes = tree.rss > self._covered * _PASSES and now >= self._pss_free
         doubt = tree.rss > seen * _PASSES and now >= self._doubt_free  # who shares less now may have more
-        if not self.pss_told or not (passes or doubt):
+        if self.untold >= _UNTOLD or not (passes or doubt):
             return None
         began = self.clock()
-        total, self.pss_told = self.read_pss(tree.pids)
+        total, told = self.read_pss(tree.pids)
         took = self.clock() - began
         self._pss_free = now + min(_PSS_GAP, _PSS_PRICE * took)
         self._doubt_free = now + max(_PSS_GAP, _PSS_DOUBT * took)
+        self.untold = 0 if told else self.untold + 1
+        if not told or not total:
+            return None
         self._covered = max(self._covered, tree.rss)
-        return (total or None) if self.pss_told else None  # none of them tells on a Mac
+        return total
 
     def memory(self, largest: int = 0) -> dict[str, Any]:
         """The peak: ``peak_bytes`` was seen, by ``peak_metric``, and ``at_most_bytes`` is what it can have been.
@@ -174,7 +178,7 @@ class Sampler:
         Both are None where nothing was seen.
         """
         rss = self.peak_row[1] if self.peak_row else 0
-        told = (self.pss_row[2] or 0) if self.pss_row and self.pss_told else 0
+        told = (self.pss_row[2] or 0) if self.pss_row else 0
         footprint = os.uname().sysname == "Darwin"
         largest = self.largest if footprint else max(self.largest, largest)
         peak, metric = max(rss, largest), "footprint" if footprint else "rss"
