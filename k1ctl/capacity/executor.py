@@ -230,7 +230,7 @@ def _lacked(end: Ended) -> str:
 
 
 def end_left_behind(folder: str) -> int:
-    """End the copies of a run whose k1ctl was killed; how many processes that were."""
+    """End the copies of runs in or below ``folder`` whose k1ctl was killed; how many processes that were."""
     found = _left_behind(folder)
     for number in (signals.SIGTERM, signals.SIGKILL):
         for pid in found:
@@ -253,7 +253,8 @@ def _left_behind(folder: str) -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            ours = process.pid != os.getpid() and process.environ().get(MARK) == folder
+            mark = process.environ().get(MARK, "") + os.sep
+            ours = process.pid != os.getpid() and mark.startswith(folder + os.sep)
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
         except (psutil.Error, OSError):

@@ -112,18 +112,20 @@ def take(ops: str, spec: dict[str, Any], *, fresh: bool = False) -> tuple[Folder
 
     Raises ConfigError (other-stress) when the interrupted run was asked otherwise, or on another host.
     """
-    old = unfinished(ops)
-    while fresh and old is not None:
+    while (old := unfinished(ops)) is not None:
+        if not fresh and check_same(old, spec):
+            return old, True
         write_json(os.path.join(old.path, "given-up"), {"at": spec["at"]})
-        old = unfinished(ops)
-    if old is None:
-        return _new(ops, spec), False
-    check_same(old, spec)
-    return old, True
+    return _new(ops, spec), False
 
 
-def check_same(old: Folder, spec: dict[str, Any]) -> None:
-    """Raises ConfigError (other-stress) when an interrupted run cannot be gone on with by this call."""
+def check_same(old: Folder, spec: dict[str, Any]) -> Folder | None:
+    """The interrupted run when this call can go on with it; None when it cannot, and nothing is lost by that.
+
+    Raises ConfigError (other-stress) when cells of it are finished.
+    """
+    if not old.finished() and any(old.spec.get(key) != spec.get(key) for key in (*_ASKED, "host")):
+        return None
     hint = "call it as it was called then, or begin anew with --fresh"
     for key in _ASKED:
         if old.spec.get(key) != spec.get(key):
@@ -146,6 +148,7 @@ def check_same(old: Folder, spec: dict[str, Any]) -> None:
             folder=old.path,
             differs=f"host.{key}",
         )
+    return old
 
 
 def _new(ops: str, spec: dict[str, Any]) -> Folder:

@@ -266,6 +266,7 @@ def test_an_interrupted_run_is_gone_on_with_only_by_the_same_call(tmp_path: Path
     assert not resumed
     again, resumed = stress_folder.take(ops, spec)
     assert (again.path, resumed) == (first.path, True)
+    first.add({"cell": "1x2G"})
     for other, differs in (
         ({"command": ["make", "-j4"]}, "command"),
         ({"agents": [1, 2]}, "agents"),
@@ -275,12 +276,13 @@ def test_an_interrupted_run_is_gone_on_with_only_by_the_same_call(tmp_path: Path
             stress_folder.take(ops, {**spec, **other})
         assert (caught.value.code, caught.value.details["differs"]) == ("other-stress", differs)
         assert "--fresh" in caught.value.hint
-    first.add({"cell": "1x2G"})
     assert stress_folder.earlier(ops, {**spec, "agents": [4]}) == [{"cell": "1x2G"}]
     assert stress_folder.earlier(ops, {**spec, "command": ["true"]}) == []
     fresh, resumed = stress_folder.take(ops, {**spec, "command": ["true"]}, fresh=True)
     assert not resumed and fresh.path != first.path
-    fresh.report({})
+    other, resumed = stress_folder.take(ops, {**spec, "command": ["corrected"]})  # no cell of it was finished
+    assert not resumed and other.path != fresh.path
+    other.report({})
     assert stress_folder.unfinished(ops) is None
 
 

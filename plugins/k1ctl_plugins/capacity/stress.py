@@ -80,8 +80,7 @@ def _run(context: Context, asked: Asked, options: dict[str, Any], as_json: bool)
     live = LiveLine()
     with stress_call.Ending() as ending, stress_folder.Alone(context.workspace.caller()):
         folder, resumed = stress_folder.take(ops, asked.spec(found), fresh=options["fresh"])
-        if resumed:
-            _tell_resumed(folder, executor.end_left_behind(folder.path))
+        _tell_before(folder, resumed, executor.end_left_behind(stress_folder.benchmarks(ops)))
         copies = executor.Copies(asked.command, folder.path, timeout=asked.timeout, cwd=asked.cwd, interrupt=ending.fd)
         promise = stress_call.Promised(context.workspace, context.config, copies, options["wait"], live.update)
         matrix = _matrix(context, asked, folder, Matrix, found, copies)
@@ -153,8 +152,7 @@ def _plan(context: Context, asked: Asked, fresh: bool, as_json: bool) -> int:
     found = facts.read()
     spec = asked.spec(found)
     old = None if fresh else stress_folder.unfinished(context.workspace.ops)
-    if old is not None:
-        stress_folder.check_same(old, spec)
+    old = stress_folder.check_same(old, spec) if old else None
     folder = old or stress_folder.Folder("", spec)
     matrix = _matrix(context, asked, folder, Matrix, found, None)
     before = [row_of(line) for line in stress_folder.earlier(context.workspace.ops, spec)]
@@ -186,10 +184,11 @@ def _teller(live: LiveLine) -> Any:
     return tell
 
 
-def _tell_resumed(folder: Folder, ended: int) -> None:
-    say(f"going on with {folder.path}; cells that are finished: {len(folder.finished())}")
+def _tell_before(folder: Folder, resumed: bool, ended: int) -> None:
+    if resumed:
+        say(f"going on with {folder.path}; cells that are finished: {len(folder.finished())}")
     if ended:
-        say(f"ended {ended} processes that the interrupted call had left behind")
+        say(f"ended {ended} processes that an interrupted call had left behind")
 
 
 def _check_apply(context: Context, dry_run: bool) -> None:
