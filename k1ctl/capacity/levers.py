@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RUNS = 8  # pairs of runs that a gain is taken from
 _FASTER, _FEWER = 0.8, 0.75  # of a build's time; of the uploads
+_SEARCH, _SLOWEST, _HALVINGS = 8000, 1.0, 6  # turns of a step; most slowdown looked for; steps, to 2 %
 
 
 class Memory:
@@ -57,13 +58,15 @@ class Memory:
 
 class Lever:
     """A change: ``name`` as --what-if takes it, ``text``, the ``model`` it makes, ``cost``; ``gain`` of p90 in seconds
-    (positive: turns get shorter) and its standard ``error``; ``fits``: whether it fits into the host's memory."""
+    (positive: turns get shorter) and its standard ``error``; ``fits``: whether it fits into the host's memory;
+    ``slower``: by what share builds may take longer until a slot has gained nothing (None: no slot, or no gain)."""
 
-    __slots__ = ("cost", "error", "fits", "gain", "model", "name", "text")
+    __slots__ = ("cost", "error", "fits", "gain", "model", "name", "slower", "text")
 
     def __init__(self, name: str, text: str, model: Model, cost: str, *, fits: bool = True) -> None:
         self.name, self.text, self.model, self.cost, self.fits = name, text, model, cost, fits
         self.gain = self.error = 0.0
+        self.slower: float | None = None
 
     @property
     def noise(self) -> bool:
@@ -78,6 +81,7 @@ class Lever:
             "p90_gain_error_seconds": round(self.error, 3),
             "within_noise": self.noise,
             "cost": self.cost,
+            "gone_when_builds_slower_by": None if self.slower is None else round(self.slower, 3),
             "fits_memory": self.fits,
         }
 
@@ -91,11 +95,25 @@ def ranked(model: Model, facts: Facts, config: Config, *, turns: int = TURNS, se
         lever.gain = sum(gains) / len(gains)
         spread = sum((g - lever.gain) ** 2 for g in gains) / (len(gains) - 1)
         lever.error = sqrt(spread / len(gains))
+        if lever.name.startswith("slots") and lever.gain > 0 and not lever.noise:
+            lever.slower = _slower(model, lever.model, turns, seed)
     return sorted(found, key=lambda lever: (lever.noise, -lever.gain))
 
 
 def _p90s(model: Model, turns: int, seed: int) -> list[float]:
     return [simulate(model, turns=max(200, turns // RUNS), seed=seed + 7919 * n).p90 for n in range(RUNS)]
+
+
+def _slower(model: Model, more: Model, turns: int, seed: int) -> float:
+    """By what share all builds may take longer in ``more`` until its p90 is that of ``model``."""
+    few = min(turns, _SEARCH)
+    goal, low, high = simulate(model, turns=few, seed=seed).p90, 0.0, _SLOWEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        kinds = [kind.changed(seconds=kind.seconds * (1 + middle)) for kind in more.kinds]
+        found = simulate(more.changed(kinds=kinds), turns=few, seed=seed).p90
+        low, high = (middle, high) if found <= goal else (low, middle)
+    return low
 
 
 def _levers(model: Model, facts: Facts, config: Config) -> list[Lever]:

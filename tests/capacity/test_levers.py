@@ -59,6 +59,8 @@ def test_levers_of_the_heavy_load_are_ranked_by_what_they_gain() -> None:
     gains = {lever.name: lever.gain for lever in found}
     assert gains["slots=5"] == pytest.approx(0.14 * 13.2 * 60, rel=0.35)
     assert next(lever for lever in found if lever.name == "devices=2").noise
+    fifth = next(lever for lever in found if lever.name == "slots=5")
+    assert fifth.slower == pytest.approx(0.14, abs=0.05)  # 5 slots with builds of 1.14 x 5.5 min are as 4 of 5.5
     assert [lever.noise for lever in found] == sorted(lever.noise for lever in found)
     for lever in found:
         asked = whatif.parse(lever.name, HEAVY).model

@@ -77,7 +77,7 @@ def test_the_wait_of_one_server_is_the_textbooks() -> None:
 
 
 def test_the_open_mode_agrees_with_erlang_within_two_percent() -> None:
-    """M/M/c, 4 servers that are 85 % busy as in the heavy load: the simulated mean wait is within 2 % of the closed form
+    """M/M/c, 4 servers, 85 % busy as in the heavy load: the simulated mean wait is within 2 % of the closed form
     (bench/turns.py has more of them, with longer runs)."""
     assert mean_wait(4, 3.4, 1.0, turns=8_000) == pytest.approx(mmc_wait(4, 3.4, 1.0), rel=0.02)
 

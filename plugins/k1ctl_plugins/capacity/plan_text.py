@@ -165,7 +165,8 @@ def _compared(base: Plan, then: Plan) -> Iterator[str]:
 
 
 def _cost(lever: Lever) -> str:
-    return lever.cost if lever.fits else f"does not fit: {lever.cost}"
+    gone = "" if lever.slower is None else f"; gone if that makes builds {100 * lever.slower:.0f} % slower"
+    return ("" if lever.fits else "does not fit: ") + lever.cost + gone
 
 
 def _gain(gain: float, error: float, *, noise: bool) -> str:
