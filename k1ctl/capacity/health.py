@@ -100,7 +100,7 @@ def checks(
     (seconds since 1970, default: now). Raises OSError for nothing: what cannot be read is unknown."""
     at = past.now() if at is None else at
     before = before or past.Looks()
-    judge = Judge(before, at)
+    judge = Judge(before, at, past.place_of(facts))
     available = _available(facts, config, judge)
     found = [
         _stall(facts, judge, "memory", "full", None, FULL_CRIT),
@@ -134,8 +134,12 @@ def worst(found: Iterable[Check], *, strict: bool = False) -> str:
 class Judge:
     """Verdicts of figures, each held until it is clear of its mark."""
 
-    def __init__(self, before: Looks, at: float) -> None:
-        self.before, self.at = before, at
+    def __init__(self, before: Looks, at: float, place: str = "") -> None:
+        self.before, self.at, self.place = before, at, place
+
+    def since(self, key: str, value: int | None, *, whole: bool) -> tuple[int, float] | None:
+        """How much a counter grew, and in how many seconds (`looks.Looks.since`)."""
+        return self.before.since(key, value, self.at, place=self.place, whole=whole)
 
     def status(
         self,
@@ -149,7 +153,7 @@ class Judge:
     ) -> str:
         """ok, warn or crit of a figure that is bad above its marks, or ``below`` them. ``ease``: how far it has to be
         on the good side of a mark before a verdict ends (default: `_EASE`, half of a lesser mark)."""
-        was = self.before.status(name, self.at)
+        was = self.before.status(name, self.at, self.place)
         for status, mark in (("crit", crit), ("warn", warn)):
             if mark is None:
                 continue
@@ -214,7 +218,7 @@ def _swap(facts: Facts, judge: Judge, *, short: bool) -> Check:
 def _swap_out(facts: Facts, judge: Judge) -> Check:
     if not facts.swap and facts.system == "linux":
         return Check("swap_out", "skip", unit="B/s", warn=SWAP_OUT_WARN, message="there is no swap")
-    name, grown = "swap_out", judge.before.since("swapped_out_pages", facts.swapped_out_pages, judge.at, whole=False)
+    name, grown = "swap_out", judge.since("swapped_out_pages", facts.swapped_out_pages, whole=False)
     if grown is None:
         return Check(name, "skip", unit="B/s", warn=SWAP_OUT_WARN, message=_nothing_before(facts.swapped_out_pages))
     value = round(grown[0] * os.sysconf("SC_PAGE_SIZE") / grown[1], 1)
@@ -224,7 +228,7 @@ def _swap_out(facts: Facts, judge: Judge) -> Check:
 
 
 def _oom_kills(facts: Facts, judge: Judge) -> Check:
-    name, grown = "oom_kills", judge.before.since("oom_kills", facts.oom_kills, judge.at, whole=True)
+    name, grown = "oom_kills", judge.since("oom_kills", facts.oom_kills, whole=True)
     if grown is None:
         return Check(name, "skip", warn=0, message=_nothing_before(facts.oom_kills))
     value, seconds = grown

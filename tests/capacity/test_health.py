@@ -152,6 +152,17 @@ def test_a_host_that_was_started_anew_has_no_earlier_look(tmp_path: Path) -> Non
     assert look(1200.0, oom_kills=1, swapped_out_pages=0)["oom_kills"].value == 1
 
 
+def test_who_looks_from_within_limits_counts_by_himself(tmp_path: Path) -> None:
+    """The kernel's counter for the host and a container's are not compared with each other."""
+    look, inside = Watch(tmp_path), {"path": "/sys/fs/cgroup/agents.slice"}
+    assert look(1000.0)["oom_kills"].status == "skip"
+    assert look(1100.0, oom_kills=0, container=inside)["oom_kills"].status == "skip"
+    assert look(1200.0)["oom_kills"].value == 0
+    assert look(1300.0, oom_kills=1, container=inside)["oom_kills"].value == 1
+    assert look(1301.0, **stalled(some=10.1))["memory_some"].status == "warn"
+    assert look(1302.0, **stalled(some=9.9), container=inside)["memory_some"].status == "ok"
+
+
 def test_a_verdict_does_not_flap(tmp_path: Path) -> None:
     """Worse at once; better only well below the mark; forgotten after a quarter of an hour without a look."""
     look = Watch(tmp_path)
@@ -221,7 +232,11 @@ def test_a_look_is_kept_for_the_next(tmp_path: Path) -> None:
     assert statuses(found)["oom_kills"] == "warn"
 
 
-@given(st.one_of(st.binary(max_size=40), st.sampled_from([b"{}", b'{"at":1,"counters":[{}],"statuses":{"swap":1}}'])))
+@given(
+    st.one_of(
+        st.binary(max_size=40), st.sampled_from([b"{}", b'{"at":1,"place":"","counters":[{}],"statuses":{"swap":1}}'])
+    )
+)
 def test_a_damaged_file_is_no_earlier_look(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """Whatever it holds, the next look is a first one."""
     path = tmp_path_factory.mktemp("looks") / "last-look.json"
