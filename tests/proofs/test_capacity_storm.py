@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from k1ctl.capacity import promises
 from k1ctl.queue.line import Line
 from k1ctl.queue.ticket import Ticket
 from tests.kit import Project, finish, wait_until
@@ -48,6 +49,24 @@ def test_a_short_storm_of_kills(host: Host) -> None:
         wait_until(lambda: not host.running() and not host.left())
     assert (eye.over, storm.wrong()) == ([], [])
     assert storm.blows >= 4
+
+
+def test_a_watchdog_holds_nothing_of_the_run(host: Host) -> None:
+    """Its guardians have neither the promise nor a lease: killed with its command, a run gives both back at once."""
+    call = host.run(0, 32, "--mem-limit", "32M", stay=30)
+    wait_until(lambda: len(host.guardians()) == 2 and host.running())
+    [promise] = promises.held(host.place, seen=False)
+    opened = [file.path for guardian in host.guardians() for file in guardian.open_files()]
+    assert opened and not [path for path in opened if f"{os.sep}tickets{os.sep}" in path]
+    for guardian in host.guardians():
+        guardian.suspend()
+    for pid in (call.pid, promise.pid, host.running()[0].pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: promises.held(host.place, seen=False) == [])
+    for guardian in host.guardians():
+        guardian.resume()
+    finish(call)
+    wait_until(lambda: host.guardians() == [])
 
 
 def test_reservations_come_and_go(host: Host) -> None:
