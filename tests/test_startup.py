@@ -287,3 +287,16 @@ def test_the_console_script_is_the_same_command(workspace: Project) -> None:
     done = subprocess.run([script, "confg"], cwd=workspace.root, capture_output=True, text=True)
     assert done.returncode == 2
     assert "Did you mean 'config'" in done.stderr
+
+
+def test_planning_stays_light(workspace: Project) -> None:
+    """`capacity plan` and `capacity forecast` simulate with the standard library's random numbers only; plots and the
+    other subcommands are not loaded."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    for name, more in (("plan", ("--scenario", "light", "--turns", "200")), ("forecast", ())):
+        modules = imported("capacity", name, *more, "--json", cwd=workspace.root)
+        assert not modules & (HEAVY | {"threading"})
+        ours = {m for m in modules if m.startswith("k1ctl_plugins.capacity.")}
+        assert ours == {f"k1ctl_plugins.capacity.{name}", f"k1ctl_plugins.capacity.{name}_study"}
+        assert "k1ctl.capacity.plot" not in modules

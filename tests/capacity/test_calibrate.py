@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k1ctl.capacity import turnlog
+from k1ctl import events
+from k1ctl.capacity import growth, turnlog
 from k1ctl.capacity.calibrate import Calibration, usual
 from k1ctl.config import load
 from k1ctl.units import parse_rfc3339, rfc3339
 from k1ctl.workspace import Workspace
+from tests.kit import Project
 
 BEGAN = parse_rfc3339("2026-03-02T08:00:00.000Z")
 
@@ -230,3 +232,30 @@ def test_only_the_newest_lines_are_read(place: Place) -> None:
     assert 0 < len(part.works) < len(whole.works)
     assert part.works[-1].ended == whole.works[-1].ended
     assert turnlog.read(str(place.ops), since=BEGAN + 86400 * 9).works == []
+
+
+def test_real_runs_are_read(workspace: Project) -> None:
+    """What `queue run build:fw` and a finished build leave in ops/ is what is read: by events, and by records."""
+    for _ in range(2):
+        workspace.run("queue", "run", "build:fw", "--", "sleep", "0.05").assert_ok()
+    log = turnlog.read(str(workspace.ops))
+    assert [w.resources for w in log.works] == [("build:fw",)] * 2
+    assert all(0 <= w.began - w.asked < 5 and 0.02 <= w.ended - w.began < 5 for w in log.works)
+    first, second = turnlog.turns(log.works, lambda resource: resource.startswith("build:"))
+    assert first.think is not None
+    assert first.think == pytest.approx(second.begun - first.ended)
+    (workspace.ops / "events").rename(workspace.ops / "lost")
+    again = turnlog.read(str(workspace.ops))
+    assert again.records == 2
+    for one, same in zip(log.works, again.works, strict=True):
+        assert (same.run, same.kind, same.workspace) == (one.run, one.kind, one.workspace)
+        assert (same.asked, same.ended) == (pytest.approx(one.asked, abs=1), pytest.approx(one.ended, abs=1))
+
+
+def test_a_finished_build_is_counted_as_it_is_written(workspace: Project) -> None:
+    """The event `build.finished` of k1ctl.events is one that growth counts."""
+    here = Workspace(str(workspace.root), str(workspace.root), "w")
+    events.emit(here, "build.finished", run="r", seconds=1.0)
+    events.emit(here, "build.started", run="r", note="build.finished")
+    counts, _ = growth._counts(str(workspace.ops / "events"))
+    assert list(counts.values()) == [1]

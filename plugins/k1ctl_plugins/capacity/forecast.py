@@ -94,7 +94,7 @@ def forecast(
       k1ctl capacity forecast --growth history --months 24 --json
     """
     from k1ctl.capacity import facts
-    from k1ctl_plugins.capacity import forecast_study, forecast_text
+    from k1ctl_plugins.capacity import forecast_study
 
     study = forecast_study.Study(
         context.workspace,
@@ -112,5 +112,7 @@ def forecast(
     if as_json:
         emit_json(study.document())
         return
+    from k1ctl_plugins.capacity import forecast_text
+
     for line in forecast_text.lines(study):
         put(line)

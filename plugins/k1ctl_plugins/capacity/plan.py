@@ -64,7 +64,7 @@ def plan(
       k1ctl capacity plan --scenario usual --agents 20 --plot turns.svg
     """
     from k1ctl.capacity import facts
-    from k1ctl_plugins.capacity import plan_study, plan_text
+    from k1ctl_plugins.capacity import plan_study
 
     if plot:
         from k1ctl.capacity.plot import check_name
@@ -85,6 +85,8 @@ def plan(
     if as_json:
         emit_json(study.document())
     else:
+        from k1ctl_plugins.capacity import plan_text
+
         for line in plan_text.lines(study):
             put(line)
     if plot:
