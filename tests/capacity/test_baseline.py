@@ -29,17 +29,21 @@ HOLD = "import os, sys, time; x = bytearray(b'x') * (40 << 20)\nwhile not os.pat
 @LINUX
 def test_a_spiking_program_is_found_and_a_tree_is_bracketed(tmp_path: Path) -> None:
     """80 MB for a moment; then three processes that have 40 MB each and share the interpreter."""
-    spike = "x = bytearray(b'x') * (80 << 20); del x\nimport sys; sys.exit(3)"
-    found = baseline.command([sys.executable, "-c", spike])
+    wait, go = "while not os.path.exists(sys.argv[1]): time.sleep(.01)", tmp_path / "go"
+    spike = f"import os, sys, time; x = bytearray(b'x') * (80 << 20); del x\n{wait}\nsys.exit(3)"
+    found = baseline.command(
+        [sys.executable, "-c", spike, str(go)], each=lambda now: go.touch() if now.sampler.largest > 80 * MB else None
+    )
     memory = found.memory()
     assert (
         found.exit_code == 3
         and found.ended_by == "command"
         and baseline.unfinished(found) == "it ended with exit code 3"
     )
-    assert 80 * MB <= memory["largest_process_bytes"] <= memory["peak_bytes"] <= memory["at_most_bytes"] < 160 * MB
+    assert 76 * MB <= memory["peak_bytes"] <= memory["at_most_bytes"] < 160 * MB  # PSS may be read 5 % below the peak
+    assert 80 * MB <= memory["largest_process_bytes"] <= memory["at_most_bytes"]
     tree = f"import os\nfor _ in range(2):\n    if os.fork() == 0: break\n{HOLD}"
-    go = tmp_path / "go"
+    go = tmp_path / "again"
     found = baseline.command(
         [sys.executable, "-c", tree, str(go)], each=lambda now: go.touch() if rss(now.sampler) > 120 * MB else None
     )
