@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from k1ctl.queue.ticket import Ticket
 
 
-__all__ = ["PROMISE", "Held", "Promise", "age", "folder", "held", "look", "of_ticket"]
+__all__ = ["PROMISE", "Held", "Promise", "age", "folder", "held", "look", "of_ticket", "waiting"]
 
 
 class Promise:
@@ -116,6 +116,11 @@ def held(place: str = "", *, waiting: bool = False, seen: bool = True) -> list[P
     if seen:
         look(found)
     return found + reservations.held(place)
+
+
+def waiting(place: str) -> list[Promise]:
+    """Who waits for a promise, in the order of service. Takes no lock, changes nothing."""
+    return [p for p in (_read(place, name) for name in _tickets(place, "w")) if p is not None]
 
 
 def look(promises: list[Promise]) -> None:

@@ -50,6 +50,7 @@ class Room:
         self.config, self.need, self.kind, self.path, self.reload = config, need, kind, path, reload
         self.critical = priority == "critical"
         self.priority, self.soft = priority, soft
+        self.ahead = 0  # who waited before us at the last decision
         self.leave_out = ""  # id of a promise that is ours already
         self.place = promises.folder()
         self._looked = -FRESH
@@ -148,12 +149,16 @@ class Room:
         return found
 
     def _ahead(self, own: str) -> list[Promise]:
-        waiting = [p for p in promises.held(self.place, waiting=True, seen=False) if p.waiting]
+        """Who waits before us, by our ticket's name, or by our priority where we have none yet."""
+        waiting = promises.waiting(self.place)
         if own:
-            return [p for p in waiting if p.place < own]
-        from k1ctl.queue.names import PRIORITIES
+            waiting = [p for p in waiting if p.place < own]
+        else:
+            from k1ctl.queue.names import PRIORITIES
 
-        return [p for p in waiting if p.priority <= PRIORITIES[self.priority]]
+            waiting = [p for p in waiting if p.priority <= PRIORITIES[self.priority]]
+        self.ahead = len(waiting)
+        return waiting
 
     def expected(self, held: Sequence[Promise]) -> float | None:
         """Seconds until enough of ``held`` has ended, by deadlines and the usual time of a class; None: not known."""

@@ -7,7 +7,7 @@ import time
 
 from k1ctl import events
 from k1ctl.capacity import gate
-from k1ctl.capacity.limits import part
+from k1ctl.capacity import limits as sizes
 from k1ctl.capacity.promises import Held, Promise
 from k1ctl.errors import BusyError
 from k1ctl.process import nested
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from k1ctl.errors import K1ctlError
     from k1ctl.workspace import Workspace
 
-LOOK = 1.0  # s between two looks while waiting: memory that others give back wakes nobody
+LOOK = 1.0  # s between two looks of the first in line
+_RARELY = 10  # times that at most
 
 
 class Asking:
@@ -64,14 +65,18 @@ class Asking:
         """The promise beside what the one around us has already."""
         room = self.room
         units = {r: n - have.get(r, 0) for r, n in room.units.items() if n > have.get(r, 0)}
+        if room.soft:
+            units = {r: n for r, n in units.items() if r not in have}
         if not room.units and not have:
             self._until(lambda decision: decision.go)
-        if not units or (have and room.soft):
-            return Held(Promise("", room.need, units={}, what=self.what, run=self.run), joined=joined)
+        if not units:
+            covered = Held(Promise("", room.need, units={}, what=self.what, run=self.run), joined=joined)
+            covered.enlarge = lambda need: self._stay_within(have, need)
+            return covered
         asked = room.need
         if have:  # who holds one promise and waits for another waits for others who do the same
             self.wait, self.reduce = 0.0, False
-            room.take(part(asked, units))
+            room.take(sizes.part(asked, units))
         if self.reduce:
             decision = self._until(lambda decision: decision.go or decision.reduced is not None)
             room.take(decision.reduced or room.need)
@@ -136,7 +141,7 @@ class Asking:
                 break
             told = told or self._note_waiting(decision)
             self._say(decision)
-            how = ticket.wait(left, self.interrupt)
+            how = ticket.wait(left, self.interrupt, self.stopped)
             if how == "granted":
                 return
             if how == "interrupted":
@@ -145,8 +150,13 @@ class Asking:
         raise self._given_up(decision)
 
     def _left(self) -> float:
-        """Seconds until the next look; 0 or less when the wait is over."""
-        return LOOK if self.wait is None else min(LOOK, self.began + self.wait - time.monotonic())
+        """Seconds until the next look; 0 or less when the wait is over.
+
+        The first looks often, since memory that others give back wakes nobody; who is further behind is woken by those
+        ahead, and a hundred who look each second would keep a core busy.
+        """
+        pause = LOOK * min(_RARELY, (1 + self.room.ahead) ** 2)
+        return pause if self.wait is None else min(pause, self.began + self.wait - time.monotonic())
 
     def _say(self, decision: gate.Decision) -> None:
         if self.tell is not None:
@@ -211,6 +221,21 @@ class Asking:
             raise gate.no_capacity(self.what, decision)
         mine.need, mine.units = need, larger.units
         ticket.tell(need=need.document())
+
+    def _stay_within(self, have: dict[str, int], need: Need) -> None:
+        """A promise that another one covers grows up to that one's amount."""
+        more = {r: n for r, n in sizes.units(need, self.room.limits.here).items() if n > have.get(r, 0)}
+        if more and not self.room.soft:
+            wanted = ", ".join(
+                f"{sizes.called(r)}: {sizes.amount(r, n)} of {sizes.amount(r, have.get(r, 0))}" for r, n in more.items()
+            )
+            raise BusyError(
+                f"{self.what} runs within a promise, which is smaller ({wanted})",
+                hint="name more in the outer call's --need",
+                code="no-capacity",
+                reasons=[],
+                expected_seconds=None,
+            )
 
     def _note_waiting(self, decision: gate.Decision) -> bool:
         self._note("waiting", reasons=gate.numbers(decision), expected_seconds=decision.expected_seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl.errors import BusyError
+from k1ctl.errors import BusyError, ConfigError
 from k1ctl.process.attempt import Ending
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from k1ctl.process.supervisor import Supervisor
 
 _CALM = 5.0  # points below the watermark at which nothing needs a closer look
+_NO_FOLDER = ("no-flock", "bad-queue-folder")  # the host's folder cannot be used: no reason not to build
 _MEMORY = "/proc/meminfo"
 _BRIEF = 200  # bytes of /proc/meminfo that have MemTotal and MemAvailable
 
@@ -51,6 +52,11 @@ class Admission:
             if exc.code != "left":
                 raise
             return self._left(exc)
+        except (OSError, ConfigError) as exc:
+            if (need and not sup.spec.soft) or getattr(exc, "code", "no-flock") not in _NO_FOLDER:
+                raise
+            sup.tell("warning", message=f"what it needs of the host could not be promised: {exc}")
+            return None
         if held.ticket is not None or held.joined:
             sup.promise = held
             sup.run.record.pop("waits_for", None)

@@ -136,15 +136,18 @@ class Ticket:
                 claimed = sum(n.needs.get(resource, 1) for n in mine)
                 raise line_full(self.line.folder, resource, len(mine), claimed, sum(map(self.slots, ours)))
 
-    def wait(self, seconds: float | None, interrupt: int = -1) -> str:
+    def wait(self, seconds: float | None, interrupt: int = -1, stopped: Callable[[], bool] | None = None) -> str:
         """Wait to be let in: ``granted``, ``timeout`` after ``seconds``, or ``interrupted`` when the descriptor
-        ``interrupt`` has something to read. Raises BusyError when somebody cancels the ticket.
+        ``interrupt`` has something to read, or ``stopped`` is true at a look or a signal. Raises BusyError when
+        somebody cancels the ticket.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         self._watch.listen(interrupt)
         while True:
             ages = self.since + self.ageing if self.ageing and self.rank > names.AGED else None
             if self._watch.pause(min((t for t in (deadline, ages) if t is not None), default=None), interrupt):
+                return "interrupted"
+            if stopped is not None and stopped():
                 return "interrupted"
             if self._with_mutex(self._look):
                 return "granted"
@@ -243,7 +246,7 @@ class Ticket:
         place: dict[str, int] = {}
         for resource in lines:
             line = [n for n in ahead if resource in n.lines]
-            place[resource] = max(1, len(line) - self.slots(resource) + 1)
+            place[resource] = max(1, len(line) + 1 - (0 if self.elastic else self.slots(resource)))
             while line and not self.line.alive(line[-1]):
                 line.pop()
             for name in line[-1:] or [h for h in holders if resource in h.needs]:

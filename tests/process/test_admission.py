@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from k1ctl.capacity import gate, histogram, promises
@@ -83,6 +84,37 @@ def test_a_wait_for_room_ends_as_a_wait_in_line_does(workspace: Project) -> None
     held.release()
     assert not (workspace.root / "ran").exists()
     workspace.run("queue", "run", "a", "--wait", "5s", "--", "true").assert_ok()
+
+
+def test_a_supervisor_killed_while_it_waits_for_room_is_replaced(workspace: Project) -> None:
+    """The front end starts another one, which has the same place; the command runs once."""
+    held = hold(workspace, "mem=40G")
+    call = workspace.popen("queue", "run", "a", "--need", "mem=40G", "--", "sh", "-c", "echo x >> ran")
+    first = wait_until(lambda: (r := kept(workspace)).get("waits_for") and r)
+    os.kill(int(str(first["supervisor"])), signal.SIGKILL)
+    wait_until(lambda: (r := kept(workspace)).get("waits_for") and r["run"] != first["run"])
+    held.release()
+    assert finish(call) == 0 and (workspace.root / "ran").read_text() == "x\n"
+    assert promises.held(waiting=True) == []
+
+
+def test_a_folder_that_cannot_be_used_stops_no_build(workspace: Project, tmp_path: Path) -> None:
+    """A need that was named is an error then; what is only work, or a build's own figure, goes on with a warning."""
+    (tmp_path / "file").touch()
+    nowhere = {"K1CTL_HOST_DIR": str(tmp_path / "file")}
+    workspace.run("queue", "run", "a", "--need", "mem=1G", "--", "true", env=nowhere).assert_fails(78)
+    code = """if True:
+        from k1ctl.capacity.need import parse
+        from k1ctl.config import load
+        from k1ctl.process.launch import launch
+        from k1ctl.process.spec import RunSpec
+        from k1ctl.workspace import resolve
+        spec = RunSpec("build", ["true"], {"build:x": 1}, need=parse("mem=1G"), soft=True)
+        raise SystemExit(launch(resolve(), load(resolve()), spec).ending.exit_code)
+    """
+    env = {**os.environ, **nowhere}
+    done = subprocess.run([sys.executable, "-c", code], cwd=workspace.root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "could not be promised" in done.stderr
 
 
 def test_no_room_is_said_with_numbers(workspace: Project) -> None:
