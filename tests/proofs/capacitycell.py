@@ -193,7 +193,7 @@ class Eye:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.004):
+        while not self._stop.wait(0.01):
             self._look()
             running = self.host.running()
             at_once = sum(mark.need for mark in running)
