@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from k1ctl import groups
 from k1ctl.capacity import cgroup, cpu, oom, watchdog, watched
 from k1ctl.capacity.scan import Scan, leader_start
 from k1ctl.signals import signals
@@ -45,6 +46,10 @@ except OSError as exc:
     os._exit(127 if isinstance(exc, FileNotFoundError) else 126)
 """
 _ADDED = ("LC_CTYPE", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING")
+
+
+_UNWATCHED = 5.0  # s for which a watchdog is tried to be started before the command is ended
+_OOM_SCORE = 500  # what limited commands add to theirs: the kernel takes them before the agent that started them
 
 
 class Limits:
@@ -98,7 +103,10 @@ class Leash:
         self._lock = command.lock(watched.OWNER)  # for as long as it is ours, nobody else takes the folder away
         self._read, self._write = os.pipe()
         self._kills = oom.kernel_kills()
+        self._seen = watched.Seen(command.folder)
         self.guardian = 0
+        self._unwatched = 0.0  # since when no watchdog can be started
+        self._again_at = 0.0
         spec = command.spec
         self.means: str = spec["means"] if spec["memory"] else "none"
         self.cpu_means: str = spec["cpu_means"] or "none"
@@ -111,10 +119,9 @@ class Leash:
     def look(self) -> str:
         """Start the watchdog anew when it was killed; what there is to tell ("" mostly). Raises OSError."""
         if self.guardian and _over(self.guardian):
-            self.guardian = 0
-            if self.lives():
-                self.arm()
-                return "its watchdog was killed; there is another"
+            self.guardian, self._unwatched, self._again_at = 0, time.monotonic(), 0.0
+        if self._unwatched and time.monotonic() >= self._again_at:
+            return self._arm_again()
         seen = self.seen()
         if bool(seen["suspended_at"]) == self.suspended:
             return ""
@@ -123,17 +130,41 @@ class Leash:
             return "it stands still: the host is short of memory, and it is the youngest"
         return f"it goes on, after {format_duration(seen['suspended_seconds'])} of standing still in all"
 
+    def _arm_again(self) -> str:
+        """A command that nobody can watch any more is ended: limited or dead, never unlimited."""
+        if not self.lives():
+            self._unwatched = 0.0
+            return ""
+        try:
+            self._restore()
+            self.arm()
+        except OSError as exc:
+            now = time.monotonic()
+            self._again_at = now + self.EVERY
+            if now - self._unwatched < _UNWATCHED or self.command.guarded():
+                return ""
+            self._unwatched = 0.0
+            for group in _scan(self.command).groups():
+                groups.send(group, signals.SIGKILL)
+            return f"it was ended: no watchdog could be started ({exc})"
+        self._unwatched = 0.0
+        return "its watchdog was killed; there is another"
+
+    def _restore(self) -> None:
+        """Make the folder again when somebody took it away."""
+        if not os.path.exists(self.command.path("spec.json")):
+            self.command.restore()
+            self._seen.close()
+            os.close(self._lock)
+            self._seen, self._lock = watched.Seen(self.command.folder), self.command.lock(watched.OWNER)
+
     def lives(self) -> bool:
         """Whether a process of the command lives."""
         return alive(self.command)
 
     def seen(self) -> dict[str, float]:
         """What the watchdog saw until now (`watched.Seen`)."""
-        figures = watched.Seen(self.command.folder)
-        try:
-            return figures.get()
-        finally:
-            figures.close()
+        return self._seen.get()
 
     def over(self, status: int, *, tail: bytes = b"") -> Told:
         """The command has ended with exit code ``status`` (negative: by a signal) and printed ``tail``; its watchdog
@@ -156,6 +187,7 @@ class Leash:
                 _over(self.guardian, wait=True)
             self.command.remove()
         os.close(self._lock)
+        self._seen.close()
         return Told(seen, judged, verdict)
 
 
@@ -168,8 +200,14 @@ def _over(pid: int, *, wait: bool = False) -> bool:
 
 def alive(command: watched.Watched) -> bool:
     """Whether a process of a limited command lives."""
+    return bool(_scan(command).members)
+
+
+def _scan(command: watched.Watched) -> Scan:
     spec = command.spec
-    return Scan(spec["session"], spec["leave_out"], spec["leader_start"]).look(full=True)
+    found = Scan(spec["session"], spec["leave_out"], spec["leader_start"])
+    found.look(full=True)
+    return found
 
 
 def rearm() -> int:
@@ -207,7 +245,7 @@ def spawn(
     ``cwd`` where it begins. Raises OSError:
     FileNotFoundError or PermissionError when it cannot be started.
     """
-    check_executable(argv[0], env)
+    check_executable(os.path.join(cwd, argv[0]) if os.sep in argv[0] else argv[0], env)
     name = limits.name or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
     place = _place(name, limits)
     read, go = os.pipe()
@@ -280,6 +318,8 @@ def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place
         "relief": limits.relief,
         "path": sys.path,
     }
+    if limits.relief:
+        _offer(pid)
     leash = Leash(watched.create(spec))
     try:
         leash.arm()
@@ -287,6 +327,16 @@ def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place
         leash.over(0)
         raise
     return leash
+
+
+def _offer(pid: int) -> None:
+    """Make a process, and the children it will have, the kernel's first choice when memory runs out
+    (proc_pid_oom_score_adj(5))."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as f:
+            f.write(str(_OOM_SCORE))
+    except OSError:
+        pass  # no Linux, or it is set higher
 
 
 def _enter(

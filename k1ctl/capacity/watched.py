@@ -110,6 +110,12 @@ class Watched:
             word = {"code": code, "message": message, "at": time.time(), **facts}
             write_json(self.path("verdict.json"), word, mode=0o600)
 
+    def restore(self) -> None:
+        """Make the folder again when somebody took it away. Raises OSError."""
+        if not os.path.exists(self.path("spec.json")):
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            write_json(self.path("spec.json"), self.spec, mode=0o600)
+
     def remove(self) -> None:
         """Take the folder and its cgroups away; guardians that still have its files open end by themselves."""
         import shutil

@@ -42,10 +42,7 @@ class Limiting:
         if self.leash is None:
             return
         stood, before = self.leash.suspended, self.leash.suspended_seconds
-        try:
-            news = self.leash.look()
-        except OSError as exc:
-            news = f"its watchdog could not be started anew: {exc}"
+        news = self.leash.look()
         if news:
             self.supervisor.tell("warning", message=news)
             self.supervisor.note("run.limited", message=news)

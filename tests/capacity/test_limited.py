@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,18 @@ def guardians(folder: str) -> list[int]:
         if folder in (process.info["cmdline"] or []):
             found.append((process.info["create_time"], process.pid))
     return [pid for _, pid in sorted(found)]
+
+
+def end_guardians(folder: str) -> None:
+    """Kill them all; who sees the other die starts a third."""
+
+    def gone() -> bool:
+        found = guardians(folder)
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return not found
+
+    wait_until(gone)
 
 
 def fills_up(pid: int) -> int:
@@ -163,9 +176,7 @@ def test_when_all_are_killed_the_next_call_watches_again(tmp_path: Path) -> None
         wait_until(lambda: len(guardians(folder)) == 2)
         owner.kill()
         owner.wait()
-        for guardian in guardians(folder):
-            os.kill(guardian, signal.SIGKILL)
-        wait_until(lambda: not guardians(folder))
+        end_guardians(folder)
     seen = watched.Seen(folder)
     seen.put(suspended_at=1.0)
     os.kill(int(pid), signal.SIGSTOP)
@@ -175,6 +186,20 @@ def test_when_all_are_killed_the_next_call_watches_again(tmp_path: Path) -> None
     assert fills_up(int(pid)) < 150 * MIB
     wait_until(lambda: not guardians(folder))
     leash.rearm()
+    assert not os.path.exists(folder)
+
+
+def test_a_folder_that_is_taken_away(tmp_path: Path) -> None:
+    """With its folder and its watchdog gone a command is watched again, and its figures and verdict are told."""
+    go = tmp_path / "go"
+    command = start(sys.executable, "-S", "-c", HOG, str(go), memory=LIMIT, log=tmp_path / "log")
+    folder = command.leash.command.folder
+    shutil.rmtree(folder)
+    end_guardians(folder)
+    wait_until(lambda: "there is another" in command.leash.look())
+    go.touch()
+    ended = end(command)
+    assert ended.oom is not None and ended.oom.by == "limit"
     assert not os.path.exists(folder)
 
 
