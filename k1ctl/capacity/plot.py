@@ -6,7 +6,7 @@ see no red or green (Okabe and Ito's palette).
 
 from __future__ import annotations
 
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, log10
 
 from k1ctl.errors import NotFoundError, UsageError
 
@@ -22,6 +22,7 @@ _COLOURS = ("#0f7fc4", "#e08a00", "#009e73", "#cc6f9f", "#d55e00", "#4fa8dc", "#
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 74, 18, 14, 44, 22  # pixels around and between the panels
 _LINE = 18  # pixels of a line of text
+_LARGEST, _LEAST = 1e30, 1e-12  # what is beyond is no figure, or nothing
 _CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)  # s between ticks
 _STYLE = (
     "text{font-family:system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;font-size:12px;fill:#6e7681}"
@@ -41,7 +42,9 @@ class Series:
     def __init__(self, name: str, points: Iterable[Point], kind: str = LINE) -> None:
         self.name, self.kind = name, kind
         self.points: list[Point] = [
-            (float(x), float(y) if y is not None and isfinite(y) else None) for x, y in points if isfinite(x)
+            (_round(x), _round(y) if y is not None and abs(y) < _LARGEST else None)
+            for x, y in points
+            if abs(x) < _LARGEST
         ]
 
 
@@ -60,11 +63,12 @@ class Panel:
         levels: Sequence[tuple[float, str]] = (),
         height: int = 220,
     ) -> None:
-        self.series, self.title, self.unit, self.levels, self.height = list(series), title, unit, list(levels), height
+        self.series, self.title, self.unit, self.height = list(series), title, unit, height
+        self.levels = [(_round(y), name) for y, name in levels if 0 <= y < _LARGEST]
 
     def top(self) -> float:
         ys = [y for s in self.series for _, y in s.points if y is not None]
-        return max([*ys, *(y for y, _ in self.levels if isfinite(y)), 0.0])
+        return max([*ys, *(y for y, _ in self.levels), 0.0])
 
 
 def svg(
@@ -97,7 +101,7 @@ def stacked(
     """Panels one above the other over the same x, as an SVG document with a legend for each that has several series."""
     xs = [x for panel in panels for s in panel.series for x, _ in s.points]
     low, high = (-0.5, len(labels) - 0.5) if labels else (min([*xs, 0.0]), max([*xs, 0.0]))
-    across = _Scale(low, high if high > low else low + 1.0, _LEFT, width - _RIGHT)
+    across = _Scale(low, high if high > low else low + max(1.0, abs(low)), _LEFT, width - _RIGHT)
     at = _TOP + (_LINE + 4 if title else 0)
     body = [f'<text class="t" x="{_LEFT}" y="{_TOP + 12}">{escape(title)}</text>'] if title else []
     for number, panel in enumerate(panels):
@@ -189,7 +193,7 @@ def _step(least: float, unit: str) -> float:
 
 def _nice_top(top: float, unit: str) -> float:
     """The end of an axis from 0: the round value above ``top``."""
-    if not top > 0:
+    if not top > _LEAST:
         return 1.0
     step = _step(top * 1.02 / 5, unit)
     return step * ceil(top * 1.02 / step)
@@ -228,9 +232,8 @@ def _axes(panel: Panel, across: _Scale, down: _Scale, x: tuple[str, Sequence[str
                 out.append(f'<path class="a" d="M{_n(across(at))} {_n(bottom)}v4"/>')
     out.append(f'<path class="a" fill="none" d="M{_n(left)} {_n(top)}V{_n(bottom)}H{_n(right)}"/>')
     for y, name in panel.levels:
-        if isfinite(y) and y >= 0:
-            out.append(f'<path class="a" stroke-dasharray="4 4" d="M{_n(left)} {_n(down(y))}H{_n(right)}"/>')
-            out.append(f'<text class="e" x="{_n(right - 4)}" y="{_n(down(y) - 4)}">{escape(name)}</text>')
+        out.append(f'<path class="a" stroke-dasharray="4 4" d="M{_n(left)} {_n(down(y))}H{_n(right)}"/>')
+        out.append(f'<text class="e" x="{_n(right - 4)}" y="{_n(down(y) - 4)}">{escape(name)}</text>')
     return out
 
 
@@ -321,6 +324,10 @@ def _legend(panel: Panel, at: float, width: int) -> list[list[str]]:
         rows[-1].append(f'{mark}<text x="{_n(x + 26)}" y="{_n(y)}">{escape(series.name)}</text>')
         x += wide
     return rows if rows[0] else []
+
+
+def _round(value: float) -> float:
+    return float(value) if abs(value) > _LEAST else 0.0
 
 
 def _n(value: float) -> str:

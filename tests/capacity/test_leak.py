@@ -70,7 +70,7 @@ def test_a_program_that_leaks_is_found() -> None:
         sampler, until = Sampler(session=child.pid, interval=0.01, floor=0.02), time.monotonic() + 5
         while time.monotonic() < until:
             time.sleep(sampler.look() or 0)
-            found = leak.verdict(sampler.least(), window=0.12, minimum=0.9, threshold=5 * MB)
+            found = leak.verdict(sampler.least(), window=0.1, minimum=0.7, threshold=5 * MB)
             if found.code != "not-enough-data":
                 break
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from k1ctl.capacity import plot
@@ -21,6 +21,7 @@ def texts(document: str) -> list[str]:
 
 
 @settings(max_examples=25)
+@example([(1.0, 1.7e308), (2.0, 5e-324), (1e300, 1.0)], plot.LINE, plot.BYTES, "huge")
 @given(
     st.lists(st.tuples(st.floats(), st.one_of(st.none(), st.floats())), max_size=30),
     st.sampled_from([plot.LINE, plot.STEP, plot.DOTS, plot.BAR]),
