@@ -86,10 +86,10 @@ class Observed:
 
 class Hours:
     """Turns by the clock, UTC: ``by_hour`` the mean number that began in each of the 24 hours of the days there were,
-    ``busiest`` the most in one hour, ``mean`` over hours that had any, ``active`` such hours; ``at_once``: workspaces
-    that took turns in the same hour, at most."""
+    ``busiest`` the most in one hour, ``mean`` over hours that had any, ``active`` such hours; workspaces that took
+    turns in the same hour: ``at_once`` at most, ``together`` on average."""
 
-    __slots__ = ("active", "at_once", "busiest", "by_hour", "mean")
+    __slots__ = ("active", "at_once", "busiest", "by_hour", "mean", "together")
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         counts: dict[int, int] = {}
@@ -103,6 +103,7 @@ class Hours:
         self.active, self.busiest = len(counts), max(counts.values(), default=0)
         self.mean = sum(counts.values()) / self.active if counts else 0.0
         self.at_once = max((len(names) for names in who.values()), default=0)
+        self.together = sum(len(names) for names in who.values()) / self.active if who else 0.0
 
     def document(self) -> dict[str, Any]:
         return {
@@ -111,6 +112,7 @@ class Hours:
             "mean_turns_per_active_hour": round(self.mean, 3),
             "active_hours": self.active,
             "workspaces_at_once": self.at_once,
+            "mean_workspaces_at_once": round(self.together, 3),
         }
 
 

@@ -40,7 +40,7 @@ class Memory:
         self.heavy += sum(twopart.heavy(config, name)[0] * number for name, number in slots.items())
         each = -(-model.agents // model.hosts)
         self.need = self.base * each + self.heavy
-        self.room = facts.memory - formula.reserve(facts.memory, config)
+        self.room = max(0, facts.memory - formula.reserve(facts.memory, config))
         self.agents = max(0, (self.room - self.heavy) // max(1, self.base)) * model.hosts
 
     @property

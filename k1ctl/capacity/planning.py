@@ -67,12 +67,13 @@ class Plan:
         found = []
         for station, demand in model.demands().items():
             knee = cycle / demand if demand else inf
-            text = f"more than {knee:.1f} must wait for each other" if demand else "never used"
+            text = f"more than {knee:.1f} agents must wait for each other" if demand else "never used"
             found.append(Limit(station, int(knee) if knee != inf else inf, text))
-        text = f"base {memory.base / 1e9:.2g} GB an agent beside {memory.heavy / 1e9:.3g} GB of all slots"
-        found.append(Limit("memory", memory.agents, text))
+        text = f"{memory.agents} agents have room: {memory.base / 1e9:.2g} GB each"
+        found.append(Limit("memory", memory.agents, f"{text} beside {memory.heavy / 1e9:.3g} GB of all slots"))
         most = within(model, TURN_GOAL, turns=turns, seed=seed)
-        found.append(Limit("turn goal", most, f"p90 of a turn within {TURN_GOAL / 60:g} min up to there"))
+        upto = "any number of agents" if most == inf else f"up to {most:g} agents"
+        found.append(Limit("turn goal", most, f"p90 of a turn within {TURN_GOAL / 60:g} min with {upto}"))
         return found
 
     def document(self) -> dict[str, Any]:
@@ -140,14 +141,13 @@ def outcome_document(out: Outcome) -> dict[str, Any]:
 
 def within(model: Model, goal: float, *, turns: int = _SEARCH, seed: int = 1) -> float:
     """The most agents whose turns' p90 stays within ``goal`` seconds: 0 where one alone takes longer, inf where
-    `_MOST` do not."""
+    several hundred do not."""
 
     def holds(agents: int) -> bool:
         return simulate(model.changed(agents=agents), turns=turns, seed=seed).p90 <= goal
 
-    if not holds(1):
-        return 0
-    low, high = 1, 2
+    knee = Bounds(model).knee
+    low, high = 0, max(1, int(min(knee, _MOST)))
     while high <= _MOST and holds(high):
         low, high = high, high * 2
     if high > _MOST:

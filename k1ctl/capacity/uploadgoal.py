@@ -6,6 +6,8 @@ shorter as the rate grows, and the highest rate that meets the goal can be found
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from k1ctl.capacity.queueing import TURNS, WARM, quantile
 from k1ctl.capacity.scenarios import UPLOAD_GOAL
 from k1ctl.capacity.variates import quantiles
@@ -25,6 +27,7 @@ class Limit:
         self.goal, self.share, self.alone, self.utilisation, self.rate = goal, share, alone, utilisation, rate
 
 
+@lru_cache(maxsize=32)
 def limit(
     seconds: float,
     *,

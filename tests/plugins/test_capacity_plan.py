@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from heapq import heapify, heapreplace
+from random import Random
 
 import click
 import pytest
@@ -13,7 +15,7 @@ from k1ctl.errors import UsageError
 from k1ctl.plugins import Plugins
 from k1ctl_plugins.capacity.forecast import forecast
 from k1ctl_plugins.capacity.plan import plan
-from tests.capacity.test_calibrate import Place, a_week
+from tests.capacity.test_calibrate import BEGAN, History, Place, a_week
 from tests.kit import Project
 
 HOST = '{"cores": 14, "memory_bytes": 51539607552}'
@@ -68,6 +70,47 @@ def test_the_hosts_own_history_is_the_usual_load(workspace: Project) -> None:
     usual, heavy = found["scenarios"][0], found["scenarios"][3]
     assert heavy["kinds"][0]["build_seconds"] == pytest.approx(usual["kinds"][0]["build_seconds"] * 5.5 / 4.5, abs=0.01)
     assert found["calibration"]["observed"]["turns"] == 90
+
+
+def a_shift(project: Project, *, agents: int, slots: int, builds: int) -> None:
+    """The history of a real line: agents that think 840 s, wait in order for a slot, build 270 s (exponential), and
+    upload 40 s to the one device after every second build."""
+    history, rnd = History(project.ops), Random(7)
+    free, device = [0.0] * slots, 0.0
+    ready = [(rnd.expovariate(1 / 840), w, 0, 0.0) for w in range(agents)]  # (when, who, what: build or upload)
+    heapify(ready)
+    for _ in range(2 * builds):
+        at, w, upload, _ = ready[0]
+        if upload:
+            begin = max(at, device)
+            device = end = begin + 40.0
+            history.work(f"w{w}", "upload", "device:k1", BEGAN + at, begin - at, 40.0)
+        else:
+            begin = max(at, free[0])
+            end = begin + rnd.expovariate(1 / 270)
+            heapreplace(free, end)
+            history.work(f"w{w}", "build", "build:fw", BEGAN + at, begin - at, end - begin)
+            if rnd.random() < 0.5:
+                heapreplace(ready, (end, w, 1, 0.0))
+                continue
+        heapreplace(ready, (end + rnd.expovariate(1 / 840), w, 0, 0.0))
+    history.save()
+
+
+def test_a_model_of_history_replays_it(workspace: Project) -> None:
+    """Of a line that really was one, with 16 agents on 3 slots: the model fed with its events alone gives the recorded
+    p90 of turns and waits within a tenth; with one slot set it does not, and that is said."""
+    workspace.configure('[queue.slots]\n"build:fw" = 3\n')
+    a_shift(workspace, agents=16, slots=3, builds=1500)
+    words = ("--scenario", "usual", "--days", "3650", "--turns", "2000")
+    found = json.loads(told(workspace, plan, *words, "--json"))
+    seen, replay = found["calibration"]["observed"], found["replay"]
+    assert replay["agents"] == 16
+    assert replay["turn_p90_seconds"] == pytest.approx(seen["turn_p90_seconds"], rel=0.1)
+    assert replay["wait_p90_seconds"] == pytest.approx(seen["wait_p90_seconds"], rel=0.15)
+    assert replay["misfit"] is False
+    workspace.configure('[queue.slots]\n"build:fw" = 1\n')
+    assert "the model misses something" in told(workspace, plan, *words, "--turns", "400")
 
 
 def test_a_plot_of_turns_over_agents(workspace: Project) -> None:

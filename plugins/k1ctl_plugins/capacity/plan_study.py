@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.capacity import calibrate, levers, planning, scenarios, whatif
 from k1ctl.capacity.planning import Plan
+from k1ctl.capacity.queueing import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k1ctl.capacity.facts import Facts
-    from k1ctl.capacity.queueing import Model
+    from k1ctl.capacity.queueing import Model, Outcome
     from k1ctl.capacity.whatif import Changed
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -54,6 +55,7 @@ class Study:
         focus = scenario if scenario != "all" else (USUAL if self.measured else "mixed")
         self.focus = next(p for p in self.plans if p[0].name == focus)
         base = self.focus[0].model
+        self.replay = self._replay() if focus == USUAL and self.found.observed.turns else None
         self.levers = levers.ranked(base, facts, config, turns=turns, seed=seed)
 
     def _names(self, scenario: str) -> list[str]:
@@ -70,6 +72,17 @@ class Study:
     def _plan(self, name: str, model: Model) -> Plan:
         return Plan(name, model, self.facts, self.config, turns=self.turns, seed=self.seed)
 
+    def _replay(self) -> Outcome:
+        """The usual load with as many agents as there were on average: what was recorded should look like this."""
+        agents = max(1, round(self.found.hours.together))
+        return simulate(self.found.model.changed(agents=agents), turns=self.turns, seed=self.seed)
+
+    @property
+    def misfit(self) -> bool:
+        """Whether the model's p90 is less than half, or more than twice, of what was recorded."""
+        seen = self.found.observed.p90
+        return self.replay is not None and seen > 0 and not 0.5 <= self.replay.p90 / seen <= 2.0
+
     def document(self) -> dict[str, Any]:
         """All of it as JSON."""
         return {
@@ -79,6 +92,13 @@ class Study:
             "days": self.days,
             "host": {"cores": self.facts.cores, "memory_bytes": self.facts.memory, "origin": self.facts.origin},
             "calibration": self.found.document(),
+            "replay": None
+            if self.replay is None
+            else {
+                "agents": max(1, round(self.found.hours.together)),
+                **planning.outcome_document(self.replay),
+                "misfit": self.misfit,
+            },
             "scenarios": [
                 {**base.document(), "what_if": [_what_if(base, change, then) for change, then in others]}
                 for base, others in self.plans

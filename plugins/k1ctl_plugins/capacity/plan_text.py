@@ -75,7 +75,7 @@ def _detail(study: Study, base: Plan, others: list[tuple[Changed, Plan]]) -> Ite
     yield style(f"THE {base.name.upper()} LOAD", "bold")
     yield from _goals(base)
     if base.name == USUAL:
-        yield from _beside_history(study, base)
+        yield from _beside_history(study)
     for change, then in others:
         yield ""
         yield style(f"WHAT IF {change}", "bold")
@@ -84,6 +84,9 @@ def _detail(study: Study, base: Plan, others: list[tuple[Changed, Plan]]) -> Ite
     yield style("WHAT WOULD HELP (p90 of a turn, in seconds)", "bold")
     rows = [(_gain(lever.gain, lever.error, noise=lever.noise), lever.text, _cost(lever)) for lever in study.levers]
     yield table(rows, ("P90", "CHANGE", "COSTS"))
+    for lever in study.levers:
+        if lever.slower is not None:
+            yield f"{lever.text} gains nothing once builds take {100 * lever.slower:.0f} % longer for it"
     yield ""
     yield style("WHERE THE NUMBERS ARE FROM (the usual load)", "bold")
     yield table([_origin(p) for p in study.found.parameters], ("NUMBER", "VALUE", "FROM", "SAMPLES", ""))
@@ -92,13 +95,9 @@ def _detail(study: Study, base: Plan, others: list[tuple[Changed, Plan]]) -> Ite
 def _goals(plan: Plan) -> Iterator[str]:
     out, up, memory = plan.outcome, plan.uploads, plan.memory
     if plan.limits:
-        first = plan.limits[0]
-        number = "any number of" if first.agents == inf else f"{first.agents:g}"
-        at = plan.model.agents
-        if first.agents < at:
-            yield from _line("binds", f"{first.name}, from {number} agents on: {first.text}")
-        else:
-            yield from _line("binds", f"nothing with {at} agents; the first is {first.name}, at {number}: {first.text}")
+        first, at = plan.limits[0], plan.model.agents
+        lead = "" if first.agents < at else f"nothing with {at} agents; the first would be "
+        yield from _line("binds", f"{lead}{first.name}: {first.text}")
         most = next(limit for limit in plan.limits if limit.name == "turn goal").agents
         upto = "with any number of agents" if most == inf else f"up to {most:g} agents"
         holds = "holds" if plan.turn_holds else "does not hold"
@@ -124,16 +123,20 @@ def _goals(plan: Plan) -> Iterator[str]:
     yield from _line("memory", text)
 
 
-def _beside_history(study: Study, plan: Plan) -> Iterator[str]:
-    seen, out = study.found.observed, plan.outcome
+def _beside_history(study: Study) -> Iterator[str]:
+    seen, out, hours = study.found.observed, study.replay, study.found.hours
+    if out is None:
+        return
+    agents = max(1, round(hours.together))
     yield from _line(
         "recorded",
-        f"p90 of a turn {_minutes(seen.p90)} (the model's {_minutes(out.p90)}), of a wait {_minutes(seen.wait_p90)}"
-        f" ({_minutes(out.build_wait_p90)}), of uploads {_minutes(seen.upload_p90)} ({_minutes(out.upload_p90)})",
+        f"with {agents} workspaces on average: p90 of a turn {_minutes(seen.p90)} (the model's {_minutes(out.p90)}),"
+        f" of a wait {_minutes(seen.wait_p90)} ({_minutes(out.build_wait_p90)}), of uploads"
+        f" {_minutes(seen.upload_p90)} ({_minutes(out.upload_p90)})",
     )
-    hours = study.found.hours
-    if hours.active:
-        yield from _line("by hour", f"{hours.mean:.1f} turns in an hour with any, {hours.busiest} in the busiest")
+    if study.misfit:
+        yield from _line("", "the model misses something here: believe what was recorded (docs/capacity-plan.md)")
+    yield from _line("by hour", f"{hours.mean:.1f} turns in an hour with any, {hours.busiest} in the busiest")
 
 
 def _compared(base: Plan, then: Plan) -> Iterator[str]:
@@ -165,8 +168,7 @@ def _compared(base: Plan, then: Plan) -> Iterator[str]:
 
 
 def _cost(lever: Lever) -> str:
-    gone = "" if lever.slower is None else f"; gone if that makes builds {100 * lever.slower:.0f} % slower"
-    return ("" if lever.fits else "does not fit: ") + lever.cost + gone
+    return lever.cost if lever.fits else f"does not fit: {lever.cost}"
 
 
 def _gain(gain: float, error: float, *, noise: bool) -> str:
