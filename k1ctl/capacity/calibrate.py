@@ -86,8 +86,8 @@ class Observed:
 
 class Hours:
     """Turns by the clock, UTC: ``by_hour`` the mean number that began in each of the 24 hours of the days there were,
-    ``busiest`` the most in one hour, ``mean`` over hours that had any, ``active`` such hours; workspaces that took
-    turns in the same hour: ``at_once`` at most, ``together`` on average."""
+    ``busiest`` the most in one hour, ``mean`` over hours that had any, ``active`` such hours; ``at_once``: workspaces
+    that took turns in the same hour, at most; ``together``: in a turn or thinking, on average over the active hours."""
 
     __slots__ = ("active", "at_once", "busiest", "by_hour", "mean", "together")
 
@@ -103,7 +103,8 @@ class Hours:
         self.active, self.busiest = len(counts), max(counts.values(), default=0)
         self.mean = sum(counts.values()) / self.active if counts else 0.0
         self.at_once = max((len(names) for names in who.values()), default=0)
-        self.together = sum(len(names) for names in who.values()) / self.active if who else 0.0
+        worked = sum(turn.length + (turn.think or 0.0) for turn in turns)  # Little's law
+        self.together = worked / (3600 * self.active) if counts else 0.0
 
     def document(self) -> dict[str, Any]:
         return {
@@ -112,7 +113,7 @@ class Hours:
             "mean_turns_per_active_hour": round(self.mean, 3),
             "active_hours": self.active,
             "workspaces_at_once": self.at_once,
-            "mean_workspaces_at_once": round(self.together, 3),
+            "mean_workspaces": round(self.together, 3),
         }
 
 
