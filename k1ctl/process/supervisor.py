@@ -312,12 +312,18 @@ class Supervisor(Client):
                 nested.sweep(self.promise.place)
 
     def _learn(self) -> None:
-        """What it took is known of the next one of its class; a run that failed may have ended before its peak."""
+        """What it took is known of the next one of its class, and that its limit was too small; a run that failed for
+        another reason may have ended before its peak."""
         done = [row for row in self.run.record.get("attempts", []) if not row["exit_code"] and row["peak_tree_bytes"]]
-        if done and self.admission is not None:
-            from k1ctl.capacity import histogram
+        if self.admission is None:
+            return
+        from k1ctl.capacity import facts, histogram
 
+        limits = self.limited or {}
+        if done:
             histogram.add(self.spec.class_, done[-1]["peak_tree_bytes"], done[-1]["run_seconds"])
+        elif limits.get("oom") and limits["memory_bytes"] and limits["oom"]["confidence"] != "possible":
+            histogram.add_oom(self.spec.class_, limits["memory_bytes"], memory=facts.read().memory)
 
     def write_result(self, facts: dict[str, Any]) -> None:
         """The result file that the caller asked for."""

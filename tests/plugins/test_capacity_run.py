@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from k1ctl.capacity import leash, watched
+from k1ctl.capacity import histogram, leash, watched
 from tests.kit import Outcome, Project, finish, wait_until
 
 MIB = 1 << 20
@@ -187,3 +187,11 @@ def resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
+
+
+def test_a_limit_that_was_too_small_is_learnt(workspace: Project) -> None:
+    """The next of its class is known to need more: 100 MiB over the limit; nothing is known of its time."""
+    words = ("--class", "hungry", "--need", "mem=60M", "--mem-limit", "60M", "--oom-retries", "0")
+    assert run(workspace, *words, code=HOG).exit_code != 0
+    known = wait_until(lambda: histogram.of("hungry"))
+    assert (known.ooms, known.runs, known.p95, known.seconds_p50) == (1, 1, 160 * MIB, 0.0)
