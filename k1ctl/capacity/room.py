@@ -60,7 +60,7 @@ class Room:
         self.level: tuple[int, str] = _NO_LEVEL
         self._read_facts()
         if soft and need.mem > self.limits.memory:
-            self.need = need.less(mem=self.limits.memory)
+            self.need = need.less(mem=self.limits.memory // limits.MIB * limits.MIB)
         self.take(self.need)
 
     def take(self, need: Need) -> None:
