@@ -63,7 +63,13 @@ class Amount(click.ParamType[float]):
 @click.option("--growth", type=GrowthRate(), default=_HISTORY, show_default=True, help="10%/month, or as in history.")
 @click.option("--months", type=click.IntRange(1, 120), default=12, show_default=True, help="Months ahead.")
 @click.option("--hosts", type=click.IntRange(1, 1000), default=1, show_default=True, help="Instances there are now.")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, help="Days of history that the usual load is from.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=30,
+    show_default=True,
+    help="Days of history that the usual load is from.",
+)
 @click.option("--facts", "facts_file", metavar="FILE", default="", help="Another host: its facts as JSON.")
 @json_option
 @pass_context

@@ -25,9 +25,21 @@ _LOADS = ("usual", "light", "mixed", "heavy", "burst", "all")
     multiple=True,
     help="Another host or load beside it: slots=5,devices=2,hosts=2,agents=20,build=3m,upload=20s,uploads=0.4. Repeat.",
 )
-@click.option("--turns", type=click.IntRange(200, 1_000_000), default=20_000, help="Turns to simulate for each load.")
-@click.option("--seed", type=click.IntRange(0, 1_000_000), default=1, help="The same seed gives the same answer.")
-@click.option("--days", type=click.IntRange(1, 3650), default=30, help="Days of history that count.")
+@click.option(
+    "--turns",
+    type=click.IntRange(200, 1_000_000),
+    default=20_000,
+    show_default=True,
+    help="Turns to simulate for each load.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 1_000_000),
+    default=1,
+    show_default=True,
+    help="The same seed gives the same answer.",
+)
+@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Days of history that count.")
 @click.option("--no-history", is_flag=True, help="The annex's load as documented, with this host's slots.")
 @click.option("--plot", metavar="FILE", default="", help="Turn times over the number of agents, as .svg or .png.")
 @click.option("--facts", "facts_file", metavar="FILE", default="", help="Another host: its facts as JSON.")
