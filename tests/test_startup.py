@@ -218,6 +218,17 @@ def test_asking_the_gate_stays_light(workspace: Project, monkeypatch: pytest.Mon
         assert {m for m in modules if m.startswith("k1ctl_plugins.capacity.")} == {f"k1ctl_plugins.capacity.{name}"}
 
 
+def test_a_watchdog_is_a_small_process(workspace: Project) -> None:
+    """What watches a limited command loads nothing heavy; the help of `capacity run` loads its own module only."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import k1ctl.capacity.watchdog; print(*sys.modules)"
+    words = [sys.executable, "-E", "-S", "-c", code, str(REPOSITORY)]
+    modules = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
+    assert "k1ctl.capacity.watchdog" in modules and not modules & (HEAVY | {"threading", "click", "re"})
+    modules = imported("capacity", "run", "--help", cwd=workspace.root)
+    assert not modules & HEAVY and not any(m.startswith("k1ctl.capacity") for m in modules)
+    assert {m for m in modules if m.startswith("k1ctl_plugins.capacity.")} == {"k1ctl_plugins.capacity.run"}
+
+
 def test_planning_a_stress_run_stays_light(workspace: Project) -> None:
     """`capacity stress --dry-run` reads what was measured and starts nothing; its help loads its own module only."""
     words = ("capacity", "stress", "--agents", "1", "--mem", "1G", "--dry-run", "--", "true")

@@ -13,6 +13,7 @@ import time
 from k1ctl import groups
 from k1ctl.capacity import cgroup, cpu, oom, watchdog, watched
 from k1ctl.capacity.scan import Scan, leader_start
+from k1ctl.errors import BusyError
 from k1ctl.signals import signals
 from k1ctl.units import format_duration
 
@@ -48,6 +49,7 @@ except OSError as exc:
 _ADDED = ("LC_CTYPE", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING")
 
 
+_TRIES = 3
 _UNWATCHED = 5.0  # s for which a watchdog is tried to be started before the command is ended
 _OOM_SCORE = 500  # what limited commands add to theirs: the kernel takes them before the agent that started them
 
@@ -243,7 +245,7 @@ def spawn(
 
     ``actions`` are posix_spawn's; ``session``: ours, in which it stays (0: it gets one of its own);
     ``cwd`` where it begins. Raises OSError:
-    FileNotFoundError or PermissionError when it cannot be started.
+    FileNotFoundError or PermissionError when it cannot be started; BusyError (no-watchdog).
     """
     check_executable(os.path.join(cwd, argv[0]) if os.sep in argv[0] else argv[0], env)
     name = limits.name or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
@@ -322,11 +324,25 @@ def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place
         _offer(pid)
     leash = Leash(watched.create(spec))
     try:
-        leash.arm()
+        _arm(leash)
     except BaseException:
         leash.over(0)
         raise
     return leash
+
+
+def _arm(leash: Leash) -> None:
+    """Start the watchdog; one that is killed on its way up is started again."""
+    for _ in range(_TRIES):
+        try:
+            return leash.arm()
+        except OSError as exc:
+            why = exc
+    raise BusyError(
+        f"the watchdog could not be started, so nothing was: {why}",
+        hint="it is a process of this Python; ulimit -u and free memory decide whether there can be one more",
+        code="no-watchdog",
+    )
 
 
 def _offer(pid: int) -> None:

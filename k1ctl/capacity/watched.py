@@ -144,6 +144,16 @@ def load(folder: str) -> Watched | None:
     return Watched(folder, spec) if isinstance(spec, dict) and "session" in spec else None
 
 
+def forsaken() -> bool:
+    """Whether there is a limited command without owner and watchdog, or what is left of one; costs two flocks each."""
+    base = folder_of_all()
+    try:
+        found = [Watched(os.path.join(base, name), {}) for name in os.listdir(base)]
+    except FileNotFoundError:
+        return False
+    return any(not command.guarded() and not command.guarded(OWNER) for command in found)
+
+
 def every() -> list[Watched]:
     """All limited commands of this host, living or not."""
     base = folder_of_all()

@@ -44,10 +44,13 @@ def capacity() -> None:
         left = os.listdir(os.path.join(host_dir(), "capacity", "limited"))
     except OSError:
         return
-    if left:  # a limited command may have lost its owner and its watchdog
-        from k1ctl.capacity.leash import rearm
+    if left:
+        from k1ctl.capacity import watched
 
-        rearm()
+        if watched.forsaken():
+            from k1ctl.capacity.leash import rearm
+
+            rearm()
 
 
 @hookimpl
