@@ -71,7 +71,7 @@ class Watch:
     Who leaves for a session of his own is kept as long as he was seen once while his parent lived, and so is his
     session (agents start their shells that way). ``members`` are the processes of the last look, ``seen_cpu`` the
     seconds that all processes that were ever seen had used when they were seen last. ``highs``: read what each process
-    had at most (VmHWM), which is asked only of those that took new pages since.
+    had at most (VmHWM), which is asked only of those that took new pages since. Who watches is never among them.
     """
 
     def __init__(self, *, session: int = 0, root: int = 0, highs: bool = False) -> None:
@@ -79,7 +79,7 @@ class Watch:
         self.sessions = {session} if session else set()
         self.members: dict[int, Member] = {}
         self._foreign: set[int] = set()  # processes that are known to be none of ours
-        self._gone_cpu = 0.0
+        self._gone_cpu, self._own = 0.0, os.getpid()
 
     def look(self) -> Tree:
         """The tree now; without ``pids`` when nobody of it lives."""
@@ -88,7 +88,7 @@ class Watch:
         rows: dict[int, _Row] = {}
         others: dict[int, _Row] = {}
         for pid in listed:
-            row = None if pid in self._foreign else _row(pid)
+            row = None if pid in self._foreign or pid == self._own else _row(pid)
             if row is not None:
                 (rows if self._belongs(pid, row) else others)[pid] = row
         while more := [pid for pid, row in others.items() if row.parent in rows or row.session in self.sessions]:

@@ -105,3 +105,12 @@ def test_nobody_is_there() -> None:
     assert look(session=child.pid).pids == [] and Watch(root=child.pid).look().pids == []
     assert processes.started(child.pid) is None and processes.high(child.pid) == 0
     assert processes.pss([child.pid]) == (0, True)
+
+
+def test_who_watches_is_not_watched(way: str) -> None:
+    """An agent's shell that is watched from within: its other children count, the watcher does not."""
+    code = "import os\nfrom k1ctl.capacity import processes as p\n" + f"p._LINUX = {way == 'proc'}\n"
+    code += "print(len(p.Watch(root=os.getppid()).look().pids))"
+    script = f"sleep 60 & {sys.executable} -c '{code}'; kill $!"
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
