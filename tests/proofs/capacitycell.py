@@ -102,12 +102,15 @@ class Host:
         return promises.folder()
 
     def run(
-        self, who: int, need: int, *options: str, size: int = 0, stay: float = 0.0, greed: int = 0, wait: str = "60s"
+        self, who: int, need: int, *options: str, size: int = 0, stay: float = 0.0, greed: int = 0, inner: bool = False
     ) -> subprocess.Popen[str]:
-        """Start a `capacity run` that is promised ``need`` MiB and takes ``size`` MiB for ``stay`` seconds."""
+        """Start a `capacity run` that is promised ``need`` MiB and takes ``size`` MiB for ``stay`` seconds;
+        ``inner``: it starts another one within its promise, which does."""
         project = self.projects[who % len(self.projects)]
         eater = [sys.executable, "-I", "-S", "-c", EATER, *map(str, (self.log, who, need, size, stay, greed))]
-        words = ["capacity", "run", "--need", f"mem={need}M", "--wait", wait, "--label", f"call {who}", *options, "--"]
+        words = ["capacity", "run", "--need", f"mem={need}M", "--wait", "60s", "--label", f"call {who}", *options, "--"]
+        if inner:
+            words += [sys.executable, "-m", "k1ctl", "capacity", "run", "--need", f"mem={need // 2}M", "--"]
         words += eater
         with (self.folder / f"said.{who}").open("w") as said:
             self.started.append(project.popen(*words, env=self.env, stdout=said, stderr=said))
@@ -235,7 +238,7 @@ def _rss(pid: int) -> int:
 
 class Storm:
     """``calls`` of `capacity run` in all, ``at_once`` at a time, and ``kills`` SIGKILLs of whoever takes part. One
-    in four commands wants three times what it may have."""
+    in four commands wants three times what it may have, one in seven starts another run within its promise."""
 
     VICTIMS = ("front", "supervisor", "watchdog", "command", "front and supervisor", "watchdog and supervisor")
 
@@ -267,8 +270,11 @@ class Storm:
     def _call(self, who: int) -> None:
         need, greedy = self.random.choice([24, 32, 48]), self.random.random() < 0.25
         self.greedy |= {who} if greedy else set()
-        options = ["--mem-limit", f"{need}M", "--oom-retries", "0"]
         stay = self.random.uniform(0.0, 0.4)
+        if not greedy and self.random.random() < 0.2:
+            self.live[who] = self.host.run(who, need, stay=stay, inner=True)
+            return
+        options = ["--mem-limit", f"{need}M", "--oom-retries", "0"]
         self.live[who] = self.host.run(who, need, *options, size=need - 14, stay=stay, greed=2 * need if greedy else 0)
 
     def _strike(self) -> None:

@@ -14,7 +14,7 @@ from k1ctl.capacity import promises
 from k1ctl.queue.line import Line
 from k1ctl.queue.ticket import Ticket
 from tests.kit import Project, finish, wait_until
-from tests.proofs.capacitycell import Eye, Host, Storm
+from tests.proofs.capacitycell import Eye, Host, Storm, kill
 
 Make = Callable[..., Project]
 
@@ -60,8 +60,8 @@ def test_a_watchdog_holds_nothing_of_the_run(host: Host) -> None:
     assert opened and not [path for path in opened if f"{os.sep}tickets{os.sep}" in path]
     for guardian in host.guardians():
         guardian.suspend()
-    for pid in (call.pid, promise.pid, host.running()[0].pid):
-        os.kill(pid, signal.SIGKILL)
+    for pid in (promise.pid, call.pid, host.running()[0].pid):  # each may end because of the one before
+        kill(pid)
     wait_until(lambda: promises.held(host.place, seen=False) == [])
     for guardian in host.guardians():
         guardian.resume()
