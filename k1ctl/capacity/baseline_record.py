@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 FOLDER = "benchmarks"
+_OLD = 3600.0  # s
 
 
 def prepare(workspace: Workspace) -> dict[str, Any]:
@@ -38,7 +39,19 @@ def prepare(workspace: Workspace) -> dict[str, Any]:
     os.makedirs(folder, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(EACCES, os.strerror(EACCES), folder)
+    _sweep(folder)
     return facts.read().document()
+
+
+def _sweep(folder: str) -> None:
+    """Take away what a baseline that was killed while it wrote has left."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        try:
+            if name.endswith(".tmp") and os.stat(path).st_mtime < time.time() - _OLD:
+                os.unlink(path)
+        except OSError:
+            continue
 
 
 def document(
