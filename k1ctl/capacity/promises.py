@@ -11,7 +11,7 @@ import time
 
 from k1ctl.capacity import limits
 from k1ctl.capacity.need import Need, from_document
-from k1ctl.files import flock
+from k1ctl.files import append_line, flock, read_bytes
 from k1ctl.process.spec import PROMISE
 from k1ctl.queue import names
 from k1ctl.queue.line import NB, SH, UN, read_facts, survives
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from k1ctl.queue.ticket import Ticket
 
 
-__all__ = ["PROMISE", "Held", "Promise", "age", "folder", "held", "look", "of_ticket", "waiting"]
+__all__ = ["PROMISE", "Held", "Promise", "age", "folder", "held", "join", "look", "of_ticket", "waiting"]
 
 
 class Promise:
@@ -133,6 +133,29 @@ def look(promises: list[Promise]) -> None:
     for promise in promises:
         if not promise.waiting:
             promise.seen_bytes = sessions.get(promise.session, 0) or groups.get(promise.group, 0)
+            promise.seen_bytes += sum(sessions.get(n, 0) for n in _within(promise.run) if n != promise.session)
+
+
+def join(place: str, around: str) -> None:
+    """Have the memory of our session counted to the promises ``around`` us, which cover ours. Raises OSError."""
+    session = os.getsid(0)
+    if session != os.getpid():
+        return  # another's session, which is not only ours
+    for run in _runs(place, around):
+        path = os.path.join(place, "nested", run)
+        if os.path.exists(path):
+            append_line(path, str(session))
+
+
+def _runs(place: str, around: str) -> list[str]:
+    marks = (line.split(" ", 2) for line in around.split("\n"))
+    return [words[1] for words in marks if len(words) == 3 and words[2] == place and os.sep not in words[1]]
+
+
+def _within(run: str) -> set[int]:
+    """The sessions of the runs within this one."""
+    words = (read_bytes(os.path.join(folder(), "nested", run)) or b"").split() if run else []
+    return {int(word) for word in words if word.isdigit()}
 
 
 def _tickets(place: str, states: str) -> list[Name]:

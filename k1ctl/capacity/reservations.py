@@ -56,6 +56,7 @@ def add(
         "worktree": worktree,
         **words,
     }
+    os.makedirs(place, 0o700, exist_ok=True)
     with Locked(os.path.join(place, "reservations.lock")):
         rows = [r for r in _rows(place) if r["id"] != row["id"]]
         write_json(os.path.join(place, FILE), [*rows, row], fsync=True)

@@ -8,7 +8,7 @@ import time
 from k1ctl import events
 from k1ctl.capacity import gate
 from k1ctl.capacity import limits as sizes
-from k1ctl.capacity.promises import Held, Promise
+from k1ctl.capacity.promises import Held, Promise, join
 from k1ctl.errors import BusyError
 from k1ctl.process import nested
 from k1ctl.queue import names
@@ -55,6 +55,8 @@ class Asking:
         os.makedirs(self.room.place, 0o700, exist_ok=True)
         have, joined = nested.join(self.room.place, self.around)
         try:
+            if joined:
+                join(self.room.place, self.around or "")
             return self._beside(have, joined)
         except BaseException:
             for fd in joined:

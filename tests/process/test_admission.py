@@ -43,6 +43,33 @@ def test_a_run_has_its_promise_while_its_lease(workspace: Project) -> None:
     workspace.run("queue", "run", "a", "--need", "mem=54G", "--wait", "0", "--", "true").assert_ok()
 
 
+def test_what_runs_within_use_counts_to_the_promise_around(workspace: Project) -> None:
+    """An inner run has a session of its own; its memory is no use by others beside the promise that covers it."""
+    allocate = (
+        "import os, time\nx = bytearray(64 << 20)\nopen('began', 'w')\nwhile not os.path.exists('go'): time.sleep(.02)"
+    )
+    inner = (
+        sys.executable,
+        "-m",
+        "k1ctl",
+        "queue",
+        "run",
+        "b",
+        "--need",
+        "mem=1G",
+        "--",
+        sys.executable,
+        "-c",
+        allocate,
+    )
+    call = workspace.popen("queue", "run", "a", "--need", "mem=2G", "--", *inner)
+    wait_until((workspace.root / "began").exists)
+    (promise,) = promises.held()
+    assert promise.units == {"mem": 2048} and 64 << 20 < promise.seen_bytes < 512 << 20
+    (workspace.root / "go").touch()
+    assert finish(call) == 0 and os.listdir(os.path.join(promises.folder(), "nested")) == []
+
+
 def test_the_promise_outlives_a_killed_supervisor(workspace: Project) -> None:
     """kill -9 of the supervisor: the command keeps the promise until it ends; then it is free at once."""
     front = workspace.popen(
