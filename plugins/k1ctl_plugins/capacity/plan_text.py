@@ -116,7 +116,8 @@ def _goals(plan: Plan) -> Iterator[str]:
         )
     elif out.upload_p90:
         text = f"p90 within {up.goal:g} s cannot hold: one transfer in ten takes {up.alone:.0f} s or more by itself"
-        yield from _line("uploads", f"{text} (mean {plan.model.upload:.0f} s)")
+        most = plan.model.upload * up.goal / up.alone
+        yield from _line("uploads", f"{text} (mean {plan.model.upload:.0f} s; it takes {most:.0f} s or less)")
     fits = "fits" if memory.fits else f"does not fit: {memory.agents} agents would"
     where = " on each host" if plan.model.hosts > 1 else ""
     text = f"{format_size(memory.need)} of {format_size(memory.room)}{where} with all slots busy: {fits}"
