@@ -2,8 +2,9 @@
 
 Tried in this order, each on the spot: a subtree of cgroup v2 that was delegated to us (cgroup.procs writable, the
 memory controller enabled for children; Documentation/admin-guide/cgroup-v2.rst), ``systemd-run --user --scope`` where
-the user's manager answers, and cgroup v1's memory controller where its folder is writable
-(Documentation/admin-guide/cgroup-v1/memory.rst). A process that cannot be put there is watched instead.
+the user's manager answers, and, only where a cgroup is asked for by name, cgroup v1's memory controller where its
+folder is writable (Documentation/admin-guide/cgroup-v1/memory.rst): only root has that, and whoever made the cgroup
+that we are in expects none below it. A process that cannot be put there is watched instead.
 """
 
 from __future__ import annotations
@@ -45,16 +46,15 @@ class Place:
         remove(self.folders)
 
 
-def make(name: str, memory: int, cpus: float, *, root: str = ROOT, proc: str = "/proc/self/cgroup") -> Place | None:
+def make(
+    name: str, memory: int, cpus: float, *, v1: bool = False, root: str = ROOT, proc: str = "/proc/self/cgroup"
+) -> Place | None:
     """A cgroup for at most ``memory`` bytes and ``cpus`` cores (0: any); None where none can be made.
 
-    A place that limits memory but not the CPU is one, too (`Place.folders` tells).
+    ``v1``: in the trees of cgroup v1, too. A place that limits memory but not the CPU is one (`Place.folders` tells).
     """
     ours = _ours(proc)
-    for found in (_make_v2(name, memory, cpus, root, ours), _make_v1(name, memory, cpus, root, ours)):
-        if found is not None:
-            return found
-    return None
+    return _make_v2(name, memory, cpus, root, ours) or (_make_v1(name, memory, cpus, root, ours) if v1 else None)
 
 
 def _ours(proc: str) -> dict[str, str]:

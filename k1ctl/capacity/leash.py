@@ -271,7 +271,12 @@ def spawn(
 def _place(name: str, limits: Limits) -> cgroup.Place | None:
     if limits.means == "watchdog" or not (limits.memory or limits.cpus):
         return None
-    return cgroup.make(name, limits.memory, limits.cpus) or cgroup.make_scope(name, limits.memory, limits.cpus)
+    memory, cpus, asked = limits.memory, limits.cpus, limits.means == "cgroup"
+    return (
+        cgroup.make(name, memory, cpus)
+        or cgroup.make_scope(name, memory, cpus)
+        or (cgroup.make(name, memory, cpus, v1=True) if asked else None)
+    )
 
 
 def means_of(limits: Limits) -> tuple[str, str]:

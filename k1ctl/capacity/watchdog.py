@@ -31,6 +31,7 @@ SHORTEST, LONGEST = 0.02, 1.0  # s between two looks
 _MIB = 1 << 20
 _CORE_FILLS = 750 * _MIB  # bytes/s that one core writes to fresh pages, at most; measured: 650
 _UNHURRIED = 0.25  # s between two looks where the kernel keeps the limit, or there is none
+_COUNTED = 0.05  # s between two looks at what the kernel ended: of a tree it takes one process, we the rest
 _STANDBY_LOOK = 0.25  # s between two looks whether the standby lives
 _NEW_PEAK = 1.05
 _ASKING, _ASKING_SHARE = 0.05, 0.005  # s, and of a core, that asking for PSS may take beside what a kill wants
@@ -80,7 +81,8 @@ class Guardian:
             os.close(standby)
         self._take_over()
         alive = self.scan.look(full=True)
-        self._keep_standby(watch)
+        if alive:
+            self._keep_standby(watch)
         _say(ready)
         while alive:
             pause = self._step()
@@ -123,7 +125,7 @@ class Guardian:
         if spec["cgroup"] and cgroup.kills(spec["cgroup"]):
             self.kill("oom", f"reached the {format_size(spec['memory'])} of its cgroup", by="cgroup")
         if not self.memory:
-            return _UNHURRIED
+            return _COUNTED if spec["cgroup"].get("memory") else _UNHURRIED
         used = self.scan.total
         if used > self.memory and not self.scan.alone:  # each time: what is shared is less after every write to it
             used = self._share_out()

@@ -78,6 +78,8 @@ class Limiting:
             ending.message = f"ended: {text}"
         elif ending.exit_code:
             ending.code, ending.message = "oom", f"{ending.message}: {text}"
+        elif told.oom.confidence == "certain":
+            self.supervisor.tell("warning", message=f"{text}; the command got over it and exited with 0")
         return ending
 
     def _record(self, leash: Leash, told: Told) -> None:

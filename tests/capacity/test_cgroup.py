@@ -42,7 +42,7 @@ class Kernel:
         path.write_text(text)
 
     def make(self, memory: int = 64 * MIB, cpus: float = 0.0) -> cgroup.Place | None:
-        return cgroup.make("x", memory, cpus, root=str(self.root), proc=str(self.own))
+        return cgroup.make("x", memory, cpus, v1=True, root=str(self.root), proc=str(self.own))
 
 
 def text(folder: str, name: str) -> str:
