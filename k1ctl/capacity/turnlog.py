@@ -23,7 +23,7 @@ MOST = 100_000  # lines of events that are read, the newest
 RECORDS = 2000  # run folders that are looked at, the newest: process.keep_runs keeps 1000
 DAYS = 30  # that are read unless told otherwise
 AWAY = 7200.0  # s: a workspace that does nothing for longer does not think but is left alone
-_TOLD = (b'"queue.granted"', b'"run.ended"', b'"queue.released"', b'"build.finished"')
+_TOLD = (b'"queue.granted"', b'"capacity.granted"', b'"run.ended"', b'"queue.released"', b'"build.finished"')
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 NEVER = 1e9  # s: no run is so long
 _LONGEST = 64 << 20  # bytes of a day's file that are read, its end
@@ -118,6 +118,7 @@ class _Found:
         self.works: dict[str, Work] = {}
         self.granted: dict[str, tuple[float, float, dict[str, int], str]] = {}
         self.seconds: dict[str, float] = {}
+        self.promised: dict[str, float] = {}
         self.days: dict[str, float] = {}
 
     def take(self, event: dict[str, Any]) -> None:
@@ -126,7 +127,11 @@ class _Found:
         if not isinstance(run, str):
             raise TypeError(run)
         if name == "queue.granted":
-            self.granted[run] = at, float(event["wait_seconds"]), dict(event["resources"]), str(event["workspace"])
+            # written when the command begins: behind the place in line it may have waited for promised memory
+            wait = float(event["wait_seconds"]) + self.promised.pop(run, 0.0)
+            self.granted[run] = at, wait, dict(event["resources"]), str(event["workspace"])
+        elif name == "capacity.granted":
+            self.promised[run] = float(event["wait_seconds"])
         elif name == "build.finished":
             if event.get("seconds") is not None:
                 self.seconds[run] = float(event["seconds"])
@@ -188,7 +193,8 @@ def _records(folder: str, since: float, found: _Found, log: Log) -> None:
         try:
             kept = read_json(os.path.join(folder, run, "run.json")) or {}
             clock, ended = kept["monotonic"], found._at(kept["ended_at"])
-            held, waited = clock["released"] - clock["granted"], float(kept["wait_seconds"])
+            held = clock["released"] - clock.get("admitted", clock["granted"])
+            waited = clock["released"] - held - clock["enqueued"]
             if ended < since or kept["run"] != run:
                 continue
             if not (0 <= held < NEVER and 0 <= waited < NEVER):

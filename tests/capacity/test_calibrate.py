@@ -144,6 +144,25 @@ def test_nights_are_no_thinking_and_overlaps_neither(place: Place) -> None:
     ]
 
 
+def test_a_wait_for_promised_memory_is_a_wait(place: Place) -> None:
+    """Ten seconds for a slot and five for memory behind it: the turn began fifteen before the command, by events and by
+    the record alike."""
+    history = History(place.ops)
+    history.event(BEGAN + 15, "capacity.granted", workspace="w", run="r1", wait_seconds=5.0)
+    history.work("w", "build", "build:fw", BEGAN + 5, 10.0, 100.0)
+    history.save()
+    clock = {"enqueued": 1.0, "granted": 11.0, "admitted": 16.0, "started": 16.0, "ended": 116.0, "released": 116.0}
+    kept = {"run": "s", "kind": "build", "workspace": "v", "resources": {"build:fw": 1}, "wait_seconds": 10.0}
+    kept |= {"ended_at": rfc3339(BEGAN + 115), "monotonic": clock}
+    place.write("ops/runs/s/run.json", json.dumps(kept))
+    for turn in turnlog.turns(turnlog.read(str(place.ops)).works, lambda resource: True):
+        assert (turn.begun, turn.wait, turn.build) == (
+            pytest.approx(BEGAN),
+            pytest.approx(15, abs=0.01),
+            pytest.approx(100, abs=0.01),
+        )
+
+
 def test_two_kinds_of_builds_share_the_turns(place: Place) -> None:
     """Twelve of fw and twenty-four of web: both are kinds, a third and two thirds; nine of another are not enough."""
     history, at = History(place.ops), BEGAN
