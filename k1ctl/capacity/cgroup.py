@@ -20,6 +20,8 @@ ROOT = "/sys/fs/cgroup"
 PERIOD = 100_000  # us; what cpu.max and cpu.cfs_quota_us count in
 _ASK = 3.0  # s that the user's manager has to answer
 _GONE_IN = 0.5  # s that a cgroup whose last process ended takes to be empty
+_OURS = "k1ctl-"  # what the names of ours begin with
+_HALF_WAY = 60.0  # s in which a cgroup that was made is entered
 _SMALLEST_QUOTA = 1000  # us, the kernel's own least (Documentation/scheduler/sched-bwc.rst)
 
 
@@ -78,7 +80,8 @@ def _make_v2(name: str, memory: int, cpus: float, root: str, ours: dict[str, str
         enabled = _read(parent, "cgroup.subtree_control").split()
         if memory and "memory" not in enabled:
             return None
-        folder = os.path.join(parent, f"k1ctl-{name}")
+        folder = os.path.join(parent, f"{_OURS}{name}")
+        _sweep(parent)
         _new(folder)
     except OSError:
         return None
@@ -130,8 +133,9 @@ def _below(root: str, controller: str, ours: str, name: str) -> str:
     parent = inside if os.path.isdir(inside) else base  # in a container our place is the root of what we see
     if not os.access(os.path.join(parent, "cgroup.procs"), os.W_OK):
         return ""
-    folder = os.path.join(parent, f"k1ctl-{name}")
+    folder = os.path.join(parent, f"{_OURS}{name}")
     try:
+        _sweep(parent)
         _new(folder)
     except OSError:
         return ""
@@ -219,6 +223,14 @@ def _new(folder: str) -> None:
     os.mkdir(folder)  # the kernel fills it
 
 
+def _sweep(parent: str) -> None:
+    """Take away what a start that was killed half-way left; the kernel keeps what anybody is in. Raises OSError."""
+    for name in os.listdir(parent):
+        folder = os.path.join(parent, name)
+        if name.startswith(_OURS) and time.time() - os.stat(folder).st_mtime > _HALF_WAY:
+            _rmdir(folder)
+
+
 def _rmdir(folder: str) -> bool:
     try:
         os.rmdir(folder)
@@ -230,7 +242,9 @@ def _rmdir(folder: str) -> bool:
 
 
 def _quota(cpus: float) -> int:
-    return max(_SMALLEST_QUOTA, round(cpus * PERIOD))
+    return max(_OURS = "k1ctl-"  # what the names of ours begin with
+_HALF_WAY = 60.0  # s in which a cgroup that was made is entered
+_SMALLEST_QUOTA, round(cpus * PERIOD))
 
 
 def _read(folder: str, name: str) -> str:

@@ -84,6 +84,20 @@ def test_a_process_that_cannot_be_put_there(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "fs/a/k1ctl-x").exists()
 
 
+def test_what_a_killed_start_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old cgroup of ours is taken away when the next is made; a new one, and those of others, stay."""
+    kernel = Kernel(tmp_path / "fs", monkeypatch, {"k1ctl": V2})
+    kernel.write("cgroup.controllers", "memory")
+    kernel.write("a/cgroup.subtree_control", "memory")
+    kernel.own.write_text("0::/a/b\n")
+    for name in ("k1ctl-old", "k1ctl-new", "other"):
+        (tmp_path / "fs/a" / name).mkdir()
+    for name in ("k1ctl-old", "other"):
+        os.utime(tmp_path / "fs/a" / name, (1, 1))
+    assert kernel.make() is not None
+    assert sorted(os.listdir(tmp_path / "fs/a")) == ["cgroup.subtree_control", "k1ctl-new", "k1ctl-x", "other"]
+
+
 def test_v1_by_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In v1 each controller has a tree of its own; what cannot be had of the two is left to the other means."""
     kernel = Kernel(tmp_path / "fs", monkeypatch, V1)
