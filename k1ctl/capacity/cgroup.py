@@ -242,9 +242,7 @@ def _rmdir(folder: str) -> bool:
 
 
 def _quota(cpus: float) -> int:
-    return max(_OURS = "k1ctl-"  # what the names of ours begin with
-_HALF_WAY = 60.0  # s in which a cgroup that was made is entered
-_SMALLEST_QUOTA, round(cpus * PERIOD))
+    return max(_SMALLEST_QUOTA, round(cpus * PERIOD))
 
 
 def _read(folder: str, name: str) -> str:
