@@ -240,7 +240,9 @@ SETTINGS: dict[Place, Setting] = {
     ),
     ("capacity", "kill_percent"): Setting("int", 95, "use above which the youngest `capacity run` is ended (0: never)"),
     ("capacity", "limit_by"): Setting(
-        "choice:auto|cgroup|watchdog", "auto", "what keeps limits: a cgroup of v2 where one can be had, else the watchdog"
+        "choice:auto|cgroup|watchdog",
+        "auto",
+        "what keeps limits: a cgroup (v2) where one can be had, else the watchdog",
     ),
     ("capacity", "oom_retries"): Setting("int", 2, "attempts with more memory after a detected lack of it"),
     ("stores", "*", "kind"): Setting("str", "directory", "directory, s3, or one of a plugin"),

@@ -62,6 +62,7 @@ class Guardian:
         self.rationed = False  # it stands still because it used its share
         self.relief = relief.Relief(spec["id"], spec["since"], spec["relief"])
         self.peak = self.largest = 0
+        self.guilty: dict[str, Any] | None = None  # who had the most memory of all
         self.standby_at = 0.0
         self.twice = 0  # bytes of shared pages that the sum of RSS has too much
         self.sharing: set[int] = set()  # whose they were
@@ -178,16 +179,17 @@ class Guardian:
         may_ask = self.asked < _ASKING + _ASKING_SHARE * (time.monotonic() - self.since)
         if used > self.peak * _NEW_PEAK and may_ask and not self.scan.alone:
             used = self._share_out()
+        if self.scan.largest > self.largest * _NEW_PEAK:
+            self.guilty = self._largest()
         self.peak, self.largest = max(self.peak, used), max(self.largest, self.scan.largest)
         self.seen.put(now=used, peak=self.peak, largest=self.largest, cpu=self.scan.cpu)
 
     def kill(self, code: str, message: str, **facts: Any) -> None:
         """End the whole tree, with a word of why left before."""
         self._note()
-        guilty = max(self.scan.members.items(), key=lambda row: row[1][1], default=(0, (0, 0)))
-        named = {"pid": guilty[0], "name": name_of(guilty[0]), "rss_bytes": guilty[1][1]} if guilty[0] else None
+        guilty = self.guilty if facts.get("by") == "cgroup" else self._largest()  # whom the kernel took is gone
         try:
-            self.command.judge(code, message, peak_bytes=self.peak, largest_bytes=self.largest, guilty=named, **facts)
+            self.command.judge(code, message, peak_bytes=self.peak, largest_bytes=self.largest, guilty=guilty, **facts)
         except OSError:
             pass  # a full disk costs the reason, not the limit
         until, pause = time.monotonic() + _KILL_FOR, 0.002
@@ -196,6 +198,13 @@ class Guardian:
             time.sleep(pause)  # the kernel takes a while for much memory
             pause = min(0.1, pause * 2)
             self.scan.look(full=True)
+
+    def _largest(self) -> dict[str, Any] | None:
+        """Who has the most memory now."""
+        if not self.scan.members:
+            return None
+        pid, (_, rss) = max(self.scan.members.items(), key=lambda row: row[1][1])
+        return {"pid": pid, "name": name_of(pid), "rss_bytes": rss}
 
     def _sleep(self, seconds: float) -> bool:
         """Sleep, or until the owner ends; whether that was it."""
