@@ -132,3 +132,20 @@ class Admission:
         word = os.read(sup.control, 1)
         code = {b"I": 130, b"T": 143}.get(word, 129)
         return Ending(code, "k1ctl", "caller-gone", f"the caller {exc.message}")
+
+    def learn(self) -> None:
+        """What the run took is known of the next one of its class, and that its limit was too small.
+
+        A run that failed for another reason may have ended before its peak.
+        """
+        sup = self.supervisor
+        done = [row for row in sup.run.record.get("attempts", []) if not row["exit_code"] and row["peak_tree_bytes"]]
+        limits = sup.limited or {}
+        if done:
+            from k1ctl.capacity import histogram
+
+            histogram.add(sup.spec.class_, done[-1]["peak_tree_bytes"], done[-1]["run_seconds"])
+        elif limits.get("oom") and limits["memory_bytes"] and limits["oom"]["confidence"] != "possible":
+            from k1ctl.capacity import facts, histogram
+
+            histogram.add_oom(sup.spec.class_, limits["memory_bytes"], memory=facts.read().memory)

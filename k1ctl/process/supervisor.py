@@ -304,26 +304,13 @@ class Supervisor(Client):
             last.update(result=None, error=None, message=ending.message[:400], hint=ending.hint[:400], recorded=True)
         self.tell("ended", **last)
         flock(self.log, UN, self.run.log)
-        self._learn()
+        if self.admission is not None:
+            self.admission.learn()
         if int(self.run.id[-4:], 16) % _PRUNE_EVERY == 0:  # now and then, when nobody waits for us any more
             record.prune(self.workspace, self.config.get("process", "keep_runs"))
             nested.sweep(queue_folder(self.workspace, self.config))
             if self.promise is not None:
                 nested.sweep(self.promise.place)
-
-    def _learn(self) -> None:
-        """What it took is known of the next one of its class, and that its limit was too small; a run that failed for
-        another reason may have ended before its peak."""
-        done = [row for row in self.run.record.get("attempts", []) if not row["exit_code"] and row["peak_tree_bytes"]]
-        if self.admission is None:
-            return
-        from k1ctl.capacity import facts, histogram
-
-        limits = self.limited or {}
-        if done:
-            histogram.add(self.spec.class_, done[-1]["peak_tree_bytes"], done[-1]["run_seconds"])
-        elif limits.get("oom") and limits["memory_bytes"] and limits["oom"]["confidence"] != "possible":
-            histogram.add_oom(self.spec.class_, limits["memory_bytes"], memory=facts.read().memory)
 
     def write_result(self, facts: dict[str, Any]) -> None:
         """The result file that the caller asked for."""
