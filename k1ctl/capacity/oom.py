@@ -54,21 +54,25 @@ class Verdict:
         return self.confidence != "possible" and self.next_limit > 0
 
 
-# what runtimes and compilers print when memory is refused: (pattern, what it is, whether a limit of their own is met)
+# what runtimes and compilers print when memory is refused: (pattern, what it is, what raises the limit of its own that it met)
 _WORDS = (
-    (rb"JavaScript heap out of memory|FATAL ERROR: .*(?:Allocation failed|heap limit)", "V8", True),
-    (rb"ERR_WORKER_OUT_OF_MEMORY", "node worker", True),
-    (rb"Array buffer allocation failed", "V8", False),
-    (rb"java\.lang\.OutOfMemoryError", "the JVM", True),
-    (rb"insufficient memory for the Java Runtime Environment", "the JVM", False),
-    (rb"(?m)^(?:\w+\.)*_?(?:Array)?MemoryError\b", "Python", False),
-    (rb"std::bad_alloc", "C++", False),
-    (rb"virtual memory exhausted|out of memory allocating \d+ bytes", "gcc", False),
-    (rb"fatal error: (?:runtime: )?(?:out of memory|cannot allocate memory)", "Go", False),
-    (rb"memory allocation of \d+ bytes failed", "Rust", False),
-    (rb"LLVM ERROR: out of memory", "LLVM", False),
-    (rb"(?:ld|ld\.\w+|collect2)\S*: (?:fatal error: )?.*memory exhausted", "the linker", False),
-    (rb"Cannot allocate memory|\bENOMEM\b", "the system", False),
+    (
+        rb"JavaScript heap out of memory|FATAL ERROR: .*(?:Allocation failed|heap limit)",
+        "V8",
+        "node --max-old-space-size",
+    ),
+    (rb"ERR_WORKER_OUT_OF_MEMORY", "node worker", "its resourceLimits"),
+    (rb"Array buffer allocation failed", "V8", ""),
+    (rb"java\.lang\.OutOfMemoryError", "the JVM", "java -Xmx"),
+    (rb"insufficient memory for the Java Runtime Environment", "the JVM", ""),
+    (rb"(?m)^(?:\w+\.)*_?(?:Array)?MemoryError\b", "Python", ""),
+    (rb"std::bad_alloc", "C++", ""),
+    (rb"virtual memory exhausted|out of memory allocating \d+ bytes", "gcc", ""),
+    (rb"fatal error: (?:runtime: )?(?:out of memory|cannot allocate memory)", "Go", ""),
+    (rb"memory allocation of \d+ bytes failed", "Rust", ""),
+    (rb"LLVM ERROR: out of memory", "LLVM", ""),
+    (rb"(?:ld|ld\.\w+|collect2)\S*: (?:fatal error: )?.*memory exhausted", "the linker", ""),
+    (rb"Cannot allocate memory|\bENOMEM\b", "the system", ""),
 )
 # what wrappers print of a child that SIGKILL ended; the group is the child's name where they tell it
 _KILLED = (
@@ -140,20 +144,20 @@ def verdict(
     return None
 
 
-def _program(told: tuple[str, str, bool], status: int, limit: int, peak: int) -> Verdict:
+def _program(told: tuple[str, str, str], status: int, limit: int, peak: int) -> Verdict:
     """A program says itself that memory was refused; one that exits with 0 got over it."""
     who, line, own = told
     sure = _POSSIBLE if status == 0 else _LIKELY
     fits = 0 if own and peak < limit * _FULL else next_limit(limit if peak >= limit * _FULL else 0, peak)
     message = f"{who} was refused memory: {line}"
     if own and not fits:
-        message += " (a limit of its own: more memory alone does not help)"
+        message += f" (a limit of its own, which {own} raises)"
     return Verdict(
         "program", sure, message, [f"it printed: {line}"], {"pid": None, "name": who, "rss_bytes": None}, fits
     )
 
 
-def _told(tail: bytes) -> tuple[str, str, bool] | None:
+def _told(tail: bytes) -> tuple[str, str, str] | None:
     import re
 
     for pattern, who, own in _WORDS:

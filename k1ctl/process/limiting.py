@@ -138,7 +138,8 @@ class Limiting:
 
 def describe(verdict: oom.Verdict) -> str:
     """The verdict in one line, with the limit that fits next time."""
-    who = f" ({verdict.guilty['name']})" if verdict.guilty and verdict.guilty.get("name") else ""
+    name = verdict.guilty.get("name") if verdict.guilty and verdict.by != "program" else ""
+    who = f" ({name})" if name else ""
     sure = "" if verdict.confidence == "certain" else f", {verdict.confidence}"
     after = f"; next time: --mem-limit {_as_option(verdict.next_limit)}" if verdict.next_limit else ""
     return f"out of memory{sure}: {verdict.message}{who}{after}"

@@ -91,7 +91,7 @@ def test_a_limit_of_its_own() -> None:
     near = oom.verdict(None, status=-6, tail=line, limit=2100 * MIB, peak=2000 * MIB)
     assert far is not None and near is not None
     assert (far.worth_more, near.worth_more) == (False, True)
-    assert "a limit of its own" in far.message
+    assert far.message.endswith("(a limit of its own, which node --max-old-space-size raises)")
 
 
 WRAPPERS = {  # program: (words around the leaf, its exit code, whether it names the kill)
