@@ -39,9 +39,10 @@ _THERMAL = {"nominal": "ok", "moderate": "ok", "heavy": "warn", "trapping": "cri
 class Check:
     """``name``; ``status``, one of `STATUSES`; ``value`` in ``unit`` (B, %, B/s, "" for a count; None: not known);
     ``warn`` and ``crit``: the marks, which are passed above, or below where ``below``; ``message`` for people;
-    ``least`` and ``most``: what the value can be, where that is known."""
+    ``least`` and ``most``: what the value can be, where that is known; ``key``: what the check is of, where its name
+    alone does not tell from look to look."""
 
-    __slots__ = ("below", "crit", "least", "message", "most", "name", "status", "unit", "value", "warn")
+    __slots__ = ("below", "crit", "key", "least", "message", "most", "name", "status", "unit", "value", "warn")
 
     def __init__(
         self,
@@ -56,7 +57,9 @@ class Check:
         below: bool = False,
         least: float | None = 0,
         most: float | None = None,
+        key: str = "",
     ) -> None:
+        self.key = key or name
         self.name, self.status, self.value, self.unit = name, status, value, unit
         self.warn, self.crit, self.message = warn, crit, message
         self.below, self.least, self.most = below, least, most
@@ -89,7 +92,7 @@ def look(
     path = os.path.join(folder or folder_of(), "last-look.json")
     before = past.read(path)
     found = checks(facts, config, workspace, before, at=at)
-    past.keep(path, before.after(facts, {check.name: check.status for check in found}, at))
+    past.keep(path, before.after(facts, {check.key: check.status for check in found}, at))
     return found
 
 
@@ -143,7 +146,7 @@ class Judge:
 
     def status(
         self,
-        name: str,
+        key: str,
         value: float,
         warn: float | None,
         crit: float | None,
@@ -153,7 +156,7 @@ class Judge:
     ) -> str:
         """ok, warn or crit of a figure that is bad above its marks, or ``below`` them. ``ease``: how far it has to be
         on the good side of a mark before a verdict ends (default: `_EASE`, half of a lesser mark)."""
-        was = self.before.status(name, self.at, self.place)
+        was = self.before.status(key, self.at, self.place)
         for status, mark in (("crit", crit), ("warn", warn)):
             if mark is None:
                 continue
@@ -268,16 +271,16 @@ def _disks(config: Config, workspace: Workspace, judge: Judge) -> list[Check]:
         if (device := device_of(path)) in seen:
             continue
         seen.add(device)
-        name, percent = f"disk_{label}", now.percent
+        name, percent, key = f"disk_{label}", now.percent, f"disk {device}"  # several repositories share the looks
         message = f"the disk of {path} is at {percent} %, {format_size(now.free)} are free"
-        found.append(Check(name, judge.status(name, percent, *marks), percent, "%", *marks, message, most=100))
-        name, percent = f"inodes_{label}", now.inodes_percent
+        found.append(Check(name, judge.status(key, percent, *marks), percent, "%", *marks, message, most=100, key=key))
+        name, percent, key = f"inodes_{label}", now.inodes_percent, f"inodes {device}"
         if not now.inodes:
             found.append(Check(name, "skip", unit="%", message=f"the disk of {path} makes inodes as it needs them"))
             continue
         message = f"{percent} % of the files that the disk of {path} can hold are there, {now.inodes_free} are left"
-        status = judge.status(name, percent, INODES_WARN, INODES_CRIT)
-        found.append(Check(name, status, percent, "%", INODES_WARN, INODES_CRIT, message, most=100))
+        status = judge.status(key, percent, INODES_WARN, INODES_CRIT)
+        found.append(Check(name, status, percent, "%", INODES_WARN, INODES_CRIT, message, most=100, key=key))
     return found
 
 

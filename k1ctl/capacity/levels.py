@@ -24,6 +24,7 @@ WATERMARKS = {ADMIT: "admit_percent", BUILD: "build_percent", SUSPEND: "suspend_
 LEAVE = 5.0  # points below its watermark at which a level ends
 APART = 0.5  # seconds between the two looks that enter ADMIT or BUILD
 FORGET = 60.0  # seconds after which a look says nothing any more
+_AHEAD = 5.0  # seconds that a kept look may be younger than this one: it began later and was done earlier
 _PRESSURE = {"warn": BUILD, "critical": SUSPEND}  # kern.memorystatus_vm_pressure_level: at least this level
 
 
@@ -112,20 +113,20 @@ def _level(number: int, since: float, facts: Facts, marks: dict[int, float]) -> 
 
 
 def _kept(path: str, at: float) -> dict[str, Any]:
-    """The last look; {level: CALM, at: 0, ...} when there is none, or one too old to count. A time to come is one of
-    another clock."""
+    """The last look; {level: CALM, at: 0, ...} when there is none, or one too old to count. A time beyond `_AHEAD` is
+    one of another clock."""
     try:
         kept = read_json(path)
-        looks = {str(n): float(seen) for n, seen in kept["looks"].items()}
+        looks = {str(n): min(float(seen), at) for n, seen in kept["looks"].items()}
         found: dict[str, Any] = {
             "level": int(kept["level"]),
-            "since": float(kept["since"]),
+            "since": min(max(0.0, float(kept["since"])), at),
             "at": float(kept["at"]),
             "looks": looks,
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         found = {"level": CALM, "since": at, "at": 0.0, "looks": {}}
-    if found["at"] and not 0 <= at - found["at"] <= FORGET:
+    if not -_AHEAD <= at - found["at"] <= FORGET:
         found.update(level=CALM, since=at, looks={})
     return found
 

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 WINDOW = 900.0  # seconds
 _APART = 60.0  # seconds between two counters that are kept
 _MOST = 48  # of them: three times the window, as who looks from within limits counts by himself
+_COUNTED = ("oom_kills", "swapped_out_pages")
 _SHORTEST = 1.0  # seconds: a rate over less says nothing
+_AHEAD = 5.0  # seconds that a kept look may be younger than this one: it began later and was done earlier
 
 
 class Looks:
-    """``counters`` [{at, place, oom_kills, swapped_out_pages}], the oldest first; ``statuses`` {check: status} of the
-    last look, from ``place``, at ``at`` (seconds since 1970; 0: there was none). A place is the path of the limits that
-    the looker lives in, "" without any: each has counters of its own."""
+    """``counters`` [{at, place, oom_kills, swapped_out_pages}], the oldest first; ``statuses`` {key of a check: status}
+    of the last look, from ``place``, at ``at`` (seconds since 1970; 0: there was none). A place is the path of the
+    limits that the looker lives in, "" without any: each has counters of its own."""
 
     __slots__ = ("at", "counters", "place", "statuses")
 
@@ -53,21 +55,20 @@ class Looks:
             return None
         recent = [c for c in known if at - c["at"] <= WINDOW]
         base = recent[0] if whole and recent else known[-1]
-        grown = value - int(base[key])
+        grown: int = value - base[key]
         return (grown, at - base["at"]) if grown >= 0 else None
 
     def status(self, name: str, at: float, place: str = "") -> str:
         """What the last look said of a check; "" when it was another's, or too long ago to hold a verdict."""
-        fits = place == self.place and 0 <= at - self.at <= WINDOW
+        fits = place == self.place and -_AHEAD <= at - self.at <= WINDOW
         return self.statuses.get(name, "") if fits else ""
 
     def after(self, facts: Facts, statuses: dict[str, str], at: float) -> Looks:
         """These looks and one more."""
         place = place_of(facts)
-        counters = [c for c in self.counters if c["at"] <= at]  # what is to come is of another clock
+        counters = [c for c in self.counters if c["at"] <= at + _AHEAD]  # what is to come is of another clock
         last: dict[str, Any] = next((c for c in reversed(counters) if c["place"] == place), {})
-        seen = {"oom_kills": facts.oom_kills, "swapped_out_pages": facts.swapped_out_pages}
-        now = {key: value for key, value in seen.items() if value is not None}
+        now = {key: value for key in _COUNTED if (value := getattr(facts, key)) is not None}
         if any(last.get(key, 0) > value for key, value in now.items()):  # the host, or the place, was started anew
             counters, last = [c for c in counters if c["place"] != place], {}
         if now and (not last or at - last["at"] >= _APART):
@@ -85,9 +86,8 @@ def read(path: str) -> Looks:
     try:
         kept = read_json(path)
         counters = [
-            {str(key): str(value) if key == "place" else float(value) for key, value in c.items()}
+            {"at": float(c["at"]), "place": str(c["place"]), **{k: int(c[k]) for k in _COUNTED if k in c}}
             for c in kept["counters"]
-            if "at" in c and "place" in c
         ]
         statuses = {str(name): str(status) for name, status in kept["statuses"].items()}
         at, place = float(kept["at"]), str(kept["place"])

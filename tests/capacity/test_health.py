@@ -175,6 +175,7 @@ def test_a_verdict_does_not_flap(tmp_path: Path) -> None:
         "crit", "crit", "crit", "warn", "ok",
     ]  # fmt: skip
     assert look(3000.0, **stalled(some=10.1))["memory_some"].status == "warn"
+    assert look(2999.99, **stalled(some=9.9))["memory_some"].status == "warn", "two that look at once"
     assert look(3000.0 + looks.WINDOW + 1, **stalled(some=9.9))["memory_some"].status == "ok"
 
 
@@ -216,6 +217,26 @@ def test_the_disks_of_root_and_host_are_looked_at(tmp_path: Path, monkeypatch: p
     assert "disk_host" not in statuses(health.checks(host(origin="linux"), DEFAULTS, place(tmp_path)))
 
 
+def test_the_disk_of_another_root_does_not_inherit_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repositories share the looks: what was full for one holds for its disk alone."""
+
+    class Disk:
+        f_frsize, f_bsize, f_blocks, f_bfree, f_bavail, f_files, f_favail = 4096, 4096, 1000, 190, 190, 0, 0
+
+    class Other(Disk):
+        f_bavail = f_bfree = 220
+
+    first, second = (Workspace(str(tmp_path / n), str(tmp_path / n), n) for n in ("a", "b"))
+    monkeypatch.setattr(health, "device_of", hash)
+    monkeypatch.setattr(disk, "statvfs", lambda path: Disk if path == first.root else Other)
+
+    def look(root: Workspace, at: float) -> str:
+        return statuses(health.look(host(origin="linux"), DEFAULTS, root, folder=str(tmp_path), at=at))["disk_root"]
+
+    (tmp_path / "a").mkdir()
+    assert [look(first, 100.0), look(second, 101.0)] == ["warn", "ok"]
+
+
 def test_a_folder_that_is_not_there_yet_lies_on_the_disk_of_the_one_around_it(tmp_path: Path) -> None:
     """As `disk.use` has it."""
     assert health.device_of(str(tmp_path / "not" / "yet")) == health.device_of(str(tmp_path))
@@ -234,7 +255,14 @@ def test_a_look_is_kept_for_the_next(tmp_path: Path) -> None:
 
 @given(
     st.one_of(
-        st.binary(max_size=40), st.sampled_from([b"{}", b'{"at":1,"place":"","counters":[{}],"statuses":{"swap":1}}'])
+        st.binary(max_size=40),
+        st.sampled_from(
+            [
+                b"{}",
+                b'{"at":1,"place":"","counters":[{}],"statuses":{"swap":1}}',
+                b'{"at":1,"place":"","counters":[{"at":1,"place":"","oom_kills":1e999}],"statuses":{}}',
+            ]
+        ),
     )
 )
 def test_a_damaged_file_is_no_earlier_look(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:

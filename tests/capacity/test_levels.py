@@ -72,6 +72,13 @@ def test_old_looks_and_those_to_come_say_nothing(tmp_path: Path) -> None:
     assert look(68, 150.0).number == CALM
 
 
+def test_a_look_that_began_later_and_was_kept_earlier_counts(tmp_path: Path) -> None:
+    """Of two that look at once neither takes the other's for one of another clock: the level is not left."""
+    look = Watch(tmp_path)
+    assert look(72, 100.0, need=1).number == ADMIT
+    assert [look(68, at).number for at in (99.99, 100.01)] == [ADMIT, ADMIT]
+
+
 def test_since_is_when_the_level_began(tmp_path: Path) -> None:
     """It stays the same from look to look while the level does."""
     look = Watch(tmp_path)
@@ -133,13 +140,28 @@ def test_where_no_look_can_be_kept_one_is_enough(tmp_path: Path) -> None:
 
 
 @given(
-    st.one_of(st.binary(max_size=60), st.sampled_from([b"[]", b"{}", b'{"level":9,"since":1,"at":1e999,"looks":{}}']))
+    st.one_of(
+        st.binary(max_size=60),
+        st.sampled_from(
+            [
+                b"[]",
+                b"{}",
+                b'{"level":9,"since":1,"at":1e999,"looks":{}}',
+                b'{"level":1e999,"since":1,"at":1000000000,"looks":{}}',
+                b'{"level":0,"since":1e999,"at":1000000000,"looks":{"1":1e999}}',
+                b'{"level":1,"since":-1e999,"at":1000000000,"looks":{}}',
+            ]
+        ),
+    )
 )
 def test_a_damaged_file_is_no_look(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    """Whatever the file holds, one look does not enter ADMIT and nothing fails."""
+    """Whatever the file holds, nothing fails, and 5 points below every watermark nothing holds."""
     folder = tmp_path_factory.mktemp("damaged")
-    (folder / "level.json").write_bytes(data)
-    assert Watch(folder)(75, 10.0).number == CALM
+    for percent in (75, 64):
+        (folder / "level.json").write_bytes(data)
+        level = Watch(folder)(percent, 1e9)
+        assert level.since <= 1e9 and level.document()
+    assert level.number == CALM
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 70), st.booleans()), max_size=12))
