@@ -54,7 +54,7 @@ class Verdict:
         return self.confidence != "possible" and self.next_limit > 0
 
 
-# what runtimes and compilers print when memory is refused: (pattern, what it is, what raises the limit of its own that it met)
+# what runtimes and compilers print when memory is refused: (pattern, who, what raises the limit of its own that it met)
 _WORDS = (
     (
         rb"JavaScript heap out of memory|FATAL ERROR: .*(?:Allocation failed|heap limit)",
