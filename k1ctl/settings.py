@@ -219,7 +219,7 @@ SETTINGS: dict[Place, Setting] = {
     ("capacity", "reserve"): Setting("size", 0, "memory that is nobody's (0: 8G or 15 %, whichever is more)"),
     ("capacity", "memory"): Setting("size", 0, "memory that may be promised in all (0: what the reserve leaves)"),
     ("capacity", "per_agent"): Setting(
-        "size", 0, "memory of one agent (0: as measured, 4G until there is a measurement)"
+        "size", 0, "memory of one agent; no more are let in than fit (0: as measured, else 4G, and none is kept out)"
     ),
     ("capacity", "base"): Setting("size", 0, "memory of an agent that waits or thinks (0: as measured, else 0.9 GB)"),
     ("capacity", "heavy", "*"): Setting(

@@ -66,12 +66,21 @@ def per_agent(config: Config) -> tuple[int, str]:
 
 
 def let_in(config: Config, memory: int) -> int:
-    """Agents that capacity.agents lets in on a host with ``memory`` bytes; 0: they are not counted.
+    """Agents that the gate lets in on a host with ``memory`` bytes: capacity.agents; 0: they are not counted.
 
-    With capacity.per_agent set, never more than the formula gives: 8 GiB an agent on a host of 16 are one agent.
+    With capacity.per_agent set, no more than the formula gives, also where nobody set a number: 8 GiB an agent on a
+    host of 16 are one agent.
     """
     wanted, each = int(config.get("capacity", "agents")), int(config.get("capacity", "per_agent"))
-    return min(wanted, safe_agents(memory, reserve(memory, config), each)) if wanted and each else wanted
+    if not each:
+        return wanted
+    safe = safe_agents(memory, reserve(memory, config), each)
+    return min(wanted, safe) if wanted else safe
+
+
+def are_counted(config: Config) -> bool:
+    """Whether `let_in` has a number, on whatever host."""
+    return bool(config.get("capacity", "agents") or config.get("capacity", "per_agent"))
 
 
 def setting(name: str, config: Config) -> str:

@@ -54,6 +54,7 @@ def test_four_agents_on_sixteen_are_warned_of_or_reduced() -> None:
 def test_eight_an_agent_on_sixteen_is_reduced_to_one() -> None:
     """The third: the matrix has 2 here, the reserve leaves 8 GiB: one agent, and 4 GiB would hold two."""
     (row,) = found('[capacity]\nper_agent = "8G"\n')
+    assert limits.of(config('[capacity]\nper_agent = "8G"\n'), host()).agents == 1  # at the gate, too
     assert (row.setting, row.value, row.holds) == ("capacity.per_agent", 8 * GIB, 4 * GIB)
     assert "need 16.0 GiB, the reserve leaves 8.0 GiB: reduced to 1; 4G would hold 2" in row.text
     text = '[capacity]\nper_agent = "8G"\nagents = 6\n'

@@ -41,6 +41,19 @@ def test_agents_are_counted_while_their_worktrees_are_there(workspace: Project) 
     assert agents.planned(third, TWO)["go"] and agents.admit(third, TWO)["owner"] == f"worktree {third.path}"
 
 
+def test_eight_an_agent_on_sixteen_lets_one_worktree_in(
+    workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old figure per agent is reduced at the gate as `capacity show` says, also where nobody set a number."""
+    facts = tmp_path / "host.json"
+    facts.write_text(json.dumps({"cores": 8, "memory_bytes": 16 << 30}))
+    monkeypatch.setenv("K1CTL_FACTS", str(facts))
+    large = Config("", {("capacity", "per_agent"): 8 << 30}, {})
+    assert agents.admit(tree(workspace, "a"), large)["need"] == {"agents": 1}
+    with pytest.raises(BusyError, match="1 promised to 1 of 1"):
+        agents.admit(tree(workspace, "b"), large)
+
+
 def test_a_watermark_holds_new_worktrees_only(
     workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

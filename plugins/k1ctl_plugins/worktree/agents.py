@@ -23,8 +23,9 @@ def admit(
 ) -> dict[str, Any]:
     """Have room for the agent of this worktree, waiting ``wait`` seconds at most; what was reserved, {} for nothing.
 
-    Where capacity.agents says how many there may be, it is a reservation that ends with the worktree. The root's own
-    tree, and a worktree that was admitted or set up before, go through. Raises BusyError (no-capacity), OSError.
+    Where capacity.agents or capacity.per_agent say how many there may be, it is a reservation that ends with the
+    worktree. The root's own tree, and a worktree that was admitted or, uncounted, set up before, go through. Raises
+    BusyError (no-capacity), OSError.
     """
     from k1ctl.capacity import reservations
 
@@ -72,7 +73,9 @@ def planned(workspace: Workspace, config: Config) -> dict[str, Any]:
 
 
 def _need(config: Config) -> Need:
-    return Need(agents=1 if config.get("capacity", "agents") else 0)
+    from k1ctl.capacity.formula import are_counted
+
+    return Need(agents=1 if are_counted(config) else 0)
 
 
 def _asks(workspace: Workspace, need: Need) -> bool:
