@@ -68,6 +68,7 @@ class Room:
         self.need, self.units = need, limits.units(need, self.limits.here)
 
     def _read_facts(self) -> None:
+        self._read_at = time.monotonic()
         gpus = bool(self.need.gpu) and not self.config.get("capacity", "gpu_memory")
         self.facts: Facts = host.read(gpus=gpus)
         self.limits: Limits = limits.of(self.config, self.facts)
@@ -94,7 +95,7 @@ class Room:
         if now - self._looked < FRESH and key == self._key:
             return
         stale = now - self._looked >= FRESH
-        if stale:
+        if now - self._read_at >= FRESH:
             self._read_config()
             self._read_facts()
         seen = {p.id: p.seen_bytes for p in self.held}
