@@ -80,6 +80,11 @@ def of_system(exc: OSError) -> K1ctlError:
     return known if isinstance(known, K1ctlError) else K1ctlError(f"{place}{exc.strerror or exc}")
 
 
+def words(exc: OSError | K1ctlError) -> str:
+    """What went wrong, as a clause of a longer sentence."""
+    return of_system(exc).message if isinstance(exc, OSError) else exc.message
+
+
 def _known(exc: BaseException) -> K1ctlError | int | None:
     if isinstance(exc, K1ctlError):
         return exc

@@ -17,7 +17,8 @@ LINE = 80  # characters that a pager shows of the first line
 
 
 class NagiosCommand(click.Command):
-    """With ``--format nagios`` a wrong call is 3 (UNKNOWN) and one line, too: 2 would be CRITICAL."""
+    """With ``--format nagios`` a wrong call, and all that fails, is 3 (UNKNOWN) and one line, too: 2 would be CRITICAL,
+    and so is what is above 3."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         nagios = "nagios" in args or "--format=nagios" in args
@@ -28,6 +29,17 @@ class NagiosCommand(click.Command):
                 raise
             put(f"K1 UNKNOWN - {plain(exc.format_message())}")
             ctx.exit(3)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as exc:
+            from k1ctl.failure import known_error
+
+            if ctx.params.get("form") != "nagios" or isinstance(exc, click.exceptions.Exit | click.Abort):
+                raise
+            put(f"K1 UNKNOWN - {plain(known_error(exc, []).message)}")
+            return 3
 
 
 def format_option(function: Any) -> Any:
@@ -40,13 +52,6 @@ def format_option(function: Any) -> Any:
         show_default=True,
         help="nagios: as its plugins print, with performance data; exit 0, 1, 2 or 3.",
     )(function)
-
-
-def unknown(exc: Exception) -> str:
-    """The line for what could not be checked at all."""
-    from k1ctl.failure import known_error
-
-    return f"K1 UNKNOWN - {plain(known_error(exc, []).message)}"
 
 
 def plain(text: str) -> str:

@@ -49,8 +49,11 @@ def _folder() -> Finding:
         os.makedirs(folder, exist_ok=True)
         kind = check_locks(folder).kind
     except (ConfigError, OSError) as exc:
-        why = "two programs could be promised the same memory, and use one device at once"
-        return Finding("error", "host-folder", str(exc), why, "set K1CTL_HOST_DIR to a folder on a local disk")
+        from k1ctl.failure import words
+
+        why = "nothing can be promised or locked for this host, or two programs get the same memory or device at once"
+        fix = "set K1CTL_HOST_DIR to a folder on a local disk that you may write"
+        return Finding("error", "host-folder", words(exc), why, fix)
     return Finding("ok", "host-folder", f"locks work in {folder}" + (f" ({kind})" if kind else ""))
 
 

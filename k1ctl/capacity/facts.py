@@ -207,7 +207,8 @@ def from_file(path: str) -> Facts:
         with open(path, encoding="utf-8") as f:
             return from_document(loads(f.read()), origin=path)
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}", code="bad-facts") from exc
+        hint = "k1ctl host health --json | jq .facts prints such a file"
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}", hint=hint, code="bad-facts") from exc
     except KeyError as exc:
         raise ConfigError(
             f"{path} is no file of facts: {exc.args[0]} is missing", hint=_LEAST, code="bad-facts"

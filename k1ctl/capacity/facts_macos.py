@@ -1,10 +1,12 @@
 """The host's facts from macOS: sysctlbyname(3) and, for heat, notify_get_state(3), by ctypes; no process, no root.
 
 What the answers mean, from XNU's sources and macOS's headers: ``kern.memorystatus_level`` is the percentage of memory
-that can be had (bsd/kern/kern_memorystatus.c; memory_pressure(1) prints it), ``kern.memorystatus_vm_pressure_level`` is
-1 normal, 2 warn, 4 critical (dispatch/source.h), ``vm.swapusage`` a struct xsw_usage and ``vm.loadavg`` a struct
-loadavg (sys/sysctl.h), and the state of com.apple.system.thermalpressurelevel an OSThermalPressureLevel
-(libkern/OSThermalNotification.h). Swap grows by itself there, so its use in percent says little.
+that is neither wired nor holds compressed pages (AVAILABLE_NON_COMPRESSED_MEMORY in osfmk/vm/vm_page.h;
+memory_pressure(1) prints it): what programs use and is not compressed yet counts as to be had. Where sysctl does not
+know it (an older XNU, without CONFIG_EMBEDDED) memorystatus_get_level does (bsd/kern/syscalls.master).
+``kern.memorystatus_vm_pressure_level`` is 1 normal, 2 warn, 4 critical (dispatch/source.h), ``vm.swapusage`` a struct
+xsw_usage and ``vm.loadavg`` a struct loadavg (sys/sysctl.h), and the state of com.apple.system.thermalpressurelevel an
+OSThermalPressureLevel (libkern/OSThermalNotification.h). Swap grows by itself there, so its use in percent says little.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_PERCENT = "kern.memorystatus_level"
 NOTIFY = "notify:"  # before the key whose state is asked for; every other name is one of sysctl
 THERMAL = NOTIFY + "com.apple.system.thermalpressurelevel"
 NAMES = (
     "hw.memsize",
     "hw.logicalcpu",
-    "kern.memorystatus_level",
+    _PERCENT,
     "kern.memorystatus_vm_pressure_level",
     "vm.swapusage",
     "vm.loadavg",
@@ -41,7 +44,7 @@ def read(answer: Callable[[str], bytes | None] | None = None, *, thermal: bool =
     memory = _number(answer("hw.memsize"))
     if not memory:
         raise OSError(errno.ENOSYS, "sysctl does not tell", "hw.memsize")
-    percent = _number(answer("kern.memorystatus_level"))
+    percent = _number(answer(_PERCENT))
     swap, swap_used = _swap(answer("vm.swapusage"))
     state = _number(answer(THERMAL)) if thermal else None
     return Facts(
@@ -84,7 +87,10 @@ def ask(name: str) -> bytes | None:
 
     library = ctypes.CDLL(None)
     try:
-        return _state(library, name[len(NOTIFY) :]) if name.startswith(NOTIFY) else _sysctl(library, name)
+        if name.startswith(NOTIFY):
+            return _state(library, name[len(NOTIFY) :])
+        found = _sysctl(library, name)
+        return _level(library) if found is None and name == _PERCENT else found
     except AttributeError:  # the C library has no such call: this is no macOS
         return None
 
@@ -97,6 +103,13 @@ def _sysctl(library: object, name: str) -> bytes | None:
     if call(name.encode(), data, ctypes.byref(size), None, ctypes.c_size_t(0)):
         return None
     return data.raw[: size.value]
+
+
+def _level(library: object) -> bytes | None:
+    import ctypes
+
+    level = ctypes.c_uint32()
+    return None if library.memorystatus_get_level(ctypes.byref(level)) else bytes(level)  # type: ignore[attr-defined]
 
 
 def _state(library: object, key: str) -> bytes | None:

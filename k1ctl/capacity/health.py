@@ -298,6 +298,7 @@ def device_of(path: str) -> int:
 def _promised() -> list[Check]:
     """Promises that outlived who made them, and limited commands that stand still for want of memory."""
     from k1ctl.capacity import promises, watched
+    from k1ctl.failure import words
 
     try:
         orphans = [p for p in promises.held(seen=False) if p.pid and not _alive(p.pid)]
@@ -308,7 +309,7 @@ def _promised() -> list[Check]:
             message = f"{many} outlived the maker: {first.id} of {first.workspace}, {first.what}"
         kept = Check("promises", "warn" if orphans else "ok", len(orphans), "", 0, None, message)
     except (OSError, K1ctlError) as exc:
-        kept = Check("promises", "unknown", message=f"the promises cannot be read: {exc}")
+        kept = Check("promises", "unknown", message=f"the promises cannot be read: {words(exc)}")
     try:
         still = [command for command in watched.every() if command.guarded() and _suspended(command)]
         message = "no command stands still for want of memory"
@@ -318,7 +319,7 @@ def _promised() -> list[Check]:
             message = f"{many} still for want of memory: {first_one['id']}, {first_one.get('what') or 'unnamed'}"
         stopped = Check("suspended", "warn" if still else "ok", len(still), "", 0, None, message)
     except (OSError, K1ctlError) as exc:
-        stopped = Check("suspended", "unknown", message=f"limited commands cannot be read: {exc}")
+        stopped = Check("suspended", "unknown", message=f"limited commands cannot be read: {words(exc)}")
     return [kept, stopped]
 
 

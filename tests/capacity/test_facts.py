@@ -76,6 +76,7 @@ def test_a_wrong_document_is_refused_in_one_way(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With the cause."""
-    with pytest.raises(ConfigError, match=r"none\.json cannot be read: No such file"):
+    """With the cause, and how to get one."""
+    with pytest.raises(ConfigError, match=r"none\.json cannot be read: No such file") as caught:
         facts.from_file(str(tmp_path / "none.json"))
+    assert "host health --json" in caught.value.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import runpy
 import sys
@@ -83,6 +84,47 @@ def test_where_the_calls_are_not_nothing_is_answered() -> None:
     assert footprint.footprint(1, lambda pid: b"short") is None
 
 
+class Library:
+    """The C library of a Mac: `sysctlbyname` that knows two names, one notification, and `memorystatus_get_level`."""
+
+    tokens = 0
+
+    def sysctlbyname(self, name: bytes, data: Any, size: Any, new: None, new_size: Any) -> int:
+        known = {b"hw.logicalcpu": b"\x0e\0\0\0", b"hw.memsize": (48 * GIB).to_bytes(8, "little")}
+        if name not in known or size._obj.value < len(known[name]) or new is not None or new_size.value:
+            return -1
+        data[: len(known[name])] = known[name]
+        size._obj.value = len(known[name])
+        return 0
+
+    def memorystatus_get_level(self, level: Any) -> int:
+        level._obj.value = 24
+        return 0
+
+    def notify_register_check(self, key: bytes, token: Any) -> int:
+        self.tokens += 1
+        token._obj.value = 7
+        return 0 if key == b"com.apple.system.thermalpressurelevel" else 1_000_000
+
+    def notify_get_state(self, token: Any, state: Any) -> int:
+        state._obj.value = 2
+        return 0 if token.value == 7 else 3
+
+    def notify_cancel(self, token: Any) -> int:
+        self.tokens -= 1
+        return 0
+
+
+def test_what_is_asked_of_the_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers are cut to their size; memory's percentage has a second source; no notification stays registered."""
+    library = Library()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    found = facts_macos.read(thermal=True)
+    assert (found.memory, found.cores, found.thermal) == (48 * GIB, 14, "heavy")
+    assert (found.available, found.level, found.swap, found.load) == (48 * GIB * 24 // 100, None, 0, None)
+    assert library.tokens == 0
+
+
 def test_the_probe_records_what_the_reader_needs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +141,7 @@ def test_the_probe_records_what_the_reader_needs(
         key: known[key] for key in ("answers", "rusage", "said", "model")
     }
     assert told["macos"] == "26.1"
+    assert "LC_ALL=C" in probe["tool"]("env").split(), "sysctl would write 2048,00M"
     if sys.platform != "darwin":
         assert probe["main"]("/nowhere") == 1
         assert "no Mac" in capsys.readouterr().err

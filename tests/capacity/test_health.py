@@ -313,3 +313,18 @@ def test_a_command_that_stands_still_is_told(tmp_path: Path) -> None:
         os.close(guardian)
         seen.close()
     assert look(1002.0, origin="linux")["suspended"].status == "ok"
+
+
+def test_what_may_not_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, where the host's folder is another user's; the rest is looked at all the same."""
+
+    def refuse(**_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", "/var/k1/capacity")
+
+    monkeypatch.setattr(promises, "held", refuse)
+    monkeypatch.setattr(watched, "every", refuse)
+    found = {c.name: c for c in health.checks(host(origin="linux"), DEFAULTS, place(tmp_path))}
+    assert (found["promises"].status, found["suspended"].status, found["disk_root"].status) == (
+        "unknown", "unknown", "ok",
+    )  # fmt: skip
+    assert found["promises"].message == "the promises cannot be read: permission denied: /var/k1/capacity"

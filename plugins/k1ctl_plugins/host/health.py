@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.errors import K1ctlError, UsageError
-from k1ctl.nagios import NagiosCommand, format_option, unknown
+from k1ctl.errors import UsageError
+from k1ctl.nagios import NagiosCommand, format_option
 from k1ctl.output import emit_json, json_option, put, say
 
 if TYPE_CHECKING:
@@ -41,16 +41,10 @@ def health(context: Context, form: str, strict: bool, file: str | None, as_json:
     """
     from k1ctl_plugins.host import verdict
 
-    try:
-        if as_json and form == "nagios":
-            raise UsageError("--json and --format nagios exclude each other")
-        workspace, config = _place(context)
-        found = verdict.look(config, workspace, file=file, strict=strict)
-    except (K1ctlError, OSError) as exc:
-        if form != "nagios":
-            raise
-        put(unknown(exc))
-        return 3
+    if as_json and form == "nagios":
+        raise UsageError("--json and --format nagios exclude each other")
+    workspace, config = _place(context)
+    found = verdict.look(config, workspace, file=file, strict=strict)
     if form == "nagios":
         put(verdict.nagios(found))
     elif as_json:

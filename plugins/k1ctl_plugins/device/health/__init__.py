@@ -6,8 +6,8 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.durations import DURATION
-from k1ctl.errors import K1ctlError, UsageError
-from k1ctl.nagios import NagiosCommand, format_option, unknown
+from k1ctl.errors import UsageError
+from k1ctl.nagios import NagiosCommand, format_option
 from k1ctl.output import emit_json, json_option, put, say
 
 
@@ -37,15 +37,9 @@ def health(
     """
     from k1ctl_plugins.device.health import flow, text
 
-    try:
-        if as_json and form == "nagios":
-            raise UsageError("--json and --format nagios exclude each other")
-        found = flow.health(context.workspace, context.config, name, wait=wait, max_age=max_age)
-    except (K1ctlError, OSError) as exc:
-        if form != "nagios":
-            raise
-        put(unknown(exc))
-        return 3
+    if as_json and form == "nagios":
+        raise UsageError("--json and --format nagios exclude each other")
+    found = flow.health(context.workspace, context.config, name, wait=wait, max_age=max_age)
     if form == "nagios":
         put(text.nagios(found))
         return text.NAGIOS[found.verdict.state]
