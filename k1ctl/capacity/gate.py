@@ -154,16 +154,19 @@ def _reason(
     def said(count: int) -> str:
         return sizes.amount(resource, count)
 
+    waiting = sum(p.units.get(resource, 0) for p in held if p.waiting)
+    promised -= waiting
     called = sizes.called(resource)
     scale = sizes.SCALE.get(resource.partition(":")[0], 1)
     seen = {"mem": facts.used, "gpu": sum(int(g.get("used_bytes") or 0) for g in facts.gpus)}.get(resource)
     if need > most:
         text = f"{called}: {said(need)} needed, {said(most)} may be promised in all on this host"
     else:
-        holders = sum(resource in p.units for p in held)
+        holders = sum(resource in p.units and not p.waiting for p in held)
         text = f"{called}: {said(need)} needed, {said(max(0, free))} free; {said(promised)} promised"
         text += f" to {holders}" if holders else ""
         text += f" of {said(most)}" if most < UNCOUNTED else ""
+        text += f", {said(waiting)} wanted by who waits before" if waiting else ""
         if resource == "mem":
             text += f", {said(facts.used // MIB)} of {said(facts.memory // MIB)} in use"
     return Reason(
