@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LINUX = os.path.exists("/proc/self/stat")
 _PAGE, _TICK = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
-_STATE, _PARENT, _SESSION, _START, _RSS = 0, 1, 3, 19, 21  # fields of stat behind the name
+_STATE, _PARENT, _GROUP, _SESSION, _START, _RSS = 0, 1, 2, 3, 19, 21  # fields of stat behind the name
 _FAULTS, _CPU, _WAITED = (7, 9), (11, 12), (13, 14)
 
 
@@ -165,40 +165,54 @@ class _Row:
             return int(fields[_RSS]) * _PAGE, cpu, waited, _sum(fields, _FAULTS), 0
         import psutil
 
-        from k1ctl.capacity.footprint import footprint
+        from k1ctl.capacity.footprint import charged
 
         try:
-            times, rss = self.process.cpu_times(), self.process.memory_info().rss
+            times, (now, most) = self.process.cpu_times(), charged(self.process.pid)
         except (OSError, psutil.Error):
             return 0, 0.0, 0.0, -1, 0
-        now, most = footprint(self.process.pid) or (rss, rss)
         return now, times.user + times.system, 0.0, -2, most
 
 
 def pss(pids: Iterable[int]) -> tuple[int, bool]:
     """(bytes that the processes have resident, each shared page counted once in all; whether all of them told).
 
-    What a process does not tell (another user's; a system without smaps_rollup) is left out.
+    What a process does not tell (`share`) is left out.
     """
-    total, complete = 0, True
-    for pid in pids:
-        try:
-            fd = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
-        except PermissionError:
-            complete = False
-            continue
-        except OSError:  # it is gone or has no memory any more (ESRCH), if the system has such files at all
-            complete = complete and os.path.exists("/proc/self/smaps_rollup")
-            continue
-        try:
-            data = os.read(fd, 4096)
-        except OSError:  # it ended meanwhile (ESRCH)
-            continue
-        finally:
-            os.close(fd)
-        at = data.find(b"\nPss:")
-        total += int(data[at + 5 :].split(None, 1)[0]) << 10 if at >= 0 else 0
-    return total, complete
+    told = [share(pid) for pid in pids]
+    return sum(filter(None, told)), None not in told
+
+
+def share(pid: int) -> int | None:
+    """Bytes that a process has resident, each page shared out among those that have it; 0 when it is gone, None when
+    that is not told: another user's process, a system without smaps_rollup."""
+    try:
+        fd = os.open(f"/proc/{pid}/smaps_rollup", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return None
+    except OSError:  # it is gone or has no memory any more (ESRCH), if the system has such files at all
+        return 0 if os.path.exists("/proc/self/smaps_rollup") else None
+    try:
+        data = os.read(fd, 4096)
+    except OSError:  # it ended meanwhile (ESRCH)
+        return 0
+    finally:
+        os.close(fd)
+    at = data.find(b"\nPss:")
+    return int(data[at + 5 :].split(None, 1)[0]) << 10 if at >= 0 else 0
+
+
+def by_tree() -> tuple[dict[int, int], dict[int, int]]:
+    """({session: bytes}, {process group: bytes}) of all processes in one walk; shared pages count for each."""
+    sessions: dict[int, int] = {}
+    groups: dict[int, int] = {}
+    for pid in _pids():
+        found = _size(pid)
+        if found is not None:
+            group, session, size = found
+            groups[group] = groups.get(group, 0) + size
+            sessions[session] = sessions.get(session, 0) + size
+    return sessions, groups
 
 
 def high(pid: int) -> int:
@@ -229,9 +243,29 @@ def _number(pid: int, number_of: Callable[[int], int]) -> int:
         return -1
 
 
+def stat(pid: int | str) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the name (proc_pid_stat(5)); [] when there are none."""
+    return _read(f"/proc/{pid}/stat", 1024).rpartition(b")")[2].split()
+
+
+def _size(pid: int) -> tuple[int, int, int] | None:
+    """(group, session, bytes) of a process."""
+    if _LINUX:
+        fields = stat(pid)
+        return (int(fields[_GROUP]), int(fields[_SESSION]), int(fields[_RSS]) * _PAGE) if fields else None
+    import psutil
+
+    from k1ctl.capacity.footprint import charged
+
+    try:
+        return os.getpgid(pid), os.getsid(pid), charged(pid)[0]
+    except (OSError, psutil.Error):
+        return None
+
+
 def _row(pid: int) -> _Row | None:
     if _LINUX:
-        fields = _read(f"/proc/{pid}/stat", 1024).rpartition(b")")[2].split()
+        fields = stat(pid)
         if not fields:
             return None
         living = fields[_STATE] not in b"ZX"

@@ -127,7 +127,7 @@ def look(promises: list[Promise]) -> None:
     """Set ``seen_bytes`` of these promises: one walk over all processes, none when nobody holds anything."""
     if not any(p.session or p.group for p in promises if not p.waiting):
         return
-    from k1ctl.capacity.usage import by_tree
+    from k1ctl.capacity.processes import by_tree
 
     sessions, groups = by_tree()
     for promise in promises:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 
+from k1ctl.capacity.processes import share, stat
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LINUX = os.path.exists("/proc/self/stat")
 _SHARE = 0.008  # of a core that full looks may take
-_NONE = (0, 0)
 
 
 class Scan:
@@ -65,8 +66,8 @@ class Scan:
         rows: dict[int, list[bytes]] = {}
         for name in os.listdir("/proc"):
             if name.isdigit():
-                fields = _stat(name)
-                if fields is not None:
+                fields = stat(name)
+                if fields:
                     rows[int(name)] = fields
         leader = rows.get(self.session)
         if self.leader_start and leader is not None and int(leader[19]) != self.leader_start:
@@ -91,8 +92,8 @@ class Scan:
         rows, waiting = {}, list(self.members)
         while waiting:
             pid = waiting.pop()
-            fields = _stat(pid)
-            if pid in rows or fields is None or (pid not in self.members and not self._ours(fields)):
+            fields = stat(pid)
+            if pid in rows or not fields or (pid not in self.members and not self._ours(fields)):
                 continue
             rows[pid] = fields
             self.sessions.add(int(fields[3]))
@@ -124,6 +125,8 @@ class Scan:
     def _look_psutil(self) -> bool:
         import psutil
 
+        from k1ctl.capacity.footprint import charged
+
         self.members, self.total, self.largest, cpu = {}, 0, 0, 0.0
         for pid in psutil.pids():
             try:
@@ -133,10 +136,9 @@ class Scan:
                 process = psutil.Process(pid)
                 if process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                rss, times = process.memory_info().rss, process.cpu_times()
+                used, times = charged(pid)[0], process.cpu_times()
             except (OSError, psutil.Error):
                 continue
-            used = footprint(pid) or rss
             self.members[pid] = (group, used)
             self.total += used
             self.largest = max(self.largest, used)
@@ -147,54 +149,14 @@ class Scan:
 
 def leader_start(pid: int) -> int:
     """What tells a process from a later one of the same number; 0 where the system does not tell cheaply."""
-    fields = _stat(pid) if _LINUX else None
+    fields = stat(pid) if _LINUX else []
     return int(fields[19]) if fields else 0
 
 
 def proportional(members: Mapping[int, tuple[int, int]]) -> int:
-    """Bytes of all members, shared pages counted once among those that share them (PSS, proc_pid_smaps(5)); who does
-    not tell (another user's, another system) counts with what was seen of him, who is gone with nothing."""
-    total = 0
-    for pid, (_, seen) in members.items():
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", "rb", 0) as f:
-                total += next(int(line.split()[1]) for line in f.read().splitlines() if line.startswith(b"Pss:")) << 10
-        except (PermissionError, FileNotFoundError) as exc:
-            gone = isinstance(exc, FileNotFoundError) and _LINUX and not os.path.exists(f"/proc/{pid}")
-            total += 0 if gone else seen
-        except (OSError, StopIteration, ValueError):
-            continue  # on its way out
-    return total
-
-
-def footprint(pid: int) -> int:
-    """macOS: bytes of physical memory a process is charged with, compressed pages included; 0 when it is not told.
-
-    proc_pid_rusage(pid, RUSAGE_INFO_V0) of libproc; ri_phys_footprint follows 16 bytes of uuid and seven counters
-    (bsd/sys/resource.h).
-    """
-    import ctypes
-
-    buffer = (ctypes.c_uint64 * 16)()
-    try:
-        if ctypes.CDLL(None).proc_pid_rusage(pid, 0, ctypes.byref(buffer)):
-            return 0
-    except AttributeError:
-        return 0
-    return int(buffer[9])
-
-
-def _stat(pid: int | str) -> list[bytes] | None:
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        return os.read(fd, 1024).rpartition(b")")[2].split()
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+    """Bytes of all members, shared pages counted once among those that share them (PSS); who does not tell (another
+    user's, another system) counts with what was seen of him, who is gone with nothing."""
+    return sum(seen if (told := share(pid)) is None else told for pid, (_, seen) in members.items())
 
 
 def _children(pid: int) -> list[int]:

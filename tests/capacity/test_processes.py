@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from k1ctl import groups
-from k1ctl.capacity import processes
+from k1ctl.capacity import footprint, processes, scan
 from k1ctl.capacity.processes import Watch, look
 from k1ctl.process.sampling import command_memory
 from tests.kit import wait_until
@@ -80,6 +81,8 @@ def test_memory_is_that_of_the_tree(way: str) -> None:
         tree = watch.look()
         assert 60 * MB <= tree.largest <= tree.rss and tree.rss >= 120 * MB
         assert command_memory(child.pid) == pytest.approx(tree.rss, rel=0.05)
+        sessions, of_groups = processes.by_tree()
+        assert [sessions[child.pid], of_groups[child.pid]] == [pytest.approx(tree.rss, rel=0.05)] * 2
         if way == "proc":
             total, told = processes.pss(tree.pids)
             assert told and 60 * MB <= total <= tree.rss * 0.75  # the pages of both count once
@@ -96,6 +99,22 @@ def test_cpu_time_is_kept_when_a_child_ends() -> None:
     with session(sys.executable, "-c", code) as child:
         tree = look(session=child.pid)
         assert tree.waited >= 0.14 and tree.cpu < tree.waited + 0.2
+
+
+def test_on_a_mac_what_a_process_is_charged_with_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its footprint for promises, limits and baselines alike; its resident bytes where there is none."""
+    own, footprints = os.getpid(), {os.getpid(): (5 * MB, 9 * MB)}
+    monkeypatch.setattr(processes, "_LINUX", False)
+    monkeypatch.setattr(scan, "_LINUX", False)
+    monkeypatch.setattr(processes, "_pids", lambda: [own])
+    monkeypatch.setattr(psutil, "pids", lambda: [own])
+    monkeypatch.setattr(footprint, "footprint", footprints.get)
+    watched = scan.Scan(os.getsid(own))
+    for expected in (5 * MB, psutil.Process(own).memory_info().rss):
+        assert watched.look()
+        seen = [watched.total, processes.by_tree()[1][os.getpgid(own)], look(group=os.getpgid(own)).rss]
+        assert seen == [pytest.approx(expected, rel=0.1)] * 3
+        footprints.clear()
 
 
 def test_nobody_is_there() -> None:
