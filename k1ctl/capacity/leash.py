@@ -51,6 +51,8 @@ _ADDED = ("LC_CTYPE", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING")
 
 _TRIES = 3
 _UNWATCHED = 5.0  # s for which a watchdog is tried to be started before the command is ended
+_ENDING = 0.5  # s that a watchdog takes to end once nobody is left, at most
+_staying: list[int] = []  # watchdogs that watch what their command left behind
 _OOM_SCORE = 500  # what limited commands add to theirs: the kernel takes them before the agent that started them
 
 
@@ -170,7 +172,7 @@ class Leash:
 
     def over(self, status: int, *, tail: bytes = b"") -> Told:
         """The command has ended with exit code ``status`` (negative: by a signal) and printed ``tail``; its watchdog
-        ends, too."""
+        ends, too, unless it watches one that left for a session of its own: then it goes on until that one ends."""
         spec, seen, judged = self.command.spec, self.seen(), self.command.verdict()
         after, before = oom.kernel_kills(), self._kills
         verdict = oom.verdict(
@@ -184,20 +186,32 @@ class Leash:
         )
         os.close(self._write)
         os.close(self._read)
-        if not self.lives():
-            if self.guardian:
-                _over(self.guardian, wait=True)
+        lives = self.lives()
+        ended = not self.guardian or _ends(self.guardian, 0.0 if lives else _ENDING)
+        if ended and not lives:
             self.command.remove()
         os.close(self._lock)
         self._seen.close()
         return Told(seen, judged, verdict)
 
 
-def _over(pid: int, *, wait: bool = False) -> bool:
+def _over(pid: int) -> bool:
     try:
-        return bool(os.waitpid(pid, 0 if wait else os.WNOHANG)[0])
+        return bool(os.waitpid(pid, os.WNOHANG)[0])
     except ChildProcessError:
         return True
+
+
+def _ends(guardian: int, seconds: float) -> bool:
+    """Whether a watchdog ends within ``seconds``; one that stays, since it watches a daemon, is reaped later."""
+    _staying[:] = [pid for pid in _staying if not _over(pid)]
+    until, pause = time.monotonic() + seconds, 0.0005
+    while not (ended := _over(guardian)) and time.monotonic() < until:
+        time.sleep(pause)
+        pause = min(0.02, 2 * pause)
+    if not ended:
+        _staying.append(guardian)
+    return ended
 
 
 def alive(command: watched.Watched) -> bool:

@@ -266,6 +266,24 @@ def test_relief_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert older.stop().signal == signal.SIGTERM
 
 
+def test_what_left_for_a_session_of_its_own_does_not_hold_up_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that leaves a daemon behind has ended when it has; the daemon stays watched until it ends."""
+    monkeypatch.setattr(leash, "_ENDING", 0.05)
+    daemon = (
+        "import os, time\nif not os.fork(): os.setsid(); print(os.getpid(), flush=True); time.sleep(60); os._exit(0)\n"
+        "time.sleep(0.8)"
+    )
+    log = tmp_path / "log"
+    command = start(sys.executable, "-c", daemon, log=log, memory=LIMIT)
+    assert end(command).exit_code == 0
+    folder = command.leash.command.folder
+    assert guardians(folder)
+    os.kill(int(log.read_text()), signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(folder))
+
+
 def test_naps() -> None:
     """The sleep is the headroom by the fill rate, and never shorter or longer than its bounds."""
     rate = watchdog.fill_rate(2)
