@@ -184,17 +184,17 @@ def by_cores(facts: Facts, config: Config, model: Model) -> Bound:
     Jobs of a build are build.jobs, else what is left of the cores with all slots taken, as `k1ctl build` shares them.
     Where those are more than the cores, the mean of running builds (utilization law, Denning and Buzen 1978) has room.
     """
-    cores = int(config.get("capacity", "cpus")) or facts.cores
+    cores = min(int(config.get("capacity", "cpus")) or facts.cores, facts.cores)
     jobs = int(config.get("build", "jobs"))
     shares = [(p.slots, jobs or max(1, cores // p.slots)) for p in twopart.pools(config)]
     slots, wanted = sum(n for n, _ in shares), sum(n * each for n, each in shares)
-    told = " + ".join(f"{n} builds x {each} jobs" for n, each in shares) or "no builds"
+    told = " + ".join(f"{_plural(n, 'build')} x {_plural(each, 'job')}" for n, each in shares) or "no builds"
     if wanted <= cores:
         return Bound("cores", None, f"{told} = {wanted} of {cores} cores; agents that think take none")
     building, each = build_share(model), wanted / slots
     text = (
-        f"{told} = {wanted} for {cores} cores: all at once are slower; an agent builds {building:.0%} of its time"
-        f" with {each:.2g} jobs"
+        f"{told} = {wanted} for {_plural(cores, 'core')}: all at once are slower; an agent builds {building:.0%} of its"
+        f" time with {each:.2g} job{'s' * (each != 1)}"
     )
     return Bound("cores", int(cores / (building * each)) if building else None, text)
 
@@ -298,6 +298,10 @@ def by_count(config: Config) -> Bound:
     if not limit:
         return Bound("agents", None, "not counted (capacity.agents)")
     return Bound("agents", limit, f"{limit} workspaces may be set up (capacity.agents)")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _gib(size: int, digits: int = 1) -> str:

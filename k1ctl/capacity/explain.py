@@ -26,9 +26,9 @@ class Answer:
     ``steady``: agents for steady work, from those whose builds have headroom up to those beyond which something binds;
     ``burst``: for some minutes; ``binds`` and ``binds_burst`` are the bounds behind the two; ``by_memory``: agents by
     base and slots. ``bounds`` are all of them; ``rows`` of the matrix; ``pools`` of heavy slots and ``fits`` (agents
-    for S busy slots); ``odds`` {agents: part of the time in which they take more than the reserve leaves};
-    ``parameters`` of the model of turns, with where each is from; ``excess``: settings that give away too much;
-    ``differs``: sentences on where the guides and the model differ.
+    for S busy slots); ``odds`` {agents: part of the time in which they take more than the reserve leaves}, without
+    those that are too many to be simulated; ``parameters`` of the model of turns, with where each is from; ``excess``:
+    settings that give away too much; ``differs``: sentences on where the guides and the model differ.
     """
 
     def __init__(
@@ -82,7 +82,9 @@ class Answer:
     def _odds(self) -> dict[int, float]:
         base = overrun.base_spread(self.config)
         share = bounds.build_share(self.turns.model)
-        counts = sorted({*self.steady, self.burst, self.by_memory})
+        counts = [n for n in sorted({*self.steady, self.burst, self.by_memory}) if n <= overrun.MOST_AGENTS]
+        if sum(pool.slots for pool in self.pools) > overrun.MOST_SLOTS:
+            return {}
         return {n: overrun.odds(self.room, n, base, self.pools, share=share) for n in counts}
 
     def matrix_range(self) -> tuple[int, int]:

@@ -85,7 +85,9 @@ def are_counted(config: Config) -> bool:
 
 def setting(name: str, config: Config) -> str:
     """A setting of [capacity] and where it is set: ``capacity.per_agent in /r/ops/k1ctl.toml``."""
-    origin = config.origin("capacity", *name.split(".", 1))
+    place = name.split(".", 1)
+    origin = config.origin("capacity", *place)
+    name = ".".join(f'"{part}"' if ":" in part else part for part in place)  # as the file has it
     if origin == "environment":
         return f"capacity.{name}, from the environment"
     return f"capacity.{name} in {config.path}" if origin == "file" else f"capacity.{name}"

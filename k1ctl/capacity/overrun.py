@@ -6,7 +6,7 @@ Sizes are lognormal where a median and a p95 are known, and fixed where somebody
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import exp, lgamma, log, sqrt
 
 from k1ctl.capacity import twopart
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
 
 TRIALS = 4000  # the standard error of 1 % is then 0.16 %
+MOST_AGENTS, MOST_SLOTS = 5000, 300  # of `odds`, which would take many seconds for more
 _Z95 = 1.645  # p95 of the standard normal distribution
 _SPREAD_P95 = 2.47  # p95 over the median of heavy phases: lognormal, sigma 0.55
 _LARGEST = 9_600_000_000  # bytes of the largest heavy phase seen
@@ -103,10 +104,15 @@ def odds(
 
 
 def _binomial(n: int, p: float) -> list[float]:
-    """P(X <= k) for k = 0 ... n - 1 of n trials with probability p; what is above the last is n."""
-    term, total, found = (1 - p) ** n, 0.0, []
+    """P(X <= k) for k = 0 ... n - 1 of n trials with probability p; what is above the last is n.
+
+    By logarithms: (1 - p) ** n is 0 in floating point for a few thousand.
+    """
+    if not 0 < p < 1:
+        return [0.0 if p else 1.0] * n
+    total, found = 0.0, []
     for k in range(n):
-        total += term
+        ways = lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+        total += exp(ways + k * log(p) + (n - k) * log(1 - p))
         found.append(total)
-        term = term * (n - k) / (k + 1) * p / (1 - p) if p < 1 else 0.0
     return found

@@ -48,6 +48,7 @@ def test_cores_bound_only_where_all_builds_at_once_want_more_than_there_are() ->
     both = bounds.by_cores(host(), config(), MIXED)
     assert both.agents == int(14 / (4.5 / 18.92 * 2.4))
     assert bounds.by_cores(host(), config(cpus=7), MIXED).agents == int(7 / (4.5 / 18.92 * 1.0))
+    assert bounds.by_cores(host(), config(cpus=64), MIXED).agents == both.agents  # promised, and not there
     fixed = config()
     fixed.file["build", "jobs"] = 8
     assert bounds.by_cores(host(), fixed, MIXED).agents == int(14 / (4.5 / 18.92 * 8))

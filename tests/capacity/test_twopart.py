@@ -36,7 +36,7 @@ def test_a_slot_takes_what_is_configured_else_measured_else_a_documented_default
     found.file["capacity", "heavy", "build:app"] = GIB
     assert twopart.heavy(found, "build:app") == (
         GIB,
-        "configured (capacity.heavy.build:app in /r/ops/k1ctl.toml)",
+        'configured (capacity.heavy."build:app" in /r/ops/k1ctl.toml)',
     )
 
 
@@ -114,6 +114,15 @@ def test_odds_agree_with_what_can_be_reckoned() -> None:
     assert overrun.odds(room, 6, Spread(GIB), pools, share=0.5) == 0.0
     few = [Pool("build:x", 5, GIB, "configured")]
     assert overrun.odds(room, 8, Spread(GIB), few, share=0.5) == 0.0  # the sixth waits for a slot
+
+
+def test_the_odds_of_thousands_of_agents() -> None:
+    """Of 4000 agents 1920 want a slot: with room for 2100 there is enough, with room for 1800 there is not."""
+    pools = [Pool("build:x", 4000, GIB, "configured")]
+    for heavy, share in ((2100, 0.0), (1800, 1.0)):
+        assert overrun.odds((4000 + heavy) * GIB, 4000, Spread(GIB), pools, share=0.48, trials=5) == share
+    assert overrun.odds(5 * GIB, 4, Spread(GIB), pools, share=0.0, trials=5) == 0.0
+    assert overrun.odds(7 * GIB, 4, Spread(GIB), pools, share=1.0, trials=5) == 1.0
 
 
 def test_the_odds_of_the_documented_hosts() -> None:
