@@ -113,6 +113,8 @@ def from_document(document: Mapping[str, Any], origin: str = "") -> Facts:
     Without available_bytes all memory is. Raises KeyError for what is missing, ValueError, TypeError and
     AttributeError for what is wrong.
     """
+    if not isinstance(document, dict):
+        raise ValueError("it has no object")
     memory, cores = _count(document, "memory_bytes"), _count(document, "cores")
     if not memory or not cores:
         raise ValueError("a host has memory and at least one core")
@@ -213,5 +215,8 @@ def from_file(path: str) -> Facts:
         raise ConfigError(
             f"{path} is no file of facts: {exc.args[0]} is missing", hint=_LEAST, code="bad-facts"
         ) from exc
-    except (ValueError, TypeError, AttributeError, OverflowError) as exc:
+    except (TypeError, AttributeError) as exc:
+        text = f"{path} is no file of facts: an object or a list in it is something else"
+        raise ConfigError(text, hint=_LEAST, code="bad-facts") from exc
+    except (ValueError, OverflowError) as exc:
         raise ConfigError(f"{path} is no file of facts: {exc}", hint=_LEAST, code="bad-facts") from exc

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from k1ctl.capacity.facts import Facts
     from k1ctl.config import Config
 
+_SIZES = ("reserve", "memory", "per_agent", "gpu_memory")
 _MARKS = ("admit_percent", "build_percent", "suspend_percent", "kill_percent")
 
 
 class Overallocation:
     """``setting`` and ``where`` it stands (FILE:LINE, or the environment), its ``value`` and the one that ``holds``, in
-    base units, and a ``text`` that says why."""
+    its ``unit`` (bytes, cores, percent, count), and a ``text`` that says why."""
 
     __slots__ = ("holds", "setting", "text", "value", "where")
 
@@ -32,7 +33,14 @@ class Overallocation:
         self.setting, self.where, self.value, self.holds, self.text = setting, where, value, holds, text
 
     def document(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("setting", "where", "value", "holds", "text")}
+        return {name: getattr(self, name) for name in ("setting", "where", "value", "holds", "unit", "text")}
+
+    @property
+    def unit(self) -> str:
+        name = self.setting.removeprefix("capacity.")
+        if name in _SIZES or name.startswith("heavy."):
+            return "bytes"
+        return "percent" if name in _MARKS else "cores" if name == "cpus" else "count"
 
     def __str__(self) -> str:
         return f"{self.setting} ({self.where}): {self.text}" if self.where else f"{self.setting}: {self.text}"

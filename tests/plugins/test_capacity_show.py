@@ -64,7 +64,7 @@ def test_json_has_facts_state_and_answer_in_one_document(workspace: Project, mac
     assert told["promises"]["held"] == []
     assert told["promises"]["memory_free_bytes"] == 40 * GIB
     (warning,) = told["warnings"]
-    assert warning["setting"] == "capacity.per_agent"
+    assert (warning["setting"], warning["unit"]) == ("capacity.per_agent", "bytes")
     assert warning["where"] == f"{workspace.config_file}:2"
 
 
@@ -72,7 +72,9 @@ def test_outside_a_repository_the_host_is_shown_with_the_defaults(workspace: Pro
     """But a root that was named and is none is an error."""
     outside = tmp_path / "elsewhere"
     outside.mkdir()
-    told = workspace.run("capacity", "show", "--facts", mac, cwd=outside).assert_ok().stdout
+    run = workspace.run("capacity", "show", "--facts", mac, cwd=outside).assert_ok()
+    told = run.stdout
+    assert run.stderr == f"k1ctl: {outside} is not inside a git repository; shown with the defaults\n"
     assert "14 cores, 48.0 GiB of memory (17 % in use)" in told
     assert "build:fw" in told
     workspace.run("--root", "/no/such/root", "capacity", "show", cwd=outside).assert_fails(78, "is not a folder")
@@ -80,7 +82,12 @@ def test_outside_a_repository_the_host_is_shown_with_the_defaults(workspace: Pro
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("{", "is no file of facts"), ('{"cores": 4}', "memory_bytes"), (None, "cannot be read")],
+    [
+        ("{", "is no file of facts"),
+        ('{"cores": 4}', "memory_bytes"),
+        (None, "cannot be read"),
+        ("[4]", "it has no object"),
+    ],
 )
 def test_a_file_of_facts_that_is_none_is_refused(
     workspace: Project, tmp_path: Path, text: str | None, told: str
@@ -115,7 +122,74 @@ def test_slots_in_use_and_promises_are_counted(workspace: Project) -> None:
     finish(run)
     assert (after.promised, after.free, len(after.held)) == (3 * GIB, 21 * GIB, 1)
     answer = Answer(facts, config, workload(config), after.seen_by_bounds)
-    assert "3.0 GiB of memory (0 B of it seen) in 1 promise" in "\n".join(show_text.short(answer, after))
+    assert "3.0 GiB of memory, 0 B seen in 1 promise" in "\n".join(show_text.short(answer, after))
+
+
+def told(state: show_state.State, facts: Facts) -> str:
+    """The lines of the host as one."""
+    return " ".join(" ".join(show_text._host(facts, state)).split())
+
+
+def test_what_is_promised_is_shown_against_what_may_be_and_what_is_seen(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen beyond its promise counts; nobody's promise of memory lets the first in with what the reserve leaves."""
+    from k1ctl.capacity import promises
+    from k1ctl.capacity.promises import Promise
+
+    held: list[Promise] = []
+    monkeypatch.setattr(promises, "held", lambda **_: held)
+    config, facts = Config("", {}, {}), Facts("linux", 8, 32 * GIB, 10 * GIB, origin="a file")
+    empty = show_state.State(facts, config, None)
+    assert "others use 22.0 GiB, 10.0 GiB may still be promised (to the first 24.0 GiB)" in told(empty, facts)
+    held.append(Promise("1", Need(cpu=1.5, tokens=10_000), seen_bytes=2 * GIB))
+    assert "promised 2.0 GiB of memory seen (2.0 GiB of it beyond" in told(show_state.State(facts, config, None), facts)
+    held.append(Promise("2", Need(mem=4 * GIB), seen_bytes=GIB))
+    state = show_state.State(facts, config, None)
+    assert "4.0 GiB of memory, 3.0 GiB seen (2.0 GiB of it beyond what was promised)" in told(state, facts)
+    assert "cores 1.5 of 8, tokens 10k in 2 promises; others use 19.0 GiB, 7.0 GiB may still be" in told(state, facts)
+    promised = state.document()["promises"]
+    assert (promised["memory_seen_beyond_bytes"], promised["memory_first_bytes"]) == (2 * GIB, None)
+    rows = {row["resource"]: (row["promised"], row["limit"], row["unit"]) for row in promised["resources"]}
+    assert rows["cpu"] == (1.5, 8, "cores")
+    assert rows["mem"] == (4 * GIB, 24 * GIB, "bytes")
+    assert rows["tokens"] == (10_000, None, "tokens")
+
+
+def test_one_look_above_a_watermark_is_not_called_calm_alone(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The level is entered by a second look; until then the first is told."""
+    from k1ctl.capacity.levels import Level
+
+    monkeypatch.setattr(show_state.levels, "now", lambda *_: Level(0, 75.0, 0.0, marks={1: 70.0, 2: 80.0}))
+    facts = Facts("linux", 1, 32 * GIB, 8 * GIB, origin="a file")
+    text = told(show_state.State(facts, Config("", {}, {}), None), facts)
+    assert "host 1 core, 32.0 GiB" in text
+    assert "watermark calm, with memory at 75 % by this look (a second one, 0.5 s later, decides)" in text
+
+
+def test_long_names_and_texts_stay_within_100_columns() -> None:
+    """Names in tables are cut, words go on below, a label that is too long has a line of its own."""
+    rows = show_text._fitted([("x" * 64, 1, "word " * 30)], ("NAME", "N", "WHY")).splitlines()
+    assert max(map(len, rows)) <= 100
+    assert " ".join(rows).count("word") == 30
+    assert rows[1].startswith("x" * 41 + "...  1")
+    label, *lines = show_text._line("model:" + "x" * 58, "text " * 30, indent=2)
+    assert (label, max(map(len, lines)) <= 100) == ("  model:" + "x" * 58, True)
+
+
+@pytest.mark.usefixtures("rough")
+def test_a_host_too_small_for_its_slots_and_one_too_large_to_simulate() -> None:
+    """Few agents are not said to fit beside slots that they cannot fill; a huge host answers at once, without odds."""
+    config = Config("", {("queue", "slots", "build:fw"): 4, ("queue", "slots", "build:web"): 6}, {})
+    for memory, text in ((16, "2: too few to keep 10 heavy slots busy"), (1 << 33, "with 10 heavy slots")):
+        facts = Facts("linux", 14, memory * GIB, memory * GIB, origin="a file")
+        state = show_state.State(facts, config, None)
+        answer = Answer(facts, config, workload(config), state.seen_by_bounds)
+        (line,) = [part for part in show_text.full(answer, state) if part.startswith("base + slots")]
+        assert text in line
+        assert ("of the time" in line) == (memory == 16)
 
 
 @pytest.mark.usefixtures("rough")

@@ -9,7 +9,7 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.errors import ConfigError
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import emit_json, json_option, put, say
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
@@ -68,8 +68,9 @@ def _settings(context: Context) -> tuple[Workspace | None, Config]:
 
     try:
         workspace = context.workspace
-    except ConfigError:
+    except ConfigError as exc:
         if context.root or os.environ.get("K1CTL_ROOT") or os.environ.get("CONDUCTOR_ROOT_PATH"):
             raise
+        say(f"k1ctl: {exc}; shown with the defaults")
         return None, outside()
     return workspace, context.config

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 class State:
     """``level``: the watermark; ``held``: promises that hold, ``waiting`` ones in line; memory in bytes: ``promised``,
-    ``seen`` of those promised, ``others`` use, and ``most`` that may be promised in all now; ``pools``: rows of the
-    queue; ``disk``: use of the disk (None: not known); ``classes`` that have a history, and its ``problems``;
-    ``seen_by_bounds``: what the bounds need."""
+    ``seen`` of those promised, ``beyond`` what was promised of that, ``others`` use, ``most`` that may be promised in
+    all now, and ``first`` that one promise may be of where there is none (0: there is); ``resources``: rows of what is
+    promised; ``pools``: rows of the queue; ``disk``: use of the disk (None: not known); ``classes`` that have a
+    history, and its ``problems``; ``seen_by_bounds``: what the bounds need."""
 
     __slots__ = (
-        "classes", "disk", "held", "level", "most", "others", "pools", "problems", "promised", "seen",
-        "seen_by_bounds", "waiting",
+        "beyond", "classes", "disk", "first", "held", "level", "most", "others", "pools", "problems", "promised",
+        "resources", "seen", "seen_by_bounds", "waiting",
     )  # fmt: skip
 
     def __init__(self, facts: Facts, config: Config, workspace: Workspace | None) -> None:
@@ -36,8 +37,12 @@ class State:
         self.waiting: list[Promise] = [p for p in found if p.waiting]
         self.promised = sum(p.units.get("mem", 0) for p in self.held) * limits.MIB
         self.seen = sum(p.seen_bytes for p in self.held)
+        self.beyond = sum(p.memory for p in self.held) - self.promised
         self.others = max(0, facts.used - self.seen)
-        self.most = gate.total("mem", 0, facts, limits.of(config, facts), self.held) * limits.MIB
+        most = limits.of(config, facts)
+        self.most = gate.total("mem", 0, facts, most, self.held) * limits.MIB
+        self.first = 0 if any("mem" in p.units for p in self.held) else most.most("mem") * limits.MIB
+        self.resources = _resources(self.held, most)
         self.pools = _pools(config, workspace)
         names, self.problems = histogram.classes()
         self.classes: list[Estimate] = [known for name in names if (known := histogram.of(name)) is not None]
@@ -59,8 +64,11 @@ class State:
             "promises": {
                 "memory_promised_bytes": self.promised,
                 "memory_seen_bytes": self.seen,
+                "memory_seen_beyond_bytes": self.beyond,
                 "memory_others_bytes": self.others,
                 "memory_free_bytes": self.free,
+                "memory_first_bytes": self.first or None,
+                "resources": self.resources,
                 "held": [promise.document() for promise in self.held],
                 "waiting": [promise.document() for promise in self.waiting],
             },
@@ -69,6 +77,29 @@ class State:
             "disk": None if self.disk is None else self.disk.document(),
             "worktrees": {"count": seen.worktrees, "bytes_each": seen.worktree_bytes, "origin": seen.worktree_origin},
         }
+
+
+def _resources(held: list[Promise], most: limits.Limits) -> list[dict[str, Any]]:
+    """A row for each resource that is promised: how much of it, and of how much (None: nobody limits it)."""
+    counts: dict[str, int] = {}
+    for promise in held:
+        for name, count in promise.units.items():
+            counts[name] = counts.get(name, 0) + count
+    units = {"mem": "bytes", "gpu": "bytes", "disk": "bytes", "cpu": "cores", "tokens": "tokens"}
+    rows = []
+    for name, count in sorted(counts.items()):
+        kind, limit = name.partition(":")[0], most.most(name)
+        scale = limits.SCALE.get(kind, 1)
+        rows.append(
+            {
+                "resource": name,
+                "unit": units.get(kind, "count"),
+                "promised": round(count * scale, 2),
+                "limit": round(limit * scale, 2) if limit < limits.UNCOUNTED else None,
+                "text": limits.amount(name, count) + (f" of {limits.amount(name, limit)}" * (limit < limits.UNCOUNTED)),
+            }
+        )
+    return rows
 
 
 def _pools(config: Config, workspace: Workspace | None) -> list[dict[str, Any]]:

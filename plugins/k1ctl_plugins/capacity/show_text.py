@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from k1ctl.capacity import bounds, formula, limits
 from k1ctl.capacity.explain import counted
-from k1ctl.capacity.levels import ADMIT, BUILD, KILL, SUSPEND
+from k1ctl.capacity.levels import ADMIT, APART, BUILD, KILL, SUSPEND
 from k1ctl.capacity.scenarios import TURN_GOAL
 from k1ctl.output import clean, style, table
 from k1ctl.units import format_duration, format_size
@@ -24,6 +24,7 @@ _LABEL = 13  # columns of a line's label
 _LEVELS = ("calm", "no agent is let in", "builds and runs wait", "the youngest run pauses", "the youngest run is ended")
 _MARKS = ((ADMIT, "agents wait"), (BUILD, "builds wait"), (SUSPEND, "runs pause"), (KILL, "runs are ended"))
 _FITS = 14  # rows of busy slots that are shown
+_NAME = 44  # columns of a name in a table
 
 
 def short(answer: Answer, state: State) -> Iterator[str]:
@@ -40,11 +41,16 @@ def short(answer: Answer, state: State) -> Iterator[str]:
     matrix = f"{low} to {high}" if low != high else f"{low}"
     steps = bounds.calculation(answer.facts.memory, answer.reserve, answer.per_agent[0])
     yield from _line("formula", f"{answer.by_formula.agents} = {steps}; the matrix has {matrix}")
-    slots = answer.fits[-1].slots
-    odds = f"more than there is: {_share(answer.odds[answer.by_memory])} of the time"
-    yield from _line("base + slots", f"{answer.by_memory} with {slots} heavy slots ({odds})")
+    yield from _line("base + slots", _base_and_slots(answer))
     for text in [*map(str, answer.excess), *state.problems]:
         yield from _line("warning", text, "yellow")
+
+
+def _base_and_slots(answer: Answer) -> str:
+    most, share = answer.fits[-1], answer.odds.get(answer.by_memory)
+    slots = f"{most.slots} heavy slot{'s' * (most.slots != 1)}"
+    told = f"{answer.by_memory} with {slots}" if most.fits else f"{answer.by_memory}: too few to keep {slots} busy"
+    return told if share is None else f"{told} (more than there is: {_share(share)} of the time)"
 
 
 def full(answer: Answer, state: State) -> Iterator[str]:
@@ -63,7 +69,10 @@ def full(answer: Answer, state: State) -> Iterator[str]:
 
 
 def _host(facts: Facts, state: State) -> Iterator[str]:
-    words = [f"{facts.cores} cores", f"{format_size(facts.memory)} of memory ({facts.used_percent:.0f} % in use)"]
+    words = [
+        f"{facts.cores} core{'s' * (facts.cores != 1)}",
+        f"{format_size(facts.memory)} of memory ({facts.used_percent:.0f} % in use)",
+    ]
     words.append(
         f"{format_size(facts.swap)} of swap ({_percent(facts.swap_used, facts.swap)})" if facts.swap else "no swap"
     )
@@ -90,20 +99,21 @@ def _host(facts: Facts, state: State) -> Iterator[str]:
         yield from _line("disk", f"{format_size(state.disk.free)} free, {state.disk.percent} % in use")
     marks = ", ".join(f"{what} from {state.level.marks[n]:g} %" for n, what in _MARKS if n in state.level.marks)
     told = f"{_LEVELS[state.level.number]}: {state.level.reason}" if state.level.number else "calm"
+    if any(n > state.level.number and facts.used_percent >= mark for n, mark in state.level.marks.items()):
+        told += f", with memory at {facts.used_percent:.0f} % by this look (a second one, {APART:g} s later, decides)"
     yield from _line("watermark", f"{told}; {marks or 'none is set'}", "yellow" if state.level.number else "")
     yield from _line("promised", _promised(state))
 
 
 def _promised(state: State) -> str:
     count, waiting = len(state.held), len(state.waiting)
-    words = [f"{format_size(state.promised)} of memory ({format_size(state.seen)} of it seen)"] * bool(state.promised)
-    others: dict[str, int] = {}
-    for promise in state.held:
-        for resource, units in promise.units.items():
-            others[resource] = others.get(resource, 0) + units * (resource != "mem")
-    words += [f"{limits.called(r)} {limits.amount(r, units)}" for r, units in sorted(others.items()) if units]
+    beyond = f" ({format_size(state.beyond)} of it beyond what was promised)" if state.beyond else ""
+    words = [f"{format_size(state.promised)} of memory"] * bool(state.promised)
+    words += [f"{format_size(state.seen)}{'' if words else ' of memory'} seen{beyond}"] * bool(count)
+    words += [f"{limits.called(r['resource'])} {r['text']}" for r in state.resources if r["resource"] != "mem"]
     told = f"{', '.join(words)} in {count} promise{'s' * (count != 1)}" if count else "nothing"
     told += f"; others use {format_size(state.others)}, {format_size(state.free)} may still be promised"
+    told += f" (to the first {format_size(state.first)})" if state.first > state.free else ""
     return told + (f"; {waiting} wait{'s' * (waiting == 1)} for room" if waiting else "")
 
 
@@ -115,11 +125,17 @@ def _queue(state: State) -> Iterator[str]:
             row["busy"] or "-",
             row["waiting"] or "-",
             format_size(row["bytes_each"]) if row["bytes_each"] else "-",
-            "default" if (row["origin"] or "").startswith("default") else row["origin"] or "",
+            _short_origin(row["origin"] or ""),
         )
         for row in state.pools
     ]
     yield _fitted(rows, ("RESOURCE", "SLOTS", "BUSY", "WAITING", "A SLOT", "FROM"))
+
+
+def _short_origin(origin: str) -> str:
+    """``default``, ``configured``, or what it was measured from; --explain has the whole."""
+    kind = origin.replace(":", " ").partition(" ")[0]
+    return origin if kind == "measured" else kind
 
 
 def _matrix(answer: Answer) -> Iterator[str]:
@@ -161,7 +177,7 @@ def _two_part(answer: Answer) -> Iterator[str]:
     yield table(rows, ("BUSY SLOTS", "TAKE", "AGENTS"))
     odds = "; ".join(f"{counted(n)} {_share(share)}" for n, share in answer.odds.items())
     text = f"of the time they take more than the reserve leaves (simulated, with a seed): {odds}"
-    yield from _line("odds", text, indent=2)
+    yield from _line("odds", text if odds else "not simulated: too many", indent=2)
 
 
 def _turns(answer: Answer) -> Iterator[str]:
@@ -206,7 +222,7 @@ def _classes(state: State) -> Iterator[str]:
         (one.class_, one.runs, *(format_size(n) for n in (one.p50, one.p95, one.target)), one.confidence)
         for one in state.classes
     ]
-    yield table(rows, ("CLASS", "RUNS", "P50", "P95", "TO PROMISE", "CONFIDENCE"))
+    yield _fitted(rows, ("CLASS", "RUNS", "P50", "P95", "TO PROMISE", "CONFIDENCE"))
 
 
 def _bounds(answer: Answer) -> Iterator[str]:
@@ -227,8 +243,10 @@ def _line(label: str, text: str, colour: str = "", indent: int = 0) -> Iterator[
     margin = " " * (indent + (_LABEL if label != "-" else 2))
     head = f"{' ' * indent}{clean(label)}"
     first, *rest = wrap(clean(text), WIDTH - len(margin), break_long_words=False) or [""]
-    start = head.ljust(len(margin)) if len(head) < len(margin) else f"{head} "
-    yield start + (style(first, colour) if colour else first)
+    if len(head) >= len(margin):
+        yield head
+        head = ""
+    yield head.ljust(len(margin)) + (style(first, colour) if colour else first)
     for part in rest:
         yield margin + (style(part, colour) if colour else part)
 
@@ -246,10 +264,17 @@ def _gib(size: int) -> str:
 
 
 def _fitted(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    """A table whose last column, of words, is cut so that it fits."""
-    others = [max(len(str(row[i])) for row in [headers, *rows]) + 2 for i in range(len(headers) - 1)]
-    width = max(WIDTH - sum(others), 12)
-    return table([(*row[:-1], _cut(str(row[-1]), width)) for row in rows], headers)
+    """A table in `WIDTH` columns: names in the first are cut, words in the last go on below."""
+    from textwrap import wrap
+
+    cells = [(_cut(str(row[0]), _NAME), *row[1:-1]) for row in rows]
+    widths = [max(len(str(row[i])) for row in [headers, *cells]) + 2 for i in range(len(headers) - 1)]
+    room = max(WIDTH - sum(widths), len(headers[-1]), 12)
+    found: list[Sequence[object]] = []
+    for cell, row in zip(cells, rows, strict=True):
+        first, *rest = wrap(str(row[-1]), room) or [""]
+        found += [(*cell, first), *[(*[""] * len(cell), part) for part in rest]]
+    return table(found, headers)
 
 
 def _cut(text: str, width: int) -> str:
