@@ -138,8 +138,9 @@ class Watch:
                 tree.waited += waited
                 continue
             member.rss = rss
+            member.high = max(member.high, rss)
             if self.highs and (most or faults != member.faults):
-                member.high, member.faults = max(member.high, rss, most or high(pid)), faults
+                member.high, member.faults = max(member.high, most or high(pid)), faults
             tree.take(pid, rss, member.cpu, waited)
         self._gone_cpu += sum(m.cpu for pid, m in self.members.items() if members.get(pid) is not m)
         self.members = members

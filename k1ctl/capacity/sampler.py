@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from k1ctl.capacity.processes import Tree
+    from k1ctl.capacity.processes import Member, Tree
 
     Row = tuple[float, int, int | None, int, int, float]
 
@@ -30,6 +30,8 @@ _PASSES = 1.05  # a sum this much over the last maximum is worth a look at PSS
 _BLUR = 1 << 20  # bytes: the RSS in stat lags behind by some pages (proc_pid_stat(5) calls it inaccurate)
 _UNTOLD = 5  # times in a row; then nobody asks any more
 _PSS_GAP, _PSS_PRICE, _PSS_DOUBT = 2.0, 20, 1000  # s between two looks at PSS; or so many times what the last one took
+_PSS_TOUCHED, _PSS_TOUCHED_FINE = 250, 50  # the same where pages were touched meanwhile; in the first 30 s
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 # What a dense trace shows that a look every so many seconds misses: of a compile's peak, and of spikes held for 200 ms
 _MISSED = ((0.1, 0.2, 0), (0.25, 0.6, 0), (0.5, 1.0, 0), (1.0, 1.8, 25), (2.0, 3.4, 43), (5.0, 8.7, 83))
 
@@ -120,7 +122,8 @@ class Sampler:
         self.cpu = 0.0
         self.untold = 0  # how often in a row not every process told its PSS
         self._covered = 0  # the largest RSS at which PSS was read
-        self._pss_free, self._doubt_free = 0.0, 0.0  # when PSS may be read again
+        self._pss_free, self._doubt_free, self._touched_free = 0.0, 0.0, 0.0  # when PSS may be read again
+        self._faults: dict[object, int] = {}  # of each process, when PSS was last read
         self._moved = -1e9
 
     def look(self) -> float | None:
@@ -132,7 +135,7 @@ class Sampler:
             self.together.look({})
             return None
         row: Row = (round(now, 3), tree.rss, self._pss(tree, now), tree.largest, len(tree.pids), round(self.cpu, 3))
-        living = [self.watch.members[pid] for pid in tree.pids]
+        living = self._living(tree)
         self.together.look({(member.pid, member.start): member.high for member in living})
         self.largest = max(self.largest, tree.largest, *(member.high for member in living))
         self.most = max(self.most, len(tree.pids))
@@ -154,7 +157,9 @@ class Sampler:
         """PSS where it may be a new maximum and its price allows; None where it was not read or is not told."""
         seen = (self.pss_row[2] or 0) if self.pss_row else 0
         passes = tree.rss > self._covered * _PASSES and now >= self._pss_free
-        doubt = tree.rss > seen * _PASSES and now >= self._doubt_free  # who shares less now may have more
+        doubt = tree.rss > seen * _PASSES and (  # who shares less now may have more
+            now >= self._doubt_free or (now >= self._touched_free and self._touched(tree) > seen * (_PASSES - 1))
+        )
         if self.untold >= _UNTOLD or not (passes or doubt):
             return None
         began = self.clock()
@@ -162,11 +167,22 @@ class Sampler:
         took = self.clock() - began
         self._pss_free = now + min(_PSS_GAP, _PSS_PRICE * took)
         self._doubt_free = now + max(_PSS_GAP, _PSS_DOUBT * took)
+        self._touched_free = now + max(FINE, took * (_PSS_TOUCHED_FINE if now < FINE_FOR else _PSS_TOUCHED))
+        self._faults = {(member.pid, member.start): member.faults for member in self._living(tree)}
         self.untold = 0 if told else self.untold + 1
         if not told or not total:
             return None
         self._covered = max(self._covered, tree.rss)
         return total
+
+    def _living(self, tree: Tree) -> list[Member]:
+        return [self.watch.members[pid] for pid in tree.pids]
+
+    def _touched(self, tree: Tree) -> int:
+        """Bytes of the pages that faulted since PSS was last read: a shared page that is written to becomes a page of
+        one's own that way, and RSS does not tell."""
+        before = self._faults
+        return _PAGE * sum(max(0, m.faults - before.get((m.pid, m.start), 0)) for m in self._living(tree))
 
     def memory(self, largest: int = 0) -> dict[str, Any]:
         """The peak: ``peak_bytes`` was seen, by ``peak_metric``, and ``at_most_bytes`` is what it can have been.

@@ -89,6 +89,28 @@ def test_pss_is_asked_again_where_less_is_shared() -> None:
     )
 
 
+def test_pss_is_asked_again_where_shared_pages_are_written_to() -> None:
+    """Four forked workers make 100 MB their own and end soon: RSS tells nothing of it, their page faults do. Where
+    pages are touched all the time, asking stays within half a percent of a core."""
+    scene = Scene(lambda t: 500 * MB if t < 5 else None, pss_takes=0.005)
+
+    def pss(pids: object) -> tuple[int, bool]:
+        scene.now += scene.pss_takes
+        scene.pss_at.append(scene.now)
+        return (500 if scene.members[7].faults else 100) * MB, True
+
+    scene.pss = pss  # type: ignore[method-assign]
+    rss = scene.rss
+    scene.rss = lambda t: (setattr(scene.members[7], "faults", 102_400 * (t > 1)), rss(t))[1]  # type: ignore[func-returns-value]
+    found = scene.play(6).memory()
+    assert (found["peak_metric"], found["peak_bytes"]) == ("pss", 500 * MB) and len(scene.pss_at) == 2
+    busy = Scene(lambda t: 500 * MB, share=0.2, pss_takes=0.005)
+    busy.rss = lambda t: (setattr(busy.members[7], "faults", int(t * 1e6)), 500 * MB)[1]  # type: ignore[func-returns-value]
+    busy.play(330)
+    late = [at for at in busy.pss_at if at > 30]
+    assert 0 < len(late) * busy.pss_takes <= 0.005 * 300
+
+
 def test_a_peak_that_pss_did_not_see_is_told_by_rss() -> None:
     """Over before PSS could be read again, or PSS not told at all: the metric is rss, and says so."""
     scene = Scene(lambda t: 900 * MB if 0.2 < t < 1.5 else 100 * MB, pss_takes=0.1)
