@@ -48,7 +48,8 @@ def test_the_annex_host_is_explained_in_full_within_100_columns(workspace: Proje
     assert full.startswith(short)
     assert max(map(len, full.splitlines())) <= 100
     assert len(short.splitlines()) <= 24
-    for words in ("12 to 16 steady, 20 in a burst", "10 = max(1, floor((48 - 8) / 4 GiB))", "thermal nominal"):
+    matrix = "4 to 8: 2, 4, 8, 12 agents at 16, 32, 64, 128 GiB, which keep 8, 16, 32, 80 GiB back"
+    for words in ("12 to 16 steady, 20 in a burst", "10 = max(1, floor((48 - 8) / 4 GiB))", matrix, "thermal nominal"):
         assert words in short
     for words in ("RESERVE IT IMPLIES", "BUSY SLOTS", "TURN P90", "BOUNDS", "WHERE THE FIGURES DIFFER", "knee 16.8"):
         assert words in full

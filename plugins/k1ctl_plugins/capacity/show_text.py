@@ -37,13 +37,29 @@ def short(answer: Answer, state: State) -> Iterator[str]:
     yield from _line("binds", f"{answer.binds.name}: {answer.binds.text}")
     if answer.binds_burst.name != answer.binds.name:
         yield from _line("in a burst", f"{answer.binds_burst.name}: {answer.binds_burst.text}")
-    low, high = answer.matrix_range()
-    matrix = f"{low} to {high}" if low != high else f"{low}"
     steps = bounds.calculation(answer.facts.memory, answer.reserve, answer.per_agent[0])
-    yield from _line("formula", f"{answer.by_formula.agents} = {steps}; the matrix has {matrix}")
+    yield from _line("formula", f"{answer.by_formula.agents} = {steps}")
+    yield from _line("matrix", _beside_the_formula(answer))
     yield from _line("base + slots", _base_and_slots(answer))
     for text in [*map(str, answer.excess), *state.problems]:
         yield from _line("warning", text, "yellow")
+
+
+def _beside_the_formula(answer: Answer) -> str:
+    sizes, agents, kept = (
+        ", ".join(f"{n // unit}" for n in numbers)
+        for numbers, unit in (
+            ([row.memory for row in answer.rows], formula.GIB),
+            ([row.agents for row in answer.rows], 1),
+            ([row.reserve for row in answer.rows], formula.GIB),
+        )
+    )
+    return f"{_matrix_here(answer)}: {agents} agents at {sizes} GiB, which keep {kept} GiB back"
+
+
+def _matrix_here(answer: Answer) -> str:
+    low, high = answer.matrix_range()
+    return f"{low} to {high}" if low != high else f"{low}"
 
 
 def _base_and_slots(answer: Answer) -> str:
@@ -148,9 +164,7 @@ def _matrix(answer: Answer) -> Iterator[str]:
         (_gib(row.memory), row.agents, _gib(row.reserve), row.formula, _gib(formula.default_reserve(row.memory)))
         for row in answer.rows
     ]
-    low, high = answer.matrix_range()
-    agents = f"{low} to {high}" if low != high else str(low)
-    here = (f"{_gib(memory)} here", agents, "-", answer.by_formula.agents, _gib(answer.reserve))
+    here = (f"{_gib(memory)} here", _matrix_here(answer), "-", answer.by_formula.agents, _gib(answer.reserve))
     at = sum(row.memory <= memory for row in answer.rows)
     yield table([*rows[:at], here, *rows[at:]], ("RAM", "MATRIX", "RESERVE IT IMPLIES", "FORMULA", "ITS RESERVE"))
 
