@@ -38,6 +38,50 @@ OTHERS = {
     "k1ctl/process/limiting.py": "the run's promise: its supervisor was admitted",
     "k1ctl/capacity/limited.py": "the way in itself: who calls it is in this table",
 }
+# Who starts processes at all: whose promise covers what is heavy there, or what else it is.
+PROCESSES = {
+    "k1ctl/process/attempt.py": "a run",
+    "k1ctl/capacity/leash.py": "a limited command: the table above",
+    "k1ctl/capacity/baseline.py": "capacity baseline: measures a command and waits for no room, as its page says",
+    "k1ctl/capacity/baseline_container.py": "asks the container tool; what it runs is measured by the one above",
+    "plugins/k1ctl_plugins/worktree/running.py": "steps of worktree setup, which has room for an agent by then",
+    "plugins/k1ctl_plugins/worktree/npm.py": "npm of worktree setup",
+    "plugins/k1ctl_plugins/hook/interactive.py": "becomes the command of a hook, whose tether is a run",
+    "plugins/k1ctl_plugins/hook/routine.py": "k1ctl's own commands, each a call of its own",
+    "plugins/k1ctl_plugins/upload/flow.py": "k1ctl build: a run",
+    "plugins/k1ctl_plugins/upload/verification.py": "watches a device",
+    "plugins/k1ctl_plugins/device/rollback/flow.py": "k1ctl upload: a run that recovers",
+    "plugins/k1ctl_plugins/demo/stage.py": "k1ctl in the demo's own repository",
+    "plugins/k1ctl_plugins/config/editor.py": "a person's editor",
+    "plugins/k1ctl_plugins/notify/channels.py": "a person's channel",
+    "k1ctl/platformio/scons_script.py": "a compiler within a build",
+    "k1ctl/platformio/host_platform/builder/image.py": "objcopy within a build",
+    "k1ctl/platformio/install.py": "pip, once for all",
+    "k1ctl/archive/calls.py": "git and npm of an archive, which recovers",
+    "k1ctl/device/esptool_run.py": "esptool: a flash",
+    "k1ctl/simulator/daemon.py": "the simulated device",
+    "k1ctl/testing/project.py": "tests",
+    **dict.fromkeys(
+        (
+            *(
+                "k1ctl/git.py",
+                "k1ctl/builds.py",
+                "k1ctl/filesystem.py",
+                "k1ctl/device/esptool.py",
+                "k1ctl/device/usb.py",
+            ),
+            *("k1ctl/device/console/backtrace.py", "k1ctl/capacity/watchdog.py", "k1ctl/capacity/cgroup.py"),
+            *("k1ctl/capacity/gpu.py", "k1ctl/escalation/keeper.py", "plugins/k1ctl_plugins/worktree/listing.py"),
+            *("plugins/k1ctl_plugins/worktree/cache_key.py", "plugins/k1ctl_plugins/build/platformio_setup.py"),
+            *("plugins/k1ctl_plugins/build/outputs.py", "plugins/k1ctl_plugins/archive/schedule/crontab.py"),
+            *("plugins/k1ctl_plugins/archive/schedule/launchd.py", "plugins/k1ctl_plugins/init/scripts.py"),
+            *("plugins/k1ctl_plugins/upload/absent.py",),
+        ),
+        "asks the system or a tool something, and is over at once",
+    ),
+}
+STARTS = [f"subprocess.{name}" for name in ("Popen", "run", "call", "check_call", "check_output")]
+STARTS += [f"os.{name}" for name in ("posix_spawn", "posix_spawnp", "execv", "execve", "execvp", "execvpe", "system")]
 # Who asks the gate.
 ASKS = {
     "k1ctl/process/admission.py",  # every run
@@ -52,7 +96,7 @@ def calls(*names: str) -> Iterator[tuple[str, ast.Call]]:
     for folder in ("k1ctl", "plugins/k1ctl_plugins"):
         for path in sorted((REPOSITORY / folder).rglob("*.py")):
             text = path.read_text()
-            if not any(name.rpartition(".")[2] + "(" in text for name in names):
+            if not any(f"{name}(" in text for name in names):
                 continue
             for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
@@ -67,6 +111,7 @@ def test_who_starts_what_is_known() -> None:
         slots = {"build:fw": 1} if held_by else {"device:k1": 1}
         assert RunSpec(kind, ["true"], slots).gated is bool(held_by), path
     assert {path for path, _ in calls("spawn", "leash.spawn", "limited.start")} == set(OTHERS)
+    assert {path for path, _ in calls(*STARTS)} == set(PROCESSES)
     assert {path for path, _ in calls("gate.promise", "promise", "Asking") if "gate.py" not in path} == ASKS
 
 
