@@ -91,10 +91,14 @@ def folder_of() -> str:
     return os.path.join(host_dir(), "capacity")
 
 
+def told(facts: Facts) -> int:
+    """The level that the system's own word for its pressure stands for (macOS)."""
+    return _PRESSURE.get(facts.level or "", CALM)
+
+
 def _reached(facts: Facts, marks: dict[int, float]) -> int:
     """The level by this look alone."""
-    least = _PRESSURE.get(facts.level or "", CALM)
-    return max((n for n in marks if n <= least or facts.used_percent >= marks[n]), default=CALM)
+    return max((n for n in marks if n <= told(facts) or facts.used_percent >= marks[n]), default=CALM)
 
 
 def _level(number: int, since: float, facts: Facts, marks: dict[int, float]) -> Level:
@@ -103,7 +107,7 @@ def _level(number: int, since: float, facts: Facts, marks: dict[int, float]) -> 
         key, mark = f"capacity.{WATERMARKS[number]}", marks[number]
         if percent >= mark:
             reason = f"memory is at {percent:.0f} % ({key} is {mark:g})"
-        elif _PRESSURE.get(facts.level or "", CALM) >= number:
+        elif told(facts) >= number:
             reason = f"the system tells of memory pressure ({facts.level}), memory is at {percent:.0f} %"
         else:
             reason = (

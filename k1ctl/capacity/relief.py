@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 
+from k1ctl.capacity.levels import LEAVE
+from k1ctl.errors import K1ctlError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
 
-LEAVE = 5.0  # points below the watermark at which a command goes on
 LONGEST = 300.0  # s that a command stands still at most
 EVERY = 1.0  # s between two looks at the host
 APART = 5.0  # s after one gave way before the next does: memory takes that long to tell
@@ -55,20 +56,28 @@ def decide(
     return SUSPEND if all((me.since, me.id) > (o.since, o.id) for o in running) else NOTHING
 
 
-def percent_used() -> float:
-    """How much of the host's memory is in use, in percent; a kernel that tells of critical pressure counts as 90."""
-    from k1ctl.capacity import facts
+def percent_used(suspend: float) -> float:
+    """How much of the host's memory is in use, in percent; at least the watermark ``suspend`` where the system tells of
+    pressure that stands for it (`levels.told`). 0 when the host cannot be looked at: the limit is guarded on."""
+    from k1ctl.capacity import facts, levels
 
-    found: Any = facts.read()
-    return float(max(found.used_percent, 90.0 if found.level == "critical" else 0.0))
+    try:
+        found = facts.read()
+    except (K1ctlError, OSError):
+        return 0.0
+    return max(found.used_percent, suspend if levels.told(found) >= levels.SUSPEND else 0.0)
 
 
 def others(own: str) -> list[Other]:
-    """The other limited commands of this host that may give way and are watched."""
+    """The other limited commands of this host that may give way, are watched and may be read."""
     from k1ctl.capacity import watched
 
     found = []
-    for command in watched.every():
+    try:
+        commands = watched.every()
+    except OSError:
+        commands = []
+    for command in commands:
         spec = command.spec
         if spec["id"] == own or not spec.get("relief") or not command.guarded():
             continue
@@ -98,7 +107,7 @@ class Relief:
         if not self.marks or now < self._next:
             return NOTHING
         self._next = now + self.every
-        self.percent = percent_used()
+        self.percent = percent_used(self.marks.get(SUSPEND, 0.0))
         if not suspended_at and self.percent < min(self.marks.values()):
             return NOTHING
         me = Other(self.own, self.since, suspended_at, rests_until)
@@ -118,7 +127,10 @@ def _went() -> float:
     """When the last one was ended for the host's sake (monotonic seconds)."""
     from k1ctl.files import read_json
 
-    found = read_json(_last())
+    try:
+        found = read_json(_last())
+    except OSError:
+        found = None
     at = float(found) if isinstance(found, int | float) else -APART
     return at if at <= time.monotonic() else -APART  # of another boot
 

@@ -139,9 +139,12 @@ def create(spec: dict[str, Any]) -> Watched:
 
 
 def load(folder: str) -> Watched | None:
-    """The limited command of a folder; None when there is none."""
-    spec = read_json(os.path.join(folder, "spec.json"))
-    return Watched(folder, spec) if isinstance(spec, dict) and "session" in spec else None
+    """The limited command of a folder; None when there is none, or it is another user's."""
+    try:
+        spec = read_json(os.path.join(folder, "spec.json"))
+    except OSError:
+        return None
+    return Watched(folder, spec) if isinstance(spec, dict) and spec.keys() >= {"id", "session", "since"} else None
 
 
 def forsaken() -> bool:

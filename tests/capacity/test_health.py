@@ -300,7 +300,7 @@ def test_a_promise_that_outlived_its_owner_is_told(tmp_path: Path, monkeypatch: 
 def test_a_command_that_stands_still_is_told(tmp_path: Path) -> None:
     """While a guardian watches it; one that runs, or that nobody watches any more, is not."""
     look = Watch(tmp_path)
-    spec = {"id": "c1", "session": 0, "cgroup": None, "what": "npm test"}
+    spec = {"id": "c1", "session": 0, "since": 1.0, "cgroup": None, "what": "npm test"}
     command = watched.create(spec)
     seen = watched.Seen(command.folder)
     guardian = command.lock(watched.WATCH)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl.capacity import relief
+from k1ctl.capacity import facts, relief, watched
+from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.relief import KILL, NOTHING, RESUME, SUSPEND, Other, decide
 
 MARKS = {"suspend": 90.0, "kill": 95.0}
@@ -35,6 +39,30 @@ def test_one_after_another() -> None:
     old = Other("a", 1.0)
     assert decide(old, [Other("b", 2.0, suspended_at=NOW - 1)], 92, MARKS, NOW) == NOTHING
     assert decide(old, [Other("b", 2.0, suspended_at=NOW - relief.APART)], 92, MARKS, NOW) == SUSPEND
+
+
+def test_what_cannot_be_read_stops_no_guardian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No facts, another user's folder: the command is guarded on, and one that stands still goes on."""
+    monkeypatch.setenv("K1CTL_FACTS", str(tmp_path / "gone.json"))
+    mine = relief.Relief("a", 1.0, {"suspend": 90, "kill": 95})
+    assert mine.due(0.0, 0.0) == NOTHING
+    mine = relief.Relief("a", 1.0, {"suspend": 90, "kill": 95})
+    assert mine.due(5.0, 0.0) == RESUME
+    monkeypatch.setenv("K1CTL_HOST_DIR", str(tmp_path))
+    (tmp_path / "capacity" / "limited" / "b" / "spec.json").mkdir(parents=True)  # cannot be read, by root neither
+    (tmp_path / "capacity" / "limited.went").mkdir()
+    assert watched.every() == [] and relief.others("a") == []
+    monkeypatch.setattr(relief, "percent_used", lambda suspend: 96.0)
+    assert relief.Relief("a", 1.0, {"suspend": 90, "kill": 95}).due(0.0, 0.0) == KILL
+
+
+def test_critical_pressure_is_the_watermark_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for those who are let in (`levels`), and not 90 %: with a watermark of 92 a command stands still, too."""
+    told = Facts("macos", 8, 100, 60, level="critical")
+    monkeypatch.setattr(facts, "read", lambda: told)
+    assert [relief.percent_used(mark) for mark in (92.0, 0.0)] == [92.0, 40.0]
+    told.level = "warn"
+    assert relief.percent_used(92.0) == 40.0
 
 
 commands = st.lists(
