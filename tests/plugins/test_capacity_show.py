@@ -61,7 +61,8 @@ def test_json_has_facts_state_and_answer_in_one_document(workspace: Project, mac
     told = json.loads(workspace.run("capacity", "show", "--facts", mac, "--json").assert_ok().stdout)
     assert told["ok"] is True
     assert (told["facts"]["cores"], told["facts"]["origin"], told["disk"]) == (14, mac, None)
-    assert told["watermark"]["level"] == 0
+    assert (told["watermark"]["level"], told["watermark"]["admit_percent"]) == (0, 70)
+    assert told["root"] == str(workspace.root)
     assert told["promises"]["held"] == []
     assert told["promises"]["memory_free_bytes"] == 40 * GIB
     (warning,) = told["warnings"]
@@ -142,9 +143,14 @@ def test_what_is_promised_is_shown_against_what_may_be_and_what_is_seen(
     monkeypatch.setattr(promises, "held", lambda **_: held)
     config, facts = Config("", {}, {}), Facts("linux", 8, 32 * GIB, 10 * GIB, origin="a file")
     empty = show_state.State(facts, config, None)
-    assert "others use 22.0 GiB, 10.0 GiB may still be promised (to the first 24.0 GiB)" in told(empty, facts)
+    assert "promised nothing; others use 22.0 GiB, 10.0 GiB may still be promised (to the first 24.0 GiB)" in told(
+        empty, facts
+    )
     held.append(Promise("1", Need(cpu=1.5, tokens=10_000), seen_bytes=2 * GIB))
     assert "promised 2.0 GiB of memory seen (2.0 GiB of it beyond" in told(show_state.State(facts, config, None), facts)
+    held[0].seen_bytes = 0
+    assert "promised cores 1.5 of 8, tokens 10k in 1 promise;" in told(show_state.State(facts, config, None), facts)
+    held[0].seen_bytes = 2 * GIB
     held.append(Promise("2", Need(mem=4 * GIB), seen_bytes=GIB))
     state = show_state.State(facts, config, None)
     assert "4.0 GiB of memory, 3.0 GiB seen (2.0 GiB of it beyond what was promised)" in told(state, facts)

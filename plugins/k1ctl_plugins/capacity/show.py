@@ -56,7 +56,8 @@ def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> Non
         model, parameters = calibration.model, calibration.parameters
     answer = answers.Answer(found, config, model, state.seen_by_bounds, parameters=parameters, conductor=conductor)
     if as_json:
-        emit_json({"ok": True, "facts": found.document(), **state.document(), **answer.document()})
+        root = workspace.root if workspace is not None else None
+        emit_json({"ok": True, "root": root, "facts": found.document(), **state.document(), **answer.document()})
         return
     for line in show_text.full(answer, state) if explain else show_text.short(answer, state):
         put(line)

@@ -57,9 +57,9 @@ class State:
 
     def document(self) -> dict[str, Any]:
         """The state as JSON."""
-        seen = self.seen_by_bounds
+        seen, marks = self.seen_by_bounds, self.level.marks
         return {
-            "watermark": {**self.level.document(), "percents": {str(n): mark for n, mark in self.level.marks.items()}},
+            "watermark": {**self.level.document(), **{key: marks.get(n) for n, key in levels.WATERMARKS.items()}},
             "queue": self.pools,
             "promises": {
                 "memory_promised_bytes": self.promised,

@@ -125,7 +125,7 @@ def _promised(state: State) -> str:
     count, waiting = len(state.held), len(state.waiting)
     beyond = f" ({format_size(state.beyond)} of it beyond what was promised)" if state.beyond else ""
     words = [f"{format_size(state.promised)} of memory"] * bool(state.promised)
-    words += [f"{format_size(state.seen)}{'' if words else ' of memory'} seen{beyond}"] * bool(count)
+    words += [f"{format_size(state.seen)}{'' if words else ' of memory'} seen{beyond}"] * bool(words or state.seen)
     words += [f"{limits.called(r['resource'])} {r['text']}" for r in state.resources if r["resource"] != "mem"]
     told = f"{', '.join(words)} in {count} promise{'s' * (count != 1)}" if count else "nothing"
     told += f"; others use {format_size(state.others)}, {format_size(state.free)} may still be promised"
