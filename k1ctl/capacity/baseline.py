@@ -11,7 +11,7 @@ import time
 
 from k1ctl import groups
 from k1ctl.capacity import leak, processes
-from k1ctl.capacity.sampler import Sampler
+from k1ctl.capacity.sampler import FINE, Sampler
 from k1ctl.errors import NotExecutableError, NotFoundError, UsageError
 from k1ctl.signals import signals
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SHOW = 1.0  # s between two changes of the live line
 _LONGEST = 3600.0  # s; poll takes no endless float
+_AGAIN = 1.0  # s between two KILLs
+_KILLS = 5  # then who is left is left: it hangs in the kernel
 COMMAND, INTERRUPT, TERMINATE, DURATION = "command", "interrupt", "terminate", "duration"
 
 
@@ -56,8 +58,8 @@ class Measured:
     def document(self) -> dict[str, Any]:
         """The figures as JSON, the samples left out."""
         wall = max(self.wall_seconds, 1e-9)
-        total = self.cpu_total
-        seen = min(1.0, self.sampler.watch.seen_cpu / total) if total > 0.1 and self.cpu_source == "wait4" else None
+        total, exact = self.cpu_total, self.cpu_source == "wait4"
+        seen = min(1.0, self.sampler.watch.seen_cpu / total) if total > 0.1 and exact else None
         return {
             "argv": self.argv,
             "pid": self.pid,
@@ -70,10 +72,10 @@ class Measured:
                 "seconds": round(total, 3),
                 "cores_mean": round(total / wall, 3),
                 "source": self.cpu_source,
-                **{f"{name}_seconds": round(value, 3) for name, value in self.cpu_seconds.items()},
+                **{f"{k}_seconds": round(v, 3) if exact else None for k, v in self.cpu_seconds.items()},
                 "of_processes_seen_percent": None if seen is None else round(100 * seen, 1),
             },
-            "leak": leak.verdict(self.sampler.least()).document(),
+            "leak": leak.verdict(self.sampler.least(), seconds=self.wall_seconds).document(),
             "sampling": self.sampler.sampling(),
         }
 
@@ -88,6 +90,7 @@ class _Loop:
         self.duration, self.grace, self.show = duration, grace, show
         self.deadline: float | None = None
         self.kill_at: float | None = None
+        self.kills = 0
         self.told: list[int] = []
         self.child = 0  # our command; 0: a process that is only watched
 
@@ -119,30 +122,38 @@ class _Loop:
         self.measured, self.sampler, self.child = measured, measured.sampler, child
         self.deadline = measured.began + self.duration if self.duration else None
         next_look = next_show = 0.0
-        while not self._ended():
+        while not self._over():
             now = time.monotonic()
             if now >= next_look:
                 pause = self.sampler.look()
-                if each is not None:
-                    each(measured)
                 if pause is None and not child:
                     break
                 next_look = now + (pause or self.sampler.interval)
+            if each is not None:
+                each(measured)
             if self.show is not None and now >= next_show:
                 self.show(self.sampler)
                 next_show = now + _SHOW
-            self._sleep(next_look)
+            self._sleep(next_look if self.kill_at is None else min(next_look, now + FINE))
             if self._told_to_end():
                 break
-        measured.wall_seconds = time.monotonic() - measured.began
+        measured.wall_seconds = measured.wall_seconds or time.monotonic() - measured.began
+
+    def _over(self) -> bool:
+        """Whether the command has ended, and all that came of it where it was told to end."""
+        if not self.child or not self._ended():
+            return False
+        return self.kill_at is None or self.kills >= _KILLS or not self.sampler.watch.look().pids
 
     def _ended(self) -> bool:
-        if not self.child:
-            return False
+        measured = self.measured
+        if measured.exit_code is not None:
+            return True
         done, status, usage = os.wait4(self.child, os.WNOHANG)
         if not done:
             return False
-        measured, code = self.measured, os.waitstatus_to_exitcode(status)
+        code = os.waitstatus_to_exitcode(status)
+        measured.wall_seconds = time.monotonic() - measured.began
         measured.exit_code = code if code >= 0 else 128 - code
         measured.cpu_seconds = {"user": usage.ru_utime, "system": usage.ru_stime}
         measured.cpu_source = "wait4"
@@ -162,7 +173,8 @@ class _Loop:
     def _told_to_end(self) -> bool:
         """Act on signals and deadlines; whether watching ends now, which is so for a process that is not ours."""
         now = time.monotonic()
-        for number in self.told:
+        while self.told:
+            number = self.told.pop(0)
             first = self.measured.ended_by == COMMAND
             if first:
                 self.measured.ended_by = INTERRUPT if number == signals.SIGINT else TERMINATE
@@ -172,7 +184,6 @@ class _Loop:
                 groups.send(self.child, signals.SIGINT)
             else:
                 self._stop(signals.SIGTERM, signals.SIGCONT)
-        self.told.clear()
         if self.deadline is not None and now >= self.deadline:
             self.deadline = None
             if self.measured.ended_by == COMMAND:
@@ -181,13 +192,17 @@ class _Loop:
                 return True
             self._stop(signals.SIGTERM, signals.SIGCONT)
         if self.kill_at is not None and now >= self.kill_at:
+            self.kill_at, self.kills = now + _AGAIN, self.kills + 1
             self._stop(signals.SIGKILL)
         return False
 
     def _stop(self, *numbers: int) -> None:
-        self.kill_at = time.monotonic() + (self.grace if signals.SIGKILL not in numbers else 1.0)
-        for session in {self.child, *self.sampler.watch.sessions}:
-            groups.send_to_session(session, *numbers, group=self.child)
+        """Signal all that came of the command; once it was waited for its number may be another's."""
+        if self.kill_at is None:  # who tells twice waits no longer
+            self.kill_at = time.monotonic() + self.grace
+        here = self.measured.exit_code is None
+        for session in {*self.sampler.watch.sessions, *([self.child] if here else [])}:
+            groups.send_to_session(session, *numbers, group=self.child if here else 0)
 
 
 def command(
@@ -205,8 +220,8 @@ def command(
 
     ``interval`` seconds between two looks; ``duration`` seconds after which it is told to end (0: never), with
     ``grace`` seconds from TERM to KILL; ``stdout``: a descriptor for its output instead of ours. ^C, TERM and HUP are
-    passed on to it, and what was seen is returned. ``show`` is called about every second, ``each`` after each look.
-    Call it in the main thread. Raises NotFoundError, NotExecutableError.
+    passed on to it, and what was seen is returned. ``show`` is called about every second, ``each`` after each look
+    and at each signal. Call it in the main thread. Raises NotFoundError, NotExecutableError.
     """
     import subprocess
 

@@ -47,22 +47,27 @@ class Verdict:
 def verdict(
     samples: Iterable[tuple[float, float]],
     *,
+    seconds: float | None = None,
     window: float = WINDOW,
     minimum: float = MINIMUM,
     threshold: float = THRESHOLD,
 ) -> Verdict:
     """Judge samples of (seconds, bytes) in their order of time.
 
-    ``window``: seconds whose minimum is one point; ``minimum``: seconds of a trace that can be judged; ``threshold``:
-    bytes a second that are a leak.
+    ``seconds``: how long was watched (None: from the first sample to the last); ``window``: seconds whose minimum is
+    one point; ``minimum``: seconds of a trace that can be judged; ``threshold``: bytes a second that are a leak.
     """
     from k1ctl.units import format_duration, format_size
 
     found = [*samples]
-    seconds = found[-1][0] - found[0][0] if found else 0.0
-    points = minima(found, window) if seconds >= minimum * (1 - 1e-9) else []
+    if seconds is None:
+        seconds = found[-1][0] - found[0][0] if found else 0.0
+    enough = seconds >= minimum * (1 - 1e-9)
+    points = minima(found, window) if found and enough else []
     if len(points) < 3:
         had = f"{format_duration(seconds)} of {format_duration(minimum)}"
+        if enough:
+            had = f"{len(found)} looks in {format_duration(seconds)}"
         return Verdict("not-enough-data", None, seconds, minimum, len(points), f"not enough data: {had}")
     rate = slope(points)
     each = f"{'-' if rate < 0 else ''}{format_size(abs(rate) * 60)} a minute over {format_duration(seconds)}"

@@ -48,7 +48,15 @@ def test_a_short_trace_is_not_judged() -> None:
         found = leak.verdict(samples)
         assert found.code == "not-enough-data" and found.slope is None and found.document()["bytes_per_minute"] is None
     assert leak.verdict(trace(1, 12, 50.0)).text == "not enough data: 12 m of 30 m"
-    assert leak.verdict([(0.0, 1.0), (3600.0, 9e9)]).code == "not-enough-data"  # two looks in an hour
+    few = leak.verdict([(0.0, 1.0), (3600.0, 9e9)])
+    assert (few.code, few.text) == ("not-enough-data", "not enough data: 2 looks in 1 h")
+    assert leak.verdict([], seconds=3600.0).code == "not-enough-data"
+
+
+def test_half_an_hour_of_watching_is_judged() -> None:
+    """The first and the last look lie within it: what counts is how long was watched."""
+    samples = [(at, size) for at, size in trace(1, 30, 50.0) if 3 < at < 1796]
+    assert leak.verdict(samples).code == "not-enough-data" and leak.verdict(samples, seconds=1800.0).code == "leak"
 
 
 def test_gaps_and_long_traces() -> None:
