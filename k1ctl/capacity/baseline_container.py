@@ -1,7 +1,8 @@
 """The same command in a container: what it costs over the command itself.
 
 The container's processes are no children of the tool that starts it. Where the tool names the first of them and it is
-a process of this host (Linux), they are watched with it; else (a virtual machine, as on a Mac) only time is compared.
+a process of this host (Linux) that began with the container, they are watched with it; else (a virtual machine, whose
+numbers mean nothing here, as on a Mac) only time is compared.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from k1ctl.errors import NotFoundError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from subprocess import Popen
     from typing import Any
 
     from k1ctl.capacity.baseline import Measured
     from k1ctl.capacity.sampler import Sampler
 
+_LINUX = os.uname().sysname == "Linux"
 TOOLS = ("docker", "podman", "container")  # the last is Apple's
 _ANSWER = 5.0  # s that the tool may take to answer
 _NOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): the tool failed, the command cannot be run, or is not there
 _FIRST, _TRIES = 0.05, 12  # s until it is first asked for the process, doubled each time; how often
+_ROUNDED = 1.0  # s by which a process may seem older than it is
 
 
 def tool(image: str) -> str:
@@ -84,6 +88,7 @@ class Container:
         self.name = f"k1ctl-baseline-{os.getpid()}-{os.urandom(3).hex()}"
         self.found = False
         self._tries, self._next = 0, time.monotonic() + _FIRST
+        self._asked: Popen[bytes] | None = None
 
     def run(
         self,
@@ -112,42 +117,69 @@ class Container:
         except BaseException:
             _ask(self.path, "kill", self.name)
             raise
+        finally:
+            self._answer(wait=False)
         if measured.ended_by != baseline.COMMAND:
             _ask(self.path, "kill", self.name)  # a tool that was killed leaves its container behind
         return measured
 
     def _attach(self, measured: Measured) -> None:
-        """Ask for the container's first process until it is told."""
-        if self.found or self._tries >= _TRIES or time.monotonic() < self._next:
-            return
-        code, answer = _ask(self.path, "inspect", "--format", "{{.State.Pid}}", self.name)
-        self._tries += 1
-        self._next = time.monotonic() + min(_FIRST * 2**self._tries, 5.0)
-        pid = int(answer) if code == 0 and answer.strip().isdigit() else 0
-        if pid > 1 and processes.started(pid) is not None:
-            self.found = True
-            measured.sampler.watch.also(pid)
+        """Ask for the container's first process until it is told; nobody waits for the answer meanwhile."""
+        if self._asked is not None:
+            answer = self._answer(wait=time.monotonic() < self._next)
+            pid = int(answer) if answer.isdigit() else 0
+            age = processes.age(pid) if pid > 1 else None
+            if age is not None and age <= time.monotonic() - measured.began + _ROUNDED:
+                self.found = True
+                measured.sampler.watch.also(pid)
+        elif not self.found and self._tries < _TRIES and time.monotonic() >= self._next and _LINUX:
+            import subprocess
+
+            words = [self.path, "inspect", "--format", "{{.State.Pid}}", self.name]
+            self._tries += 1
+            try:
+                self._asked = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+            except OSError:
+                self._tries = _TRIES
+            self._next = time.monotonic() + _ANSWER
+
+    def _answer(self, *, wait: bool) -> bytes:
+        """What the tool has answered; b"" when it has not, or failed. Without ``wait`` that was its time."""
+        asked = self._asked
+        if asked is None or asked.stdout is None or (asked.poll() is None and wait):
+            return b""
+        self._asked, self._next = None, time.monotonic() + min(_FIRST * 2**self._tries, _ANSWER)
+        with asked:
+            if asked.poll() is None:
+                asked.kill()
+            os.set_blocking(asked.stdout.fileno(), False)  # whom it started may hold the pipe
+            return b"" if asked.wait() else (asked.stdout.read(64) or b"").strip()
 
 
 def overhead(native: Measured, contained: Measured, container: Container) -> dict[str, Any]:
-    """What the container adds to the command, as JSON; memory and CPU are None where its processes are not seen."""
+    """What the container adds to the command, as JSON; memory and CPU are None where its processes are not seen, and so
+    is the difference in time where it did not come to its end."""
     document, alone = contained.document(), native.memory()
-    seen, within = container.found and contained.exit_code not in _NOT_RUN, document["memory"]
+    ran = contained.exit_code not in _NOT_RUN
+    whole, within = ran and contained.ended_by == baseline.COMMAND, document["memory"]
     metric = "peak_bytes" if within["peak_metric"] == alone["peak_metric"] else "rss_sum_peak_bytes"
-    seen = seen and None not in (within[metric], alone[metric])
+    seen = whole and container.found and None not in (within[metric], alone[metric])
     more = within[metric] - alone[metric] if seen else None
-    longer = contained.wall_seconds - native.wall_seconds
+    longer = contained.wall_seconds - native.wall_seconds if whole else None
     return {
         "tool": os.path.basename(container.path),
         "image": container.image,
         "exit_code": contained.exit_code,
-        "ran": contained.exit_code not in _NOT_RUN,
+        "ran": ran,
+        "ended_by": contained.ended_by,
         "wall_seconds": document["wall_seconds"],
         "memory": document["memory"] if seen else None,
         "cpu_seconds": round(contained.cpu_total, 3) if seen else None,
         "overhead": {
-            "wall_seconds": round(longer, 3),
-            "wall_percent": round(100 * longer / max(native.wall_seconds, 1e-9), 1),
+            "wall_seconds": None if longer is None else round(longer, 3),
+            "wall_percent": None if longer is None else round(100 * longer / max(native.wall_seconds, 1e-9), 1),
             "peak_bytes": more,
             "peak_percent": round(100 * more / alone[metric], 1) if more is not None and alone[metric] else None,
             "peak_metric": within["peak_metric"] if metric == "peak_bytes" else "rss",

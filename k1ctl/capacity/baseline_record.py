@@ -184,6 +184,8 @@ def container(found: dict[str, Any]) -> str:
     more, text = found["overhead"], f"{found['tool']}, {found['image']}: "
     if not found["ran"]:
         return text + f"did not run, exit code {found['exit_code']}"
+    if more["wall_seconds"] is None:
+        return text + "was ended before its end; there is nothing to compare"
     if found["exit_code"]:
         text += f"exit code {found['exit_code']}, "
     text += f"{_signed(more['wall_seconds'], format_duration)} of time ({more['wall_percent']:+.0f} %)"

@@ -9,6 +9,7 @@ is taken for resident is the physical footprint. RSS counts shared pages for eac
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,6 +228,14 @@ def started(pid: int) -> object:
     """What tells a process from a later one of the same number; None when there is none."""
     row = _row(pid)
     return row.start if row is not None and row.living else None
+
+
+def age(pid: int) -> float | None:
+    """Seconds since a process started; None when there is none."""
+    start = started(pid)
+    if isinstance(start, bytes):  # ticks since the boot, time asleep included (proc_pid_stat(5))
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(start) / _TICK
+    return None if start is None else time.time() - float(str(start))
 
 
 def _pids() -> list[int]:

@@ -83,6 +83,9 @@ def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> No
     wait_until(lambda: not found.sampler.watch.look().pids)
     found = stopped_by(signal.SIGHUP, "trap '' TERM; while :; do sleep 60; done", grace=0.05)
     assert (found.exit_code, found.ended_by) == (137, "terminate")
+    assert found.left == 0
+    found = stopped_by(signal.SIGTERM, "(trap '' TERM; sleep 60; sleep 60) & wait", grace=0.05)
+    assert (found.exit_code, found.ended_by, found.left) == (143, "terminate", 0)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -100,7 +103,8 @@ def test_what_runs_already_is_watched_and_left_alone() -> None:
     child = subprocess.Popen(["sleep", "60"])
     found = baseline.process(child.pid, duration=0.05)
     assert child.poll() is None and (found.exit_code, found.ended_by, found.left) == (None, "duration", 1)
-    assert found.memory()["peak_bytes"] and found.document()["cpu"]["source"] == "samples"
+    cpu = found.document()["cpu"]
+    assert found.memory()["peak_bytes"] and (cpu["source"], cpu["user_seconds"]) == ("samples", None)
     child.kill()
     child.wait()
     short = subprocess.Popen(["sleep", "0.1"])
@@ -161,6 +165,10 @@ words, state = sys.argv[1:], os.environ["FAKE"]
 if words[0] == "image":
     sys.exit(0 if words[2] == "there" else "Error: No such image")
 if words[0] == "inspect":
+    if os.environ.get("ODD") == "hangs":
+        time.sleep(60)
+    if os.environ.get("ODD"):
+        sys.exit(print(os.environ["ODD"]))
     try: print(open(os.path.join(state, words[-1])).read())
     except OSError: sys.exit(1)
 elif words[0] == "run":
@@ -189,7 +197,10 @@ def test_a_container_is_compared_with_the_command_itself(tmp_path: Path, monkeyp
     monkeypatch.setattr(baseline, "_SHOW", 0.0)
     words, go = [sys.executable, "-c", HOLD, str(tmp_path / "go")], tmp_path / "go"
     times: dict[str, Any] = {"interval": 0.05, "duration": 0.0, "grace": 1.0, "cwd": str(tmp_path), "stdout": None}
-    contained = container.run(words, **times, show=lambda now: go.touch() if rss(now) > 54 * MB else None)
+    monkeypatch.setattr(baseline_container, "_FIRST", 0.005)
+    contained = container.run(
+        words, **times, show=lambda now: go.touch() if container.found and rss(now) > 54 * MB else None
+    )
     found = baseline_container.overhead(native, contained, container)
     assert container.found and found["ran"] and found["exit_code"] == 0 and found["tool"] == "docker"
     assert found["memory"]["peak_bytes"] >= 40 * MB and found["overhead"]["peak_bytes"] is not None
@@ -198,10 +209,42 @@ def test_a_container_is_compared_with_the_command_itself(tmp_path: Path, monkeyp
     failed = container.run(["/bin/sh", "-c", "exit 125"], **times)
     found = baseline_container.overhead(native, failed, container)
     assert not found["ran"] and found["memory"] is None and "did not run" in baseline_record.container(found)
+    stopped = container.run(["sleep", "60"], **{**times, "duration": 0.05})
+    found = baseline_container.overhead(native, stopped, container)
+    assert found["ended_by"] == "duration" and set(found["overhead"].values()) <= {None, "pss", "rss"}
+    assert "nothing to compare" in baseline_record.container(found)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(NotFoundError) as none:
         baseline_container.tool("there")
     assert none.value.code == "no-container-tool"
+
+
+@LINUX
+@pytest.mark.parametrize("odd", [str(os.getpid()), "none", "hangs"], ids=["older", "none", "hangs"])
+def test_a_number_that_means_nothing_here_is_not_watched(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tool names a process of its virtual machine, which is another one's number here, or no number, or hangs:
+    then only time is compared, and nobody waits for the answer."""
+    tool = tmp_path / "docker"
+    tool.write_text(FAKE)
+    tool.chmod(0o755)
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    monkeypatch.setenv("ODD", odd)
+    monkeypatch.setattr(baseline, "_SHOW", 0.0)
+    monkeypatch.setattr(baseline_container, "_FIRST", 0.0)
+    monkeypatch.setattr(baseline_container, "_ANSWER", 1000.0)
+    container = baseline_container.Container(str(tool), "there")
+    asked: list[object] = []
+    monkeypatch.setattr(container, "_answer", lambda wait: asked.append(answer(wait=wait)) or asked[-1] or b"")
+    answer, go = type(container)._answer.__get__(container), tmp_path / "go"
+    done = container.run(
+        [sys.executable, "-c", HOLD, str(go)], interval=0.05, duration=0.0, grace=1.0, cwd=str(tmp_path), stdout=None,
+        show=lambda now: go.touch() if asked else None,
+    )  # fmt: skip
+    found = baseline_container.overhead(baseline.command(["sleep", "0.02"]), done, container)
+    assert found["ran"] and found["memory"] is None and found["overhead"]["wall_seconds"] is not None
+    assert not container.found and container._asked is None
 
 
 def test_the_words_for_each_tool() -> None:

@@ -10,7 +10,7 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.durations import DURATION
-from k1ctl.errors import UsageError
+from k1ctl.errors import K1ctlError, UsageError
 from k1ctl.output import LiveLine, emit_json, json_option, put, say
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _measure(
         if options["pid"]:
             return engine.process(options["pid"], show=show, **times), None
         sys.stdout.flush()
+        folder = os.getcwd()
         more = {"grace": context.config.get("process", "grace"), "stdout": 2 if as_json else None, "show": show}
         measured = engine.command(command, **times, **more)
         if not tool or measured.exit_code or measured.ended_by != engine.COMMAND:
@@ -118,7 +119,11 @@ def _measure(
                 say(f"not run in {options['container']}: {engine.unfinished(measured) or 'its time was over'}")
             return measured, None
         container = baseline_container.Container(tool, options["container"])
-        contained = container.run(command, cwd=os.getcwd(), **times, **more)
+        try:
+            contained = container.run(command, cwd=folder, **times, **more)
+        except K1ctlError as exc:  # the tool is gone; what the command itself took is known
+            say(f"not run in {options['container']}: {exc.message}")
+            return measured, None
         return measured, baseline_container.overhead(measured, contained, container)
     finally:
         live.clear()
