@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Point = tuple[float, float | None]
 
-NUMBER, BYTES, SECONDS, PERCENT = "number", "bytes", "seconds", "percent"  # units of an axis
+NUMBER, COUNT, BYTES, SECONDS, PERCENT = "number", "count", "bytes", "seconds", "percent"  # units of an axis
 LINE, STEP, DOTS, BAR = "line", "step", "dots", "bar"  # kinds of a series
 _COLOURS = ("#0f7fc4", "#e08a00", "#009e73", "#cc6f9f", "#d55e00", "#4fa8dc", "#8a8f00", "#7b61c9")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
@@ -51,7 +51,7 @@ class Series:
 class Panel:
     """One pair of axes: its series, the ``title`` and ``unit`` of y, and ``levels``: (y, name) drawn across.
 
-    Units: number, bytes, seconds, percent. y begins at 0.
+    Units: number, count (of what is whole), bytes, seconds, percent. y begins at 0.
     """
 
     def __init__(
@@ -183,12 +183,14 @@ def _step(least: float, unit: str) -> float:
     if unit == SECONDS and least > 0.5:
         return next((float(step) for step in _CLOCK if step >= least), 86400.0 * ceil(least / 86400))
     base = 1.0
+    rounds = (1, 2, 5, 10) if unit == COUNT else (1, 2, 2.5, 5, 10)
+    least = max(least, 1.0) if unit == COUNT else least
     while unit == BYTES and least / base > 512:  # ticks at 256 MiB and 1 GiB, not at 200 and 1000 MB
         base *= 1024
     if unit == BYTES and least <= base * 512 and least > base * 100:
         return base * 256 if least <= base * 256 else base * 512
     power = 10.0 ** floor(log10(least / base))
-    return base * next(power * n for n in (1, 2, 2.5, 5, 10) if power * n >= least / base * (1 - 1e-9))
+    return base * next(power * n for n in rounds if power * n >= least / base * (1 - 1e-9))
 
 
 def _nice_top(top: float, unit: str) -> float:

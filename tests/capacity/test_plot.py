@@ -44,6 +44,13 @@ def test_ticks_are_few_and_reach_the_end(top: float, unit: str) -> None:
     assert 3 <= len(found) <= 8 and len(set(named)) == len(named) and found[-1] >= top
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 6, 8, 12, 20, 24, 100, 1000])
+def test_what_is_whole_has_whole_ticks(most: int) -> None:
+    """There is no half an agent, and an axis has few of them."""
+    found = plot.ticks(0.0, most, plot.COUNT, 8)
+    assert 2 <= len(found) <= 9 and all(t == int(t) for t in found)
+
+
 def test_sizes_are_shown_as_powers_of_two_and_times_as_clocks_do() -> None:
     """A gigabyte has a tick of its own, and hours are cut into quarters."""
     assert [plot.shown(t, plot.BYTES) for t in plot.ticks(0, 1 << 30, plot.BYTES)][-1] == "1 GiB"
