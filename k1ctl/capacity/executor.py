@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, OOM, HOST_OOM, TIMEOUT, ENDED = "done", "failed", "oom", "host-oom", "timeout", "ended"
 MARK = "STRESS_OF_K1CTL"  # environment of a copy: the folder of its run; so one that was left behind is found
+_RUN = "//"  # in it, before the K1CTL_RUN that the copies are within
 _LOOK = 1.0  # s between two looks at the host
 _POLL = 0.02  # s between two looks at the copies, at most
 _SOON = 0.002  # s, at least
@@ -59,7 +60,7 @@ class Job(NamedTuple):
 
 class Ran(NamedTuple):
     """A cell that ran: its jobs in the order they ended, how long all took, the facts before and after, the highest use
-    of swap seen (bytes), and why it was stopped."""
+    of swap seen (bytes), why it was stopped, and the seconds between the two facts (0.0: those that all took)."""
 
     jobs: list[Job]
     seconds: float
@@ -67,6 +68,7 @@ class Ran(NamedTuple):
     after: Facts
     swap_peak: int
     stop: Stop | None
+    between: float = 0.0
 
 
 class Interrupted(Exception):
@@ -79,6 +81,9 @@ class Copies:
     Arguments: ``command``, whose ``{i}`` becomes the copy's number; ``folder`` of the run, where logs/<cell>/<copy>.log
     lie; ``timeout`` of a run in seconds (0: none); ``cwd`` and ``environ`` of the copies; ``interrupt``: a descriptor
     that ends everything once it can be read; ``every``: seconds between two looks at the host.
+
+    ``tell`` is called with the sessions of those under way at each change. What a run leaves in its process group is
+    ended after the grace, what left for a session of its own when the cell ends.
     """
 
     def __init__(
@@ -94,10 +99,13 @@ class Copies:
     ) -> None:
         self.command, self.folder, self.timeout = list(command), folder, timeout
         self.cwd = cwd or os.getcwd()
-        self.environ = {**(os.environ if environ is None else environ), MARK: folder}
+        given = os.environ if environ is None else environ
+        self.environ = {**given, MARK: f"{folder}{_RUN}{given.get('K1CTL_RUN', '')}"}
         self.interrupt, self.every, self.grace = interrupt, every, GRACE
         self.running: dict[int, tuple[Limited, float]] = {}  # copy: (it, when it began)
         self.late: set[int] = set()  # copies that ran past the timeout and were told to end
+        self.behind: dict[int, float] = {}  # copies of which only others of the group live, and since when
+        self.tell: Callable[[list[int]], None] | None = None
 
     def look(self) -> Look:
         return Look(facts.read(), 0.0, 0, 0, self._disk())
@@ -113,10 +121,12 @@ class Copies:
                 free = [n for n in range(1, cell.agents + 1) if n not in self.running]
                 failed = []
                 for number in free[: jobs - len(ran) - len(self.running)]:
+                    self._pause(0.0)  # each start takes 0.1 s
                     try:
                         self.running[number] = self._start(cell, number, logs, keep), time.monotonic()
                     except OSError as exc:
                         failed.append(_not_started(number, exc))
+                    self._tell()
                     tell(len(ran), len(self.running))
                 self._pause(min(_POLL, max(_SOON, (time.monotonic() - begun) / 100)))  # a short run is seen exactly
                 ended = failed + self._ended()
@@ -130,8 +140,9 @@ class Copies:
         finally:
             seconds = time.monotonic() - begun
             ran += self._end()
-        last = self._look(ran, seconds)._replace(ended=True)
-        return Ran(ran, seconds, before, last.facts, max(swap_peak, last.facts.swap_used), stop or watch(before, last))
+        last = self._look(ran, time.monotonic() - begun)._replace(ended=True)
+        swap_peak = max(swap_peak, last.facts.swap_used)
+        return Ran(ran, seconds, before, last.facts, swap_peak, stop or watch(before, last), last.elapsed)
 
     def _start(self, cell: Cell, number: int, logs: str, keep: Sequence[int]) -> Limited:
         from k1ctl.capacity import limited
@@ -148,39 +159,62 @@ class Copies:
 
     def _ended(self) -> list[Job]:
         """The copies that ended since the last call. One past the timeout is told to end, and killed after the grace;
-        the others are looked at meanwhile."""
+        the others are looked at meanwhile. So is what a copy that ended left in its group."""
         ended, now = [], time.monotonic()
         for number, (copy, began) in list(self.running.items()):
-            end = copy.poll()
-            if end is None and self.timeout and now - began >= self.timeout:
-                if number not in self.late:
-                    self.late.add(number)
-                    _terminate(copy)
-                elif now - began >= self.timeout + self.grace:
-                    end = copy.stop(0.0)
-            if end is not None:
-                del self.running[number]
+            try:
+                end = copy.poll()
+                if end is None and copy.exited and number not in self.late:
+                    behind = now - self.behind.setdefault(number, now)
+                    if behind >= 2 * self.grace:
+                        end = copy.stop(0.0)
+                    elif behind >= self.grace:
+                        _terminate(copy)
+                elif end is None and self.timeout and now - began >= self.timeout:
+                    if number not in self.late:
+                        self.late.add(number)
+                        _terminate(copy)
+                    elif now - began >= self.timeout + self.grace:
+                        end = copy.stop(0.0)
+            except OSError as exc:  # it cannot be watched any more
+                ended.append(_not_watched(number, copy, exc, now - began))
+            else:
+                if end is None:
+                    continue
                 ended.append(_job(number, end, TIMEOUT if number in self.late else ""))
-                self.late.discard(number)
+            self._forget(number)
         return ended
 
     def _end(self) -> list[Job]:
-        """End all copies that still run: they are told at once, and have the grace together."""
+        """End all copies that still run: they are told at once, and have the grace together. And what they left."""
         for copy, _ in self.running.values():
             _terminate(copy)
         until = time.monotonic() + self.grace
         ended = []
-        for number in sorted(self.running):
-            copy, _ = self.running[number]
-            ended.append(_job(number, copy.stop(max(0.0, until - time.monotonic())), ENDED))
-            del self.running[number]
-        self.late.clear()
+        for number, (copy, began) in sorted(self.running.items()):
+            try:
+                ended.append(_job(number, copy.stop(max(0.0, until - time.monotonic())), ENDED))
+            except OSError as exc:
+                ended.append(_not_watched(number, copy, exc, time.monotonic() - began)._replace(outcome=ENDED))
+            self._forget(number)
+        end_left_behind(self.folder, self.grace)
         return ended
+
+    def _forget(self, number: int) -> None:
+        del self.running[number]
+        self.late.discard(number)
+        self.behind.pop(number, None)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.tell is not None:
+            self.tell([copy.session for copy, _ in self.running.values()])
 
     def _look(self, ran: list[Job], elapsed: float) -> Look:
         host = sum(job.outcome == HOST_OOM for job in ran)
         own = sum(job.outcome == OOM for job in ran)
-        return Look(facts.read(), elapsed, own + host, host, self._disk())
+        failed = sum(job.outcome == FAILED for job in ran)
+        return Look(facts.read(), elapsed, own + host, host, self._disk(), failed=failed)
 
     def _disk(self) -> float:
         """Percent that is free where the copies and we write."""
@@ -218,6 +252,12 @@ def _not_started(number: int, exc: OSError) -> Job:
     )
 
 
+def _not_watched(number: int, copy: Limited, exc: OSError, seconds: float) -> Job:
+    """End a copy whose limits cannot be kept any more."""
+    groups.send_to_session(copy.session, signals.SIGKILL, group=copy.group)
+    return _not_started(number, exc)._replace(seconds=seconds, text=f"cannot be watched: {exc.strerror or exc}")
+
+
 def _lacked(end: Ended) -> str:
     """Whose memory lacked: our limit's, the host's; "" where there was enough, where that is only a guess, and where a
     program met a limit of its own."""
@@ -229,17 +269,19 @@ def _lacked(end: Ended) -> str:
     return "" if found.by == "program" and not found.next_limit else OOM
 
 
-def end_left_behind(folder: str) -> int:
-    """End the copies of runs in or below ``folder`` whose k1ctl was killed; how many processes that were."""
+def end_left_behind(folder: str, grace: float = GRACE) -> int:
+    """End the copies of runs in or below ``folder`` whose k1ctl was killed, and what copies left behind; how many
+    processes that were. A k1ctl among them is told to end, and never killed: it may be in the middle of a flash."""
     found = _left_behind(folder)
     for number in (signals.SIGTERM, signals.SIGKILL):
         for pid in found:
             try:
-                os.kill(pid, number)
+                if number == signals.SIGTERM or not _is_k1ctl(pid):
+                    os.kill(pid, number)
             except OSError:
                 continue
-        deadline = time.monotonic() + GRACE
-        while (left := _left_behind(folder)) and time.monotonic() < deadline:
+        deadline = time.monotonic() + grace
+        while (left := _left_behind(folder) if found else []) and time.monotonic() < deadline:
             time.sleep(_POLL)
         if not left:
             break
@@ -247,15 +289,26 @@ def end_left_behind(folder: str) -> int:
     return len(found)
 
 
+def _is_k1ctl(pid: int) -> bool:
+    import psutil
+
+    try:
+        return any(os.path.basename(word) == "k1ctl" for word in psutil.Process(pid).cmdline()[:4])
+    except psutil.Error:
+        return False
+
+
 def _left_behind(folder: str) -> list[int]:
+    """Their pids, without those of the commands that a k1ctl among them runs: it ends them by its own rules."""
     import psutil
 
     found = []
     for process in psutil.process_iter():
         try:
-            mark = process.environ().get(MARK, "") + os.sep
-            ours = process.pid != os.getpid() and mark.startswith(folder + os.sep)
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            environ = process.environ()
+            mark, _, run = environ.get(MARK, "").partition(_RUN)
+            ours = process.pid != os.getpid() and f"{mark}{os.sep}".startswith(f"{folder}{os.sep}")
+            if ours and environ.get("K1CTL_RUN", "") == run and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
         except (psutil.Error, OSError):
             continue

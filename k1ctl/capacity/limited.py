@@ -59,6 +59,11 @@ class Limited:
         self._status: tuple[int, Any, float] | None = None
         self._ended: Ended | None = None
 
+    @property
+    def exited(self) -> bool:
+        """Whether the command itself was seen to end; others of its group may live on."""
+        return self._status is not None
+
     def poll(self) -> Ended | None:
         """How it ended; None while somebody of its group lives. Raises OSError."""
         if self._ended is not None:

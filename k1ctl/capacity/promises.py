@@ -18,7 +18,7 @@ from k1ctl.queue.line import NB, SH, UN, read_facts, survives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from k1ctl.queue.names import Name
@@ -31,15 +31,16 @@ __all__ = ["PROMISE", "Held", "Promise", "age", "folder", "held", "join", "look"
 class Promise:
     """What somebody was promised: ``id``, ``need``, ``what`` it is for, ``class_`` of the history, ``kind`` (build,
     queue-run, capacity-run, reservation ...), ``workspace`` and ``root``, ``run``; the owner's ``pid``, and ``group``
-    and ``session`` of what runs under it; ``since`` and ``until`` (None: as long as somebody lives) in seconds since
-    1970; ``seen_bytes`` of memory that it uses now; ``waiting``: it is not let in yet.
+    and ``session`` of what runs under it, or the ``sessions`` where these are several; ``since`` and ``until`` (None:
+    as long as somebody lives) in seconds since 1970; ``seen_bytes`` of memory that it uses now; ``waiting``: it is not
+    let in yet.
 
     ``units`` {resource: units} is what the ticket's name says; ``priority`` by number, ``place`` its name in the line.
     """
 
     __slots__ = (
         "class_", "group", "id", "kind", "need", "owner", "pid", "place", "priority", "root", "run", "seen_bytes",
-        "session", "since", "units", "until", "waiting", "what", "workspace",
+        "session", "sessions", "since", "units", "until", "waiting", "what", "workspace",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,7 @@ class Promise:
         pid: int = 0,
         group: int = 0,
         session: int = 0,
+        sessions: Sequence[int] = (),
         since: float = 0.0,
         until: float | None = None,
         seen_bytes: int = 0,
@@ -69,6 +71,7 @@ class Promise:
         self.units = limits.units(need) if units is None else units
         self.workspace, self.root, self.run, self.pid, self.group = workspace, root, run, pid, group
         self.session, self.since, self.until, self.seen_bytes = session, since, until, seen_bytes
+        self.sessions = sessions
         self.waiting, self.priority, self.place, self.owner = waiting, priority, place, owner
 
     @property
@@ -125,7 +128,7 @@ def waiting(place: str) -> list[Promise]:
 
 def look(promises: list[Promise]) -> None:
     """Set ``seen_bytes`` of these promises: one walk over all processes, none when nobody holds anything."""
-    if not any(p.session or p.group for p in promises if not p.waiting):
+    if not any(p.session or p.group or p.sessions for p in promises if not p.waiting):
         return
     from k1ctl.capacity.processes import by_tree
 
@@ -133,7 +136,8 @@ def look(promises: list[Promise]) -> None:
     for promise in promises:
         if not promise.waiting:
             promise.seen_bytes = sessions.get(promise.session, 0) or groups.get(promise.group, 0)
-            promise.seen_bytes += sum(sessions.get(n, 0) for n in _within(promise.run) if n != promise.session)
+            more = {*promise.sessions, *_within(promise.run)} - {promise.session}
+            promise.seen_bytes += sum(sessions.get(n, 0) for n in more)
 
 
 def join(place: str, around: str) -> None:
@@ -190,7 +194,7 @@ def of_ticket(name: Name, facts: dict[str, Any]) -> Promise:
         )
     words: dict[str, Any] = {key: str(facts.get(key) or "") for key in ("what", "kind", "workspace", "root", "run")}
     group, session = (n if isinstance(n := facts.get(key), int) and n > 1 else 0 for key in ("group", "session"))
-    since = facts.get("granted") or facts.get("asked_at")
+    several, since = facts.get("sessions"), facts.get("granted") or facts.get("asked_at")
     return Promise(
         str(name.seq),
         need,
@@ -199,6 +203,7 @@ def of_ticket(name: Name, facts: dict[str, Any]) -> Promise:
         pid=name.pid,
         group=group,
         session=session,
+        sessions=[n for n in several if isinstance(n, int) and n > 1] if isinstance(several, list) else [],
         since=float(since) if isinstance(since, int | float) else 0.0,
         waiting=name.state == "w",
         priority=name.priority,

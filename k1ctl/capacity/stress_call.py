@@ -124,9 +124,11 @@ class Promised:
                 raise Interrupted from exc
             raise
         self.copies.environ[promises.PROMISE] = held.environment(os.environ.get(promises.PROMISE, ""))
+        self.copies.tell = lambda sessions: held.tell(sessions=sessions)
         try:
             yield [held.fd] if held.fd >= 0 else []
         finally:
+            self.copies.tell = None
             held.release()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from k1ctl.capacity import cells, executor
 from k1ctl.capacity.cells import Cell, Look, Stop
 from k1ctl.capacity.executor import Copies, Interrupted
 from k1ctl.capacity.facts import Facts
-from k1ctl.capacity.limited import Ended
+from k1ctl.capacity.limited import Ended, Limited
 from k1ctl.capacity.oom import Verdict
 from k1ctl.capacity.stress import figures
 
@@ -72,6 +74,40 @@ def test_an_interruption_leaves_nobody(tmp_path: Path) -> None:
         os.close(read)
         os.close(write)
     assert len(calls[0]) >= 2
+    assert executor._left_behind(str(tmp_path)) == []
+
+
+def test_what_copies_leave_behind_ends_with_the_cell(tmp_path: Path) -> None:
+    """One that leaves a process in its group has ended after the grace, one that leaves a daemon at once; neither lives
+    when the cell is over. What a k1ctl among them runs is left to that one: it may be a flash."""
+    daemon = "import os, time, sys; os.fork() or (os.setsid(), os.fork() and os._exit(0), time.sleep(60)); print(7)"
+    script = f'if [ {{i}} = 1 ]; then sleep 60 & else {sys.executable} -c "{daemon}"; fi'
+    run = subprocess.Popen(["sleep", "60"], env={**os.environ, executor.MARK: f"{tmp_path}//", "K1CTL_RUN": "inner"})
+    copies = Copies(["sh", "-c", script], str(tmp_path), every=0.05)
+    copies.grace = 0.1
+    told: list[list[int]] = []
+    copies.tell = told.append
+    try:
+        ran = copies.run(CELL, 2, never, quiet)
+        assert {job.outcome for job in ran.jobs} == {executor.DONE}
+        assert executor._left_behind(str(tmp_path)) == [] and run.poll() is None
+        assert max(map(len, told)) == 2 and told[-1] == []
+    finally:
+        run.kill()
+        run.wait()
+
+
+def test_a_copy_that_cannot_be_watched_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host without room for its watchdog a copy is ended, and those beside it: nothing unlimited is left."""
+
+    def poll(copy: Limited) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("k1ctl.capacity.limited.Limited.poll", poll)
+    limits = cells.Limits(1 << 34, 0)
+    ran = Copies(["sleep", "60"], str(tmp_path)).run(CELL, 4, lambda b, look: cells.stop(b, look, limits), quiet)
+    assert ran.stop is not None and ran.stop.rule == "host-oom"
+    assert [job.text for job in ran.jobs] == ["cannot be watched: Resource temporarily unavailable"] * 2
     assert executor._left_behind(str(tmp_path)) == []
 
 
