@@ -55,7 +55,7 @@ class Limits(NamedTuple):
 class Look(NamedTuple):
     """The host while a cell runs: ``elapsed`` seconds since it began, copies that ran out of memory until now
     (``ooms``, of those ``host_ooms`` killed by the host without having met their limit), free percent of the disk.
-    ``ended``: the last look, after all copies are gone."""
+    ``ended``: the last look, after all copies are gone. ``failed``: copies that failed, for no want of memory known."""
 
     facts: Facts
     elapsed: float
@@ -63,6 +63,7 @@ class Look(NamedTuple):
     host_ooms: int
     disk_percent: float
     ended: bool = False
+    failed: int = 0
 
 
 class Stop(NamedTuple):
@@ -138,7 +139,8 @@ def stop(before: Facts, look: Look, limits: Limits) -> Stop | None:
     Arguments: ``before`` are the facts as the cell began; for a look before that, the same facts with ``elapsed`` 0.
     """
     facts = look.facts
-    kills = _more(before.oom_kills, facts.oom_kills) if look.ended and not look.ooms else 0  # a limit's kill counts too
+    # the kernel counts the kills of every limit on the host, too: others' while all of ours went well
+    kills = _more(before.oom_kills, facts.oom_kills) if look.ended and look.failed and not look.ooms else 0
     if look.host_ooms or kills:
         count = max(look.host_ooms, kills)
         return Stop("host-oom", count, 0, f"the host killed {count} for want of memory")
@@ -147,11 +149,10 @@ def stop(before: Facts, look: Look, limits: Limits) -> Stop | None:
     if look.disk_percent < DISK_PERCENT:
         text = f"{look.disk_percent:.1f} % of the disk is free; the limit is {DISK_PERCENT} %"
         return Stop("disk", round(look.disk_percent, 1), DISK_PERCENT, text)
-    swap = 100 * facts.swap_used / facts.swap if facts.swap else 0.0
+    swap = swap_percent(facts)
     if swap > SWAP_PERCENT:
-        return Stop(
-            "swap", round(swap, 1), SWAP_PERCENT, f"{swap:.0f} % of the swap is used; the limit is {SWAP_PERCENT} %"
-        )
+        text = f"{swap:.0f} % of the swap is used; the limit is {SWAP_PERCENT} %"
+        return Stop("swap", round(swap, 1), SWAP_PERCENT, text)
     if facts.available < limits.reserve:
         had, least = format_size(facts.available), format_size(limits.reserve)
         return Stop(
@@ -162,6 +163,13 @@ def stop(before: Facts, look: Look, limits: Limits) -> Stop | None:
         text = f"everything waited for memory {stalled:.0f} % of the time; the limit is {STALL_PERCENT} %"
         return Stop("stall", round(stalled, 1), STALL_PERCENT, text)
     return None
+
+
+def swap_percent(facts: Facts) -> float:
+    """Percent of the swap that is used; on macOS, which adds swap files as it needs them (dynamic_pager(8)), of what
+    there is or of the memory, whichever is more: a share of the files that are there says nothing."""
+    swap = max(facts.swap, facts.memory) if facts.system == "macos" else facts.swap
+    return 100.0 * facts.swap_used / swap if swap else 0.0
 
 
 def stall_percent(before: Facts, after: Facts, seconds: float, kind: str) -> float | None:

@@ -158,10 +158,11 @@ class Matrix:
 
 def figures(cell: Cell, ran: Ran) -> dict[str, Any]:
     """The line of a finished cell. ``completion_rate`` is completed / started; what we ended because the cell stopped
-    is started, too. ``throughput_per_second`` counts completed runs."""
+    is started, too. ``throughput_per_second`` counts completed runs; ``concurrency`` is how many copies were under
+    way in the mean (Little's law)."""
     count = {name: sum(job.outcome == name for job in ran.jobs) for name in _OUTCOMES}
     walls = sorted(job.seconds for job in ran.jobs if job.outcome == executor.DONE)
-    before, after = ran.before, ran.after
+    before, after, between = ran.before, ran.after, ran.between or ran.seconds
     return {
         "cell": cell.name,
         **cell.document(),
@@ -177,11 +178,12 @@ def figures(cell: Cell, ran: Ran) -> dict[str, Any]:
         "swap_used_peak_bytes": ran.swap_peak,
         "swap_delta_bytes": after.swap_used - before.swap_used,
         "swapped_out_pages": _delta(before.swapped_out_pages, after.swapped_out_pages),
-        "stall_some_percent": _rounded(cells.stall_percent(before, after, ran.seconds, "some"), 2),
-        "stall_full_percent": _rounded(cells.stall_percent(before, after, ran.seconds, "full"), 2),
+        "stall_some_percent": _rounded(cells.stall_percent(before, after, between, "some"), 2),
+        "stall_full_percent": _rounded(cells.stall_percent(before, after, between, "full"), 2),
         "wall_p50_seconds": _rounded(quantile(walls, 0.5), 4),
         "wall_p95_seconds": _rounded(quantile(walls, 0.95), 4),
         "throughput_per_second": round(len(walls) / ran.seconds, 6) if walls and ran.seconds else None,
+        "concurrency": round(sum(job.seconds for job in ran.jobs) / ran.seconds, 3) if ran.seconds else None,
         "peak_bytes": max((job.peak_bytes for job in ran.jobs), default=0),
         "seconds": round(ran.seconds, 3),
         "at": rfc3339(),

@@ -46,12 +46,13 @@ class Folder:
         return os.path.join(self.path, "cells.jsonl")
 
     def finished(self) -> list[dict[str, Any]]:
-        """The lines of the finished cells, in the order they finished. A torn last line (power cut) is taken away."""
+        """The lines of the finished cells, in the order they finished. A torn last line (power cut) is taken away; the
+        cell of one that is damaged is not finished."""
         data = read_bytes(self.cells_file) or b""
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             os.truncate(self.cells_file, len(whole))
-        return [loads(line) for line in whole.decode().splitlines()]
+        return [line for line in map(_line, whole.splitlines()) if line is not None]
 
     def add(self, line: dict[str, Any]) -> None:
         """Append a finished cell; it is on the disk when this returns. Raises OSError."""
@@ -70,6 +71,14 @@ class Folder:
     def report(self, document: dict[str, Any]) -> None:
         """Write the report, which makes the run a finished one."""
         write_json(os.path.join(self.path, "report.json"), document, fsync=True)
+
+
+def _line(data: bytes) -> dict[str, Any] | None:
+    try:
+        line = loads(data.decode())
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "cell" in line else None
 
 
 def benchmarks(ops: str) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SLOWER = 2.0  # times the wall time of one copy alone: more of them is no gain
 SPREAD = 1.2  # times the median that the p95 of one copy alone may be
+TOGETHER = 0.8  # of the copies that are under way in the mean at least
+ROOM = 1.15  # times the largest copy that its limit has at least
 SHORTEST = 0.1  # s that one run takes alone; in a shorter one the start of a limited process is most of it
 HEADERS = (
     *("AGENTS", "MEM", "CPU", "DONE", "OOM", "FAILED", "SWAP", "PAGED OUT", "STALL", "P50", "P95", "RATE", "SLOWER"),
@@ -114,7 +116,7 @@ class Report:
             plot.Panel(rate, "completed runs a minute"),
             plot.Panel(slower, "times as long as alone", levels=[(SLOWER, "limit")]),
         ]
-        return plot.stacked(panels, title=title, x_title="agents at once")
+        return plot.stacked(panels, title=title, x_title="agents at once", x_unit=plot.COUNT)
 
     def _column(self, limits: tuple[int, float]) -> list[Row]:
         return [row for row in self.rows if row.cell.limits == limits]
@@ -191,19 +193,29 @@ class Report:
             f"{slower:.2f} times as long as alone ({format_duration(figures['wall_p50_seconds'])} in the median)",
             f"the largest copy took {format_size(figures['peak_bytes'])}; {self._smaller(cell)}",
             self._next(cell),
-            *self._spread(chosen),
+            *(f"in doubt: {doubt}" for doubt in self._doubts(chosen)),
         ]
         fit = self.fits.get(cell.limits)
         return [*reasons, fit.text()] if fit else reasons
 
-    def _spread(self, chosen: Row) -> list[str]:
-        """A word of doubt where one copy alone took now this long, now that."""
+    def _doubts(self, chosen: Row) -> list[str]:
+        """What speaks against the figures: one copy alone took now this long, now that; not all copies were under way
+        together, so none was as slow as it will be; the limit has no room for an input that is larger."""
         one = next(r.figures for r in self._column(chosen.cell.limits) if r.cell.agents == 1 and r.figures)
         middle, long = one["wall_p50_seconds"], one["wall_p95_seconds"]
-        if long <= SPREAD * middle:
-            return []
-        took = f"one alone took {format_duration(middle)} in the median and {format_duration(long)} at p95"
-        return [f"in doubt: {took}; others used this host, or the command does not do the same each time"]
+        (agents, memory, _), figures = chosen.cell, chosen.figures or {}
+        together, peak = figures.get("concurrency"), figures["peak_bytes"]
+        doubts = []
+        if long > SPREAD * middle:
+            took = f"one alone took {format_duration(middle)} in the median and {format_duration(long)} at p95"
+            doubts.append(f"{took}; others used this host, or the command does not do the same each time")
+        if agents > 1 and together is not None and together < TOGETHER * agents:
+            doubts.append(
+                f"of {agents} copies {together:.1f} were under way in the mean; a run is too short for its start"
+            )
+        if peak * ROOM > memory:
+            doubts.append(f"the largest copy took {peak / memory:.0%} of its limit; a larger input runs out of it")
+        return doubts
 
     def _smaller(self, cell: Cell) -> str:
         """Why not a smaller limit."""

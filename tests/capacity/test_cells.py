@@ -125,7 +125,8 @@ def test_no_cell_prunes_a_smaller_one(one: Cell, other: Cell, stop: Stop) -> Non
         (look(host(swap_used=3 * GIB)), "swap", 75.0, 50),
         (look(host(available=7 * GIB)), "available", 7 * GIB, 8 * GIB),
         (look(host(pressure={"memory": {"full_total_us": 2.2e6}})), "stall", 12.0, 10),
-        (look(host(oom_kills=5))._replace(ended=True), "host-oom", 2, 0),
+        (look(host(oom_kills=5))._replace(ended=True, failed=1), "host-oom", 2, 0),
+        (look(host(system="macos", swap=GIB, swap_used=25 * GIB)), "swap", 52.1, 50),
     ],
 )
 def test_each_stop_rule_has_its_number(seen: Look, rule: str, value: float, limit: float) -> None:
@@ -146,7 +147,9 @@ def test_each_stop_rule_has_its_number(seen: Look, rule: str, value: float, limi
         look(host(pressure={"memory": {"full_total_us": 2e6}})),  # exactly 10 % of 10 s
         look(host(pressure={"memory": {"full_total_us": 1.5e6}}), elapsed=1.0),  # one hiccup in the first second
         look(host(pressure={}, oom_kills=None)),
-        look(host(oom_kills=5)),  # until the end it may be that of a copy's limit
+        look(host(oom_kills=5))._replace(failed=1),  # until the end it may be that of a copy's limit
+        look(host(oom_kills=5))._replace(ended=True),  # somebody else's limit: all of ours went well
+        look(host(system="macos", swap=2 * GIB, swap_used=GIB + 1)),  # macOS adds a file when it needs one
         look(host(), disk=10.0),
     ],
 )

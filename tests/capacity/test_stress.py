@@ -162,6 +162,16 @@ def test_a_torn_last_line_is_a_cell_that_did_not_finish(tmp_path: Path) -> None:
     assert file.read_bytes().count(b"\n") == 2
 
 
+def test_a_damaged_line_is_a_cell_that_did_not_finish(tmp_path: Path) -> None:
+    """What cannot be read as a finished cell is measured again; it ends nothing."""
+    matrix(tmp_path, ClosedForm(), [1, 2], [2]).run()
+    file = Path(folder(tmp_path).cells_file)
+    file.write_bytes(b"\0" * 40 + b"\n[]\n" + file.read_bytes().partition(b"\n")[2])
+    host = ClosedForm()
+    assert len(matrix(tmp_path, host, [1, 2], [2]).run()) == 2
+    assert names(host.ran) == ["1x2G"]
+
+
 def test_failures_that_are_no_oom_are_no_support(tmp_path: Path) -> None:
     """A cell with a failed run does not hold; nor is what held with more agents recommended behind it."""
     host = ClosedForm(fails=[6])  # the second run of the second cell
@@ -213,6 +223,24 @@ def test_runs_that_differ_are_in_doubt(tmp_path: Path) -> None:
     rows[0].figures["wall_p95_seconds"] = 1.3 * rows[0].figures["wall_p50_seconds"]
     found = Report(rows).recommendation
     assert found is not None and "in doubt: one alone took 1.0 s in the median and 1.3 s at p95" in found.reasons[3]
+
+
+def test_copies_that_were_not_under_way_together_are_in_doubt(tmp_path: Path) -> None:
+    """When each start takes as long as a run, four copies are never under way at once, and none was slowed by three."""
+    rows = matrix(tmp_path, ClosedForm(need=GIB), [1, 4], [2]).run()
+    assert [row.figures["concurrency"] for row in rows if row.figures] == [1.0, 4.0]
+    found = Report(rows).recommendation
+    assert found is not None and not any("in doubt" in reason for reason in found.reasons)
+    assert rows[1].figures is not None
+    rows[1].figures["concurrency"] = 3.1
+    found = Report(rows).recommendation
+    assert found is not None and "in doubt: of 4 copies 3.1 were under way in the mean" in found.reasons[3]
+
+
+def test_a_limit_without_room_is_in_doubt(tmp_path: Path) -> None:
+    """A limit that was just met holds until the input grows."""
+    found = Report(matrix(tmp_path, ClosedForm(need=int(1.9 * GIB)), [1, 2], [2]).run()).recommendation
+    assert found is not None and "in doubt: the largest copy took 95% of its limit" in found.reasons[3]
 
 
 def test_what_holds_only_with_fewer_cores_limits_no_agents(tmp_path: Path) -> None:
