@@ -127,7 +127,7 @@ def outcome_document(out: Outcome) -> dict[str, Any]:
         "turn_p50_seconds": round(out.p50, 3),
         "turn_p90_seconds": round(out.p90, 3),
         "turn_p95_seconds": round(out.p95, 3),
-        "turn_p90_error_seconds": round(out.p90_error, 3),
+        "turn_p90_error_seconds": None if out.p90_error == inf else round(out.p90_error, 3),
         "wait_seconds": round(out.build_wait, 3),
         "wait_p90_seconds": round(out.build_wait_p90, 3),
         "device_wait_seconds": round(out.device_wait, 3),

@@ -10,6 +10,7 @@ arrives is given the server that is free first, so its start and end are known a
 from __future__ import annotations
 
 import math
+import sys
 
 from k1ctl.capacity.variates import turns_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TURNS = 20_000  # simulated unless told otherwise: the p90 of a turn is then good for about 2 %
 WARM = 0.1  # share of the turns that only warm the model up
+_ROUNDS = 2  # turns of each workspace that do at least: with many of them a line takes a while to build up
 _BATCHES = 10  # parts of a run whose spread gives the standard error
 
 
@@ -162,8 +164,8 @@ def mmc_wait_quantile(servers: int, rate: float, seconds: float, q: float) -> fl
 class Outcome:
     """What a simulation found; seconds, rates a second, shares from 0 to 1.
 
-    ``turn``, ``p50``, ``p90``, ``p95`` of turns and the standard error ``p90_error`` of the p90 (from batches; 0 where
-    there are too few); ``build_wait`` and ``build_wait_p90``, ``device_wait`` (mean over uploads); ``upload_p50``,
+    ``turn``, ``p50``, ``p90``, ``p95`` of turns and the standard error ``p90_error`` of the p90 (from batches; inf
+    where there are too few turns to tell); ``build_wait`` and ``build_wait_p90``, ``device_wait`` (mean over uploads); ``upload_p50``,
     ``upload_p90`` of wait and transfer together (0 without uploads); ``rate`` of turns and ``upload_rate``; ``busy``
     {kind or "device": utilisation}; ``last`` of a burst: mean time until the last is done, else 0; ``turns`` counted.
     """
@@ -220,7 +222,7 @@ def simulate(model: Model, *, turns: int = TURNS, seed: int = 1) -> Outcome:
     if model.burst:
         return run.bursts(max(1, turns // model.agents))
     run.begin()
-    run.advance(max(1, int(turns * WARM)))
+    run.advance(max(int(turns * WARM), _ROUNDS * model.agents))
     run.done.clear()
     began, before = run.now, run.busy()
     run.advance(max(1, turns))
@@ -240,12 +242,19 @@ class _Run:
     def __init__(self, model: Model, seed: int) -> None:
         self.model, self.now = model, 0.0
         self.streams = turns_of(model, seed)
-        self.pools = [[[0.0] * k.slots for k in model.kinds] for _ in range(model.hosts)]
-        self.devices = [0.0] * model.devices
+        self._idle()
         self.events: list[tuple[float, int, _Going | None]] = []
         self.done: list[_Turn] = []
         self.served = [0.0] * (len(model.kinds) + 1)
         self.number = model.agents
+
+    def _idle(self) -> None:
+        """All servers are free from 0 on. Of more than there are workspaces the rest would never be taken."""
+        model = self.model
+        most = sys.maxsize if model.open else model.agents
+        each = [min(kind.slots, most) for kind in model.kinds]
+        self.pools = [[[0.0] * slots for slots in each] for _ in range(min(model.hosts, most))]
+        self.devices = [0.0] * min(model.devices, most)
 
     def begin(self) -> None:
         """Everybody begins to think."""
@@ -259,7 +268,7 @@ class _Run:
         from heapq import heappop, heappush, heapreplace
 
         events, streams, devices, served, done = self.events, self.streams, self.devices, self.served, self.done
-        pools, hosts, last = self.pools, self.model.hosts, len(self.served) - 1
+        pools, hosts, last = self.pools, len(self.pools), len(self.served) - 1
         opened, closed = self.model.open, not (self.model.open or self.model.burst)
         until, at = len(done) + turns, self.now
         while len(done) < until:
@@ -310,8 +319,8 @@ class _Run:
         """``times`` bursts, one after another, each into an idle host."""
         model, ends, everything = self.model, 0.0, self.done
         for _ in range(times):
-            self.pools = [[[0.0] * k.slots for k in model.kinds] for _ in range(model.hosts)]
-            self.devices, self.now = [0.0] * model.devices, 0.0
+            self._idle()
+            self.now = 0.0
             self.events = [(0.0, w, None) for w in range(model.agents)]
             before = len(everything)
             self.advance(model.agents)
@@ -348,7 +357,7 @@ def mean_wait(
 def _error(values: Sequence[float]) -> float:
     size = len(values) // _BATCHES
     if size < 100:
-        return 0.0
+        return math.inf
     parts = [quantile(sorted(values[i * size : (i + 1) * size]), 0.9) for i in range(_BATCHES)]
     mean = sum(parts) / _BATCHES
     return math.sqrt(sum((p - mean) ** 2 for p in parts) / (_BATCHES - 1) / _BATCHES)

@@ -7,21 +7,22 @@ from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from random import Random
 
     from k1ctl.capacity.queueing import Model
 
 BINS = 4096  # equally likely; within them an exponential loses 0.03 % of its variance, and nothing of its mean
 _GRID = 4000
-_CHUNK = 128
+_CONSTANT = 1e-3  # a smaller coefficient of variation is none: the grid would not resolve it, nor would anybody notice
+_FIRST, _CHUNK = 8, 128  # turns that are drawn at once, twice as many each time: of many workspaces each takes few
 
 
 @lru_cache(maxsize=64)
 def quantiles(cv: float) -> list[float]:
     """The means of `BINS` equally likely parts of a gamma distribution with mean 1 and coefficient of variation ``cv``
-    (0: always 1; 1: exponential), in order. Not to be changed."""
-    if not cv:
+    (below `_CONSTANT`: always 1; 1: exponential), in order. Not to be changed."""
+    if cv < _CONSTANT:
         return [1.0] * BINS
     share, part = _lorenz(1 / (cv * cv))
     ends, i = [], 0
@@ -54,26 +55,27 @@ def _lorenz(shape: float) -> tuple[list[float], list[float]]:
 def turns_of(model: Model, seed: int) -> list[Iterator[tuple[int, float, float, float]]]:
     """For each workspace its turns without end: number of the kind, seconds of build, of upload (0: none), of thinking
     afterwards."""
+    from itertools import chain
     from random import Random
 
-    return [_stream(model, Random(seed * 1_000_003 + w)) for w in range(model.agents)]
+    return [chain.from_iterable(_stream(model, Random(seed * 1_000_003 + w))) for w in range(model.agents)]
 
 
-def _stream(model: Model, rnd: Random) -> Iterator[tuple[int, float, float, float]]:
+def _stream(model: Model, rnd: Random) -> Iterator[Iterable[tuple[int, float, float, float]]]:
     units = [quantiles(k.cv) for k in model.kinds]
     thinks = quantiles(model.think_cv)
     moves = quantiles(model.upload_cv)
     think, upload = model.think, model.upload
     seconds, uploads = [k.seconds for k in model.kinds], [k.uploads for k in model.kinds]
     limits, places, many = _limits(model.shares), range(BINS), len(units) > 1
-    uniform, choices = rnd.random, rnd.choices
+    uniform, choices, size = rnd.random, rnd.choices, _FIRST
     while True:
         # each of these draws takes the same numbers from the generator whatever the model's values
-        kinds = [sum(u > x for x in limits) if many else 0 for u in [uniform() for _ in range(_CHUNK)]]
-        builds = [seconds[k] * units[k][i] for k, i in zip(kinds, choices(places, k=_CHUNK), strict=True)]
-        sent = [upload * m for m in choices(moves, k=_CHUNK)]
-        sent = [m if uniform() < uploads[k] else 0.0 for k, m in zip(kinds, sent, strict=True)]
-        yield from zip(kinds, builds, sent, [think * t for t in choices(thinks, k=_CHUNK)], strict=True)
+        kinds = [sum(u > x for x in limits) if many else 0 for u in [uniform() for _ in range(size)]]
+        builds = [seconds[k] * units[k][i] for k, i in zip(kinds, choices(places, k=size), strict=True)]
+        sent = [upload * m if uniform() < uploads[k] else 0.0 for k, m in zip(kinds, choices(moves, k=size), strict=True)]
+        yield zip(kinds, builds, sent, [think * t for t in choices(thinks, k=size)], strict=True)
+        size = min(2 * size, _CHUNK)
 
 
 def _limits(shares: list[float]) -> list[float]:

@@ -51,6 +51,12 @@ def test_the_table_of_variates_has_the_moments_of_its_distribution(cv: float) ->
     assert table[0] >= 0
 
 
+@pytest.mark.parametrize("cv", [5e-324, 1e-16, 1e-12, 9e-4])
+def test_times_that_differ_by_no_more_than_rounding_are_constant(cv: float) -> None:
+    """Thirty builds of 0.1 s have a variation of 1e-16: not 0, and no gamma distribution either."""
+    assert quantiles(cv) == [1.0] * BINS
+
+
 def test_the_exponential_table_is_that_of_the_logarithm() -> None:
     """cv 1: the n-th part's mean is the quantile of its middle, -ln(1 - p), within 0.01 up to the 99.5th percentile;
     the last part is what is beyond ln(4096), on average 1 more."""
@@ -198,6 +204,27 @@ def test_what_cannot_be_a_model_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"slots|agents|kind"):
             wrong()
+
+
+def test_more_servers_than_workspaces_cost_nothing() -> None:
+    """Of a billion of each only as many are kept as there are workspaces: the turns are those of three."""
+    kind = Kind("fw", 3, 10.0, uploads=0.5)
+    few = Model(3, 5.0, [kind], 4.0, devices=3, hosts=3)
+    most = few.changed(kinds=[kind.changed(slots=10**15)], devices=10**15, hosts=10**15)
+    assert simulate(most, turns=50).p90 == simulate(few, turns=50).p90
+    assert simulate(most.changed(burst=True), turns=30).last == simulate(few.changed(burst=True), turns=30).last
+
+
+def test_the_line_of_many_has_built_up_before_turns_count() -> None:
+    """500 workspaces on one slot, fewer turns asked for than workspaces: a turn is N B - Z, as in the long run."""
+    found = simulate(model(500, 1, 100.0, 10.0, uploads=0.0, cv=0.0), turns=400)
+    assert found.turn == pytest.approx(500 * 10 - 100, rel=0.01)
+
+
+def test_of_too_few_turns_the_error_is_not_known() -> None:
+    """Ten batches of 100 at least: with fewer nothing may be told from nothing."""
+    assert simulate(model(), turns=999).p90_error == math.inf
+    assert 0 < simulate(model(), turns=2000).p90_error < 60
 
 
 def test_quantile_of_few() -> None:
