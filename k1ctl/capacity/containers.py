@@ -19,9 +19,10 @@ _NO_LIMIT = 1 << 62  # bytes: v1 writes "no limit" as the largest number of page
 
 
 class Container:
-    """The limits of the control groups around this process. ``version`` is "v1" or "v2"; ``memory``, ``available`` and
-    ``used`` in bytes, of the group that leaves least; ``cpus`` in cores; ``swap`` and ``swap_used`` in bytes;
-    ``oom_kills``: processes killed there for want of memory; ``path``: the group's folder. None where nothing is set.
+    """The limits of the control groups around this process. ``version`` is "v1" or "v2"; ``memory``, the least limit of
+    all, in bytes; ``available`` and ``used`` in bytes, ``swap`` and ``swap_used`` in bytes, and ``oom_kills``
+    (processes killed there for want of memory) of the group that leaves least, whose folder is ``path``; ``cpus`` in
+    cores. None where nothing is set. What slows down and does not kill (memory.high) is no limit here.
     """
 
     __slots__ = ("available", "cpus", "memory", "oom_kills", "path", "swap", "swap_used", "used", "version")
