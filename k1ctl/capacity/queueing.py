@@ -165,9 +165,10 @@ class Outcome:
     """What a simulation found; seconds, rates a second, shares from 0 to 1.
 
     ``turn``, ``p50``, ``p90``, ``p95`` of turns and the standard error ``p90_error`` of the p90 (from batches; inf
-    where there are too few turns to tell); ``build_wait`` and ``build_wait_p90``, ``device_wait`` (mean over uploads); ``upload_p50``,
-    ``upload_p90`` of wait and transfer together (0 without uploads); ``rate`` of turns and ``upload_rate``; ``busy``
-    {kind or "device": utilisation}; ``last`` of a burst: mean time until the last is done, else 0; ``turns`` counted.
+    where there are too few turns to tell); ``build_wait`` and ``build_wait_p90``, ``device_wait`` (mean over uploads);
+    ``upload_p50``, ``upload_p90`` of wait and transfer together (0 without uploads); ``rate`` of turns and
+    ``upload_rate``; ``busy`` {kind or "device": utilisation}; ``last`` of a burst: mean time until the last is done,
+    else 0; ``turns`` counted.
     """
 
     __slots__ = (

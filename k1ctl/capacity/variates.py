@@ -73,7 +73,8 @@ def _stream(model: Model, rnd: Random) -> Iterator[Iterable[tuple[int, float, fl
         # each of these draws takes the same numbers from the generator whatever the model's values
         kinds = [sum(u > x for x in limits) if many else 0 for u in [uniform() for _ in range(size)]]
         builds = [seconds[k] * units[k][i] for k, i in zip(kinds, choices(places, k=size), strict=True)]
-        sent = [upload * m if uniform() < uploads[k] else 0.0 for k, m in zip(kinds, choices(moves, k=size), strict=True)]
+        moved = choices(moves, k=size)
+        sent = [upload * m if uniform() < uploads[k] else 0.0 for k, m in zip(kinds, moved, strict=True)]
         yield zip(kinds, builds, sent, [think * t for t in choices(thinks, k=size)], strict=True)
         size = min(2 * size, _CHUNK)
 
