@@ -81,6 +81,6 @@ def test_setup_and_add_ask_the_gate(workspace: Project) -> None:
     refused = workspace.run("worktree", "setup", "--json", cwd=second).assert_fails(75).json["error"]
     assert refused["code"] == "no-capacity" and refused["reasons"][0]["limit"] == 1
     assert not (workspace.root / ".git" / "worktrees" / "b" / "k1ctl").exists()
-    workspace.run("worktree", "add", "c").assert_fails(75)
+    workspace.run("worktree", "add", "c").assert_fails(75, "`k1ctl worktree setup --wait D` waits")
     shutil.rmtree(first)
     workspace.run("worktree", "setup", cwd=second).assert_ok()

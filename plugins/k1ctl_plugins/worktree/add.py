@@ -43,7 +43,7 @@ def add(
     One is made at a time in a repository. When it cannot be made, nothing of it is left; when the set-up fails, the
     worktree stays and `k1ctl worktree setup`, called in it, goes on. Where the disk would be used above
     disk.stop_percent, all worktrees together take more than disk.total_quota, or the host has no room for one more
-    agent (capacity.agents, capacity.admit_percent), none is made (exit 75).
+    agent (capacity.agents, per_agent, admit_percent), none is made (exit 75).
 
     Example: k1ctl worktree add oslo --base origin/main --json
     """

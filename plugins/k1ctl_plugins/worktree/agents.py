@@ -6,6 +6,7 @@ import os
 
 from k1ctl.capacity import gate
 from k1ctl.capacity.need import Need
+from k1ctl.errors import BusyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 KIND = "worktree"
+_HINT = "`k1ctl worktree setup --wait D` waits; an archived worktree makes room; k1ctl capacity show tells the limit"
+    "`k1ctl worktree setup --wait D` waits for it; an archived worktree makes room; k1ctl capacity show tells the limit"
+)
 
 
 def admit(
@@ -33,9 +37,13 @@ def admit(
     if not _asks(workspace, need):
         return {}
     what = f"the workspace {workspace.name}"
-    held = gate.promise(
-        workspace, config, need, what=what, kind=KIND, wait=wait, key=_key(workspace.path), tell=tell, around=False
-    )
+    try:
+        held = gate.promise(
+            workspace, config, need, what=what, kind=KIND, wait=wait, key=_key(workspace.path), tell=tell, around=False
+        )
+    except BusyError as exc:
+        exc.hint = _HINT
+        raise
     try:
         if not need:
             return {}
@@ -60,7 +68,9 @@ def look(workspace: Workspace, config: Config, path: str) -> None:
     """Whether there would be room for a worktree at ``path``, which is yet to be made. Raises as `admit`."""
     decision = gate.look(config, _need(config), kind=KIND, path=workspace.path)
     if not decision.go:
-        raise gate.no_capacity(f"the workspace {os.path.basename(path)}", decision)
+        refused = gate.no_capacity(f"the workspace {os.path.basename(path)}", decision)
+        refused.hint = _HINT
+        raise refused
 
 
 def planned(workspace: Workspace, config: Config) -> dict[str, Any]:

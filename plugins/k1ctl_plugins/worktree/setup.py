@@ -44,8 +44,8 @@ def setup(
     node_modules where a lock file is, and does what other plugins and [setup.NAME] add. At the end it tells the
     seconds of each step, and its bytes where they are known: of its own, and shared with other worktrees.
 
-    A new worktree is one more agent: where capacity.agents are there already, or memory is above
-    capacity.admit_percent, nothing is set up, and the exit code is 75.
+    A new worktree is one more agent: where capacity.agents are there already, or as many as capacity.per_agent lets
+    in, or memory is above capacity.admit_percent, nothing is set up, and the exit code is 75.
 
     \b
     Examples:
