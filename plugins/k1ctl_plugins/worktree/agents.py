@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 KIND = "worktree"
 _HINT = "`k1ctl worktree setup --wait D` waits; an archived worktree makes room; k1ctl capacity show tells the limit"
-    "`k1ctl worktree setup --wait D` waits for it; an archived worktree makes room; k1ctl capacity show tells the limit"
-)
 
 
 def admit(
