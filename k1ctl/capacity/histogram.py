@@ -10,6 +10,7 @@ import os
 import time
 from math import floor, log
 
+from k1ctl.errors import ConfigError
 from k1ctl.files import Locked, read_bytes, write_json
 from k1ctl.jsontext import loads
 from k1ctl.units import parse_rfc3339, rfc3339
@@ -28,10 +29,11 @@ FEW, MANY = 5, 20  # runs: fewer than FEW say little; from MANY on, with FEW rec
 FEW_MARGIN = 1.5  # the target over the largest of a few runs
 OOM_MORE, OOM_FACTOR = 100 << 20, 1.2  # what a run that lacked memory counts as, over its limit
 _LEAST = 1e-4  # of the whole weight: a bucket with less is dropped
+_BEYOND = 1e18  # bytes or seconds: no figure
 _AHEAD = 3600.0  # s: a file from so far in the future was written under a wrong clock
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._:+-")  # capitals differ not in names on macOS
 _LONGEST = 120  # characters of a file's name
-_DAMAGE = (ValueError, KeyError, TypeError, ArithmeticError)
+_DAMAGE = (ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
 
 
 class Estimate:
@@ -83,7 +85,7 @@ class Buckets:
         self.first = first
         self.rows: dict[int, list[float]] = {}
         for index, weight, samples, largest in rows:
-            if not (weight > 0 and samples >= 1 and 0 < largest < float("inf") and weight < float("inf")):
+            if not (weight > 0 and samples >= 1 and 0 < largest < _BEYOND and weight < float("inf")):
                 raise ValueError(f"no bucket: {[index, weight, samples, largest]}")
             self.rows[int(index)] = [float(weight), int(samples), largest]
 
@@ -219,6 +221,8 @@ def _change(class_: str, peak: int, seconds: float, at: float | None, *, limit: 
             write_json(path, history.document(class_))
     except OSError as exc:
         told = f"what {class_} needed could not be kept: {exc.strerror}: {exc.filename or path}"
+    except ConfigError as exc:  # no flock
+        told = f"what {class_} needed could not be kept: {exc.message}"
     return told
 
 

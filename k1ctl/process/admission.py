@@ -28,7 +28,9 @@ class Admission:
     """The admission of one supervisor's run. Made before it stands in line: what is imported later delays its start."""
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self.supervisor, self.told = supervisor, ""
+        self.supervisor, self.told, self.why = supervisor, "", ""
+        self.began = 0.0  # when this wait for room did
+        self.found: dict[str, str] = {}  # who has room and waits for what we hold
         self.looks_closer = bool(os.environ.get("K1CTL_FACTS")) or not os.path.exists(_MEMORY)
         if self.looks_closer:
             from k1ctl.capacity import facts  # noqa: F401
@@ -46,17 +48,21 @@ class Admission:
             return None
         from k1ctl.capacity.need import Need
 
-        try:
-            held = self._promise(need or Need())
-        except BusyError as exc:
-            if exc.code != "left":
-                raise
-            return self._left(exc)
-        except (OSError, ConfigError) as exc:
-            if (need and not sup.spec.soft) or getattr(exc, "code", "no-flock") not in _NO_FOLDER:
-                raise
-            sup.tell("warning", message=f"what it needs of the host could not be promised: {exc}")
-            return None
+        while True:
+            try:
+                held = self._promise(need or Need())
+                break
+            except BusyError as exc:
+                if exc.code != "left":
+                    raise
+                ending = self._left(exc)
+                if ending is not None:
+                    return ending
+            except (OSError, ConfigError) as exc:
+                if (need and not sup.spec.soft) or getattr(exc, "code", "no-flock") not in _NO_FOLDER:
+                    raise
+                sup.tell("warning", message=f"what it needs of the host could not be promised: {exc}")
+                return None
         if held.ticket is not None or held.joined:
             sup.promise = held
             sup.run.record.pop("waits_for", None)
@@ -96,17 +102,17 @@ class Admission:
         from k1ctl.capacity import gate
 
         sup, spec = self.supervisor, self.supervisor.spec
-        spent = sup.times.get("granted", 0.0) - sup.times.get("enqueued", 0.0)
+        self.began, self.found = time.monotonic(), {}
         return gate.promise(
             sup.workspace,
             sup.config,
             need,
             what=spec.label or os.path.basename(spec.argv[0]),
             kind=spec.kind,
-            wait=None if spec.wait is None else max(0.0, spec.wait - spent),
+            wait=sup.left(),
             interrupt=sup.control,
             tell=self._tell,
-            stopped=lambda: sup.cancelled,
+            stopped=self._stopped,
             priority=spec.priority,
             run=sup.run_id,
             class_=spec.class_,
@@ -115,7 +121,7 @@ class Admission:
         )
 
     def _tell(self, text: str) -> None:
-        sup = self.supervisor
+        sup, self.why = self.supervisor, text
         sup.tell("admitting", text=text)
         brief = "".join(c for c in text if not c.isdigit())  # memory in use changes at each look
         if brief != self.told:
@@ -125,10 +131,29 @@ class Admission:
             except OSError:
                 pass  # it is only told
 
-    def _left(self, exc: BusyError) -> Ending:
+    def _stopped(self) -> bool:
+        """Whether the wait for room has to end: cancelled, or somebody who has room waits for what we hold."""
+        sup = self.supervisor
+        if sup.cancelled:
+            return True
+        if time.monotonic() - self.began < sup.config.get("queue", "stall") or sup.left() == 0:
+            return False
+        from k1ctl.capacity.promises import folder
+        from k1ctl.process import giveway
+
+        self.found = giveway.in_the_way(sup, folder())
+        return bool(self.found)
+
+    def _left(self, exc: BusyError) -> Ending | None:
+        """How a wait for room ended before its time; None when it goes on, behind those who went first."""
         sup = self.supervisor
         if sup.cancelled:
             return Ending(143, "k1ctl", "cancelled", "stopped: the run was cancelled")
+        if self.found:
+            from k1ctl.process import giveway
+
+            self.told = ""
+            return giveway.step_back(sup, self.why, self.found)
         word = os.read(sup.control, 1)
         code = {b"I": 130, b"T": 143}.get(word, 129)
         return Ending(code, "k1ctl", "caller-gone", f"the caller {exc.message}")
@@ -136,16 +161,22 @@ class Admission:
     def learn(self) -> None:
         """What the run took is known of the next one of its class, and that its limit was too small.
 
-        A run that failed for another reason may have ended before its peak.
+        A run that failed for another reason may have ended before its peak, and one whose work has no name would be
+        taken for others'. What goes wrong is an event: the caller has had the last word.
         """
-        sup = self.supervisor
+        sup, problem = self.supervisor, ""
+        class_ = sup.spec.class_
+        if not class_:
+            return
         done = [row for row in sup.run.record.get("attempts", []) if not row["exit_code"] and row["peak_tree_bytes"]]
         limits = sup.limited or {}
         if done:
             from k1ctl.capacity import histogram
 
-            histogram.add(sup.spec.class_, done[-1]["peak_tree_bytes"], done[-1]["run_seconds"])
+            problem = histogram.add(class_, done[-1]["peak_tree_bytes"], done[-1]["run_seconds"])
         elif limits.get("oom") and limits["memory_bytes"] and limits["oom"]["confidence"] != "possible":
             from k1ctl.capacity import facts, histogram
 
-            histogram.add_oom(sup.spec.class_, limits["memory_bytes"], memory=facts.read().memory)
+            problem = histogram.add_oom(class_, limits["memory_bytes"], memory=facts.read().memory)
+        if problem:
+            sup.note("history.failed", **{"class": class_}, message=problem)

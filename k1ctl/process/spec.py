@@ -16,6 +16,9 @@ DEVICE = "K1CTL_DEVICE"  # environment of a command: the device of a group that 
 PROMISE = "K1CTL_PROMISE"  # environment of a command: the promises it runs under, "NUMBER RUN FOLDER" a line
 DEFAULT_DEVICE = "K1CTL_DEFAULTS_DEVICE"  # the setting, so that our own commands below mean that one, too
 _WORK = ("build", "queue-run", "queue-submit", "hook-run")  # kinds of runs that wait where memory runs short
+_SCRIPTED = ("bash", "bun", "dash", "deno", "fish", "ksh", "lua", "node", "perl", "php", "python", "ruby", "sh", "zsh")
+_NAMING = ("cargo", "docker", "go", "npm", "npx", "pio", "pnpm", "podman", "poetry", "uv", "uvx", "yarn")
+_WRAPPING = ("env", "ionice", "nice", "nohup", "setsid", "stdbuf", "sudo", "time", "timeout", "xargs")
 _NO_WORK = ("device", "console", "usb", "tree", "port")  # kinds of resources that make no work for the host
 
 
@@ -105,13 +108,36 @@ class RunSpec:
 
     @property
     def class_(self) -> str:
-        """Its class in the history of what runs of its kind take."""
+        """Its class in the history of what runs of its kind take; "" where nothing tells its work from another's."""
         if self.details.get("class"):
             return str(self.details["class"])
         if self.kind == "build":
             return f"build:{self.details.get('target', '')}"
-        return f"run:{self.label or os.path.basename(self.argv[0])}"
+        name = self.label or work(self.argv)
+        return f"run:{name}" if name else ""
 
     def same(self) -> dict[str, Any]:
         """Every field by name, for comparing and for records."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def work(argv: list[str]) -> str:
+    """What a command does, by name: its program, the script or module of an interpreter, the task of a runner
+    (``npm run build``); "" for what stands on the command line itself, as with ``sh -c``, and behind a wrapper.
+
+    No other word of a command is taken: names are kept, shown, and as many as there are kinds of work.
+    """
+    program, *words = argv
+    program = os.path.basename(program)
+    plain = program.rstrip("0123456789.")
+    first = words[0] if words else ""
+    if plain in _WRAPPING:
+        return ""
+    if plain in _SCRIPTED:
+        if first == "-m" and len(words) > 1:
+            return words[1]
+        return os.path.basename(first) if not first.startswith("-") else ""
+    if plain in _NAMING and first and not first.startswith("-"):
+        task = words[1] if first == "run" and len(words) > 1 and not words[1].startswith("-") else ""
+        return " ".join(os.path.basename(word) for word in (program, first, task) if word)
+    return program

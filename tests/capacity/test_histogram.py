@@ -105,7 +105,14 @@ def test_a_damaged_file_is_reported_and_set_aside() -> None:
     """Nothing is known from it, nothing of it is overwritten, and learning goes on."""
     histogram.add("small", 50 * MB)
     path = histogram._file("small")
-    for text in ("{", "[]", '{"version":2}', '{"version":1,"memory":[[1,1e400,1,1]],"seconds":[],"last_at":"x"}'):
+    for text in (
+        "{",
+        "[]",
+        "[" * 200_000,
+        '{"version":2}',
+        '{"version":1,"memory":[[1,1e400,1,1]],"seconds":[],"last_at":"x"}',
+        '{"version":1,"memory":[[1,1,9,1e300]],"seconds":[],"last_at":"2026-01-01T00:00:00Z"}',
+    ):
         Path(path).write_text(text)
         assert histogram.of("small") is None
         assert "damaged" in histogram.classes()[1][-1] or "damaged" in histogram.classes()[1][0]

@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from k1ctl import events
 from k1ctl.capacity import gate, histogram, promises
 from k1ctl.capacity.need import parse
 from k1ctl.config import Config
@@ -200,13 +203,43 @@ def test_the_watermark_holds_work_and_nothing_else(workspace: Project, tmp_path:
 
 
 def test_what_runs_took_is_learnt(workspace: Project) -> None:
-    """The peak of a run that succeeded goes to its class; one that failed, or has no peak, tells nothing."""
+    """The peak of a run that succeeded goes to its class; one that failed, or has no peak, tells nothing. A history
+    that was damaged is an event."""
     quick = {"K1CTL_PROCESS_SAMPLE": "20ms"}
+    file = Path(histogram._file("run:tests"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{")
     for code in ("0", "1"):
         words = ("queue", "run", "a", "--label", "tests", "--", "sh", "-c", f"sleep 0.1; exit {code}")
         workspace.run(*words, env=quick)
     known = wait_until(lambda: histogram.of("run:tests"))
     assert known is not None and known.runs == 1 and 0 < known.largest < 1 << 30 and known.seconds_p50 >= 0.1
+    said = [e for e in events.read(str(workspace.ops / "events")) if e["event"] == "history.failed"]
+    assert [e["class"] for e in said] == ["run:tests"] and "set aside" in said[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("command", "class_"),
+    [
+        ("/usr/bin/pytest -n auto tests/a.py", "run:pytest"),
+        ("python3.12 tools/train.py --epochs 3", "run:train.py"),
+        ("python3 -m pytest -q", "run:pytest"),
+        ("npm run build", "run:npm run build"),
+        ("npm --silent test", "run:npm"),
+        ("cargo test secret", "run:cargo test"),
+        ("curl -H token https://x", "run:curl"),
+        ("python3 -c print(1)", ""),
+        ("bash -lc make", ""),
+        ("sh", ""),
+        ("env TOKEN=1 make", ""),
+    ],
+)
+def test_work_of_different_kinds_is_not_of_one_class(command: str, class_: str) -> None:
+    """Not all that python3 runs is the same; what has no name is of no class, a label or --class names all."""
+    assert RunSpec("queue-run", command.split(), {}).class_ == class_
+    assert RunSpec("queue-run", command.split(), {}, label="x").class_ == "run:x"
+    assert RunSpec("build", command.split(), {}, details={"target": "fw"}).class_ == "build:fw"
+    assert RunSpec("capacity-run", command.split(), {}, label="x", details={"class": "large"}).class_ == "large"
 
 
 def test_which_runs_are_gated() -> None:
