@@ -7,6 +7,7 @@ too: they held it. What others did on the host, and repositories with a queue of
 from __future__ import annotations
 
 import os
+import time
 from math import sqrt
 
 from k1ctl.capacity import turnlog
@@ -144,18 +145,22 @@ class Calibration:
         }
 
 
-def usual(workspace: Workspace, config: Config, *, since: float = 0.0, history: bool = True) -> Calibration:
-    """The model of the usual load, from the history since ``since`` (seconds since 1970); without ``history`` the
-    annex's mixed load with this host's slots. Never raises for what the history is like."""
+def usual(
+    workspace: Workspace | None, config: Config, *, days: int = turnlog.DAYS, history: bool = True
+) -> Calibration:
+    """The model of the usual load, from the history of the last ``days``; without ``history``, or a workspace, the
+    annex's mixed load with the slots of ``config``. Never raises for what the history is like."""
     slots = set(config.names("queue", "slots"))
 
     def is_slot(resource: str) -> bool:
         return resource.startswith("build:") or (resource in slots and not resource.startswith(_NO_SLOTS))
 
-    log = turnlog.read(workspace.ops_path(), since=since) if history else None
+    if not history:
+        workspace = None
+    log = turnlog.read(workspace.ops_path(), since=time.time() - days * 86400) if workspace else None
     turns = turnlog.turns(log.works, is_slot) if log else []
     table = _Table(workspace, config, turns)
-    kinds = table.kinds(kept=history)
+    kinds = table.kinds()
     upload, upload_cv = table.times("upload", [t.upload for t in turns if t.upload], UPLOADS, USUAL.upload)
     thinks = [t.think for t in turns if t.think is not None]
     text = f"between a workspace's turns; gaps over {turnlog.AWAY / 3600:g} h left out"
@@ -168,7 +173,7 @@ def usual(workspace: Workspace, config: Config, *, since: float = 0.0, history: 
 class _Table:
     """The parameters, as they are found."""
 
-    def __init__(self, workspace: Workspace, config: Config, turns: Sequence[Turn]) -> None:
+    def __init__(self, workspace: Workspace | None, config: Config, turns: Sequence[Turn]) -> None:
         self.workspace, self.config, self.turns = workspace, config, turns
         self.found: list[Parameter] = []
 
@@ -199,9 +204,9 @@ class _Table:
         self._add(f"{name} cv", cv, "ratio", _HISTORY, number, "as recorded")
         return mean, cv
 
-    def kinds(self, *, kept: bool) -> list[Kind]:
-        """The resources that enough was built on, the default target's if there is none. ``kept``: what builds and the
-        queue remember for their forecasts counts where events and records are gone."""
+    def kinds(self) -> list[Kind]:
+        """The resources that enough was built on, the default target's if there is none. What builds and the queue
+        remember for their forecasts counts where events and records are gone."""
         main = f"build:{self.config.get('defaults', 'target')}"
         groups: dict[str, list[Turn]] = {}
         for turn in self.turns:
@@ -212,8 +217,8 @@ class _Table:
         for name in sorted(names, key=lambda n: -len(groups.get(n, []))):
             group = groups.get(name, [])
             values, text = [t.build for t in group], "as recorded"
-            if kept and len(values) < BUILDS:
-                values, text = self._kept(name) or (values, text)
+            if self.workspace and len(values) < BUILDS:
+                values, text = self._kept(self.workspace, name) or (values, text)
             seconds, cv = self.times(name, values, BUILDS, USUAL.build, text=text)
             share = len(group) / total if total else 1.0
             if len(names) > 1:
@@ -223,11 +228,11 @@ class _Table:
             found.append(Kind(name, self.config.slots(name), seconds, share=share, uploads=uploads, cv=cv))
         return found
 
-    def _kept(self, name: str) -> tuple[list[float], str] | None:
+    def _kept(self, workspace: Workspace, name: str) -> tuple[list[float], str] | None:
         from k1ctl.queue.folder import queue_folder
 
         target, values = name.partition(":")[2], []
-        folder = self.workspace.ops_path("builds", target)
+        folder = workspace.ops_path("builds", target)
         try:
             files = sorted(n for n in os.listdir(folder) if n.endswith(".seconds"))
         except OSError:
@@ -236,7 +241,7 @@ class _Table:
             values += _numbers(os.path.join(folder, file))
         if len(values) >= BUILDS:
             return values, f"builds that succeeded, of ops/builds/{target}"
-        values = _numbers(os.path.join(queue_folder(self.workspace, self.config), "history", name))
+        values = _numbers(os.path.join(queue_folder(workspace, self.config), "history", name))
         return (values, "holds that the queue remembers") if len(values) >= BUILDS else None
 
     def _uploads(self, name: str, group: Sequence[Turn], default: float) -> float:

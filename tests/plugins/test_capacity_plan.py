@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from heapq import heapify, heapreplace
+from pathlib import Path
 from random import Random
 
 import click
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from k1ctl.cli import Context
-from k1ctl.errors import UsageError
+from k1ctl.errors import ConfigError, UsageError
 from k1ctl.plugins import Plugins
 from k1ctl_plugins.capacity.forecast import forecast
 from k1ctl_plugins.capacity.plan import plan
@@ -111,6 +112,24 @@ def test_a_model_of_history_replays_it(workspace: Project) -> None:
     assert replay["misfit"] is False
     workspace.configure('[queue.slots]\n"build:fw" = 1\n')
     assert "the model misses something" in told(workspace, plan, *words, "--turns", "400")
+
+
+@pytest.mark.parametrize(("command", "words"), [(plan, ["--turns", "200"]), (forecast, [])])
+def test_outside_a_repository_the_defaults_hold(
+    command: click.Command, words: list[str], workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The annex's load with the default slots, and stderr says so; a root that was given has to be one."""
+    facts = workspace.write("mac.json", HOST)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("K1CTL_ROOT", "CONDUCTOR_ROOT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    words = [*words, "--facts", str(facts), "--json"]
+    done = CliRunner().invoke(command, words, obj=Context(Plugins()), catch_exceptions=False)
+    assert json.loads(done.stdout)["ok"]
+    assert "is not inside a git repository; shown with the defaults" in done.stderr
+    with pytest.raises(ConfigError, match="is not a folder"):
+        CliRunner().invoke(command, [], obj=Context(Plugins(), "/no/such/root"), catch_exceptions=False)
 
 
 def test_a_plot_of_turns_over_agents(workspace: Project) -> None:

@@ -100,11 +100,10 @@ def forecast(
       k1ctl capacity forecast --growth history --months 24 --json
     """
     from k1ctl.capacity import facts
-    from k1ctl_plugins.capacity import forecast_study
+    from k1ctl_plugins.capacity import forecast_study, place
 
     study = forecast_study.Study(
-        context.workspace,
-        context.config,
+        *place.settings(context),
         facts.from_file(facts_file) if facts_file else facts.read(),
         tasks=tasks,
         hours=hours,

@@ -30,7 +30,7 @@ class Study:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: Workspace | None,
         config: Config,
         facts: Facts,
         *,
@@ -44,7 +44,7 @@ class Study:
         days: int,
     ) -> None:
         self.now, self.hosts, self.facts = time.time(), hosts, facts
-        self.found = calibrate.usual(workspace, config, since=self.now - days * 86400)
+        self.found = calibrate.usual(workspace, config, days=days)
         self.usual = Plan("usual", self.found.model, facts, config, turns=_TURNS)
         self.origins: dict[str, str] = {}
         self.demand = forecast.Demand(
@@ -100,9 +100,11 @@ class Study:
         measured = any(p.origin == "history" for p in self.found.parameters)
         return "the usual load" if measured else "the annex's mixed load"
 
-    def _growth(self, workspace: Workspace, asked: float | None) -> growth.Growth:
+    def _growth(self, workspace: Workspace | None, asked: float | None) -> growth.Growth:
         if asked is not None:
             return growth.Growth(asked, ASKED)
+        if workspace is None:
+            return growth.Growth(None, "no history outside a repository")
         return growth.measured(workspace.ops_path(), self.now)
 
     def month(self, number: int) -> str:

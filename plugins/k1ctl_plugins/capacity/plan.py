@@ -76,15 +76,14 @@ def plan(
       k1ctl capacity plan --scenario usual --agents 20 --plot turns.svg
     """
     from k1ctl.capacity import facts
-    from k1ctl_plugins.capacity import plan_study
+    from k1ctl_plugins.capacity import place, plan_study
 
     if plot:
         from k1ctl.capacity.plot import check_name
 
         check_name(plot)
     study = plan_study.Study(
-        context.workspace,
-        context.config,
+        *place.settings(context),
         facts.from_file(facts_file) if facts_file else facts.read(),
         scenario,
         agents=agents or 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.capacity import calibrate, levers, planning, scenarios, whatif
@@ -30,7 +29,7 @@ class Study:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: Workspace | None,
         config: Config,
         facts: Facts,
         scenario: str,
@@ -43,8 +42,7 @@ class Study:
         history: bool,
     ) -> None:
         self.facts, self.config, self.turns, self.seed, self.days = facts, config, turns, seed, days
-        since = time.time() - days * 86400
-        self.found = calibrate.usual(workspace, config, since=since, history=history)
+        self.found = calibrate.usual(workspace, config, days=days, history=history)
         self.measured = [p for p in self.found.parameters if p.origin == "history"]
         models = {name: self._model(name, agents) for name in self._names(scenario)}
         asked = {name: [whatif.parse(text, model) for text in changes] for name, model in models.items()}

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.errors import ConfigError
-from k1ctl.output import emit_json, json_option, put, say
-
-if TYPE_CHECKING:
-    from k1ctl.config import Config
-    from k1ctl.workspace import Workspace
+from k1ctl.output import emit_json, json_option, put
 
 
 @click.command(short_help="How many agents fit, what is promised, and what binds.")
@@ -43,9 +37,9 @@ def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> Non
     """
     from k1ctl.capacity import calibrate, facts
     from k1ctl.capacity import explain as answers
-    from k1ctl_plugins.capacity import show_state, show_text
+    from k1ctl_plugins.capacity import place, show_state, show_text
 
-    workspace, config = _settings(context)
+    workspace, config = place.settings(context)
     gpus = bool(config.get("capacity", "gpu_per_agent"))
     found = facts.from_file(facts_file) if facts_file else facts.read(gpus=gpus, thermal=True)
     state = show_state.State(found, config, workspace)
@@ -61,17 +55,3 @@ def show(context: Context, explain: bool, facts_file: str, as_json: bool) -> Non
         return
     for line in show_text.full(answer, state) if explain else show_text.short(answer, state):
         put(line)
-
-
-def _settings(context: Context) -> tuple[Workspace | None, Config]:
-    """The workspace and its configuration; outside a repository, where no root was given, None and the defaults."""
-    from k1ctl.config import outside
-
-    try:
-        workspace = context.workspace
-    except ConfigError as exc:
-        if context.root or os.environ.get("K1CTL_ROOT") or os.environ.get("CONDUCTOR_ROOT_PATH"):
-            raise
-        say(f"k1ctl: {exc}; shown with the defaults")
-        return None, outside()
-    return workspace, context.config
