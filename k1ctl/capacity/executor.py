@@ -14,6 +14,7 @@ from typing import NamedTuple
 from k1ctl import groups
 from k1ctl.capacity import facts
 from k1ctl.capacity.cells import Look
+from k1ctl.errors import K1ctlError
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -149,7 +150,11 @@ class Copies:
 
         argv = [word.replace("{i}", str(number)) for word in self.command]
         path = os.path.join(logs, f"{number}.log")
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as exc:  # ours, and none of the command's
+            hint = "the run's folder has to stay as it is while it runs"
+            raise K1ctlError(f"{path} cannot be written: {exc.strerror}", hint=hint, code="folder-lost") from exc
         try:
             return limited.start(
                 argv, memory=cell.memory, cpus=cell.cpus, cwd=self.cwd, env=self.environ, log_fd=fd, keep=tuple(keep)

@@ -18,6 +18,7 @@ from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.limited import Ended, Limited
 from k1ctl.capacity.oom import Verdict
 from k1ctl.capacity.stress import figures
+from k1ctl.errors import K1ctlError
 
 CELL = Cell(2, 64 << 20, 0.0)
 
@@ -141,6 +142,13 @@ def test_what_the_host_suffers_stops_the_cell(tmp_path: Path, monkeypatch: pytes
     assert (line["stop"]["rule"], line["stop"]["value"], line["stop"]["limit"]) == ("swap", 60.0, 50)
     assert (line["swap_used_peak_bytes"], line["swap_delta_bytes"], line["swapped_out_pages"]) == (600, 600, 4)
     assert (line["started"], line["ended"], line["failed"]) == (2, 2, 0)
+
+
+def test_a_folder_that_is_taken_away_is_no_failure_of_the_command(tmp_path: Path) -> None:
+    """Without its folder the run ends with what is wrong, and not with figures of copies that could not log."""
+    copies = Copies(["rm", "-r", str(tmp_path / "run")], str(tmp_path / "run"), cwd=str(tmp_path))
+    with pytest.raises(K1ctlError, match=r"1x64M/1\.log cannot be written: No such file"):
+        copies.run(Cell(1, 64 << 20, 0.0), 4, never, quiet)
 
 
 def test_timeouts_and_failures_are_told_apart(tmp_path: Path) -> None:
