@@ -81,6 +81,17 @@ def test_ended_and_killed_it_goes_on_where_it_was(workspace: Project) -> None:
     assert (folder / "logs" / "1x64M" / "1.log").read_text() == "copy 1\n" * 2
 
 
+def test_a_recommendation_that_cannot_be_written_is_told(workspace: Project) -> None:
+    """The file was fine before and is broken when the figures are there: they are kept, and the call fails with why."""
+    workspace.configure("[capacity]\n")
+    breaks = ["sh", "-c", 'sleep 0.12; echo "[capacity" >"$0"', str(workspace.config_file)]
+    one = ("capacity", "stress", "--jobs", "1", "--agents", "1", "--mem", "64M", "--apply", "--json", "--")
+    done = workspace.run(*one, *breaks)
+    assert done.exit_code == 78 and done.json["ok"] is False and done.json["applied"] is None
+    assert done.json["recommendation"]["agents"] == 1 and str(workspace.config_file) in done.json["error"]["message"]
+    assert (folders(workspace)[0] / "report.json").exists()
+
+
 def test_bad_calls_are_told_before_anything_runs(workspace: Project) -> None:
     """What cannot end well is refused in a line and a hint, and nothing is made."""
     workspace.run(*STRESS, "--", "no-such-program").assert_fails(127, "no-such-program is not there")

@@ -93,13 +93,14 @@ def _run(context: Context, asked: Asked, options: dict[str, Any], as_json: bool)
             live.clear()
     report = Report(rows)
     document = {**folder.spec, "folder": folder.path, "resumed": resumed, **report.document()}
+    applied, failed = _apply(context, report.recommendation) if options["apply"] else (None, None)
     _keep(context, folder, report, document)
-    applied = _apply(context, report.recommendation) if options["apply"] else None
+    code = failed.exit_code if failed else 0 if report.recommendation else 1
     if as_json:
-        emit_json({"ok": report.recommendation is not None, **document, "applied": applied})
+        emit_json({"ok": not code, **document, "applied": applied, **(failed.document() if failed else {})})
     else:
         _print(report, folder, applied)
-    return 0 if report.recommendation else 1
+    return code
 
 
 def _matrix(context: Context, asked: Asked, folder: Folder, kind: type[Matrix], found: Any, copies: Any) -> Matrix:
@@ -200,15 +201,19 @@ def _check_apply(context: Context, dry_run: bool) -> None:
     set_settings(context.workspace, {"capacity.per_agent": "1G", "capacity.agents": "1"}, dry_run=True)
 
 
-def _apply(context: Context, found: Recommendation | None) -> dict[str, Any] | None:
-    """Write the recommendation; nothing when there is none."""
+def _apply(context: Context, found: Recommendation | None) -> tuple[dict[str, Any] | None, K1ctlError | None]:
+    """(the change of the file, why it could not be changed). Before the report is kept: a call that is killed between
+    the two is gone on with, and not begun anew."""
     from k1ctl.config_change import set_settings
 
     if found is None:
         say("nothing is written: the figures support no recommendation")
-        return None
+        return None, None
     try:
-        return set_settings(context.workspace, found.settings()).document()
+        return set_settings(context.workspace, found.settings()).document(), None
     except K1ctlError as exc:
         say(f"nothing is written: {exc.message}")
-        return None
+        return None, exc
+    except OSError as exc:
+        say(f"nothing is written: {exc.strerror}: {exc.filename or ''}")
+        return None, K1ctlError(f"the recommendation cannot be written: {exc.strerror}", code="not-written")
