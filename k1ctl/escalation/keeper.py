@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TRIES = 3  # how often people are told of a step before it is given up
 TRY_AGAIN = 30.0  # s between two of them
 ASK_AGAIN = 30.0  # s between two looks at a device whose incident holds up who waits
-_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_PROMISE", "K1CTL_DEVICE")
 CALL_AGAIN = 5.0  # s in which a process that is to tell people has begun to
 _PATIENCE = 2.0  # s that somebody who holds the file is waited for
 _FOR_RUNS = 10.0  # s for what became of a run: nobody sees that a second time

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _SCHEME = 20  # characters; a longer one is none, and might be a secret
-_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_DEVICE")
+_OF_RUNS = ("K1CTL_RUN", "K1CTL_LEASES", "K1CTL_GUARDS", "K1CTL_PROMISE", "K1CTL_DEVICE")
 
 
 def configured(workspace: Workspace, config: Config) -> list[Channel]:
