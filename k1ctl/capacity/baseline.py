@@ -230,7 +230,8 @@ def command(
         try:
             child = subprocess.Popen([*argv], cwd=cwd, stdout=stdout, start_new_session=True)
         except FileNotFoundError as exc:
-            raise NotFoundError(f"{argv[0]} is not there: {exc.strerror}") from exc
+            hint = "nothing was run or recorded; a program is found by PATH, a function or an alias of a shell is not"
+            raise NotFoundError(f"{argv[0]} is not there: {exc.strerror}", hint=hint) from exc
         except OSError as exc:
             raise NotExecutableError(f"{argv[0]} cannot be executed: {exc.strerror}") from exc
         measured = Measured(Sampler(session=child.pid, interval=interval), argv, child.pid)

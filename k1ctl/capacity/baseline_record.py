@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = "benchmarks"
 _OLD = 3600.0  # s
+_SAW_ALL = 95.0  # % of the CPU time: less, and short-lived processes matter
 
 
 def prepare(workspace: Workspace) -> dict[str, Any]:
@@ -148,31 +149,36 @@ def told(found: dict[str, Any]) -> list[str]:
     """A record in lines for people."""
     memory, cpu, leak = found["memory"], found["cpu"], found["leak"]
     lines = [
-        f"peak    {_peak(memory)}",
+        f"peak    {_peak(memory, cpu['of_processes_seen_percent'])}",
         f"cpu     {format_duration(cpu['seconds'])} in {format_duration(found['wall_seconds'])}, "
         f"{cpu['cores_mean']:.2f} cores ({cpu['source']})",
         f"leak    {leak['text']}",
-        f"looks   {_looks(found['sampling'])}",
+        f"looks   {_looks(found['sampling'], cpu['of_processes_seen_percent'])}",
     ]
     if found["processes_left"]:
         lines.append(f"left    {found['processes_left']} of its processes go on")
     return lines
 
 
-def _peak(memory: dict[str, Any]) -> str:
+def _peak(memory: dict[str, Any], saw: float | None) -> str:
     if memory["peak_bytes"] is None:
         return "not known: it ended before it was looked at"
     most, bound = memory["processes_most"], memory["at_most_bytes"]
+    whose = "" if saw is None or saw >= _SAW_ALL else " of what was seen"
     return (
         f"{format_size(memory['peak_bytes'])} {memory['peak_metric'].upper()} ("
-        f"{'' if bound is None else f'at most {format_size(bound)}; '}"
+        f"{'' if bound is None else f'at most {format_size(bound)}{whose}; '}"
         f"largest process {format_size(memory['largest_process_bytes'])}; {most} process{'es' * (most != 1)} at once)"
     )
 
 
-def _looks(sampling: dict[str, Any]) -> str:
+def _looks(sampling: dict[str, Any], saw: float | None) -> str:
     missed = sampling["missed"]
     pace = f"{sampling['looks']}, every {format_duration(sampling['interval_seconds'])}"
+    if not sampling["looks"]:
+        return pace
+    if saw is not None and saw < _SAW_ALL:
+        pace += f"; {100 - saw:.0f} % of the CPU time fell between looks"
     if missed["of_a_compile_percent"] is None:
         return f"{pace}; short peaks may be missed whole"
     spike = f"{missed['of_a_spike_of_200_ms_percent']} % of a spike of 200 ms"

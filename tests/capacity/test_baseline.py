@@ -147,6 +147,9 @@ def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypa
     assert "a &lt;label&gt;" in Path(paths[2]).with_suffix(".svg").read_text()
     assert document["samples"]["columns"][1] == "rss_bytes" and document["host"]["cores"] > 0
     assert any("not enough data" in line for line in baseline_record.told(document))
+    document["cpu"]["of_processes_seen_percent"] = 61.0
+    told = "\n".join(baseline_record.told(document))
+    assert "of what was seen" in told and "39 % of the CPU time fell between looks" in told
 
 
 def test_a_command_that_was_never_seen_has_no_peak(workspace: Project) -> None:
@@ -209,8 +212,8 @@ def test_a_container_is_compared_with_the_command_itself(tmp_path: Path, monkeyp
     failed = container.run(["/bin/sh", "-c", "exit 125"], **times)
     found = baseline_container.overhead(native, failed, container)
     assert not found["ran"] and found["memory"] is None and "did not run" in baseline_record.container(found)
-    stopped = container.run(["sleep", "60"], **{**times, "duration": 0.05})
-    found = baseline_container.overhead(native, stopped, container)
+    contained.ended_by = "duration"
+    found = baseline_container.overhead(native, contained, container)
     assert found["ended_by"] == "duration" and set(found["overhead"].values()) <= {None, "pss", "rss"}
     assert "nothing to compare" in baseline_record.container(found)
     monkeypatch.setattr(shutil, "which", lambda name: None)

@@ -34,6 +34,8 @@ def test_status_and_output_are_the_commands_and_the_record_is_kept(workspace: Pr
         "capacity", "baseline", "--class", "small", "--plot", "a.svg", "--json", "--", sys.executable, "-c", code, "0"
     )
     found = json.loads(done.assert_ok().stdout)
+    unseen = workspace.run("capacity", "baseline", "--class", "small", "--", "true").assert_ok()
+    assert "small learns nothing from it: it ended before" in unseen.stderr
     assert "from the command" in done.stderr and (workspace.root / "a.svg").read_text().startswith("<svg")
     assert found["learned"]["class"] == "small" and found["learned"]["runs"] == 1
     assert (

@@ -150,12 +150,10 @@ def _learn(measured: Measured, class_: str) -> dict[str, Any] | None:
 
     if not class_:
         return None
-    why = engine.unfinished(measured)
-    if why:
-        say(f"{class_} learns nothing from it: {why}")
-        return None
     peak = measured.memory()["peak_bytes"]
-    if peak is None:
+    why = engine.unfinished(measured) or ("it ended before it was looked at" if peak is None else "")
+    if why or peak is None:
+        say(f"{class_} learns nothing from it: {why}")
         return None
     whole = measured.exit_code is not None and measured.ended_by == engine.COMMAND
     told = histogram.add(class_, peak, measured.wall_seconds if whole else 0.0)
