@@ -2,7 +2,8 @@
 
 A place is a tuple of keys; ``*`` stands for a name that the user chooses. Types: ``str``, ``int``, ``bool``,
 ``duration`` (seconds), ``size`` (bytes), ``list`` (of strings), ``mac`` (AA:BB:CC:DD:EE:FF or empty), ``slots`` (1 or
-more), ``port`` (0 to 65535), ``dbm`` (-127 to 0), ``choice:a|b``.
+more), ``port`` (0 to 65535), ``dbm`` (-127 to 0), ``tokens`` (a number of them), ``variable`` (the name of an
+environment variable), ``secret-file`` (a path outside the repository), ``choice:a|b``.
 """
 
 from __future__ import annotations
@@ -245,6 +246,28 @@ SETTINGS: dict[Place, Setting] = {
         "what keeps limits: a cgroup (v2) where one can be had, else the watchdog",
     ),
     ("capacity", "oom_retries"): Setting("int", 2, "attempts with more memory after a detected lack of it"),
+    ("budget", "buckets", "*", "provider"): Setting("str", "", "whose account it is, as in [budget.providers.NAME]"),
+    ("budget", "buckets", "*", "requests"): Setting("int", 0, "requests it may make in a window (0: no limit)"),
+    ("budget", "buckets", "*", "tokens"): Setting("tokens", 0, "tokens it may use in a window, as 400k (0: no limit)"),
+    ("budget", "buckets", "*", "window"): Setting("duration", 60.0, "the window that these limits are for"),
+    ("budget", "buckets", "*", "percent"): Setting("int", 80, "share of its limits at which another account is taken"),
+    ("budget", "keys", "*", "bucket"): Setting("str", "", "the account it belongs to, as in [budget.buckets.NAME]"),
+    ("budget", "keys", "*", "env"): Setting("variable", "", "name of the environment variable that holds the key"),
+    ("budget", "keys", "*", "file"): Setting("secret-file", "", "file (0600) with the key in its first line"),
+    ("budget", "providers", "*", "models"): Setting("list", [], "models that it serves"),
+    ("budget", "providers", "*", "failures"): Setting("slots", 3, "failures in a row that open its breaker"),
+    ("budget", "providers", "*", "probe"): Setting(
+        "duration", 120.0, "how long one caller tries a provider that failed before another one may"
+    ),
+    ("budget", "chains", "*", "models"): Setting(
+        "list", [], "models for a kind of task, the best first; `manual` at the end is a person"
+    ),
+    ("budget", "github", "token_env"): Setting("variable", "GITHUB_TOKEN", "name of the variable with GitHub's token"),
+    ("budget", "github", "url"): Setting("str", "https://api.github.com", "GitHub's API"),
+    ("budget", "github", "timeout"): Setting("duration", 10.0, "limit of `budget github --refresh`"),
+    ("budget", "github", "writes_minute"): Setting("slots", 80, "requests a minute that create content"),
+    ("budget", "github", "writes_hour"): Setting("slots", 500, "requests an hour that create content"),
+    ("budget", "github", "spacing"): Setting("duration", 1.0, "between two of them"),
     ("stores", "*", "kind"): Setting("str", "directory", "directory, s3, or one of a plugin"),
     ("stores", "*", "path"): Setting("str", "", "kind directory: the folder, absolute or below ~"),
     ("stores", "*", "bucket"): Setting("str", "", "kind s3: the bucket"),
@@ -313,8 +336,17 @@ def _presets() -> dict[Place, Any]:
 
 PRESETS: dict[Place, Any] = _presets()  # defaults of sections whose names the user may choose
 
+_NO_KEY = "does not belong here: set env (the name of a variable) or file (a path, 0600)"
 FORBIDDEN: dict[Place, str] = {  # what must not stand in a file that is shared, and what to do instead
     ("devices", "*", "password"): "does not belong here: set password_env (the name of a variable) or password_file",
+    **{
+        ("budget", "keys", "*", n): _NO_KEY
+        for n in ("value", "key", "api_key", "apikey", "token", "secret", "password")
+    },
+    **{
+        ("budget", "github", name): "does not belong here: set token_env (the name of a variable)"
+        for name in ("token",)
+    },
 }
 
 NO_TARGETS = ("all", "list", "show", "log")  # words of `k1ctl build`
@@ -357,11 +389,44 @@ def convert(setting: Setting, value: Any) -> Any:
         return value
     if kind == "list" and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return value
+    if kind == "tokens" and isinstance(value, str | int) and not isinstance(value, bool):
+        from k1ctl.capacity.need import parse_tokens
+
+        return parse_tokens(str(value))
+    if kind in ("variable", "secret-file"):
+        word = value.strip() if isinstance(value, str) else "?"
+        if word and not (_is_variable(word) if kind == "variable" else word.startswith(("/", "~/"))):
+            raise ValueError(f"must be {_NAMES[kind]}")  # what stands there may be the secret itself: it is not told
+        return word
     if kind.startswith("choice:"):
         if value in kind[7:].split("|"):
             return value
         raise ValueError(f"must be one of {kind[7:].replace('|', ', ')}, not {value!r}")
     raise ValueError(f"must be {_NAMES[kind]}, not {value!r}")
+
+
+_OF_SECRETS = (
+    "sk-",
+    "sk_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "github_pat_",
+    "gsk_",
+    "xox",
+    "glpat",
+    "AKIA",
+    "AIza",
+    "hf_",
+)
+
+
+def _is_variable(text: str) -> bool:
+    """Whether ``text`` is the name of a variable, and does not look like a secret itself."""
+    plain = text.isascii() and text.replace("_", "a").isalnum() and not text[0].isdigit()
+    mixed = any(c.isdigit() for c in text) and any(c.islower() for c in text) and len(text) >= 24
+    return plain and not mixed and not text.startswith(_OF_SECRETS)
 
 
 def _is_mac(text: str) -> bool:
@@ -401,4 +466,7 @@ _NAMES = {
     "duration": 'a duration ("10s", "5m") or seconds',
     "size": 'a size ("512k", "4M") or bytes',
     "list": "a list of texts",
+    "tokens": 'a number of tokens ("50k", "3M")',
+    "variable": "the name of an environment variable (never what is in it)",
+    "secret-file": "an absolute path, or one below ~/, of a file with mode 0600 (never what is in it)",
 }

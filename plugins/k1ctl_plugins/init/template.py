@@ -34,6 +34,10 @@ _ABOUT: dict[Place, str] = {
     ("targets", "fw"): "What `k1ctl build` and `k1ctl upload` work on; add sections for further targets.",
     ("setup", "codegen"): "A step of your own in `k1ctl worktree setup`; its name is yours to choose.",
     ("stores", "nas"): "A place off this host for `k1ctl archive push` and `k1ctl artifact push`.",
+    ("budget", "buckets", "team-a"): "An account with limits; its keys share them. `k1ctl budget keys` goes by it.",
+    ("budget", "keys", "team-a-1"): "A key of an account: where it is, never what it is.",
+    ("budget", "providers", "anthropic"): "Who serves which models, and when it is left alone (docs/budget-keys.md).",
+    ("budget", "chains", "fw"): "Which models `k1ctl budget model --for fw` falls back to, the best first.",
     ("archive",): "What `k1ctl archive run` takes away, and how long it can be brought back.",
     ("hooks",): "What `k1ctl hook run` does when Conductor calls it.",
     ("run_targets", "fw:size"): (
@@ -103,7 +107,18 @@ def render(host: Host, root: str, imported: dict[Place, Any] | None = None) -> s
     return "\n".join(lines)
 
 
-_NAMED = {("devices", "k1"), ("run_targets", "fw:size"), ("setup", "codegen"), ("stores", "nas")}
+_USUAL: dict[Place, str] = {  # a name for what the user names
+    ("devices",): "k1",
+    ("targets",): "fw",
+    ("run_targets",): "fw:size",
+    ("setup",): "codegen",
+    ("stores",): "nas",
+    ("budget", "buckets"): "team-a",
+    ("budget", "keys"): "team-a-1",
+    ("budget", "providers"): "anthropic",
+    ("budget", "chains"): "fw",
+}
+_NAMED = {(*table, name) for table, name in _USUAL.items() if table != ("targets",)}
 _EXAMPLES: dict[Place, str] = {("capacity", "heavy"): "build:fw", ("capacity", "models"): "opus"}
 _WEB = "webapp"
 
@@ -115,10 +130,9 @@ def header(table: Place) -> str:
 
 def _tables() -> dict[Place, list[tuple[str, Setting]]]:
     """The settings by table; a table with names that the user chooses gets the usual name."""
-    usual = {"devices": "k1", "targets": "fw", "run_targets": "fw:size", "setup": "codegen", "stores": "nas"}
     tables: dict[Place, list[tuple[str, Setting]]] = {}
     for place, setting in SETTINGS.items():
-        table = tuple(usual[place[0]] if part == "*" else part for part in place[:-1])
+        table = tuple(_USUAL[place[:at]] if part == "*" else part for at, part in enumerate(place[:-1]))
         tables.setdefault(table, []).append((place[-1], setting))
     return tables
 
