@@ -191,6 +191,10 @@ def toml_value(key: str, setting: Setting | None, words: Sequence[str]) -> str:
         value = from_text(setting, word)
         if isinstance(value, bool):
             return "true" if value else "false"
+        if kind == "percents":
+            return f"[{', '.join(map(str, value))}]"
+        if kind == "number":
+            return f"{value:.12g}"
         if isinstance(value, int | float) and _is_number(word, kind):
             return word if _is_toml(word) else str(value)
         return tomledit.toml_text(word if kind == "str" else word.strip())

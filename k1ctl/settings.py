@@ -268,6 +268,22 @@ SETTINGS: dict[Place, Setting] = {
     ("budget", "github", "writes_minute"): Setting("slots", 80, "requests a minute that create content"),
     ("budget", "github", "writes_hour"): Setting("slots", 500, "requests an hour that create content"),
     ("budget", "github", "spacing"): Setting("duration", 1.0, "between two of them"),
+    ("budget", "day"): Setting("tokens", 0, "tokens a day that all agents may spend, as 3M (0: no limit)"),
+    ("budget", "agent_day"): Setting("tokens", 0, "tokens a day and agent (0: no limit)"),
+    ("budget", "task"): Setting("tokens", 0, "tokens of a task over its whole life (0: no limit)"),
+    ("budget", "hour"): Setting("tokens", 0, "tokens an hour, of all agents (0: no limit)"),
+    ("budget", "pools", "*"): Setting("tokens", 0, "tokens a day of a pool, as firmware, web, test, research"),
+    ("budget", "reserve_pool"): Setting("tokens", 0, "of budget.day, what only critical work may use"),
+    ("budget", "day_usd"): Setting("number", 0.0, "dollars a day (0: no limit)"),
+    ("budget", "agent_day_usd"): Setting("number", 0.0, "dollars a day and agent (0: no limit)"),
+    ("budget", "task_usd"): Setting("number", 0.0, "dollars of a task over its whole life (0: no limit)"),
+    ("budget", "hour_usd"): Setting("number", 0.0, "dollars an hour (0: no limit)"),
+    ("budget", "soft"): Setting("percents", [60, 80, 95], "shares of a limit that are an event, once each"),
+    ("budget", "zone"): Setting("str", "", "zone that days begin in, as Europe/Oslo (default: the host's)"),
+    ("budget", "weights", "input"): Setting("number", 1.0, "what a token of this class counts for against limits"),
+    ("budget", "weights", "output"): Setting("number", 1.0, "the same; about 5 where prices decide"),
+    ("budget", "weights", "cache_write"): Setting("number", 1.0, "the same; about 1.25 where prices decide"),
+    ("budget", "weights", "cache_read"): Setting("number", 1.0, "the same; about 0.1 where prices decide"),
     ("stores", "*", "kind"): Setting("str", "directory", "directory, s3, or one of a plugin"),
     ("stores", "*", "path"): Setting("str", "", "kind directory: the folder, absolute or below ~"),
     ("stores", "*", "bucket"): Setting("str", "", "kind s3: the bucket"),
@@ -383,6 +399,10 @@ def convert(setting: Setting, value: Any) -> Any:
         return value
     if kind == "slots" and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
+    if kind == "number" and _is_number(value):
+        return float(value)
+    if kind == "percents" and _are_percents(value):
+        return [*value]
     if kind == "mac" and isinstance(value, str) and (not value or _is_mac(value)):
         return value
     if kind == "bool" and isinstance(value, bool):
@@ -390,9 +410,9 @@ def convert(setting: Setting, value: Any) -> Any:
     if kind == "list" and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return value
     if kind == "tokens" and isinstance(value, str | int) and not isinstance(value, bool):
-        from k1ctl.capacity.need import parse_tokens
+        from k1ctl.units import parse_tokens
 
-        return parse_tokens(str(value))
+        return parse_tokens(value)
     if kind in ("variable", "secret-file"):
         word = value.strip() if isinstance(value, str) else "?"
         if word and not (_is_variable(word) if kind == "variable" else word.startswith(("/", "~/"))):
@@ -434,6 +454,16 @@ def _is_mac(text: str) -> bool:
     return len(pairs) == 6 and all(len(p) == 2 and set(p) <= set("0123456789abcdefABCDEF") for p in pairs)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def _are_percents(value: Any) -> bool:
+    if not (isinstance(value, list) and all(type(v) is int and 0 < v < 100 for v in value)):
+        return False
+    return value == sorted(set(value))
+
+
 def from_text(setting: Setting, text: str) -> Any:
     """A value from an environment variable or the command line. Raises ValueError."""
     if setting.kind in ("int", "slots", "port", "dbm"):
@@ -450,12 +480,26 @@ def from_text(setting: Setting, text: str) -> Any:
             "off": False,
         }
         return convert(setting, words.get(text.strip().lower(), text))
+    if setting.kind == "number":
+        try:
+            return convert(setting, float(text))
+        except ValueError:
+            return convert(setting, text)
+    if setting.kind == "percents":
+        parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+        return convert(setting, [int(w) for w in parts if w.strip()] if _all_digits(parts) else text)
     if setting.kind == "list":
         return [word for word in (w.strip() for w in text.split(",")) if word]
     return convert(setting, text)
 
 
+def _all_digits(words: list[str]) -> bool:
+    return all(not w.strip() or w.strip().isdecimal() for w in words)
+
+
 _NAMES = {
+    "number": "a number of 0 or more",
+    "percents": "percents that rise, as [60, 80, 95]",
     "str": "text",
     "int": "a whole number of 0 or more",
     "slots": "a whole number of 1 or more",

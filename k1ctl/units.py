@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
 _BYTES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -63,6 +64,28 @@ def parse_size(text: str | int) -> int:
     if size < 0:
         raise ValueError(f"{text!r} is not a size")
     return size
+
+
+def parse_tokens(text: str | int) -> int:
+    """A number of tokens from ``10k``, ``1.5M`` or ``200``; units are powers of 1000. Raises ValueError."""
+    word = str(text).strip().lower()
+    unit = word[-1:] if word[-1:] in ("k", "m", "g") else ""
+    digits = word.removesuffix(unit)
+    try:
+        number = (int if digits.isdecimal() else float)(digits) * _THOUSANDS[unit]  # a whole number stays exact
+    except ValueError:
+        raise ValueError(f"{text!r} is no number of tokens; write 200, 10k or 1.5M") from None
+    if not 0 <= number < 1e15:
+        raise ValueError(f"{text!r} is no number of tokens")
+    return int(number)
+
+
+def format_tokens(count: int) -> str:
+    """A number of tokens for people: ``850``, ``50k``, ``1.25M``."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if abs(count) >= size:
+            return f"{count / size:.2f}".rstrip("0").rstrip(".") + unit
+    return str(count)
 
 
 def format_duration(seconds: float) -> str:

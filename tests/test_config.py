@@ -220,6 +220,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "size": st.integers(0, 10**9) | st.sampled_from(["4M", "512k"]),
     "list": st.lists(st.text(max_size=5), max_size=3),
     "tokens": st.integers(0, 10**9) | st.sampled_from(["3M", "50k"]),
+    "number": st.integers(0, 10**6) | st.floats(0, 1e6),
+    "percents": st.lists(st.integers(1, 99), max_size=4, unique=True).map(sorted),
     "variable": st.sampled_from(["", "A_KEY", "GITHUB_TOKEN"]),
     "secret-file": st.sampled_from(["", "/etc/a", "~/b c"]),
     "groups": st.lists(st.sampled_from(["red", "desk-2", "s3"]), max_size=3),  # each names a resource

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from k1ctl.errors import UsageError
-from k1ctl.units import format_size, parse_size
+from k1ctl.units import format_size, parse_size, parse_tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _HINT = "as in --need mem=4G,cpu=2,tokens=10k,disk=1G,build:fw=1"
-_THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
 
 
 class Need:
@@ -113,19 +112,6 @@ def parse(text: str) -> Need:
     if not need:
         raise UsageError("nothing is needed", hint=_HINT)
     return need
-
-
-def parse_tokens(text: str) -> int:
-    """A number of tokens from ``10k``, ``1.5M`` or ``200``; units are powers of 1000. Raises ValueError."""
-    word = text.strip().lower()
-    unit = word[-1:] if word[-1:] in ("k", "m", "g") else ""
-    try:
-        number = float(word.removesuffix(unit)) * _THOUSANDS[unit]
-    except ValueError:
-        raise ValueError(f"{text!r} is no number of tokens; write 200, 10k or 1.5M") from None
-    if not 0 <= number < 1e15:
-        raise ValueError(f"{text!r} is no number of tokens")
-    return int(number)
 
 
 def _cores(text: str) -> float:

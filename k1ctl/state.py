@@ -1,0 +1,294 @@
+"""``ops/state.db``: rows that outlive every command, in SQLite (WAL) behind one flock.
+
+SQLite alone lets writers poll for its lock, and starves some of them under fsync; behind an flock they queue. It is
+``ops/state.lock``, held for one transaction and by the kernel, so a killed process holds up nobody. A new file is built
+beside and renamed into place: a file that is empty or cut off is damage, and never taken for a new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from fcntl import LOCK_EX, LOCK_UN
+
+from k1ctl.errors import BusyError, ConfigError, K1ctlError
+from k1ctl.files import flock, same_file, sync_folders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from k1ctl.workspace import Workspace
+
+    T = TypeVar("T")
+
+FILE, LOCK = "state.db", "state.lock"
+_PATIENCE = 10.0  # s that a foreign writer (the sqlite3 shell) is waited for
+_PAGES = 1000  # of the write-ahead log, after which it is folded into the file
+_inherited: list[Any] = []  # connections of a parent: SQLite forbids a child even to close them
+
+
+class State:
+    """The state of one root. Connects when first used, and again in a child after a fork; one thread at a time.
+
+    ``patience``: seconds that a writer which is no k1ctl is waited for.
+    """
+
+    def __init__(self, workspace: Workspace, *, patience: float = _PATIENCE) -> None:
+        self.path, self.lock_path = workspace.ops_path(FILE), workspace.ops_path(LOCK)
+        self.patience = patience
+        self._db: sqlite3.Connection | None = None
+        self._fd = self._pid = -1
+        self._inode: tuple[int, int] | None = None
+        self._full = False
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file, whole or not."""
+        return os.path.lexists(self.path)
+
+    def write(self, step: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Run ``step`` in one transaction, alone among all processes; what it returns. Raised in it, nothing happened.
+
+        It survives a kill when this returns; ``durable``: a loss of power as well. Makes the file when there is none.
+        Raises ConfigError (state-damaged, state-read-only, state-newer, state-unwritable), BusyError (state-busy).
+        """
+        import sqlite3
+
+        self._lock()
+        try:
+            db = self._connected()
+            if durable != self._full:
+                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._full = durable
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                found = step(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            return found
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from exc
+        finally:
+            self._unlock()
+
+    def read(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``step`` on one consistent view of the rows, without the lock. Raises as `write` does."""
+        import sqlite3
+
+        if not self.exists or not self._current():
+            self.write(lambda db: None)  # make it, or bring it to the last step
+        try:
+            assert self._db is not None
+            self._db.execute("BEGIN")
+            try:
+                return step(self._db)
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from exc
+
+    def close(self) -> None:
+        """Let go of the file. It is opened again when used."""
+        db, self._db = self._db, None
+        if db is not None and self._pid == os.getpid():
+            db.close()
+        elif db is not None:
+            _inherited.append(db)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _lock(self) -> None:
+        """Hold the flock, of the file that has the lock's name now."""
+        if self._pid != os.getpid():
+            self.close()
+            self._pid = os.getpid()
+        while True:
+            if self._fd < 0:
+                self._fd = self._open_lock()
+            flock(self._fd, LOCK_EX, self.lock_path)
+            if same_file(self._fd, self.lock_path):
+                return
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open_lock(self) -> int:
+        try:
+            return os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.lock_path), exist_ok=True)
+            return self._open_lock()
+        except OSError as exc:
+            if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise self._read_only() from exc
+            raise
+
+    def _unlock(self) -> None:
+        if self._fd >= 0:
+            flock(self._fd, LOCK_UN, self.lock_path)
+
+    def _current(self) -> bool:
+        """Whether this process is connected to the file that is there now."""
+        if self._db is None or self._pid != os.getpid():
+            return False
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == self._inode
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection to a file of the last step; to be called with the lock held."""
+        if self._current():
+            assert self._db is not None
+            return self._db
+        if self._db is not None:
+            self._db.close()  # of a file that was removed or replaced
+            self._db = None
+        if not self.exists:
+            self._make()
+        elif not os.path.getsize(self.path):
+            raise self._damaged("it is empty")
+        db = self._open(self.path)
+        try:
+            self._check(db)
+            self._migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        there = os.stat(self.path)
+        self._db, self._inode, self._full = db, (there.st_dev, there.st_ino), False
+        return db
+
+    def _open(self, path: str, mode: str = "rw") -> sqlite3.Connection:
+        import sqlite3
+
+        quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        db = sqlite3.connect(f"file:{quoted}?mode={mode}", uri=True, timeout=self.patience, isolation_level=None)
+        db.execute("PRAGMA synchronous = NORMAL")
+        if sys.platform == "darwin":  # fsync(2) leaves it in the drive's cache there
+            db.execute("PRAGMA fullfsync = 1")
+            db.execute("PRAGMA checkpoint_fullfsync = 1")
+        return db
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        from k1ctl.state_schema import APPLICATION, STEPS
+
+        application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
+        if application != APPLICATION:
+            raise self._damaged("it is another program's database")
+        if version > len(STEPS):
+            raise ConfigError(
+                f"{self.path} was written by a newer k1ctl (its step {version}, this one knows {len(STEPS)})",
+                hint="update k1ctl here; the file is left as it is",
+                code="state-newer",
+                file=self.path,
+                step=version,
+                known=len(STEPS),
+            )
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Bring the file to the last step, or leave it as it was."""
+        from k1ctl.state_schema import STEPS
+
+        version = _pragma(db, "user_version")
+        if version == len(STEPS):
+            return
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            _apply(db, version)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _make(self) -> None:
+        """A new file: whole when it gets its name."""
+        from k1ctl.state_schema import APPLICATION
+
+        log = f"{self.path}-wal"
+        if os.path.exists(log) and os.path.getsize(log):
+            raise self._damaged("it is gone, and its write-ahead log is there")
+        for suffix in ("-wal", "-shm"):
+            _remove(self.path + suffix)
+        new = f"{self.path}.new"  # one that is left was given up: we hold the lock
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            _remove(new + suffix)
+        db = self._open(new, "rwc")
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            _apply(db, 0)
+            db.execute("COMMIT")
+        finally:
+            db.close()  # folds the log into the file, and syncs it
+        os.rename(new, self.path)
+        sync_folders(os.path.dirname(self.path))
+
+    def _explained(self, exc: sqlite3.Error) -> Exception:
+        """What SQLite met, as an error of ours where it is no bug."""
+        name = getattr(exc, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return self._damaged(str(exc))
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            return self._read_only(str(exc))
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return BusyError(
+                f"{self.path} is held by another program for more than {self.patience:g} s",
+                hint="a transaction is open in an sqlite3 shell or a backup; end it",
+                code="state-busy",
+            )
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            return ConfigError(
+                f"{self.path} cannot be written: {exc}",
+                hint="look for a full disk (df -h, df -i); what was written before is kept",
+                code="state-unwritable",
+                file=self.path,
+            )
+        return exc
+
+    def _damaged(self, why: str) -> K1ctlError:
+        return ConfigError(
+            f"{self.path} is damaged: {why}",
+            hint="nothing was changed; bring back a copy, or move it and its -wal aside to begin with empty books",
+            code="state-damaged",
+            file=self.path,
+        )
+
+    def _read_only(self, why: str = "") -> K1ctlError:
+        return ConfigError(
+            f"{self.path} cannot be written{f': {why}' if why else ''}",
+            hint="check who owns it and its folder, and whether the disk is mounted read-only",
+            code="state-read-only",
+            file=self.path,
+        )
+
+
+def _apply(db: sqlite3.Connection, version: int) -> None:
+    from k1ctl.state_schema import STEPS
+
+    for step in STEPS[version:]:
+        for statement in step:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(STEPS)}")
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,51 @@
+"""The tables of ``ops/state.db``, as numbered steps: a file of any earlier number is brought to the last one.
+
+A step that was released is never changed; what comes later is a further step. ``PRAGMA user_version`` has the number
+of the last one that a file went through, ``PRAGMA application_id`` tells k1ctl's file from any other.
+"""
+
+from __future__ import annotations
+
+APPLICATION = 0x4B316C64  # "K1ld"
+
+_LEDGER = (
+    # a hold is counted under `counters` while it is open, and in no other state
+    """CREATE TABLE holds(
+        id TEXT PRIMARY KEY, state TEXT NOT NULL, day TEXT NOT NULL, hour INTEGER NOT NULL,
+        agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL, model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, critical INTEGER NOT NULL,
+        owner INTEGER NOT NULL, since REAL NOT NULL, since_monotonic REAL NOT NULL, ttl REAL NOT NULL,
+        booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX holds_open ON holds(id) WHERE state = 'open'",
+    """CREATE TABLE counters(
+        scope TEXT NOT NULL, name TEXT NOT NULL,
+        spent INTEGER NOT NULL, held INTEGER NOT NULL,
+        spent_micro_usd INTEGER NOT NULL, held_micro_usd INTEGER NOT NULL,
+        PRIMARY KEY(scope, name)) WITHOUT ROWID""",
+    """CREATE TABLE spend(
+        day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL,
+        model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL,
+        PRIMARY KEY(day, hour, agent, task, pool, model)) WITHOUT ROWID""",
+    """CREATE TABLE messages(
+        id TEXT PRIMARY KEY, day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL,
+        pool TEXT NOT NULL, model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE record(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, what TEXT NOT NULL, id TEXT NOT NULL,
+        day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL,
+        model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, note TEXT NOT NULL)""",
+    """CREATE TABLE marks(
+        scope TEXT NOT NULL, name TEXT NOT NULL, percent INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY(scope, name, percent)) WITHOUT ROWID""",
+    "CREATE TRIGGER record_is_kept BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'the record is kept'); END",
+    "CREATE TRIGGER record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'the record is final'); END",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_LEDGER,)
+"""Step N (from 1) brings a file of N - 1 to N; each statement by itself, all of them in one transaction."""

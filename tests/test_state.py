@@ -1,0 +1,218 @@
+"""ops/state.db: one file behind one flock; what is wrong with it is told, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl import state_schema
+from k1ctl.errors import BusyError, ConfigError
+from k1ctl.state import State
+from k1ctl.workspace import Workspace
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workspace:
+    """A root without git: state needs none."""
+    return Workspace(str(tmp_path), str(tmp_path), "here")
+
+
+def marked(state: State, name: str, **options: Any) -> None:
+    """Write one row."""
+    words = (name, 1.0)
+    state.write(lambda db: db.execute("INSERT INTO marks VALUES('t', ?, 1, ?)", words), **options)
+
+
+def names(state: State) -> list[str]:
+    """The rows there are."""
+    return state.read(lambda db: [name for (name,) in db.execute("SELECT name FROM marks ORDER BY name")])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file with what is in it; the lock, SQLite's index of the log and a log of nothing left out."""
+    there = {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in ("state.lock", "state.db-shm")}
+    return {name: data for name, data in there.items() if data or name != "state.db-wal"}
+
+
+def test_rows_are_there_for_the_next(place: Workspace) -> None:
+    """What was written is read by another connection, durable or not; only files that git ignores appear."""
+    first = State(place)
+    marked(first, "a")
+    marked(first, "b", durable=True)
+    assert names(State(place)) == ["a", "b"]
+    assert all(p.name == "state.lock" or p.name.startswith("state.db") for p in Path(place.ops).iterdir())
+
+
+def test_what_raises_changes_nothing(place: Workspace) -> None:
+    """A step that fails in the middle leaves no row, and the next one finds the lock free."""
+    state = State(place)
+
+    def step(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO marks VALUES('t', 'a', 1, 0)")
+        raise KeyError("a")
+
+    with pytest.raises(KeyError):
+        state.write(step)
+    marked(State(place), "b")
+    assert names(state) == ["b"]
+
+
+def test_a_child_has_its_own_connection(place: Workspace) -> None:
+    """After a fork both go on writing."""
+    state = State(place)
+    marked(state, "parent")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            marked(state, "child")
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    marked(state, "parent again")
+    assert names(state) == ["child", "parent", "parent again"]
+
+
+def test_a_file_that_was_replaced_is_seen(place: Workspace) -> None:
+    """Somebody who removes ops/ takes the books away; who is still connected writes to what is there now."""
+    state = State(place)
+    marked(state, "before")
+    for path in Path(place.ops).iterdir():
+        path.unlink()
+    marked(state, "after")
+    assert names(State(place)) == ["after"] == names(state)
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 4096, -1])
+def test_a_file_that_was_cut_off_is_damage(place: Workspace, size: int) -> None:
+    """Empty, shorter than a header, a page, or short of its end: told, and left as it is."""
+    state = State(place)
+    marked(state, "a")
+    state.close()
+    path = Path(state.path)
+    os.truncate(path, size if size >= 0 else path.stat().st_size - 4096)
+    before = contents(Path(place.ops))
+    for act in (names, lambda s: marked(s, "b")):
+        with pytest.raises(ConfigError) as found:
+            act(State(place))
+        assert found.value.code == "state-damaged"
+    assert contents(Path(place.ops)) == before
+
+
+def test_foreign_files_are_refused(place: Workspace) -> None:
+    """Text, another program's database, and a log whose file is gone."""
+    os.makedirs(place.ops)
+    path = Path(State(place).path)
+    path.write_text("not a database at all, but a longer text than its header\n" * 50)
+    with pytest.raises(ConfigError, match="damaged"):
+        names(State(place))
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t(x)")
+    db.close()
+    with pytest.raises(ConfigError, match="another program"):
+        marked(State(place), "a")
+    path.unlink()
+    Path(f"{path}-wal").write_bytes(b"x" * 100)
+    with pytest.raises(ConfigError, match="write-ahead log"):
+        marked(State(place), "a")
+    assert Path(f"{path}-wal").read_bytes() == b"x" * 100 and not path.exists()
+
+
+def test_a_newer_file_is_left_alone(place: Workspace) -> None:
+    """What a later k1ctl wrote is neither read nor changed."""
+    state = State(place)
+    marked(state, "a")
+    state.close()
+    db = sqlite3.connect(state.path)
+    db.execute(f"PRAGMA user_version = {len(state_schema.STEPS) + 1}")
+    db.close()
+    before = contents(Path(place.ops))
+    with pytest.raises(ConfigError) as found:
+        names(State(place))
+    assert found.value.code == "state-newer" and found.value.details["known"] == len(state_schema.STEPS)
+    assert contents(Path(place.ops)) == before
+
+
+def test_a_file_that_may_not_be_written(place: Workspace) -> None:
+    """Read-only for this user: told with what to look at, and nothing is made beside it."""
+    state = State(place)
+    marked(state, "a")
+    state.close()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.chmod(state.path, 0o444)
+            os.chmod(state.lock_path, 0o666)
+            if os.geteuid() == 0:
+                folder = place.ops
+                while folder != "/":
+                    os.chmod(folder, os.stat(folder).st_mode | 0o055)
+                    folder = os.path.dirname(folder)
+                os.setuid(65534)
+            marked(State(place), "b")
+        except ConfigError as exc:
+            code = 0 if exc.code == "state-read-only" else 3
+            sys.stderr.write(str(exc))
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.chmod(state.path, 0o644)
+    assert names(State(place)) == ["a"]
+
+
+def test_a_foreign_writer_is_named(place: Workspace) -> None:
+    """An open transaction of another program ends the wait with 75."""
+    state = State(place, patience=0.01)
+    marked(state, "a")
+    other = sqlite3.connect(state.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BusyError) as found:
+        marked(state, "b")
+    assert found.value.code == "state-busy"
+    other.close()
+    marked(state, "b")
+
+
+def test_every_earlier_file_is_brought_up(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From each step on, the first included: the rows stay, the tables become those of a new file."""
+    steps = state_schema.STEPS
+
+    def tables(path: str) -> list[tuple[str, str]]:
+        db = sqlite3.connect(path)
+        found = db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        db.close()
+        return found
+
+    more = (*steps, ("CREATE TABLE further(x)",), ("ALTER TABLE further ADD COLUMN y", "CREATE TABLE last(x)"))
+    for count in range(1, len(more)):
+        root = os.path.join(place.root, str(count))
+        there = State(Workspace(root, root, "x"))
+        monkeypatch.setattr(state_schema, "STEPS", more[:count])
+        marked(there, "kept")
+        there.close()
+        monkeypatch.setattr(state_schema, "STEPS", more)
+        assert names(there) == ["kept"]
+        there.close()
+        fresh = State(Workspace(root + "n", root + "n", "x"))
+        marked(fresh, "new")
+        fresh.close()
+        assert tables(there.path) == tables(fresh.path)
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration is one transaction."""
+    state, steps = State(place), state_schema.STEPS
+    marked(state, "a")
+    state.close()
+    monkeypatch.setattr(state_schema, "STEPS", (*steps, ("CREATE TABLE half(x)", "CREATE TABLE half(x)")))
+    with pytest.raises(sqlite3.OperationalError):
+        names(State(place))
+    monkeypatch.setattr(state_schema, "STEPS", steps)
+    assert names(State(place)) == ["a"]
