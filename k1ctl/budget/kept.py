@@ -1,0 +1,95 @@
+"""What all callers share about accounts, breakers and GitHub: one small JSON document each, in ``ops/budget``.
+
+A change is made under a flock of the document's own, and the document is replaced whole (write + rename): a SIGKILL at
+any moment leaves the state before or the one behind. Times are seconds since 1970. Each document has the time of its
+last change (``at``): when the clock is earlier than that, it was set back, and the times that rest on this host's clock
+are moved back with it, so that no wait grows by the hour that went missing.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+from k1ctl.errors import ConfigError
+from k1ctl.files import Locked, read_bytes, write_json
+from k1ctl.jsontext import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from k1ctl.workspace import Workspace
+
+    State = dict[str, Any]
+
+VERSION = 1
+
+
+class Kept:
+    """The document ``ops/budget/NAME.json``; ``tables`` are its parts, ``shift(state, seconds)`` moves its times back.
+
+    A document that was damaged by hand, or is of a newer k1ctl, is refused and never overwritten.
+    """
+
+    def __init__(
+        self, workspace: Workspace, name: str, tables: tuple[str, ...], shift: Callable[[State, float], None]
+    ) -> None:
+        self.path = workspace.ops_path("budget", name + ".json")
+        self.tables, self.shift = tables, shift
+
+    def read(self, now: float | None = None) -> tuple[State, float]:
+        """(The state, the time it was looked at), without the lock; ``now`` is for who asks of another time.
+
+        Raises ConfigError (budget-state-damaged, budget-state-newer), OSError.
+        """
+        state = self._load()
+        moment = time.time() if now is None else now
+        if moment < state["at"]:
+            with self.change(now) as (state, moment):
+                pass
+        return state, moment
+
+    @contextmanager
+    def change(self, now: float | None = None) -> Iterator[tuple[State, float]]:
+        """(The state, the time) under the lock; written when the block changed it and did not raise.
+
+        The time is taken under the lock: taken before, each wait for the lock would look like a clock set back.
+        Raises ConfigError (budget-state-damaged, budget-state-newer), OSError.
+        """
+        with Locked(self.path + ".lock"):
+            moment = time.time() if now is None else now
+            state = self._load()
+            if moment < state["at"]:
+                self.shift(state, state["at"] - moment)
+                self._write(state, moment)
+            before = dumps(state)
+            yield state, moment
+            if dumps(state) != before:
+                self._write(state, moment)
+
+    def _write(self, state: State, now: float) -> None:
+        state["at"] = now
+        write_json(self.path, state)
+
+    def _load(self) -> State:
+        data = read_bytes(self.path)
+        if data is None:
+            return {"version": VERSION, "at": 0.0, **{table: {} for table in self.tables}}
+        try:
+            state = loads(data.decode(), bounded=True)
+            sound = isinstance(state, dict) and isinstance(state["version"], int) and state["at"] >= 0
+        except (ValueError, KeyError, TypeError):
+            sound = False
+        if sound and state["version"] > VERSION:
+            raise ConfigError(
+                f"{self.path} was written by a newer k1ctl", hint="update this one", code="budget-state-newer"
+            )
+        if not sound or not all(isinstance(state.get(table), dict) for table in self.tables):
+            raise ConfigError(
+                f"{self.path} is damaged; it was left as it is",
+                hint="move it away: what is known of limits is then learned anew",
+                code="budget-state-damaged",
+            )
+        return state  # type: ignore[no-any-return]
