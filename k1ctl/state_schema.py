@@ -47,5 +47,22 @@ _LEDGER = (
     "CREATE TRIGGER record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'the record is final'); END",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_LEDGER,)
+_USAGE = (  # what transcripts told: how far each was read, every message once, sums by day
+    """CREATE TABLE usage_files(
+        path TEXT PRIMARY KEY, reader TEXT NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+        changed INTEGER NOT NULL, offset INTEGER NOT NULL, probe TEXT NOT NULL, memory TEXT NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE usage_messages(
+        id TEXT NOT NULL, request TEXT NOT NULL, side INTEGER NOT NULL, at REAL NOT NULL, day TEXT NOT NULL,
+        agent TEXT NOT NULL, model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        write_1h INTEGER NOT NULL, fast INTEGER NOT NULL, micro_usd INTEGER NOT NULL,
+        PRIMARY KEY(id, request)) WITHOUT ROWID""",
+    """CREATE TABLE usage_days(
+        day TEXT NOT NULL, agent TEXT NOT NULL, model TEXT NOT NULL, messages INTEGER NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        micro_usd INTEGER NOT NULL,
+        PRIMARY KEY(day, agent, model)) WITHOUT ROWID""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_LEDGER, _USAGE)
 """Step N (from 1) brings a file of N - 1 to N; each statement by itself, all of them in one transaction."""
