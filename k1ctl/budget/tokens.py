@@ -5,11 +5,11 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+
+    from k1ctl.budget.prices import Price
 
 CLASSES = ("input", "output", "cache_write", "cache_read")
 MOST = 10**15  # tokens; sums of a million such still fit 64 bits
-_MILLION = 1_000_000
 
 
 class Usage:
@@ -38,11 +38,9 @@ class Usage:
         """Tokens as the limits count them: each class by its weight in thousandths, rounded up as a whole."""
         return -(-sum(n * w for n, w in zip(self.classes, weights, strict=True)) // 1000)
 
-    def weighted(self, prices: Any) -> int:
-        """Micro-dollars, rounded up; ``prices`` has micro-dollars for a million tokens under each class's name."""
-        cost = sum(n * getattr(prices, name) for name, n in zip(CLASSES, self.classes, strict=True))
-        whole = int(cost)
-        return -(-(whole + (cost > whole)) // _MILLION)
+    def weighted(self, price: Price) -> int:
+        """Micro-dollars at this price, rounded up."""
+        return price.cost(self.classes)
 
     def larger(self, other: Usage) -> Usage:
         """Of each class the larger number: what repeated reports of one message come to."""

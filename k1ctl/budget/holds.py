@@ -1,0 +1,191 @@
+"""A hold: budget that is kept for somebody until it is settled, given back, past its deadline, or its owner gone."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from k1ctl.budget.tokens import MOST, Usage
+from k1ctl.errors import K1ctlError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Clock = tuple[float, float]  # (seconds since 1970, seconds of the monotonic clock)
+
+COLUMNS = (
+    "id, state, day, hour, agent, task, pool, model, input, output, cache_write, cache_read, tokens, micro_usd,"
+    " critical, owner, since, since_monotonic, ttl, booked, booked_micro_usd"
+)
+_NAME = 200  # characters of a name
+OPEN, SETTLED, RELEASED, LOST = "open", "settled", "released", "lost"
+
+
+class HoldNotFoundError(K1ctlError):
+    """No hold has this id."""
+
+    code = "no-such-hold"
+
+
+class HoldEndedError(K1ctlError):
+    """The hold is not open any more."""
+
+    code = "hold-ended"
+
+
+class Hold:
+    """A row of ``holds``: ``tokens`` and ``micro_usd`` that it keeps, ``usage`` where they were asked for by class;
+    ``owner`` a process whose end frees it (0: none), ``since`` and ``ttl`` in seconds; ``booked`` once settled.
+
+    ``again``: it was there before this call.
+    """
+
+    __slots__ = (
+        "again", "agent", "booked", "booked_micro_usd", "critical", "day", "hour", "id", "micro_usd", "model", "owner",
+        "pool", "since", "since_monotonic", "state", "task", "tokens", "ttl", "usage",
+    )  # fmt: skip
+
+    def __init__(self, row: tuple[Any, ...], *, again: bool = False) -> None:
+        (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model) = row[:8]
+        self.usage = Usage(*row[8:12])
+        (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic) = row[12:18]
+        (self.ttl, self.booked, self.booked_micro_usd) = row[18:]
+        self.again = again
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """The row, in the order of `COLUMNS`."""
+        named = (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model)
+        kept = (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic, self.ttl)
+        return (*named, *self.usage.classes, *kept, self.booked, self.booked_micro_usd)
+
+    @property
+    def until(self) -> float:
+        """Its deadline in seconds since 1970, as long as nobody sets the clock."""
+        return float(self.since + self.ttl)
+
+    def age(self, clock: Clock) -> float:
+        """Seconds since it was made, by the clock that nobody sets; after a restart of the host by the other one.
+
+        Never negative. A restart with a clock that was set back makes it infinite: whoever held it is gone.
+        """
+        wall, monotonic = clock
+        if monotonic >= self.since_monotonic:
+            return float(monotonic - self.since_monotonic)
+        return float(wall - self.since) if wall >= self.since else float("inf")
+
+    def left(self, clock: Clock) -> float:
+        """Seconds to its deadline; 0 past it."""
+        return float(max(0.0, self.ttl - self.age(clock)))
+
+    def gone(self, clock: Clock) -> str:
+        """Why it holds no longer (``deadline``, ``owner``), or "" while it does."""
+        if self.age(clock) >= self.ttl:
+            return "deadline"
+        if not self.owner:
+            return ""
+        from k1ctl import groups
+
+        start = {"started": self.since, "started_monotonic": self.since_monotonic}
+        return "" if groups.still(self.owner, start) else "owner"
+
+    def document(self) -> dict[str, Any]:
+        """The hold as JSON."""
+        from k1ctl.units import rfc3339
+
+        return {
+            "id": self.id,
+            "state": self.state,
+            "day": self.day,
+            "agent": self.agent,
+            "task": self.task or None,
+            "pool": self.pool or None,
+            "model": self.model or None,
+            "tokens": self.tokens,
+            **self.usage.document(),
+            "micro_usd": self.micro_usd,
+            "critical": bool(self.critical),
+            "owner_pid": self.owner or None,
+            "since": rfc3339(self.since),
+            "until": rfc3339(self.until),
+            "booked_tokens": self.booked if self.state == SETTLED else None,
+            "booked_micro_usd": self.booked_micro_usd if self.state == SETTLED else None,
+        }
+
+
+class Settled:
+    """What a settle booked: ``booked`` tokens and ``micro_usd``, the ``overrun`` beyond the hold in tokens; ``late``:
+    the hold had ended; ``again``: it was settled before, and nothing was booked now."""
+
+    __slots__ = ("again", "booked", "hold", "late", "micro_usd", "overrun")
+
+    def __init__(self, hold: Hold, *, late: bool = False, again: bool = False) -> None:
+        self.hold, self.late, self.again = hold, late, again
+        self.booked, self.micro_usd = hold.booked, hold.booked_micro_usd
+        self.overrun = max(0, hold.booked - hold.tokens)
+
+    def document(self) -> dict[str, Any]:
+        """The settle as JSON."""
+        return {
+            "hold": self.hold.document(),
+            "booked_tokens": self.booked,
+            "booked_micro_usd": self.micro_usd,
+            "overrun_tokens": self.overrun,
+            "late": self.late,
+            "again": self.again,
+        }
+
+
+def new_id(now: float) -> str:
+    """An id that sorts by time, so that the newest rows lie side by side."""
+    return f"b{int(now * 1000):011x}{os.urandom(4).hex()}"
+
+
+def clock() -> Clock:
+    """Both clocks now."""
+    return time.time(), time.monotonic()
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises UsageError for a name that no list could show."""
+    if len(name) > _NAME or not name.isprintable():
+        raise UsageError(f"{what} {name[:20]!r}: a name has at most {_NAME} characters, all of them printable")
+
+
+def check_ttl(ttl: float) -> None:
+    """Raises UsageError for what is no time to live."""
+    if not 0 < ttl < 366 * 86400:
+        raise UsageError("a hold lasts for more than 0 s and at most a year", hint="as in --ttl 10m")
+
+
+def check_used(used: int | Usage | None, micro_usd: int | None) -> None:
+    """Raises UsageError for what is no number of tokens, or of micro-dollars."""
+    if isinstance(used, int) and not 0 <= used <= MOST:
+        raise UsageError(f"{used} is no number of tokens")
+    if micro_usd is not None and not 0 <= micro_usd <= MOST:
+        raise UsageError(f"{micro_usd} is no number of micro-dollars")
+
+
+def unknown(id: str) -> HoldNotFoundError:
+    """The error where no hold has this id."""
+    return HoldNotFoundError(f"there is no hold {id[:60]!r}", hint="k1ctl budget status lists those that are open")
+
+
+def ended(hold: Hold) -> HoldEndedError:
+    """The error where a hold has to be open."""
+    return HoldEndedError(
+        f"the hold {hold.id} is {hold.state}", hint="reserve anew, under another id", state=hold.state
+    )
+
+
+def same(there: Hold, asked: Hold) -> Hold:
+    """The hold that a repeated reserve finds. Raises UsageError where it asks for something else, HoldEndedError."""
+    for name in ("agent", "task", "pool", "tokens"):
+        if getattr(there, name) != getattr(asked, name):
+            raise UsageError(
+                f"the id {there.id} is another hold's: its {name} is {getattr(there, name)!r}", code="id-taken"
+            )
+    if there.state != OPEN:
+        raise ended(there)
+    return there

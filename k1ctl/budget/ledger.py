@@ -1,0 +1,423 @@
+"""The ledger: reserve before it is spent, settle what was spent, and never hand out more than there is.
+
+Spend and holds are kept apart, each counter with both. A reserve adds to all counters it falls on (day, agent and day,
+task, pool and day, hour) in one transaction and is undone when one of them would pass its limit, so no two can both get
+the last tokens. Only who is about to be refused looks whether others' holds still hold. What was spent is booked in
+full, whatever was held: an overrun is flagged and leaves less, or nothing, for the next. Its day is the reserve's.
+"""
+
+from __future__ import annotations
+
+from k1ctl.budget import holds, rows
+from k1ctl.budget.holds import COLUMNS, LOST, OPEN, RELEASED, SETTLED, Hold, Settled
+from k1ctl.budget.limits import Figures, Limits, Reason, exhausted, keys_of
+from k1ctl.budget.tokens import Usage
+from k1ctl.errors import UsageError
+from k1ctl.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from k1ctl.budget.holds import Clock
+    from k1ctl.budget.limits import Key
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+
+TTL = 600.0  # s
+
+
+class _Refused(Exception):
+    def __init__(self, reasons: list[Reason]) -> None:
+        self.reasons = reasons
+
+
+class Ledger:
+    """The ledger of a root. ``durable``: what is settled and booked survives a loss of power when the call returns;
+    a reserve survives any kill, and after a loss of power nobody is left whom it was for.
+
+    ``clock`` tells both clocks, for tests.
+    """
+
+    def __init__(self, workspace: Workspace, config: Config, *, durable: bool = True) -> None:
+        self.workspace, self.limits, self.durable = workspace, Limits(config), durable
+        self.state = State(workspace)
+        self.clock: Callable[[], Clock] = holds.clock
+
+    def reserve(
+        self,
+        need: int | Usage,
+        *,
+        agent: str,
+        task: str = "",
+        pool: str = "",
+        model: str = "",
+        ttl: float = TTL,
+        owner: int = 0,
+        id: str = "",
+        critical: bool = False,
+        micro_usd: int | None = None,
+        now: float | None = None,
+    ) -> Hold:
+        """Hold ``need`` tokens (counted ones, or by class) for ``ttl`` seconds, as long as process ``owner`` lives.
+
+        ``id`` makes a repeated call find the same hold; ``critical`` may use the reserve pool; ``micro_usd`` is what it
+        will cost (default: by the price of ``model``). Raises BusyError (budget-exhausted), UsageError, HoldEndedError
+        (the id's hold has ended), ConfigError.
+        """
+        wall, monotonic = self._now(now)
+        hold = self._asked(need, agent, task, pool, model, critical, micro_usd, wall)
+        hold.id, hold.owner, hold.ttl, hold.since_monotonic = id or hold.id, owner, float(ttl), monotonic
+        self._check(hold)
+        keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
+
+        def step(db: sqlite3.Connection) -> Hold:
+            row = db.execute(rows.HOLD, (hold.id,)).fetchone() if id else None
+            if row is not None:
+                return holds.same(Hold(row, again=True), hold)
+            self._count(db, keys, wall, held=(hold.tokens, hold.micro_usd), critical=critical, refuse=True)
+            db.execute(rows.PUT, hold.row)
+            rows.record(db, wall, "reserve", hold, hold.usage, hold.tokens, hold.micro_usd)
+            return hold
+
+        try:
+            return self.state.write(step)
+        except _Refused as first:
+            refused = first
+        if self.reclaim(now):
+            try:
+                return self.state.write(step)
+            except _Refused as second:
+                refused = second
+        raise self._exhausted(hold, refused.reasons, (wall, monotonic))
+
+    def settle(
+        self, id: str, used: int | Usage | None, *, micro_usd: int | None = None, now: float | None = None
+    ) -> Settled:
+        """Book what was really used under a hold, once; None: what it held. Any further call changes nothing.
+
+        A hold that was lost or given back is settled late: what was spent was spent. Raises HoldNotFoundError,
+        UsageError, ConfigError.
+        """
+        wall, _ = self._now(now)
+
+        def step(db: sqlite3.Connection) -> Settled:
+            hold = rows.found(db, id)
+            if hold.state == SETTLED:
+                return Settled(hold, again=True)
+            late, kept = hold.state != OPEN, hold.state == OPEN
+            usage = hold.usage if used is None else used if isinstance(used, Usage) else Usage()
+            hold.booked = hold.tokens if used is None else self.limits.counted(used)
+            hold.booked_micro_usd = self._cost(hold, used, micro_usd)
+            hold.state = SETTLED
+            back = (-hold.tokens, -hold.micro_usd) if kept else (0, 0)
+            spent = (hold.booked, hold.booked_micro_usd)
+            keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
+            self._count(db, keys, wall, spent=spent, held=back, critical=True)
+            db.execute(rows.PUT, hold.row)
+            rows.spend(db, hold, usage, *spent)
+            note = " ".join(["late"] * late + ["overrun"] * (hold.booked > hold.tokens))
+            rows.record(db, wall, "settle", hold, usage, *spent, note)
+            return Settled(hold, late=late)
+
+        holds.check_used(used, micro_usd)
+        settled = self.state.write(step, durable=self.durable)
+        if settled.overrun and not settled.again:
+            hold = settled.hold
+            words = {"id": id, "agent": hold.agent, "task": hold.task, "held": hold.tokens, "booked": settled.booked}
+            self._tell("budget.overrun", **words)
+        return settled
+
+    def release(self, id: str, *, now: float | None = None) -> Hold:
+        """Give a hold back unspent; one that has ended stays as it is. Raises HoldNotFoundError, ConfigError."""
+        wall, _ = self._now(now)
+
+        def step(db: sqlite3.Connection) -> Hold:
+            hold = rows.found(db, id)
+            if hold.state != OPEN:
+                hold.again = True
+                return hold
+            self._end(db, hold, RELEASED, "release", wall)
+            return hold
+
+        return self.state.write(step)
+
+    def extend(self, id: str, ttl: float, *, now: float | None = None) -> Hold:
+        """Keep an open hold for at least ``ttl`` seconds from now. Raises HoldNotFoundError, HoldEndedError."""
+        clock = self._now(now)
+        holds.check_ttl(ttl)
+
+        def step(db: sqlite3.Connection) -> Hold:
+            hold = rows.found(db, id)
+            if hold.state != OPEN:
+                raise holds.ended(hold)
+            age = hold.age(clock)
+            hold.ttl = max(hold.ttl, (age if age < float("inf") else 0.0) + ttl)
+            db.execute(rows.PUT, hold.row)
+            rows.record(db, clock[0], "extend", hold, Usage(), 0, 0, f"{hold.ttl:.3f}")
+            return hold
+
+        return self.state.write(step)
+
+    def book(
+        self,
+        used: Usage,
+        *,
+        agent: str,
+        task: str = "",
+        pool: str = "",
+        model: str = "",
+        message_id: str = "",
+        at: float | None = None,
+        micro_usd: int | None = None,
+    ) -> int:
+        """Book what was used without a hold, on the day of ``at``; the counted tokens that it added. See `book_all`."""
+        from k1ctl.budget.booking import Booking
+
+        return self.book_all([Booking(used, agent, task, pool, model, message_id, at, micro_usd)])[0]
+
+    def book_all(
+        self, bookings: Iterable[Any], *, also: Callable[[sqlite3.Connection], None] | None = None
+    ) -> list[int]:
+        """Book many (`k1ctl.budget.booking.Booking`) in one transaction; the counted tokens that each added.
+
+        A message that was booked before adds what its classes have grown by. ``also`` is run in the same transaction.
+        Raises UsageError, ConfigError.
+        """
+        from k1ctl.budget.booking import book
+
+        wall, _ = self._now(None)
+
+        def step(db: sqlite3.Connection) -> list[int]:
+            added = [book(self, db, each, wall) for each in bookings]
+            if also is not None:
+                also(db)
+            return added
+
+        return self.state.write(step, durable=self.durable)
+
+    def reclaim(self, now: float | None = None) -> list[Hold]:
+        """End the holds that are past their deadline or whose owner is gone; which they were. Raises ConfigError."""
+        clock = self._now(now)
+        gone = {hold.id: why for hold in self.holds() if (why := hold.gone(clock))}  # looked at without the lock
+        if not gone:
+            return []
+
+        def step(db: sqlite3.Connection) -> list[Hold]:
+            ended = []
+            for id, why in gone.items():
+                hold = rows.found(db, id)
+                if hold.state == OPEN and (why == "owner" or hold.age(clock) >= hold.ttl):
+                    self._end(db, hold, LOST, "lost", clock[0], why)
+                    ended.append(hold)
+            return ended
+
+        lost = self.state.write(step)
+        for hold in lost:
+            self._tell("budget.lost", id=hold.id, agent=hold.agent, tokens=hold.tokens, why=gone[hold.id])
+        return lost
+
+    def holds(self) -> list[Hold]:
+        """The open holds, in the order they were made, those that are gone among them."""
+        if not self.state.exists:
+            return []
+        query = f"SELECT {COLUMNS} FROM holds WHERE state = 'open' ORDER BY since, id"
+        return self.state.read(lambda db: [Hold(row) for row in db.execute(query)])
+
+    def hold(self, id: str) -> Hold:
+        """The hold with this id, in whatever state. Raises HoldNotFoundError."""
+        if not self.state.exists:
+            raise holds.unknown(id)
+        return self.state.read(lambda db: rows.found(db, id))
+
+    def figures(self, keys: Sequence[Key], now: float | None = None) -> dict[Key, Figures]:
+        """What these counters have, holds that are gone left out. Changes nothing."""
+        found = dict.fromkeys(keys, Figures())
+        if not self.state.exists:
+            return found
+
+        def step(db: sqlite3.Connection) -> None:
+            query = "SELECT spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
+            for key in keys:
+                row = db.execute(query, key).fetchone()
+                if row is not None:
+                    found[key] = Figures(row[:2], row[2:])
+
+        clock = self._now(now)
+        gone = [hold for hold in self.holds() if hold.gone(clock)]
+        self.state.read(step)
+        for hold in gone:
+            for key in keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool):
+                if key in found:
+                    held = found[key].held
+                    found[key].held = (max(0, held[0] - hold.tokens), max(0, held[1] - hold.micro_usd))
+        return found
+
+    def ask(
+        self,
+        need: int | Usage,
+        *,
+        agent: str,
+        task: str = "",
+        pool: str = "",
+        model: str = "",
+        critical: bool = False,
+        micro_usd: int | None = None,
+        now: float | None = None,
+    ) -> list[Reason]:
+        """Why a reserve would be refused now; [] where it would not. Changes nothing. Raises UsageError."""
+        clock = self._now(now)
+        hold = self._asked(need, agent, task, pool, model, critical, micro_usd, clock[0])
+        hold.ttl = TTL
+        self._check(hold)
+        keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
+        reasons = []
+        for key, figures in self.figures(keys, now).items():
+            held = (figures.held[0] + hold.tokens, figures.held[1] + hold.micro_usd)
+            after = Figures(figures.spent, held)
+            reasons += self._reasons(key, after, (hold.tokens, hold.micro_usd), critical)
+        return self._timed(reasons, clock) if reasons else []
+
+    def _now(self, now: float | None) -> Clock:
+        wall, monotonic = self.clock()
+        return (wall if now is None else now), monotonic
+
+    def _asked(
+        self,
+        need: int | Usage,
+        agent: str,
+        task: str,
+        pool: str,
+        model: str,
+        critical: bool,
+        micro_usd: int | None,
+        wall: float,
+    ) -> Hold:
+        """The hold that is asked for."""
+        holds.check_used(need, micro_usd)
+        self.limits.check_pool(pool)
+        usage, tokens = (need if isinstance(need, Usage) else Usage()), self.limits.counted(need)
+        day, hour, _ = self.limits.keys(wall, agent, task, pool)
+        cost = self.price(model, need, micro_usd)
+        named = (holds.new_id(wall), OPEN, day, hour, agent, task, pool, model)
+        return Hold((*named, *usage.classes, tokens, cost, int(critical), 0, wall, 0.0, 0.0, 0, 0))
+
+    def _check(self, hold: Hold) -> None:
+        for what, name in (("agent", hold.agent), ("task", hold.task), ("pool", hold.pool), ("model", hold.model)):
+            holds.check_name(what, name)
+        holds.check_name("id", hold.id)
+        if not hold.agent:
+            raise UsageError("whose budget is it?", hint="name the agent: --agent A")
+        if not hold.tokens:
+            raise UsageError("nothing is asked for", hint="a number of tokens, as 50k")
+        holds.check_ttl(hold.ttl)
+
+    def _cost(self, hold: Hold, used: int | Usage | None, micro_usd: int | None) -> int:
+        if used is None and micro_usd is None:
+            return int(hold.micro_usd)
+        if micro_usd is None and (isinstance(used, int) or not hold.model):  # as dear as it was held for
+            tokens = self.limits.counted(used or 0)
+            return int(-(-hold.micro_usd * tokens // hold.tokens))
+        return self.price(hold.model, used or 0, micro_usd)
+
+    def price(self, model: str, used: int | Usage, micro_usd: int | None = None) -> int:
+        """Micro-dollars of ``used``, or those that were given. Raises UsageError where money is limited, and these are
+        not known, ConfigError."""
+        if micro_usd is not None:
+            return micro_usd
+        from k1ctl.budget import money
+
+        return money.cost(model, used, self.limits.prices, limited=bool(self.limits.micro_usd))
+
+    def add(
+        self, db: sqlite3.Connection, hold: Hold, usage: Usage, tokens: int, micro_usd: int, wall: float, note: str = ""
+    ) -> None:
+        """Within a transaction: book what nobody held, where ``hold`` says."""
+        keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
+        self._count(db, keys, wall, spent=(tokens, micro_usd), critical=True)
+        rows.spend(db, hold, usage, tokens, micro_usd)
+        rows.record(db, wall, "book", hold, usage, tokens, micro_usd, note)
+
+    def _count(
+        self,
+        db: sqlite3.Connection,
+        keys: Sequence[Key],
+        wall: float,
+        *,
+        spent: tuple[int, int] = (0, 0),
+        held: tuple[int, int] = (0, 0),
+        critical: bool = False,
+        refuse: bool = False,
+    ) -> None:
+        """Add to all counters; with ``refuse`` raise `_Refused` when one passes its limit, which undoes it all."""
+        limits, reasons, marks = self.limits, [], []
+        added = (spent[0] + held[0], spent[1] + held[1])
+        for key in keys:
+            row = db.execute(rows.COUNT, (*key, spent[0], held[0], spent[1], held[1])).fetchone()
+            most = limits.most(key, critical=critical)
+            if most == (None, None):
+                continue
+            figures = Figures((row[0], row[2]), (row[1], row[3]))
+            if refuse:
+                reasons += self._reasons(key, figures, held, critical)
+            if added[0] > 0 or added[1] > 0:
+                marks.append((key, figures))
+        if reasons:
+            raise _Refused(reasons)
+        for key, figures in marks:
+            self._mark(db, key, figures, added, wall)
+
+    def _reasons(self, key: Key, after: Figures, need: tuple[int, int], critical: bool) -> list[Reason]:
+        """Why ``after``, which has ``need`` in it, is too much."""
+        found = []
+        for unit, most in enumerate(self.limits.most(key, critical=critical)):
+            if most is None or not need[unit] or after.used(unit) <= most:
+                continue
+            held = [*after.held]
+            held[unit] -= need[unit]
+            reserved = self.limits.reserve if key[0] == "day" and unit == 0 and not critical else 0
+            found.append(Reason(key, unit, need[unit], most, Figures(after.spent, (held[0], held[1])), reserved))
+        return found
+
+    def _mark(self, db: sqlite3.Connection, key: Key, after: Figures, added: tuple[int, int], wall: float) -> None:
+        """Tell, once each, of the soft limits that this passed. Told before the commit: better twice than never."""
+        for unit, most in enumerate(self.limits.most(key, critical=True)):
+            if not most or added[unit] <= 0:
+                continue
+            used = after.used(unit)
+            for percent in self.limits.soft:
+                if not (used - added[unit]) * 100 < percent * most <= used * 100:
+                    continue
+                if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", (*key, percent, wall)).rowcount > 0:
+                    facts = {"scope": key[0], "name": key[1], "percent": percent, "used": used, "limit": most}
+                    self._tell("budget.soft", **facts, unit=("tokens", "micro_usd")[unit])
+
+    def _end(self, db: sqlite3.Connection, hold: Hold, state: str, what: str, wall: float, why: str = "") -> None:
+        """An open hold holds no longer."""
+        hold.state = state
+        keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
+        self._count(db, keys, wall, held=(-hold.tokens, -hold.micro_usd), critical=True)
+        db.execute(rows.PUT, hold.row)
+        rows.record(db, wall, what, hold, Usage(), 0, 0, why)
+
+    def _timed(self, reasons: list[Reason], clock: Clock) -> list[Reason]:
+        from k1ctl.budget.waiting import expect
+
+        expect(reasons, self.holds(), clock, self.limits.zone)
+        return reasons
+
+    def _exhausted(self, hold: Hold, reasons: list[Reason], clock: Clock) -> Exception:
+        from k1ctl.budget.limits import amount
+
+        error = exhausted(f"{amount(0, hold.tokens)} of {hold.agent}", self._timed(reasons, clock))
+        facts = {"agent": hold.agent, "task": hold.task, "pool": hold.pool, "tokens": hold.tokens}
+        short = [{k: v for k, v in r.document().items() if k != "text"} for r in reasons]
+        self._tell("budget.refused", **facts, reasons=short, expected_seconds=error.details["expected_seconds"])
+        return error
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        from k1ctl import events
+
+        events.emit(self.workspace, event, **facts)

@@ -1,0 +1,199 @@
+"""What may be spent: the limits of [budget], the counters that each spending falls on, and why one is refused."""
+
+from __future__ import annotations
+
+from k1ctl.budget import days
+from k1ctl.errors import BusyError, UsageError
+from k1ctl.units import format_duration, format_tokens
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from k1ctl.budget.tokens import Usage
+    from k1ctl.config import Config
+
+    Key = tuple[str, str]  # (scope, name) of a counter
+
+SCOPES = ("day", "agent", "task", "pool", "hour")
+USD = 1_000_000  # micro-dollars
+UNITS = ("tokens", "usd")
+
+
+class Figures:
+    """What a counter has: ``spent`` and ``held``, each (counted tokens, micro-dollars)."""
+
+    __slots__ = ("held", "spent")
+
+    def __init__(self, spent: tuple[int, int] = (0, 0), held: tuple[int, int] = (0, 0)) -> None:
+        self.spent, self.held = spent, held
+
+    def used(self, unit: int) -> int:
+        """Spent and held, of tokens (0) or micro-dollars (1)."""
+        return self.spent[unit] + self.held[unit]
+
+
+class Limits:
+    """The limits of a configuration: ``tokens`` and ``micro_usd`` by scope, a pool's under ``pool NAME``; what has none
+    is not there. ``reserve``: tokens of a day that only critical work may use; ``soft`` percents; ``zone``; ``weights``
+    of the four classes of tokens in thousandths; ``prices``: a file of one's own."""
+
+    __slots__ = ("micro_usd", "pools", "prices", "reserve", "soft", "tokens", "weights", "zone")
+
+    def __init__(self, config: Config) -> None:
+        def given(key: str) -> Any:
+            return config.get("budget", key)
+
+        keys = {"day": "day", "agent": "agent_day", "task": "task", "hour": "hour"}
+        self.tokens = {scope: int(given(key)) for scope, key in keys.items() if given(key)}
+        self.micro_usd = {s: round(given(f"{k}_usd") * USD) for s, k in keys.items() if given(f"{k}_usd")}
+        self.pools = {name: int(config.get("budget", "pools", name)) for name in config.names("budget", "pools")}
+        self.tokens.update({f"pool {name}": most for name, most in self.pools.items() if most})
+        self.reserve = int(given("reserve_pool"))
+        self.soft = [int(percent) for percent in given("soft")]
+        self.zone = str(given("zone"))
+        self.prices = str(config.section("budget").get("prices", ""))
+        self.weights = tuple(round(w * 1000) for w in config.section("budget", "weights").values())
+
+    def __bool__(self) -> bool:
+        """Whether anything is limited."""
+        return bool(self.tokens or self.micro_usd)
+
+    def counted(self, need: int | Usage) -> int:
+        """Tokens as they count against the limits; a plain number counts as it is."""
+        return need if isinstance(need, int) else need.counted(self.weights)
+
+    def keys(self, instant: float, agent: str, task: str, pool: str) -> tuple[str, int, list[Key]]:
+        """(day, hour, the counters that a spending of this instant falls on)."""
+        day, hour = days.day_of(instant, self.zone), days.hour_of(instant)
+        return day, hour, keys_of(day, hour, agent, task, pool)
+
+    def most(self, key: Key, *, critical: bool = False) -> tuple[int | None, int | None]:
+        """(counted tokens, micro-dollars) that a counter may reach; None: no limit."""
+        scope, name = key
+        if scope == "pool":
+            return self.tokens.get(f"pool {name.partition(' ')[2]}"), None
+        tokens = self.tokens.get(scope)
+        if scope == "day" and tokens is not None and not critical:
+            tokens = max(0, tokens - self.reserve)
+        return tokens, self.micro_usd.get(scope)
+
+    def check_pool(self, pool: str) -> None:
+        """A misspelt pool would have no limit. Raises UsageError where pools are limited and this is none of them."""
+        if pool and self.pools and pool not in self.pools:
+            known = ", ".join(sorted(self.pools))
+            raise UsageError(
+                f"there is no pool {pool!r} with a limit",
+                hint=f"there are {known} ([budget.pools])",
+                code="unknown-pool",
+            )
+
+
+def keys_of(day: str, hour: int, agent: str, task: str, pool: str) -> list[Key]:
+    """The counters that a spending falls on; those of no task and no pool are not kept."""
+    found = [("day", day), ("agent", f"{day} {agent}"), ("hour", str(hour))]
+    if task:
+        found.append(("task", task))
+    if pool:
+        found.append(("pool", f"{day} {pool}"))
+    return found
+
+
+def named(key: Key) -> str:
+    """What people call a counter: ``day 2026-11-21``, ``agent A on 2026-11-21``, ``task T``."""
+    scope, name = key
+    if scope in ("agent", "pool"):
+        day, _, who = name.partition(" ")
+        return f"{scope} {who} on {day}"
+    if scope == "hour":
+        from k1ctl.units import rfc3339
+
+        return f"hour {rfc3339(int(name) * days.HOUR)[:13].replace('T', ' ')}h UTC"
+    return f"{scope} {name}"
+
+
+def amount(unit: int, count: int) -> str:
+    """``50k tokens`` or ``$1.20``."""
+    return f"{format_tokens(count)} tokens" if unit == 0 else dollars(count)
+
+
+def dollars(micro_usd: int) -> str:
+    """Micro-dollars for people: cents, and what is less than one in full."""
+    if micro_usd % 10_000 and abs(micro_usd) < USD:
+        return f"${micro_usd / USD:.6f}".rstrip("0")
+    return f"${micro_usd / USD:,.2f}"
+
+
+class Reason:
+    """Why not: the counter ``key``, the ``unit`` (0 tokens, 1 micro-dollars), how much is needed, and its figures.
+
+    ``expected_seconds`` until it may fit (None: not known); ``never``: it is more than the limit itself.
+    """
+
+    __slots__ = ("expected_seconds", "figures", "key", "limit", "need", "reserved", "unit")
+
+    def __init__(self, key: Key, unit: int, need: int, limit: int, figures: Figures, reserved: int = 0) -> None:
+        self.key, self.unit, self.need, self.limit = key, unit, need, limit
+        self.figures, self.reserved = figures, reserved
+        self.expected_seconds: float | None = None
+
+    @property
+    def never(self) -> bool:
+        return self.need > self.limit
+
+    @property
+    def free(self) -> int:
+        return max(0, self.limit - self.figures.used(self.unit))
+
+    @property
+    def text(self) -> str:
+        """The reason as a sentence."""
+        unit, spent, held = self.unit, self.figures.spent[self.unit], self.figures.held[self.unit]
+        text = f"{named(self.key)}: {amount(unit, self.need)} asked, {amount(unit, self.free)} free of"
+        text += f" {amount(unit, self.limit)} ({amount(unit, spent)} spent, {amount(unit, held)} held)"
+        if spent > self.limit:
+            text += f", overrun by {amount(unit, spent - self.limit)}"
+        if self.reserved:
+            text += f"; {amount(0, self.reserved)} more are for critical work"
+        return text + ("; more than the limit itself" if self.never else "")
+
+    def document(self) -> dict[str, Any]:
+        """The reason as JSON: tokens as they are, money in micro-dollars."""
+        return {
+            "scope": self.key[0],
+            "name": self.key[1],
+            "unit": ("tokens", "micro_usd")[self.unit],
+            "need": self.need,
+            "free": self.free,
+            "spent": self.figures.spent[self.unit],
+            "held": self.figures.held[self.unit],
+            "limit": self.limit,
+            "never": self.never,
+            "expected_seconds": self.expected_seconds,
+            "text": self.text,
+        }
+
+
+def exhausted(what: str, reasons: Sequence[Reason], *, waited: float = 0.0) -> BusyError:
+    """The refusal: exit 75, with the reasons, their numbers and the time it would fit."""
+    expected = expected_of(reasons)
+    never = any(reason.never for reason in reasons)
+    when = "" if expected is None or never else f"; it would fit in about {format_duration(expected)}"
+    after = f"waited {format_duration(waited)}: " if waited else ""
+    return BusyError(
+        f"{after}no budget for {what}: {'; '.join(reason.text for reason in reasons)}{when}",
+        hint="ask for less, or raise the limit: k1ctl budget set"
+        if never
+        else "k1ctl budget status shows who holds and spent what; --wait waits for it",
+        code="budget-exhausted",
+        reasons=[reason.document() for reason in reasons],
+        expected_seconds=None if never else expected,
+        never=never,
+    )
+
+
+def expected_of(reasons: Sequence[Reason]) -> float | None:
+    """Seconds until all of them may be gone; None: not known."""
+    times = [reason.expected_seconds for reason in reasons]
+    return None if None in times else max((t for t in times if t is not None), default=None)

@@ -1,0 +1,52 @@
+"""The rows of the ledger in SQL: what each change writes within its transaction."""
+
+from __future__ import annotations
+
+from k1ctl.budget.holds import COLUMNS, Hold, unknown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+
+    from k1ctl.budget.tokens import Usage
+
+HOLD = f"SELECT {COLUMNS} FROM holds WHERE id = ?"
+PUT = f"INSERT OR REPLACE INTO holds VALUES({', '.join('?' * 21)})"
+COUNT = (
+    "INSERT INTO counters VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
+    " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
+    " held_micro_usd = held_micro_usd + excluded.held_micro_usd"
+    " RETURNING spent, held, spent_micro_usd, held_micro_usd"
+)
+_RECORD = (
+    "INSERT INTO record(at, what, id, day, hour, agent, task, pool, model, input, output, cache_write, cache_read,"
+    f" tokens, micro_usd, note) VALUES({', '.join('?' * 16)})"
+)
+_SPEND = (
+    f"INSERT INTO spend VALUES({', '.join('?' * 12)}) ON CONFLICT DO UPDATE SET input = input + excluded.input,"
+    " output = output + excluded.output, cache_write = cache_write + excluded.cache_write,"
+    " cache_read = cache_read + excluded.cache_read, tokens = tokens + excluded.tokens,"
+    " micro_usd = micro_usd + excluded.micro_usd"
+)
+
+
+def found(db: sqlite3.Connection, id: str) -> Hold:
+    """The hold with this id. Raises HoldNotFoundError."""
+    row = db.execute(HOLD, (id,)).fetchone()
+    if row is None:
+        raise unknown(id)
+    return Hold(row)
+
+
+def record(
+    db: sqlite3.Connection, at: float, what: str, hold: Hold, usage: Usage, tokens: int, micro_usd: int, note: str = ""
+) -> None:
+    """Add an entry to the record."""
+    named = (hold.id, hold.day, hold.hour, hold.agent, hold.task, hold.pool, hold.model)
+    db.execute(_RECORD, (at, what, *named, *usage.classes, tokens, micro_usd, note))
+
+
+def spend(db: sqlite3.Connection, hold: Hold, usage: Usage, tokens: int, micro_usd: int) -> None:
+    """Add to the spend of a hold's place."""
+    named = (hold.day, hold.hour, hold.agent, hold.task, hold.pool, hold.model)
+    db.execute(_SPEND, (*named, *usage.classes, tokens, micro_usd))
