@@ -7,7 +7,7 @@ import click
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
-COMMANDS = ("keys",)  # each in the package or module of its name beside this one
+COMMANDS = ("keys", "github")  # each in the package or module of its name beside this one
 
 
 @purpose("Share", example="k1ctl budget keys next --tokens 20k")
