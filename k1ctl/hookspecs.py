@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from k1ctl.budget.transcripts import UsageReader
     from k1ctl.builds import BuildKind
     from k1ctl.config import Config
     from k1ctl.notify import Channel
@@ -100,4 +101,18 @@ def k1ctl_archive_store(workspace: Workspace, config: Config) -> Sequence[Store]
         @hookimpl
         def k1ctl_archive_store(workspace: Workspace, config: Config) -> list[Store]:
             return [TapeRobot("tape")] if "taperobot" in config.plugins else []
+    """
+
+
+@hookspec
+def k1ctl_usage_readers() -> Sequence[UsageReader]:  # type: ignore[empty-body]
+    """Return the kinds of transcript this plugin reads, of what agents used.
+
+    Called by ``k1ctl budget sync``. A reader says where its agent keeps transcripts and finds the messages in their
+    lines; positions, copies, prices and the ledger are the sync's. Two plugins that return the same name are an error
+    that names both. Example::
+
+        @hookimpl
+        def k1ctl_usage_readers() -> list[UsageReader]:
+            return [OtherAgent()]
     """

@@ -280,6 +280,12 @@ SETTINGS: dict[Place, Setting] = {
     ("budget", "hour_usd"): Setting("number", 0.0, "dollars an hour (0: no limit)"),
     ("budget", "soft"): Setting("percents", [60, 80, 95], "shares of a limit that are an event, once each"),
     ("budget", "zone"): Setting("str", "", "zone that days begin in, as Europe/Oslo (default: the host's)"),
+    ("budget", "prices"): Setting(
+        "str", "", "file of prices of your own, over those of the package (docs/budget-sync.md)"
+    ),
+    ("budget", "unknown_model"): Setting(
+        "choice:dearest|refuse", "dearest", "a model without a price: priced as the dearest, or its transcript refused"
+    ),
     ("budget", "weights", "input"): Setting("number", 1.0, "what a token of this class counts for against limits"),
     ("budget", "weights", "output"): Setting("number", 1.0, "the same; about 5 where prices decide"),
     ("budget", "weights", "cache_write"): Setting("number", 1.0, "the same; about 1.25 where prices decide"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
-COMMANDS = ("keys", "github")  # each in the package or module of its name beside this one
+if TYPE_CHECKING:
+    from k1ctl.budget.transcripts import UsageReader
+
+COMMANDS = ("keys", "github", "sync")  # each in the package or module of its name beside this one
 
 
 @purpose("Share", example="k1ctl budget keys next --tokens 20k")
@@ -30,3 +35,11 @@ def budget() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return budget
+
+
+@hookimpl
+def k1ctl_usage_readers() -> list[UsageReader]:
+    from k1ctl.budget.transcripts_claude import ClaudeCode
+    from k1ctl.budget.transcripts_codex import Codex
+
+    return [ClaudeCode(), Codex()]

@@ -1,0 +1,330 @@
+"""What agents really used: transcripts are read on from where they were left, and booked in the ledger once.
+
+One call at a time (``ops/budget-sync.lock``). What a file adds and how far it was read change in one transaction, with
+the bookings and the holds that it settles: killed at any step, the next call finds either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.budget import sync_store, transcripts
+from k1ctl.errors import UsageError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from k1ctl.budget.prices import Prices
+    from k1ctl.budget.sync_store import Row
+    from k1ctl.budget.transcripts import Look, Position, UsageReader
+    from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
+
+ELSEWHERE = "elsewhere"  # whom a message counts for whose folder is in no worktree of this repository
+LOCK = "budget-sync.lock"
+_MESSAGES = 20_000  # in one transaction
+_BYTES = 256 << 20
+_CLASSES = ("input", "output", "cache_write", "cache_read")
+
+
+class Places:
+    """Which workspace a folder belongs to: the worktree that it is in, the innermost one."""
+
+    def __init__(self, folders: Iterable[str]) -> None:
+        kept = [os.path.normpath(folder) for folder in folders]
+        names = Counter(os.path.basename(path) for path in kept)
+        self._found: dict[str, str] = {"": ELSEWHERE}
+        self.tops: list[tuple[str, str]] = []
+        for path in kept:
+            name = os.path.basename(path)
+            named = name if names[name] == 1 else "/".join(path.rsplit("/", 2)[1:])
+            self.tops += [(top, named) for top in {path, os.path.realpath(path)}]
+        self.tops.sort(key=lambda pair: -len(pair[0]))
+
+    def of(self, folder: str) -> str:
+        """The workspace's name, or `ELSEWHERE`."""
+        name = self._found.get(folder)
+        if name is None:
+            name = self._look(os.path.normpath(folder)) or self._look(os.path.realpath(folder)) or ELSEWHERE
+            self._found[folder] = name
+        return name
+
+    def _look(self, folder: str) -> str:
+        return next((name for top, name in self.tops if folder == top or folder.startswith(top + "/")), "")
+
+
+class Report:
+    """What a sync found and did; see `document`."""
+
+    def __init__(self, prices: Prices, *, dry_run: bool) -> None:
+        self.prices, self.dry_run = prices, dry_run
+        self.files = dict.fromkeys(("seen", "read", "unchanged", "anew", "torn"), 0)
+        self.bytes = self.lines = self.copies = 0
+        self.booked = dict.fromkeys(("messages", "grown", *_CLASSES, "micro_usd"), 0)
+        self.unknown: dict[str, Counter[str]] = {}
+        self.unpriced: dict[str, dict[str, int]] = {}
+        self.refused: dict[str, list[str]] = {}
+        self.failed: dict[str, str] = {}
+        self.settled: list[dict[str, Any]] = []
+        self.usage: list[dict[str, Any]] = []
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON."""
+        prices = {"as_of": self.prices.as_of, "path": self.prices.path, "own": self.prices.own or None}
+        return {
+            "ok": not self.refused,
+            "dry_run": self.dry_run,
+            "offline": True,
+            "files": self.files,
+            "read_bytes": self.bytes,
+            "read_lines": self.lines,
+            "copies": self.copies,
+            "booked": self.booked,
+            "settled": self.settled,
+            "usage": self.usage,
+            "unknown": {reader: dict(counts) for reader, counts in self.unknown.items() if counts},
+            "priced_as_dearest": self.unpriced,
+            "refused": self.refused,
+            "failed": self.failed,
+            "prices": prices,
+            "imputed": True,
+        }
+
+
+class _Undo(Exception):
+    """A dry run ends its transaction with it."""
+
+
+class Sync:
+    """One call of `budget sync`. ``folders`` are read instead of the agents' own; ``since`` (seconds since 1970) leaves
+    out files that nobody wrote to since, and days before it from the report."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        readers: Sequence[UsageReader],
+        *,
+        folders: Sequence[str] = (),
+        since: float | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        from k1ctl.budget import prices
+        from k1ctl.budget.ledger import Ledger
+
+        self.workspace, self.readers, self.folders, self.since = workspace, readers, folders, since
+        self.prices = prices.load(str(config.get("budget", "prices")))
+        self.refuse = config.get("budget", "unknown_model") == "refuse"
+        self.ledger = Ledger(workspace, config)
+        self.places = Places(_worktrees(workspace))
+        self.report = Report(self.prices, dry_run=dry_run)
+        self._days: dict[int, str] = {}
+
+    def run(self) -> Report:
+        """Read, book, and tell. Raises UsageError (nothing to read in ``folders``), ConfigError, BusyError."""
+        from k1ctl.files import open_locked
+
+        found = list(self._files())
+        fd = -1 if self.report.dry_run else open_locked(self.workspace.ops_path(LOCK))
+        try:
+            self._read(found)
+        finally:
+            if fd is not None and fd >= 0:
+                os.close(fd)
+        return self.report
+
+    def day(self, at: float) -> str:
+        """The day of an instant in the account's zone; looked up once a quarter of an hour: zones differ by no less."""
+        quarter = int(at // 900)
+        if quarter not in self._days:
+            from k1ctl.budget.days import day_of
+
+            self._days[quarter] = day_of(quarter * 900.0, self.ledger.limits.zone)
+        return self._days[quarter]
+
+    def _files(self) -> Iterable[tuple[UsageReader, str, os.stat_result]]:
+        seen: set[str] = set()
+        for reader in self.readers:
+            for folder in self.folders or reader.folders(os.environ):
+                for path in reader.files(os.path.realpath(folder)):
+                    if path in seen:
+                        continue
+                    seen.add(path)
+                    try:
+                        stat = os.stat(path)
+                    except OSError as exc:
+                        self.report.failed[path] = exc.strerror or str(exc)
+                        continue
+                    if self.since is None or stat.st_mtime >= self.since:
+                        yield reader, path, stat
+        if self.folders and not seen:
+            kinds = ", ".join(reader.name for reader in self.readers) or "no plugin reads any"
+            raise UsageError(
+                f"no transcripts in {', '.join(self.folders)} (known kinds: {kinds})",
+                hint="name an agent's own folder, as ~/.claude, ~/.claude/projects, ~/.codex or ~/.codex/sessions",
+                code="no-transcripts",
+            )
+
+    def _read(self, found: Sequence[tuple[UsageReader, str, os.stat_result]]) -> None:
+        report, state = self.report, self.ledger.state
+        known = state.read(sync_store.positions) if state.exists else {}
+        report.files["seen"] = len(found)
+        taken: list[tuple[UsageReader, str, Look]] = []
+        messages = size = 0
+        for reader, path, stat in found:
+            if transcripts.unchanged(stat, known.get(path)):
+                report.files["unchanged"] += 1
+                continue
+            look = self._look(reader, path, known.get(path))
+            if look is None:
+                continue
+            taken.append((reader, path, look))
+            messages, size = messages + len(look.messages), size + look.bytes
+            if (messages >= _MESSAGES or size >= _BYTES) and not report.dry_run:
+                self._keep(taken)
+                taken, messages, size = [], 0, 0
+        if taken:
+            self._keep(taken)
+        if not report.dry_run and state.exists:
+            report.usage = state.read(self._usage)
+
+    def _look(self, reader: UsageReader, path: str, position: Position | None) -> Look | None:
+        """What ``path`` adds; None for one that cannot be read, or has a model that is refused."""
+        report, unknown = self.report, Counter[str]()
+        try:
+            look = transcripts.look(reader, path, position, unknown)
+        except OSError as exc:
+            report.failed[path] = exc.strerror or str(exc)
+            return None
+        if self.refuse:
+            strange = sorted({m.model for m in look.messages if self.prices.of(m.model) is None})
+            if strange:
+                report.refused[path] = strange
+                return None
+        report.unknown.setdefault(reader.name, Counter()).update(unknown)
+        report.files["read"] += 1
+        report.files["anew"] += look.anew
+        report.files["torn"] += look.torn > 0
+        report.bytes, report.lines = report.bytes + look.bytes, report.lines + look.lines
+        return look
+
+    def _keep(self, taken: Sequence[tuple[UsageReader, str, Look]]) -> None:
+        """Book what these files add and remember how far they were read, all at once."""
+        batch = sync_store.Batch(self.places.of, self.day)
+        for reader, _, look in taken:
+            batch.add(reader.name, look.messages)
+
+        def step(db: sqlite3.Connection) -> None:
+            changed = sync_store.keep(db, batch, self._cost)
+            sums: dict[tuple[str, str, str], list[int]] = {}
+            for row, added in changed:
+                _add(sums.setdefault((row.day, row.agent, row.model), [0] * 6), added)
+            sync_store.keep_days(db, sums)
+            settled = self._book(db, changed)
+            sync_store.keep_positions(db, ((reader.name, path, look.position) for reader, path, look in taken))
+            if self.report.dry_run:
+                self.report.usage = self._usage(db)
+            self._tell(sum(len(look.messages) for _, _, look in taken), changed, settled)
+            if self.report.dry_run:
+                raise _Undo
+
+        try:
+            if self.report.dry_run and not self.ledger.state.exists:
+                step(_empty())
+            self.ledger.state.write(step, durable=True)
+        except _Undo:
+            pass
+
+    def _cost(self, row: Row) -> int:
+        price = self.prices.of(row.model) or self.prices.dearest()
+        return price.cost(row.classes, row.write_1h, at=row.at, fast=row.fast)
+
+    def _book(self, db: sqlite3.Connection, changed: Sequence[tuple[Row, tuple[int, ...]]]) -> list[dict[str, Any]]:
+        """Book what came on: under the hold that its agent had open then, which is settled by it, else by itself."""
+        from k1ctl.budget.sync_holds import Within, match, settle
+
+        ledger = Within.of(self.ledger, db, quiet=self.report.dry_run)
+        under, alone = match(db, changed)
+        settled = [settle(ledger, hold, rows) for hold, rows in under]
+        ledger.book_all(_bookings(alone))
+        return settled
+
+    def _tell(self, read: int, changed: Sequence[tuple[Row, tuple[int, ...]]], settled: list[dict[str, Any]]) -> None:
+        booked = self.report.booked
+        for row, added in changed:
+            booked["grown"] += not added[0]
+            for name, value in zip(("messages", *_CLASSES, "micro_usd"), added, strict=True):
+                booked[name] += value
+            if self.prices.of(row.model) is None:
+                told = self.report.unpriced.setdefault(row.model, dict.fromkeys(("messages", "tokens", "micro_usd"), 0))
+                for name, value in zip(told, (added[0], sum(added[1:5]), added[5]), strict=True):
+                    told[name] += value
+        self.report.copies += read - sum(added[0] for _, added in changed)
+        self.report.settled += settled
+
+    def _usage(self, db: sqlite3.Connection) -> list[dict[str, Any]]:
+        return sync_store.days(db, "" if self.since is None else self.day(self.since))
+
+
+def readers(plugins: Any) -> tuple[list[UsageReader], list[str]]:
+    """The readers of all plugins, and what to say of plugins that failed. Raises UsageError for two of one name."""
+    from k1ctl.errors import K1ctlError
+
+    found: dict[str, tuple[str, UsageReader]] = {}
+    said = []
+    for plugin, given in plugins.each("k1ctl_usage_readers"):
+        if isinstance(given, K1ctlError):
+            said.append(given.message)
+            continue
+        for reader in given:
+            if reader.name in found:
+                raise UsageError(
+                    f"plugins {found[reader.name][0]} and {plugin} both read transcripts of {reader.name!r}",
+                    hint="uninstall one of them, or leave it out with K1CTL_PLUGINS",
+                    code="two-readers",
+                )
+            found[reader.name] = (plugin, reader)
+    return [reader for _, reader in found.values()], said
+
+
+def _worktrees(workspace: Workspace) -> list[str]:
+    """The folders of the repository's worktrees; outside git the root alone."""
+    from k1ctl import worktrees
+
+    if not workspace.git_dir:
+        return [workspace.root]
+    return [entry.path for entry in worktrees.entries(worktrees.whole(workspace)) if not entry.bare]
+
+
+def _empty() -> sqlite3.Connection:
+    """Books in memory, for a dry run where there are none: it makes no file."""
+    import sqlite3
+
+    from k1ctl.state_schema import STEPS
+
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in (statement for step in STEPS for statement in step):
+        db.execute(statement)
+    return db
+
+
+def _add(sums: list[int], added: Sequence[int]) -> None:
+    for i, value in enumerate(added):
+        sums[i] += value
+
+
+def _bookings(changed: Iterable[tuple[Row, tuple[int, ...]]]) -> list[Any]:
+    """One booking an hour, agent and model: the messages themselves are kept beside the ledger, each once."""
+    from k1ctl.budget.booking import Booking
+    from k1ctl.budget.tokens import Usage
+
+    sums: dict[tuple[int, str, str, str], tuple[float, list[int]]] = {}
+    for row, added in changed:  # the day as well: in some zones one begins within an hour
+        _add(sums.setdefault((int(row.at // 3600), row.day, row.agent, row.model), (row.at, [0] * 6))[1], added)
+    return [
+        Booking(Usage(*values[1:5]), agent, model=model, at=at, micro_usd=values[5])
+        for (_, _, agent, model), (at, values) in sums.items()
+    ]

@@ -1,0 +1,91 @@
+"""What a transcript tells settles the hold that it was used under: that agent's, open then, for that model or any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.budget import prices
+from k1ctl.budget.holds import COLUMNS, OPEN, Hold
+from k1ctl.budget.ledger import Ledger
+from k1ctl.state import State
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from k1ctl.budget.sync_store import Row
+
+    T = TypeVar("T")
+    Changed = Sequence[tuple[Row, tuple[int, ...]]]
+
+
+class _Transaction(State):
+    """The state within a transaction that is under way."""
+
+    def within(self, db: sqlite3.Connection) -> _Transaction:
+        self.running = db
+        return self
+
+    def write(self, step: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        return step(self.running)
+
+    def read(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        return step(self.running)
+
+
+class Within(Ledger):
+    """A ledger whose every call is part of one transaction, so that all of them are kept or none is."""
+
+    quiet = False
+
+    @classmethod
+    def of(cls, ledger: Ledger, db: sqlite3.Connection, *, quiet: bool) -> Within:
+        """``ledger`` within the transaction of ``db``; ``quiet``: it is going to be undone, and tells no events."""
+        within = cls.__new__(cls)
+        vars(within).update(vars(ledger))
+        within.state = _Transaction(ledger.workspace).within(db)
+        within.quiet = quiet
+        return within
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        if not self.quiet:
+            super()._tell(event, **facts)
+
+
+def match(db: sqlite3.Connection, changed: Changed) -> tuple[list[tuple[Hold, Changed]], Changed]:
+    """(each open hold with what was used under it, what was used under none).
+
+    Of several that an agent has open, a message is of the newest that was there when it came.
+    """
+    agents = sorted({row.agent for row, _ in changed})
+    open_holds: dict[str, list[Hold]] = {}
+    for agent in agents:
+        query = f"SELECT {COLUMNS} FROM holds WHERE state = ? AND agent = ? ORDER BY since DESC, id"
+        found = [Hold(row) for row in db.execute(query, (OPEN, agent))]
+        if found:
+            open_holds[agent] = found
+    if not open_holds:
+        return [], changed
+    under: dict[str, tuple[Hold, list[tuple[Row, tuple[int, ...]]]]] = {}
+    alone = []
+    for row, added in changed:
+        hold = next((h for h in open_holds.get(row.agent, ()) if h.since <= row.at and _for(h.model, row.model)), None)
+        if hold is None:
+            alone.append((row, added))
+        else:
+            under.setdefault(hold.id, (hold, []))[1].append((row, added))
+    return list(under.values()), alone
+
+
+def settle(ledger: Ledger, hold: Hold, changed: Changed) -> dict[str, Any]:
+    """Settle ``hold`` with what was used under it; as JSON."""
+    from k1ctl.budget.tokens import Usage
+
+    sums = [sum(values) for values in zip(*(added for _, added in changed), strict=True)]
+    return ledger.settle(hold.id, Usage(*sums[1:5]), micro_usd=sums[5]).document()
+
+
+def _for(wanted: str, model: str) -> bool:
+    """Whether a hold for the model ``wanted`` ("" any) is for ``model``, by any of its names."""
+    return not wanted or bool({name.lower() for name in prices.names(wanted)} & set(prices.names(model)))

@@ -1,0 +1,116 @@
+"""``k1ctl budget sync``: what agents really used, from their own transcripts, into the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from k1ctl.cli import Context, pass_context
+from k1ctl.output import emit_json, json_option, put, say, table
+
+if TYPE_CHECKING:
+    from k1ctl.budget.sync import Report
+
+
+@click.command(short_help="Book what agents really used, from their own transcripts.")
+@click.option("--since", metavar="TIME", help="Only what was written since: 2h, 7d, or a date (2026-11-21).")
+@click.option("--from", "folders", metavar="FOLDER", multiple=True, help="Read this folder instead; may be repeated.")
+@click.option("--offline", is_flag=True, help="Use the prices that are here. There is no other mode.")
+@click.option("--dry-run", is_flag=True, help="Read and tell; book nothing, remember nothing.")
+@json_option
+@pass_context
+def sync(
+    context: Context, since: str | None, folders: tuple[str, ...], offline: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Book what agents really used: read what Claude Code and Codex wrote down, each message once.
+
+    Files are read on from where the last call ended. What was used in a worktree of this repository is its workspace's
+    and settles the hold that its agent had open; all else is booked under "elsewhere". Dollars are imputed, by the
+    list prices in the package (budget.prices: a file of your own over it).
+
+    \b
+    Example:
+      k1ctl budget sync
+      k1ctl budget sync --since 7d --dry-run
+      k1ctl budget sync --from ~/.claude --json | jq '.usage[]'
+    """
+    from k1ctl.budget.sync import Sync, readers
+
+    found, said = readers(context.plugins)
+    for text in said:
+        say(f"k1ctl: {text}")
+    start = None if since is None else _instant(since)
+    report = Sync(context.workspace, context.config, found, folders=folders, since=start, dry_run=dry_run).run()
+    document = report.document()
+    if as_json:
+        emit_json(document)
+    else:
+        _print(report, document)
+    if report.refused:
+        raise SystemExit(65)
+
+
+def _instant(text: str) -> float:
+    """Seconds since 1970 of a date (in the host's zone), an RFC 3339 time, or so long ago. Raises UsageError."""
+    import time
+    from datetime import datetime
+
+    from k1ctl.errors import UsageError
+    from k1ctl.units import parse_duration
+
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        pass
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        raise UsageError(f"--since {text!r} is no time", hint="as in --since 2h, 7d or 2026-11-21") from None
+
+
+def _print(report: Report, document: dict[str, Any]) -> None:
+    from k1ctl.budget.limits import dollars
+    from k1ctl.units import format_size, format_tokens
+
+    names = ("input", "output", "cache_write", "cache_read")
+    rows = [
+        [
+            *(use["day"], use["workspace"], use["model"] or "-"),
+            *(format_tokens(use[name]) for name in names),
+            dollars(use["micro_usd"]),
+        ]
+        for use in document["usage"]
+    ]
+    if rows:
+        headers = ("DAY", "WORKSPACE", "MODEL", "INPUT", "OUTPUT", "CACHE WRITE", "CACHE READ", "IMPUTED")
+        put(table(rows, headers))
+    booked, files = report.booked, report.files
+    tokens = sum(booked[name] for name in names)
+    verb = "would be booked" if report.dry_run else "booked"
+    put(
+        f"{verb}: {booked['messages']} messages, {format_tokens(tokens)} tokens, {dollars(booked['micro_usd'])};"
+        f" {files['read']} files read ({format_size(report.bytes)}), {files['unchanged']} unchanged"
+    )
+    for settled in report.settled:
+        hold, over = settled["hold"], settled["overrun_tokens"]
+        beyond = f", {format_tokens(over)} more than it held" if over else ""
+        put(f"settled: {hold['id']} of {hold['agent']}: {format_tokens(settled['booked_tokens'])} tokens{beyond}")
+    _warn(report)
+
+
+def _warn(report: Report) -> None:
+    for reader, counts in report.unknown.items():
+        for kind, times in sorted(counts.items()):
+            say(f"k1ctl: {reader}: not understood and left out: {kind} ({times} times)")
+    for model, told in report.unpriced.items():
+        say(
+            f"k1ctl: no price is known of {model or 'a message without a model'}: priced as the dearest"
+            f" ({told['messages']} messages); set budget.prices"
+        )
+    for path, models in report.refused.items():
+        say(
+            f"k1ctl: refused, not booked: {path} has {', '.join(models)}, of which no price is known; set budget.prices"
+        )
+    for path, why in report.failed.items():
+        say(f"k1ctl: not read: {path}: {why}")
