@@ -78,6 +78,8 @@ def report(
 ) -> None:
     """What became of a call: ``what`` is ok, limit or error, ``end`` when it may be tried again (None: not known),
     ``share`` a random number for the backoff."""
+    if breaker["state"] == OPEN and breaker["limit"] and now >= breaker["end"]["until"]:
+        breaker.update(fresh())
     if what == LIMIT and end is not None:
         known = breaker["end"] if breaker["state"] == OPEN and breaker["limit"] else None
         breaker.update(state=OPEN, end=ends.later(known, end), limit=True, probe=0.0)
@@ -103,61 +105,68 @@ def shift(state: dict[str, Any], seconds: float) -> None:
             breaker[key] = max(breaker[key] - seconds, 0.0)
 
 
+def of_model(provider: str, model: str) -> str:
+    """The name of the breaker that has the limits of one model of a provider."""
+    return f"{provider}/{model}"
+
+
 class Breakers:
-    """The breakers of a root's providers. ``now`` is a time in seconds since 1970, None the present."""
+    """The breakers of a root, by name: a provider's, or `of_model`. ``now`` is a time in seconds since 1970, None the
+    present."""
 
     def __init__(self, workspace: Workspace, config: Config) -> None:
         self.workspace, self.config = workspace, config
         self.kept = Kept(workspace, "breakers", ("providers",), shift)
 
-    def rules(self, provider: str) -> Rules:
+    def rules(self, name: str) -> Rules:
         """``[budget.providers.NAME]``, or the defaults where there is no such section."""
-        section = self.config.section("budget", "providers", provider)
+        known = self.config.names("budget", "providers")
+        section = self.config.section("budget", "providers", name if name in known else name.partition("/")[0])
         return Rules(section["failures"], section["probe"])
 
-    def look(self, provider: str, now: float | None = None) -> Answer:
+    def look(self, name: str, now: float | None = None) -> Answer:
         """As `ask`, with nothing recorded: who is told to go may still find that another one is the probe."""
         state, now = self.kept.read(now)
-        return ask(state["providers"].get(provider) or fresh(), self.rules(provider), now)
+        return ask(state["providers"].get(name) or fresh(), self.rules(name), now)
 
-    def ask(self, provider: str, now: float | None = None) -> Answer:
-        """Whether the provider may be asked now; in HALF_OPEN one caller at a time is. Raises ConfigError, OSError."""
+    def ask(self, name: str, now: float | None = None) -> Answer:
+        """Whether it may be asked now; in HALF_OPEN one caller at a time is. Raises ConfigError, OSError."""
         with self.kept.change(now) as (state, now):
-            breaker = state["providers"].get(provider) or fresh()
+            breaker = state["providers"].get(name) or fresh()
             before = breaker["state"]
-            answer = ask(breaker, self.rules(provider), now)
+            answer = ask(breaker, self.rules(name), now)
             if before != CLOSED:
-                state["providers"][provider] = breaker
+                state["providers"][name] = breaker
         if before == OPEN and breaker["state"] == CLOSED:
-            emit(self.workspace, "budget.breaker_closed", provider=provider, why="the limit's end is past")
+            emit(self.workspace, "budget.breaker_closed", provider=name, why="the limit's end is past")
         return answer
 
-    def report(self, provider: str, what: str, *, end: End | None = None, now: float | None = None) -> Breaker:
+    def report(self, name: str, what: str, *, end: End | None = None, now: float | None = None) -> Breaker:
         """Record what became of a call (`report`) and return the breaker. Raises UsageError, ConfigError, OSError."""
         if what not in (OK, LIMIT, ERROR):
             raise UsageError(f"{what!r} is no outcome", hint=f"one of {OK}, {LIMIT}, {ERROR}")
         with self.kept.change(now) as (state, now):
-            breaker = state["providers"].get(provider) or fresh()
+            breaker = state["providers"].get(name) or fresh()
             before = breaker["state"], breaker["end"]
-            report(breaker, self.rules(provider), what, now, end=end, share=random.random())
-            if breaker != fresh() or provider in state["providers"]:
-                state["providers"][provider] = breaker
+            report(breaker, self.rules(name), what, now, end=end, share=random.random())
+            if breaker != fresh() or name in state["providers"]:
+                state["providers"][name] = breaker
         if breaker["state"] == OPEN and (OPEN, breaker["end"]) != before:
             facts = {"until": rfc3339(breaker["end"]["until"]), "why": breaker["end"]["why"]}
-            emit(self.workspace, "budget.breaker_opened", provider=provider, failures=breaker["failures"], **facts)
+            emit(self.workspace, "budget.breaker_opened", provider=name, failures=breaker["failures"], **facts)
         elif before[0] != CLOSED and breaker["state"] == CLOSED:
-            emit(self.workspace, "budget.breaker_closed", provider=provider, why="it answered")
+            emit(self.workspace, "budget.breaker_closed", provider=name, why="it answered")
         return breaker
 
-    def document(self, provider: str, now: float | None = None) -> dict[str, Any]:
+    def document(self, name: str, now: float | None = None) -> dict[str, Any]:
         """The breaker for programs: state, until, why, failures."""
         state, now = self.kept.read(now)
-        breaker = state["providers"].get(provider) or fresh()
+        breaker = state["providers"].get(name) or fresh()
         end = breaker["end"] if breaker["state"] == OPEN else None
         if end and now >= end["until"]:
             breaker, end = {**breaker, "state": CLOSED if breaker["limit"] else HALF_OPEN}, None
         return {
-            "provider": provider,
+            "name": name,
             "state": breaker["state"],
             "failures": breaker["failures"],
             "until": rfc3339(end["until"]) if end else None,

@@ -97,6 +97,8 @@ class Machine(RuleBasedStateMachine):
         before = json.loads(json.dumps(self.breaker))
         told = None if end is None or what == OK else {"until": self.now + end, "fixed": what == LIMIT, "why": "told"}
         report(self.breaker, self.rules, what, self.now, end=told, share=share)
+        if before["state"] == OPEN and before["limit"] and self.now >= before["end"]["until"]:
+            before = fresh()
         after = self.breaker
         held = before["state"] == OPEN and self.now < before["end"]["until"]
         if what == LIMIT and told:
