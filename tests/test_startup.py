@@ -311,3 +311,21 @@ def test_planning_stays_light(workspace: Project) -> None:
         ours = {m for m in modules if m.startswith("k1ctl_plugins.capacity.")}
         assert ours == {f"k1ctl_plugins.capacity.{name}", f"k1ctl_plugins.capacity.{name}_study"}
         assert "k1ctl.capacity.plot" not in modules
+
+
+def test_taking_turns_stays_light(workspace: Project) -> None:
+    """`budget keys next` loads what compares keys in memory, and no more; a pace of writes, and a chain of models where
+    no budget is set, load nothing heavy; --help loads its own module among those of `budget`."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.configure(
+        '[budget.buckets.a]\nrequests = 9\n[budget.keys.a1]\nbucket = "a"\nenv = "HOME"\n'
+        '[budget.providers.p]\nmodels = ["m"]\n[budget.chains.c]\nmodels = ["m"]\n'
+    )
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    assert not imported("budget", "keys", "next", cwd=workspace.root) & (HEAVY - {"hashlib"} | {"threading"})
+    assert not imported("budget", "model", "--for", "c", cwd=workspace.root) & (HEAVY - {"hashlib"} | {"threading"})
+    assert not imported("budget", "github", "--pace", cwd=workspace.root) & (HEAVY | {"threading"})
+    for name in ("keys", "github", "model"):
+        modules = imported("budget", name, "--help", cwd=workspace.root)
+        assert not modules & HEAVY and not any(m.startswith("k1ctl.budget") for m in modules)
+        assert {m.split(".")[2] for m in modules if m.startswith("k1ctl_plugins.budget.")} == {name}
