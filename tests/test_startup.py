@@ -60,6 +60,18 @@ def imported(*args: str, cwd: Path) -> set[str]:
     return set(done.stdout.rpartition("\0")[2].split())
 
 
+def test_reserving_budget_stays_light(workspace: Project) -> None:
+    """`budget reserve` and `budget check` load sqlite3 and nothing else that costs; a --help not even that."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.configure('[budget]\nday = "1M"\n')
+    for words in (("reserve", "1k"), ("check", "--need", "1k"), ("status", "--json")):
+        assert imported("budget", *words, cwd=workspace.root) & (HEAVY | {"threading"}) <= {"sqlite3", "tomllib"}
+    modules = imported("budget", "reserve", "1k", cwd=workspace.root)
+    assert modules & (HEAVY | {"threading", "zoneinfo", "k1ctl.budget.prices"}) == {"sqlite3"}
+    modules = imported("budget", "reserve", "--help", cwd=workspace.root)
+    assert not modules & HEAVY and not any(m.startswith(("k1ctl.budget", "k1ctl.state")) for m in modules)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_imports_itself_and_nothing_heavy(name: str, workspace: Project) -> None:
     """`k1ctl NAME --help` loads exactly one plugin package, and nothing that costs."""

@@ -60,12 +60,13 @@ class Ledger:
         critical: bool = False,
         micro_usd: int | None = None,
         now: float | None = None,
+        quiet: bool = False,
     ) -> Hold:
         """Hold ``need`` tokens (counted ones, or by class) for ``ttl`` seconds, as long as process ``owner`` lives.
 
         ``id`` makes a repeated call find the same hold; ``critical`` may use the reserve pool; ``micro_usd`` is what it
-        will cost (default: by the price of ``model``). Raises BusyError (budget-exhausted), UsageError, HoldEndedError
-        (the id's hold has ended), ConfigError.
+        will cost (default: by the price of ``model``); ``quiet``: a refusal is no event. Raises BusyError
+        (budget-exhausted), UsageError, HoldEndedError (the id's hold has ended), ConfigError.
         """
         wall, monotonic = self._now(now)
         hold = self._asked(need, agent, task, pool, model, critical, micro_usd, wall)
@@ -91,7 +92,7 @@ class Ledger:
                 return self.state.write(step)
             except _Refused as second:
                 refused = second
-        raise self._exhausted(hold, refused.reasons, (wall, monotonic))
+        raise self._exhausted(hold, refused.reasons, (wall, monotonic), quiet)
 
     def settle(
         self, id: str, used: int | Usage | None, *, micro_usd: int | None = None, now: float | None = None
@@ -408,10 +409,12 @@ class Ledger:
         expect(reasons, self.holds(), clock, self.limits.zone)
         return reasons
 
-    def _exhausted(self, hold: Hold, reasons: list[Reason], clock: Clock) -> Exception:
+    def _exhausted(self, hold: Hold, reasons: list[Reason], clock: Clock, quiet: bool) -> Exception:
         from k1ctl.budget.limits import amount
 
         error = exhausted(f"{amount(0, hold.tokens)} of {hold.agent}", self._timed(reasons, clock))
+        if quiet:
+            return error
         facts = {"agent": hold.agent, "task": hold.task, "pool": hold.pool, "tokens": hold.tokens}
         short = [{k: v for k, v in r.document().items() if k != "text"} for r in reasons]
         self._tell("budget.refused", **facts, reasons=short, expected_seconds=error.details["expected_seconds"])

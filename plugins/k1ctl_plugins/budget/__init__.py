@@ -12,22 +12,27 @@ from k1ctl.hookspecs import hookimpl
 if TYPE_CHECKING:
     from k1ctl.budget.transcripts import UsageReader
 
-COMMANDS = ("keys", "github", "sync")  # each in the package or module of its name beside this one
+COMMANDS = (
+    *("status", "set", "reserve", "settle", "release", "extend", "run", "check", "history", "verify", "export"),
+    *("keys", "github", "model", "sync"),
+)  # each in the package or module of its name beside this one
 
 
-@purpose("Share", example="k1ctl budget keys next --tokens 20k")
+@purpose("Share", example="k1ctl budget status")
 @click.group(
     cls=Subcommands,
     package=__name__,
     names=COMMANDS,
-    short_help="What may be spent, and which key and model to use now.",
+    short_help="What may be spent, what was, and which key and model to use now.",
 )
 def budget() -> None:
     """What may be spent, what was, and which key and model to use now.
 
     \b
     Examples:
-      k1ctl budget keys list
+      k1ctl budget set --day 3M --agent-day 500k --task 2M
+      k1ctl budget status
+      k1ctl budget run --estimate 50k --agent A --task T -- ./agent.sh
       k1ctl budget keys next --tokens 20k
     """
 

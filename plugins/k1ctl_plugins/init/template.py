@@ -119,7 +119,11 @@ _USUAL: dict[Place, str] = {  # a name for what the user names
     ("budget", "chains"): "fw",
 }
 _NAMED = {(*table, name) for table, name in _USUAL.items() if table != ("targets",)}
-_EXAMPLES: dict[Place, str] = {("capacity", "heavy"): "build:fw", ("capacity", "models"): "opus"}
+_EXAMPLES: dict[Place, str] = {
+    ("capacity", "heavy"): "build:fw",
+    ("capacity", "models"): "opus",
+    ("budget", "pools"): "web",
+}
 _WEB = "webapp"
 
 

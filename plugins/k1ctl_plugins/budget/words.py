@@ -1,0 +1,80 @@
+"""What several subcommands of ``k1ctl budget`` take: tokens, whose they are, what was used by class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from k1ctl.errors import UsageError
+from k1ctl.units import parse_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    from k1ctl.budget.tokens import Usage
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+_CLASSES = ("input", "output", "cache_write", "cache_read")
+
+
+class Tokens(click.ParamType[int]):
+    """200, 50k, 1.5M."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_tokens(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+TOKENS = Tokens()
+
+
+def whose(function: F) -> F:
+    """Add --agent, --task, --pool, --model, --critical."""
+    for option in (
+        click.option("--critical", is_flag=True, help="It may use the reserve pool."),
+        click.option("--model", default="", metavar="M", help="The model that is used; gives the price."),
+        click.option("--pool", default="", metavar="P", help="As firmware, web, test, research."),
+        click.option("--task", default="", metavar="T", help="The task it is spent on; limited over its whole life."),
+        click.option("--agent", default="", metavar="A", help="Who spends it (default: the workspace's name)."),
+    ):
+        function = option(function)
+    return function
+
+
+def by_class(function: F) -> F:
+    """Add --input, --output, --cache-write, --cache-read and --usd."""
+    for option in (
+        click.option(
+            "--usd", type=click.FloatRange(min=0), metavar="D", help="Dollars (default: by the model's price)."
+        ),
+        click.option("--cache-read", type=TOKENS, metavar="N", help="Tokens read from the cache."),
+        click.option("--cache-write", type=TOKENS, metavar="N", help="Tokens written to the cache."),
+        click.option("--output", type=TOKENS, metavar="N", help="Output tokens."),
+        click.option("--input", type=TOKENS, metavar="N", help="Input tokens, those from the cache left out."),
+    ):
+        function = option(function)
+    return function
+
+
+def amount(tokens: int | None, options: Mapping[str, Any]) -> int | Usage | None:
+    """What was named: a number of tokens, or a usage by class; None: neither. Raises UsageError for both."""
+    given = {name: options[name] for name in _CLASSES if options.get(name) is not None}
+    if given and tokens is not None:
+        raise UsageError("tokens are named in all and by class", hint="name either 50k or --input 30k --output 20k")
+    if not given:
+        return tokens
+    from k1ctl.budget.tokens import Usage
+
+    return Usage(**given)
+
+
+def micro_usd(options: Mapping[str, Any]) -> int | None:
+    """The dollars of --usd in micro-dollars, None where it was not given."""
+    return None if options.get("usd") is None else round(options["usd"] * 1_000_000)

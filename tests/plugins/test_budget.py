@@ -1,0 +1,148 @@
+"""`k1ctl budget`: limits, holds and what was spent, from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from k1ctl import groups
+from k1ctl.__main__ import main
+from k1ctl.budget.ledger import Ledger
+from k1ctl.budget.tokens import Usage
+from k1ctl.config import load
+from k1ctl_plugins.budget.run_call import read_usage
+from tests.kit import Project, finish, wait_until
+
+
+def limited(workspace: Project, text: str = 'day = "100k"') -> None:
+    """Limits, and what makes the first call of a root slower than the next."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.configure(f"[budget]\n{text}\n")
+
+
+def test_from_a_reserve_to_the_proof(workspace: Project) -> None:
+    """An id on stdout, the refusal of what does not fit with its numbers, one settle, and books that come out."""
+    limited(workspace)
+    before = workspace.run("budget", "status", "--json").assert_ok()
+    assert before.json["limited"] and not (workspace.ops / "state.db").exists()
+    id_ = workspace.run("budget", "reserve", "60k", "--agent", "A", "--task", "T").assert_ok().stdout.strip()
+    error = workspace.run("budget", "reserve", "50k", "--agent", "B", "--json").assert_fails(75).json["error"]
+    assert error["code"] == "budget-exhausted" and 590 < error["expected_seconds"] <= 600
+    assert error["reasons"][0]["free"] == 40_000
+    assert workspace.run("budget", "check", "--need", "50k").assert_fails(75, "40k tokens free").stdout == ""
+    assert workspace.run("budget", "extend", id_, "--ttl", "1h").assert_ok().stdout.endswith("Z\n")
+    told = workspace.run("budget", "settle", id_, "--input", "3k", "--output", "500", "--json").assert_ok().json
+    assert (told["booked_tokens"], told["again"], told["overrun_tokens"]) == (3500, False, 0)
+    assert "was settled before" in workspace.run("budget", "settle", id_, "9k").assert_ok().stdout
+    status = workspace.run("budget", "status", "--json").json
+    day = next(c for c in status["counters"] if c["scope"] == "day")
+    assert (day["spent_tokens"], day["held_tokens"], day["free_tokens"], status["holds"]) == (3500, 0, 96500, [])
+    rows = workspace.run("budget", "history", "--by", "agent", "--by", "task", "--json").assert_ok().json["rows"]
+    assert [(r["agent"], r["task"], r["input"], r["output"]) for r in rows] == [("A", "T", 3000, 500)]
+    record = workspace.run("budget", "export").assert_ok().jsonl
+    assert [line["what"] for line in record] == ["reserve", "extend", "settle"]
+    assert workspace.run("budget", "verify", "--json").assert_ok().json["entries"] == 3
+
+
+def test_limits_are_set_in_the_file(workspace: Project) -> None:
+    """Several in one step; a dry run and a wrong value leave the file as it is."""
+    limited(workspace, "# mine\nday = 1")
+    words = ("--day", "3M", "--agent-day", "500k", "--pool", "web=1M", "--soft", "50,90", "--weight", "cache_read=0.1")
+    before = workspace.config_file.read_text()
+    assert "+agent_day" in workspace.run("budget", "set", *words, "--dry-run").assert_ok().stdout
+    assert workspace.config_file.read_text() == before
+    workspace.run("budget", "set", *words).assert_ok()
+    assert "# mine" in workspace.config_file.read_text()
+    status = workspace.run("budget", "status", "--json").json
+    assert {c["scope"]: c["limit_tokens"] for c in status["counters"]} == {"day": 3e6, "pool": 1e6, "hour": None}
+    assert status["soft_percents"] == [50, 90]
+
+
+def test_wrong_calls_are_one_line(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each bad input with its exit code and a hint; nothing is held."""
+    limited(workspace)
+    monkeypatch.chdir(workspace.root)
+    for words, code, text in (
+        (("reserve",), 2, "how many tokens?"),
+        (("reserve", "x"), 2, "no number of tokens"),
+        (("reserve", "1k", "--input", "1k"), 2, "in all and by class"),
+        (("reserve", "1k", "--ttl", "0"), 2, "more than 0 s"),
+        (("reserve", "1k", "--owner-pid", "4194300"), 2, "no such process"),
+        (("reserve", "1k", "--agent", "a\nb"), 2, "printable"),
+        (("settle", "b0"), 1, "no hold 'b0'"),
+        (("release", "b0"), 1, "no hold"),
+        (("history", "--by", "day", "--by", "day"), 2, "the same twice"),
+        (("export", "--since", "today"), 2, "no day"),
+        (("set",), 2, "no limit is named"),
+        (("set", "--pool", "web"), 2, "a name and a number"),
+        (("set", "--soft", "90,50"), 78, "percents that rise"),
+        (("set", "--zone", "Mars/Base"), 78, "no zone 'Mars/Base'"),
+        (("run", "--estimate", "1k", "--", "no-such-program"), 127, "is not there"),
+        (("run", "--estimate", "1k", "--", "/etc"), 126, "cannot be run"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["k1ctl", "budget", *words])
+        assert main() == code, words
+        said = capsys.readouterr()
+        assert text in said.err and "Traceback" not in said.err, words
+        assert not said.out
+    facts = workspace.facts()
+    assert Ledger(facts, load(facts)).holds() == []
+
+
+def test_a_run_settles_what_it_says(workspace: Project) -> None:
+    """By the file it was given, with the command's own status; by the estimate where it says nothing; not at all when
+    nothing was run for want of budget, or when that is left to `budget sync`."""
+    limited(workspace, 'day = "149k"')
+    script = (
+        'echo \'{"input": 3, "output": 4}\' >> "$K1CTL_BUDGET_USAGE"; echo \'{"input": 1}\' >> "$K1CTL_BUDGET_USAGE"'
+    )
+    run = ("budget", "run", "--estimate", "50k", "--agent", "A")
+    workspace.run(*run, "--", "sh", "-c", f"{script}; exit 7").assert_fails(7)
+    workspace.run(*run, "--", "sh", "-c", "kill -TERM $$").assert_fails(128 + signal.SIGTERM)
+    workspace.run(*run, "--settle-by", "sync", "--", "true").assert_ok()
+    workspace.run(*run, "--", "touch", "ran").assert_ok()
+    workspace.run(*run, "--", "touch", "ran-too").assert_fails(75, "no budget")
+    assert not (workspace.root / "ran-too").exists()
+    record = [line for line in workspace.run("budget", "export").jsonl if line["what"] != "reserve"]
+    assert [(line["what"], line["tokens"]) for line in record] == [
+        ("settle", 8), ("settle", 50_000), ("release", 0), ("settle", 50_000),
+    ]  # fmt: skip
+    assert not list((workspace.ops / "cache" / "budget").iterdir())
+
+
+def test_a_killed_run_keeps_the_hold_for_its_command(workspace: Project) -> None:
+    """The hold is the command's: it lasts as long as that, whoever started it, and no longer."""
+    limited(workspace)
+    fifo = workspace.root / "fifo"
+    os.mkfifo(fifo)
+    call = workspace.popen("budget", "run", "--estimate", "100k", "--", "sh", "-c", f"echo $$ > pid; read x < {fifo}")
+    pid = workspace.root / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text().strip())
+    call.kill()
+    finish(call)
+    workspace.run("budget", "reserve", "1k").assert_fails(75, "100k tokens held")
+    fifo.write_text("go\n")
+    wait_until(lambda: not groups.living(int(pid.read_text())))
+    workspace.run("budget", "reserve", "100k").assert_ok()
+
+
+@settings(max_examples=20)
+@given(st.lists(st.builds(Usage, *[st.integers(0, 10**9)] * 4), max_size=5), st.booleans())
+def test_files_of_usage_add_up(tmp_path_factory: pytest.TempPathFactory, used: list[Usage], torn: bool) -> None:
+    """Whatever number of documents; a torn one is an error, and never taken for less."""
+    path = tmp_path_factory.mktemp("usage") / "usage.json"
+    text = "\n".join(json.dumps(usage.document()) for usage in used)
+    path.write_text(text[:-1] if torn and used else text)
+    if torn and used:
+        with pytest.raises(ValueError):
+            read_usage(str(path))
+        return
+    assert read_usage(str(path)) == ((sum(used, Usage()), None) if used else None)
