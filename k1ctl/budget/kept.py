@@ -8,11 +8,12 @@ are moved back with it, so that no wait grows by the hour that went missing.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 
 from k1ctl.errors import ConfigError
-from k1ctl.files import Locked, read_bytes, write_json
+from k1ctl.files import Locked, read_bytes
 from k1ctl.jsontext import dumps, loads
 
 TYPE_CHECKING = False
@@ -71,7 +72,10 @@ class Kept:
 
     def _write(self, state: State, now: float) -> None:
         state["at"] = now
-        write_json(self.path, state)
+        fresh = self.path + ".new"  # one name, as the lock is held: what a killed writer leaves is written over
+        with open(fresh, "wb") as f:
+            f.write(dumps(state).encode() + b"\n")
+        os.replace(fresh, self.path)
 
     def _load(self) -> State:
         data = read_bytes(self.path)

@@ -137,14 +137,12 @@ def blocked(state: State, bucket: Bucket, tokens: int, now: float) -> End | None
     record = state["buckets"].get(bucket.name) or fresh_bucket()
     if record["out"]:
         return {"until": None, "fixed": True, "why": record["out"]}
-    if record["cool"] and now < record["cool"]["until"]:
-        return dict(record["cool"])
+    cool = dict(record["cool"]) if record["cool"] and now < record["cool"]["until"] else None
     at = room_at(record, bucket, tokens, now)
     if at is None:
         return {"until": None, "fixed": True, "why": f"never fits: more than {bucket.percent} % of its limit"}
-    if at > now:
-        return ends.after(at - now, now, f"{bucket.percent} % of the account's limit is used")
-    return None
+    full = ends.after(at - now, now, f"{bucket.percent} % of the account's limit is used") if at > now else None
+    return ends.later(cool, full)
 
 
 def candidates(state: State, buckets: Mapping[str, Bucket], keys: Iterable[Key], here: Iterable[str]) -> list[Key]:

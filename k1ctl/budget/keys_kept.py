@@ -80,7 +80,8 @@ class Keys:
             self.next(Want(provider=provider), dry_run=True, now=now)
         except BusyError as exc:
             until = exc.details["until"]
-            return True, {"until": parse_rfc3339(until) if until else None, "fixed": False, "why": exc.message}
+            why = "; ".join(f"{reason['bucket']}: {reason['why']}" for reason in exc.details["reasons"])
+            return True, {"until": parse_rfc3339(until) if until else None, "fixed": False, "why": why}
         except ConfigError as exc:
             return True, {"until": None, "fixed": True, "why": exc.message}
         return True, None

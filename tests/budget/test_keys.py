@@ -193,6 +193,21 @@ def test_without_retry_after_the_rest_grows(tmp_path: Path) -> None:
     assert one.kept.read(NOON + 1)[0]["buckets"]["a"]["limits"] == 4
 
 
+def test_the_time_that_is_told_is_the_last_of_all(tmp_path: Path) -> None:
+    """A bucket that cools down and is used up as well: the first moment at which there really is a key."""
+    one = desk(tmp_path, TOML.replace("1h", "60s"))
+    for _ in range(16):
+        one.next(Want(bucket="a"), now=NOON)
+    one.report("a1", 429, retry_after="5", now=NOON)
+    with pytest.raises(BusyError) as refused:
+        one.next(Want(bucket="a"), now=NOON)
+    moment = NOON + refused.value.details["expected_seconds"]
+    assert 60 <= moment - NOON <= 61
+    with pytest.raises(BusyError):
+        one.next(Want(bucket="a"), now=moment - 0.01)
+    assert one.next(Want(bucket="a"), now=moment).key.bucket == "a"
+
+
 def test_what_was_used_replaces_what_was_reserved(tmp_path: Path) -> None:
     """Less gives room back, more takes it, a second report on an id does nothing."""
     one = desk(tmp_path, TOML.replace("requests = 20", 'tokens = "1k"'))
