@@ -186,8 +186,8 @@ class Keys:
             emit(self.workspace, "budget.key_cooled", **facts)
         elif result["action"] in ("out", "back"):
             emit(self.workspace, f"budget.key_{result['action']}", key=name, bucket=bucket.name, why=result["why"])
-        if bucket.provider and (status >= 500 or 200 <= status < 300):
-            trouble = status >= 500
+        if bucket.provider:
+            trouble = status >= 500  # whoever says no has answered
             self.breakers.report(bucket.provider, ERROR if trouble else OK, end=end if trouble else None, now=now)
         return result
 
