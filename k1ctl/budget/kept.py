@@ -39,6 +39,7 @@ class Kept:
     ) -> None:
         self.path = workspace.ops_path("budget", name + ".json")
         self.tables, self.shift = tables, shift
+        self._text = ""  # of the document as it stands in the file
 
     def read(self, now: float | None = None) -> tuple[State, float]:
         """(The state, the time it was looked at), without the lock; ``now`` is for who asks of another time.
@@ -65,24 +66,27 @@ class Kept:
             if moment < state["at"]:
                 self.shift(state, state["at"] - moment)
                 self._write(state, moment)
-            before = dumps(state)
             yield state, moment
-            if dumps(state) != before:
+            if dumps(state) != self._text:
                 self._write(state, moment)
 
     def _write(self, state: State, now: float) -> None:
         state["at"] = now
         fresh = self.path + ".new"  # one name, as the lock is held: what a killed writer leaves is written over
         with open(fresh, "wb") as f:
-            f.write(dumps(state).encode() + b"\n")
+            self._text = dumps(state)
+            f.write(self._text.encode() + b"\n")
         os.replace(fresh, self.path)
 
     def _load(self) -> State:
         data = read_bytes(self.path)
         if data is None:
-            return {"version": VERSION, "at": 0.0, **{table: {} for table in self.tables}}
+            empty = {"version": VERSION, "at": 0.0, **{table: {} for table in self.tables}}
+            self._text = dumps(empty)
+            return empty
         try:
-            state = loads(data.decode(), bounded=True)
+            self._text = data.decode().rstrip("\n")
+            state = loads(self._text, bounded=True)
             sound = isinstance(state, dict) and isinstance(state["version"], int) and state["at"] >= 0
         except (ValueError, KeyError, TypeError):
             sound = False
