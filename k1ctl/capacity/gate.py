@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _REDUCIBLE = ("mem", "cpu", "tokens")
 _LEAST = 10  # of a need that is reduced at least one in so many is left
 WATERMARK = "watermark"  # resource of the reason that is a level
+BUDGET = "budget"  # resource of a reason that is a limit of [budget]
 
 
 class Reason:
@@ -189,15 +190,37 @@ def look(
     priority: str = "normal",
     path: str = ".",
     slots: dict[str, tuple[int, int]] | None = None,
+    workspace: Workspace | None = None,
 ) -> Decision:
     """What the gate would say now to who would come last in line. Promises nothing.
 
     ``kind`` as in `promise`; ``path`` lies on the filesystem that the need's disk is meant of; ``slots`` {resource of
-    the queue: (slots, held)} for those that the need names. Raises K1ctlError, OSError.
+    the queue: (slots, held)} for those that the need names; ``workspace``: whose budget is asked for the need's tokens
+    once the host has room (None: nobody's). Raises K1ctlError, OSError.
     """
     from k1ctl.capacity.room import Room
 
-    return Room(config, need, kind=kind, priority=priority, path=path).decision(slots)
+    found = Room(config, need, kind=kind, priority=priority, path=path).decision(slots)
+    if found.go and need.tokens and workspace is not None:
+        return _paid(workspace, config, need, found, priority)
+    return found
+
+
+def _paid(workspace: Workspace, config: Config, need: Need, found: Decision, priority: str) -> Decision:
+    """The decision with what the token budget has to say."""
+    from k1ctl.budget import bound
+    from k1ctl.budget.limits import expected_of
+
+    short = bound.ask(workspace, config, need.tokens, critical=priority == "critical")
+    if not short:
+        return found
+    reasons = []
+    for r in short:
+        spent, held = r.figures.spent[r.unit], r.figures.held[r.unit]
+        reasons.append(Reason(BUDGET, r.text, need=r.need, free=r.free, promised=held, seen=spent, limit=r.limit))
+    refused = Decision(False, reasons)
+    refused.expected_seconds = expected_of(short)
+    return refused
 
 
 def promise(
@@ -229,8 +252,9 @@ def promise(
     it. A promise around us (`promises.PROMISE`) is not asked for again, unless ``around`` is false. A need that is
     empty waits only until no watermark is in the way.
 
-    Raises BusyError: ``no-capacity`` with ``reasons`` and ``expected_seconds``, ``left`` when interrupted or stopped;
-    ConfigError ``never-fits``; OSError. To be called in the main thread.
+    Raises BusyError: ``no-capacity`` with ``reasons`` and ``expected_seconds``, ``budget-exhausted`` where there is
+    room and no budget, ``left`` when interrupted or stopped; ConfigError ``never-fits``; OSError. To be called in the
+    main thread.
     """
     from k1ctl.capacity.room import Room
     from k1ctl.capacity.standing import Asking
@@ -246,7 +270,24 @@ def promise(
     asking.around = os.environ.get(PROMISE) if around else None
     asking.wait, asking.reduce, asking.interrupt, asking.tell = wait, reduce, interrupt, tell
     asking.stopped = stopped or asking.stopped
-    return asking.promise()
+    held = asking.promise()
+    if held.promise.need.tokens:
+        try:
+            _check_budget(workspace, config, held.promise.need.tokens, priority)
+        except BaseException:
+            held.release()
+            raise
+    return held
+
+
+def _check_budget(workspace: Workspace, config: Config, tokens: int, priority: str) -> None:
+    """Money is the last gate. Raises BusyError (budget-exhausted)."""
+    from k1ctl.budget import bound
+    from k1ctl.budget.limits import amount, exhausted
+
+    short = bound.ask(workspace, config, tokens, critical=priority == "critical")
+    if short:
+        raise exhausted(f"{amount(0, tokens)} of {workspace.name}", short)
 
 
 def numbers(decision: Decision) -> list[dict[str, Any]]:
@@ -277,10 +318,12 @@ def no_capacity(what: str, decision: Decision, waited: float = 0.0) -> K1ctlErro
     expected = decision.expected_seconds
     when = "" if expected is None else f"; expected in about {format_duration(expected)}"
     after = f"waited {format_duration(waited)}: " if waited else ""
+    money = any(r.resource == BUDGET for r in decision.reasons)
+    short, shown = ("budget", "budget status") if money else ("room", "capacity list")
     return BusyError(
-        f"{after}no room for {what} now: {decision.text or 'others wait for it already'}{when}",
-        hint="k1ctl capacity list shows what is promised to whom; --wait waits for it",
-        code="no-capacity",
+        f"{after}no {short} for {what} now: {decision.text or 'others wait for it already'}{when}",
+        hint=f"k1ctl {shown} shows what is promised to whom; --wait waits for it",
+        code="budget-exhausted" if money else "no-capacity",
         reasons=[r.document() for r in decision.reasons],
         expected_seconds=expected,
         reduced=None if decision.reduced is None else str(decision.reduced),

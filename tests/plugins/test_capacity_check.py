@@ -151,3 +151,20 @@ def test_release_is_tried_out_first(workspace: Project) -> None:
         reservations.release(promises.folder(), held.promise.id)
     assert CliRunner().invoke(release, []).exit_code == 2
     held.release()
+
+
+def test_money_is_the_last_gate(workspace: Project) -> None:
+    """Where the budget has limits, tokens are asked of it once the host has room: a look and a promise are refused with
+    its reasons, nothing stays promised, and nothing was ever held in the ledger."""
+    workspace.configure('[budget]\nagent_day = "10k"\n')
+    assert call(workspace, "mem=1M,tokens=10k").look().need.tokens == 10_000
+    asked = call(workspace, "mem=1M,tokens=11k")
+    for act in (asked.look, call(workspace, "mem=1M,tokens=11k", reserve=True).reserve):
+        with pytest.raises(BusyError) as found:
+            act()
+        assert found.value.code == "budget-exhausted"
+        assert found.value.details["reasons"][0]["need"] == 11_000
+    assert promises.held() == []
+    with pytest.raises(ConfigError):
+        call(workspace, "mem=900G,tokens=11k").look()
+    assert not (workspace.ops / "state.db").exists()

@@ -92,6 +92,7 @@ class Call:
             priority=self.options["priority"],
             path=self.workspace.path,
             slots=queue_slots(self.workspace, self.config, self.asked),
+            workspace=self.workspace,
         )
 
     def _refused(self, decision: Decision) -> None:

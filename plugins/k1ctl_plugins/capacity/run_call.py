@@ -83,7 +83,8 @@ class Asked:
         """What the gate says now. Raises K1ctlError, OSError."""
         from k1ctl.capacity import gate
 
-        return gate.look(self.config, self.need, kind="capacity-run", priority=self.options["priority"])
+        words: dict[str, Any] = {"kind": "capacity-run", "priority": self.options["priority"]}
+        return gate.look(self.config, self.need, workspace=self.workspace, **words)
 
     def reduce(self) -> str:
         """Ask for what fits now instead, at least a tenth; what changed, for people ("": nothing). Raises OSError."""
