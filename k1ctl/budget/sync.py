@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.budget import sync_store, transcripts
 from k1ctl.errors import UsageError
+from k1ctl.output import clean
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = "elsewhere"  # whom a message counts for whose folder is in no worktree of this repository
 LOCK = "budget-sync.lock"
+_NAME = 200  # characters, as the ledger takes them
 _MESSAGES = 20_000  # in one transaction
 _BYTES = 256 << 20
 _CLASSES = ("input", "output", "cache_write", "cache_read")
@@ -40,7 +42,7 @@ class Places:
         self.tops: list[tuple[str, str]] = []
         for path in kept:
             name = os.path.basename(path)
-            named = name if names[name] == 1 else "/".join(path.rsplit("/", 2)[1:])
+            named = clean(name if names[name] == 1 else "/".join(path.rsplit("/", 2)[1:]))[:_NAME]
             self.tops += [(top, named) for top in {path, os.path.realpath(path)}]
         self.tops.sort(key=lambda pair: -len(pair[0]))
 
@@ -59,8 +61,8 @@ class Places:
 class Report:
     """What a sync found and did; see `document`."""
 
-    def __init__(self, prices: Prices, *, dry_run: bool) -> None:
-        self.prices, self.dry_run = prices, dry_run
+    def __init__(self, prices: Prices, *, since: float | None, dry_run: bool) -> None:
+        self.prices, self.since, self.dry_run = prices, since, dry_run
         self.files = dict.fromkeys(("seen", "read", "unchanged", "anew", "torn"), 0)
         self.bytes = self.lines = self.copies = 0
         self.booked = dict.fromkeys(("messages", "grown", *_CLASSES, "micro_usd"), 0)
@@ -120,18 +122,24 @@ class Sync:
         self.refuse = config.get("budget", "unknown_model") == "refuse"
         self.ledger = Ledger(workspace, config)
         self.places = Places(_worktrees(workspace))
-        self.report = Report(self.prices, dry_run=dry_run)
+        self.report = Report(self.prices, since=since, dry_run=dry_run)
         self._days: dict[int, str] = {}
 
     def run(self) -> Report:
         """Read, book, and tell. Raises UsageError (nothing to read in ``folders``), ConfigError, BusyError."""
+        import gc
+
         from k1ctl.files import open_locked
 
         found = list(self._files())
         fd = -1 if self.report.dry_run else open_locked(self.workspace.ops_path(LOCK))
+        collected = gc.isenabled()
+        gc.disable()  # records hold no cycles, and looking for some took longer than all else
         try:
             self._read(found)
         finally:
+            if collected:
+                gc.enable()
             if fd is not None and fd >= 0:
                 os.close(fd)
         return self.report

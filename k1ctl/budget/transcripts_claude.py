@@ -132,12 +132,13 @@ def _classes(usage: dict[str, Any]) -> tuple[int, int, int, int, int]:
 
     docs: platform.claude.com/docs/en/build-with-claude/prompt-caching, "Tracking cache performance". Raises ValueError.
     """
-    if "input_tokens" not in usage or "output_tokens" not in usage:
+    get, hour = usage.get, 0
+    fed, output = get("input_tokens"), get("output_tokens")
+    if fed is None or output is None:
         raise ValueError("input_tokens and output_tokens are always there")
-    write, hour = count(usage.get("cache_creation_input_tokens")), 0
-    parts = usage.get("cache_creation")
+    write, parts = count(get("cache_creation_input_tokens")), get("cache_creation")
     if parts:
         hour = count(parts.get("ephemeral_1h_input_tokens"))
-        write = max(write, count(parts.get("ephemeral_5m_input_tokens")) + hour)
-    read = count(usage.get("cache_read_input_tokens"))
-    return count(usage["input_tokens"]), count(usage["output_tokens"]), write, read, hour
+        both = count(parts.get("ephemeral_5m_input_tokens")) + hour
+        write = both if both > write else write
+    return count(fed), count(output), write, count(get("cache_read_input_tokens")), hour

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from k1ctl.budget.sync import Report
 
 
+_DAYS = 7  # that are shown where nobody says since when
+
+
 @click.command(short_help="Book what agents really used, from their own transcripts.")
 @click.option("--since", metavar="TIME", help="Only what was written since: 2h, 7d, or a date (2026-11-21).")
 @click.option("--from", "folders", metavar="FOLDER", multiple=True, help="Read this folder instead; may be repeated.")
@@ -70,21 +73,27 @@ def _instant(text: str) -> float:
 
 
 def _print(report: Report, document: dict[str, Any]) -> None:
+    import time
+
     from k1ctl.budget.limits import dollars
     from k1ctl.units import format_size, format_tokens
 
     names = ("input", "output", "cache_write", "cache_read")
+    first = time.strftime("%Y-%m-%d", time.localtime(time.time() - _DAYS * 86400))
+    shown = [use for use in document["usage"] if report.since is not None or use["day"] >= first]
     rows = [
         [
             *(use["day"], use["workspace"], use["model"] or "-"),
             *(format_tokens(use[name]) for name in names),
             dollars(use["micro_usd"]),
         ]
-        for use in document["usage"]
+        for use in shown
     ]
     if rows:
         headers = ("DAY", "WORKSPACE", "MODEL", "INPUT", "OUTPUT", "CACHE WRITE", "CACHE READ", "IMPUTED")
         put(table(rows, headers))
+    if len(shown) < len(document["usage"]):
+        say(f"k1ctl: days before {first} are left out; --since shows them")
     booked, files = report.booked, report.files
     tokens = sum(booked[name] for name in names)
     verb = "would be booked" if report.dry_run else "booked"
