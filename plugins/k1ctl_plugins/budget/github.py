@@ -40,7 +40,7 @@ def github(
     \b
     Example:
       gh api -i repos/OWNER/REPO | k1ctl budget github --from-headers -
-      k1ctl budget github --pace --wait 2m && gh pr comment 7 --body done
+      k1ctl budget github --pace --wait 2m --resource graphql && gh pr comment 7 --body done
     """
     from k1ctl.budget import github as limits
     from k1ctl.budget.github_kept import GitHub, text_of
