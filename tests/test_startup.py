@@ -68,8 +68,9 @@ def test_reserving_budget_stays_light(workspace: Project) -> None:
         assert imported("budget", *words, cwd=workspace.root) & (HEAVY | {"threading"}) <= {"sqlite3", "tomllib"}
     modules = imported("budget", "reserve", "1k", cwd=workspace.root)
     assert modules & (HEAVY | {"threading", "zoneinfo", "k1ctl.budget.prices"}) == {"sqlite3"}
-    modules = imported("budget", "reserve", "--help", cwd=workspace.root)
-    assert not modules & HEAVY and not any(m.startswith(("k1ctl.budget", "k1ctl.state")) for m in modules)
+    for name in ("reserve", "sync"):
+        modules = imported("budget", name, "--help", cwd=workspace.root)
+        assert not modules & HEAVY and not any(m.startswith(("k1ctl.budget", "k1ctl.state")) for m in modules)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 << 10  # bytes read at a time: larger ones are mapped and faulted in each time, three times as slow
 _MOST = 10**12  # tokens of an answer, or of a session
-_NAME = 100  # characters of a model's name
+_NAME = 100  # characters of a name
 _PROBE = 512  # bytes at both ends of what was read that tell whether the file is still that one
 
 
@@ -193,7 +193,7 @@ def count(value: object) -> int:
 
 
 def named(value: object) -> str:
-    """A model's name as JSON has it; "" for what is none."""
+    """A name as JSON has it, of a model or a type; "" for what is none."""
     return value if isinstance(value, str) and len(value) <= _NAME and value.isprintable() else ""
 
 

@@ -66,7 +66,7 @@ class ClaudeCode(UsageReader):
                 message = _of_agent(record, memory, unknown)
             else:
                 if kind not in _KNOWN:
-                    unknown[f"record {kind}" if isinstance(kind, str) else "record without a type"] += 1
+                    unknown[f"record {named(kind)}" if named(kind) else "record without a type"] += 1
                 continue
             if message is not None:
                 yield message

@@ -55,7 +55,7 @@ class Codex(UsageReader):
                 unknown["a line that is no JSON object"] += 1
                 continue
             if not isinstance(payload, dict):
-                unknown[f"record {kind} without a payload" if isinstance(kind, str) else "record without a type"] += 1
+                unknown[f"record {named(kind)} without a payload" if named(kind) else "record without a type"] += 1
             elif kind == "session_meta":
                 _begin(record, payload, memory, unknown)
             elif kind == "turn_context":
@@ -65,7 +65,7 @@ class Codex(UsageReader):
                 if message is not None:
                     yield message
             elif kind not in _KNOWN:
-                unknown[f"record {kind}"] += 1
+                unknown[f"record {named(kind)}" if named(kind) else "record without a type"] += 1
 
 
 def _tops(folder: str) -> list[str]:
@@ -166,5 +166,5 @@ def _classes(usage: dict[str, Any], unknown: Counter[str]) -> list[int]:
         raise ValueError("input_tokens and output_tokens are always there")
     for name in usage:
         if name not in _FIELDS and name not in _OTHERS:
-            unknown[f"field {name} of token_count"] += 1
+            unknown[f"field {named(name)} of token_count"] += 1
     return [count(usage.get(name)) for name in _FIELDS]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k1ctl.cli import Context, pass_context
-from k1ctl.output import emit_json, json_option, put, say, table
+from k1ctl.output import clean, emit_json, json_option, put, say, table
 
 if TYPE_CHECKING:
     from k1ctl.budget.sync import Report
@@ -85,7 +85,7 @@ def _print(report: Report, document: dict[str, Any]) -> None:
         [
             *(use["day"], use["workspace"], use["model"] or "-"),
             *(format_tokens(use[name]) for name in names),
-            dollars(use["micro_usd"]),
+            _cents(use["micro_usd"]),
         ]
         for use in shown
     ]
@@ -108,18 +108,22 @@ def _print(report: Report, document: dict[str, Any]) -> None:
     _warn(report)
 
 
+def _cents(micro_usd: int) -> str:
+    return f"${micro_usd / 1_000_000:,.2f}" if micro_usd >= 10_000 or not micro_usd else "<$0.01"
+
+
 def _warn(report: Report) -> None:
     for reader, counts in report.unknown.items():
         for kind, times in sorted(counts.items()):
-            say(f"k1ctl: {reader}: not understood and left out: {kind} ({times} times)")
+            say(f"k1ctl: {reader}: not understood and left out: {times} x {kind}")
     for model, told in report.unpriced.items():
         say(
             f"k1ctl: no price is known of {model or 'a message without a model'}: priced as the dearest"
             f" ({told['messages']} messages); set budget.prices"
         )
-    for path, models in report.refused.items():
+    for path, models in sorted((clean(path), models) for path, models in report.refused.items()):
         say(
             f"k1ctl: refused, not booked: {path} has {', '.join(models)}, of which no price is known; set budget.prices"
         )
     for path, why in report.failed.items():
-        say(f"k1ctl: not read: {path}: {why}")
+        say(f"k1ctl: not read: {clean(path)}: {why}")
