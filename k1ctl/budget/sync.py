@@ -142,6 +142,11 @@ class Sync:
                 gc.enable()
             if fd is not None and fd >= 0:
                 os.close(fd)
+        booked = self.report.booked
+        if not self.report.dry_run and any(booked.values()):
+            from k1ctl import events
+
+            events.emit(self.workspace, "budget.synced", **booked, settled=len(self.report.settled))
         return self.report
 
     def day(self, at: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from k1ctl import events
 from k1ctl.budget import sync_store
 from k1ctl.budget.ledger import Ledger
 from k1ctl.budget.sync import ELSEWHERE, Places, Report, Sync
@@ -97,15 +98,21 @@ def test_a_crash_before_the_commit_loses_and_doubles_nothing(tmp_path: Path, mon
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    """It tells what the call would book, makes no file, and the next call books it all."""
+    """It tells what the call would book, makes no file, tells no event, and the next call books it all."""
+    (tmp_path / "ops").mkdir()
+    (tmp_path / "ops" / "k1ctl.toml").write_text('[budget]\nzone = "UTC"\nday = "150"\n')
     put(tmp_path, "a.jsonl", [answer(1), answer(1), answer(2)])
     for _ in range(2):
         report = synced(tmp_path, dry_run=True)
         assert report.booked["messages"] == 2 and report.usage[0]["output"] == 100
         assert not (tmp_path / "ops" / "state.db").exists()
+    assert not (tmp_path / "ops" / "events").exists()
     synced(tmp_path)
+    told = [event["event"] for event in events.read(str(tmp_path / "ops" / "events"))]
+    assert told == ["budget.soft", "budget.soft", "budget.synced"]
     put(tmp_path, "a.jsonl", [answer(3)])
     assert synced(tmp_path, dry_run=True).booked["messages"] == 1
+    assert len([*events.read(str(tmp_path / "ops" / "events"))]) == 3
     assert synced(tmp_path).booked["messages"] == 1 and spent(tmp_path)[0] == 180
 
 
