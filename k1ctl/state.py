@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 FILE, LOCK = "state.db", "state.lock"
 _PATIENCE = 10.0  # s that a foreign writer (the sqlite3 shell) is waited for
-_PAGES = 1000  # of the write-ahead log, after which it is folded into the file
+_PAGE = 2048  # bytes: a change touches few rows of several tables, and is logged in whole pages
+_LOG = 8000  # pages of the write-ahead log, after which it is folded into the file, which takes two fsyncs
 _inherited: list[Any] = []  # connections of a parent: SQLite forbids a child even to close them
 
 
@@ -174,6 +175,7 @@ class State:
         quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         db = sqlite3.connect(f"file:{quoted}?mode={mode}", uri=True, timeout=self.patience, isolation_level=None)
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
         if sys.platform == "darwin":  # fsync(2) leaves it in the drive's cache there
             db.execute("PRAGMA fullfsync = 1")
             db.execute("PRAGMA checkpoint_fullfsync = 1")
@@ -225,6 +227,7 @@ class State:
             _remove(new + suffix)
         db = self._open(new, "rwc")
         try:
+            db.execute(f"PRAGMA page_size = {_PAGE}")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
             db.execute(f"PRAGMA application_id = {APPLICATION}")

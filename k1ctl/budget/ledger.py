@@ -117,7 +117,7 @@ class Ledger:
             spent = (hold.booked, hold.booked_micro_usd)
             keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
             self._count(db, keys, wall, spent=spent, held=back, critical=True)
-            db.execute(rows.PUT, hold.row)
+            rows.change(db, hold)
             rows.spend(db, hold, usage, *spent)
             note = " ".join(["late"] * late + ["overrun"] * (hold.booked > hold.tokens))
             rows.record(db, wall, "settle", hold, usage, *spent, note)
@@ -156,7 +156,7 @@ class Ledger:
                 raise holds.ended(hold)
             age = hold.age(clock)
             hold.ttl = max(hold.ttl, (age if age < float("inf") else 0.0) + ttl)
-            db.execute(rows.PUT, hold.row)
+            rows.change(db, hold)
             rows.record(db, clock[0], "extend", hold, Usage(), 0, 0, f"{hold.ttl:.3f}")
             return hold
 
@@ -355,12 +355,11 @@ class Ledger:
         """Add to all counters; with ``refuse`` raise `_Refused` when one passes its limit, which undoes it all."""
         limits, reasons, marks = self.limits, [], []
         added = (spent[0] + held[0], spent[1] + held[1])
-        for key in keys:
-            row = db.execute(rows.COUNT, (*key, spent[0], held[0], spent[1], held[1])).fetchone()
-            most = limits.most(key, critical=critical)
+        for row in rows.count(db, keys, spent, held):
+            key, most = (row[0], row[1]), limits.most((row[0], row[1]), critical=critical)
             if most == (None, None):
                 continue
-            figures = Figures((row[0], row[2]), (row[1], row[3]))
+            figures = Figures((row[2], row[4]), (row[3], row[5]))
             if refuse:
                 reasons += self._reasons(key, figures, held, critical)
             if added[0] > 0 or added[1] > 0:
@@ -400,7 +399,7 @@ class Ledger:
         hold.state = state
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
         self._count(db, keys, wall, held=(-hold.tokens, -hold.micro_usd), critical=True)
-        db.execute(rows.PUT, hold.row)
+        rows.change(db, hold)
         rows.record(db, wall, what, hold, Usage(), 0, 0, why)
 
     def _timed(self, reasons: list[Reason], clock: Clock) -> list[Reason]:

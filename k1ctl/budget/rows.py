@@ -7,17 +7,22 @@ from k1ctl.budget.holds import COLUMNS, Hold, unknown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
+    from typing import Any
 
+    from k1ctl.budget.limits import Key
     from k1ctl.budget.tokens import Usage
 
 HOLD = f"SELECT {COLUMNS} FROM holds WHERE id = ?"
-PUT = f"INSERT OR REPLACE INTO holds VALUES({', '.join('?' * 21)})"
-COUNT = (
-    "INSERT INTO counters VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
+PUT = f"INSERT INTO holds VALUES({', '.join('?' * 21)})"
+CHANGE = "UPDATE holds SET state = ?, ttl = ?, booked = ?, booked_micro_usd = ? WHERE id = ?"
+_COUNT = (
+    " ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
     " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
     " held_micro_usd = held_micro_usd + excluded.held_micro_usd"
-    " RETURNING spent, held, spent_micro_usd, held_micro_usd"
+    " RETURNING scope, name, spent, held, spent_micro_usd, held_micro_usd"
 )
+_COUNTS = [f"INSERT INTO counters VALUES{', '.join(['(?, ?, ?, ?, ?, ?)'] * n)}{_COUNT}" for n in range(6)]
 _RECORD = (
     "INSERT INTO record(at, what, id, day, hour, agent, task, pool, model, input, output, cache_write, cache_read,"
     f" tokens, micro_usd, note) VALUES({', '.join('?' * 16)})"
@@ -36,6 +41,19 @@ def found(db: sqlite3.Connection, id: str) -> Hold:
     if row is None:
         raise unknown(id)
     return Hold(row)
+
+
+def count(
+    db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], held: tuple[int, int]
+) -> list[tuple[Any, ...]]:
+    """Add to these counters, in one statement; (scope, name, spent, held, both in micro-dollars) of each after it."""
+    values = [value for key in keys for value in (*key, spent[0], held[0], spent[1], held[1])]
+    return db.execute(_COUNTS[len(keys)], values).fetchall()
+
+
+def change(db: sqlite3.Connection, hold: Hold) -> None:
+    """Write down what can change in a hold."""
+    db.execute(CHANGE, (hold.state, hold.ttl, hold.booked, hold.booked_micro_usd, hold.id))
 
 
 def record(
