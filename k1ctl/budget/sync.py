@@ -121,7 +121,7 @@ class Sync:
         self.prices = prices.load(str(config.get("budget", "prices")))
         self.refuse = config.get("budget", "unknown_model") == "refuse"
         self.ledger = Ledger(workspace, config)
-        self.places = Places(_worktrees(workspace))
+        self._places: Places | None = None
         self.report = Report(self.prices, since=since, dry_run=dry_run)
         self._days: dict[int, str] = {}
 
@@ -148,6 +148,13 @@ class Sync:
 
             events.emit(self.workspace, "budget.synced", **booked, settled=len(self.report.settled))
         return self.report
+
+    @property
+    def places(self) -> Places:
+        """Whose folders are whose; git is asked when there is something to book."""
+        if self._places is None:
+            self._places = Places(_worktrees(self.workspace))
+        return self._places
 
     def day(self, at: float) -> str:
         """The day of an instant in the account's zone; looked up once a quarter of an hour: zones differ by no less."""
