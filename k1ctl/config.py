@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 
 from k1ctl.errors import ConfigError
-from k1ctl.settings import FORBIDDEN, NO_TARGETS, OPEN, PRESETS, SETTINGS, convert, find, from_text
+from k1ctl.settings import FORBIDDEN, NO_TARGETS, OPEN, PRESETS, SETTINGS, find
+from k1ctl.settings_kinds import convert, from_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from k1ctl.settings import Place, Setting
+    from k1ctl.settings import Place
+    from k1ctl.settings_kinds import Setting
     from k1ctl.workspace import Workspace
 
 _CACHE_VERSION = 2

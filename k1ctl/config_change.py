@@ -9,7 +9,8 @@ from k1ctl.config import is_named, mangle, parse_text, parse_tree, replace_file
 from k1ctl.errors import BusyError, ConfigError, UsageError
 from k1ctl.files import Locked
 from k1ctl.output import clean
-from k1ctl.settings import OPEN, SETTINGS, find, from_text
+from k1ctl.settings import OPEN, SETTINGS, find
+from k1ctl.settings_kinds import from_text
 from k1ctl.tomllines import dotted, split_key
 
 TYPE_CHECKING = False
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from k1ctl.settings import Place, Setting
+    from k1ctl.settings import Place
+    from k1ctl.settings_kinds import Setting
     from k1ctl.workspace import Workspace
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from k1ctl.config import Config, load, mangle, parse_file
 from k1ctl.errors import ConfigError
-from k1ctl.settings import PRESETS, SETTINGS, convert, find, from_text
+from k1ctl.settings import PRESETS, SETTINGS, find
+from k1ctl.settings_kinds import convert, from_text
 from tests.kit import Project
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from k1ctl.config import load
 from k1ctl.config_change import set_setting, set_settings, toml_value
 from k1ctl.errors import ConfigError, K1ctlError
-from k1ctl.settings import SETTINGS, convert, from_text
+from k1ctl.settings import SETTINGS
+from k1ctl.settings_kinds import convert, from_text
 from k1ctl_plugins.config.listing import row_of
 from tests.kit import Project, finish
 

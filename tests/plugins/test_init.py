@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from k1ctl.config import parse_file
-from k1ctl.settings import SETTINGS, convert, find
+from k1ctl.settings import SETTINGS, find
+from k1ctl.settings_kinds import convert
 from k1ctl_plugins.init.prepare import BEGIN, END, FOLDERS, with_block, write_new
 from k1ctl_plugins.init.template import Host, build_slots, render, toml_value
 from tests.kit import Project, processes

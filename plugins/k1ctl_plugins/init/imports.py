@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from k1ctl.settings import convert, find
+from k1ctl.settings import find
+from k1ctl.settings_kinds import convert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ from k1ctl.settings import SETTINGS
 from k1ctl.units import format_size
 
 if TYPE_CHECKING:
-    from k1ctl.settings import Place, Setting
+    from k1ctl.settings import Place
+    from k1ctl.settings_kinds import Setting
 
 _GIB = 1 << 30
 _HEAD = """\
