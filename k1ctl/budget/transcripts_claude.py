@@ -22,7 +22,10 @@ _KNOWN = (  # records that tell of no use: it is in the assistant's, or, of a su
     *("user", "system", "summary", "attachment", "file-history-snapshot", "queue-operation", "progress"),
     *("custom-title", "ai-title", "agent-name", "agent-color", "agent-setting", "last-prompt", "tag", "mode"),
     *("permission-mode", "pr-link", "worktree-state", "saved_hook_context", "content-replacement"),
-    *("attribution-snapshot", "speculation-accept", "task-summary", "marble-origami-commit"),
+    *("attribution-snapshot", "speculation-accept", "task-summary", "file-history-delta", "continued-in"),
+    *("marble-origami-commit", "marble-origami-snapshot", "marble-origami-reset", "fork-context-ref", "frame-link"),
+    *("artifact-comment-monitor", "ended-by-model", "relocated", "atis-latch", "cost-state", "bridge-session"),
+    *("started", "result"),
 )
 _WITHOUT_USE = re.compile(rb'"type":"(?:' + "|".join(map(re.escape, _KNOWN)).encode() + rb')"').search
 _NO_MODEL = "<synthetic>"  # what Claude Code itself wrote into the conversation, as an error of the API

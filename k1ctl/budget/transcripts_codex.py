@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HEAD = re.compile(rb'\{"timestamp":"[^"]*","(?:ordinal":\d+,")?type":"(\w+)"').match
-_KNOWN = ("response_item", "compacted", "event_msg", "ghost_snapshot", "world_state", "inter_agent_communication")
+_KNOWN = (
+    *("response_item", "compacted", "event_msg", "ghost_snapshot", "world_state", "security_risk_score"),
+    *("inter_agent_communication", "inter_agent_communication_metadata"),
+    "token_usage_record",  # of one answer, beside the totals that count
+)
 _SKIPPED = frozenset(kind.encode() for kind in _KNOWN)
 _FIELDS = ("input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens")
 _OTHERS = ("reasoning_output_tokens", "total_tokens")
