@@ -23,8 +23,8 @@ _PREFIXES = ("anthropic/", "openai/", "us.", "eu.", "apac.", "global.", "anthrop
 class Price:
     """Micro-dollars for a million tokens of each class; ``cache_write_1h`` of a write that is kept for an hour.
 
-    ``above``: (tokens, the Price of a call whose prompt has more); ``before``: (seconds since 1970, the Price until
-    then), the earliest first; ``fast`` the factor of fast mode, None where it has none.
+    ``above``: (tokens, the Price of a call whose prompt has more); ``before``: (the day, in UTC, until which it was
+    the Price), the earliest first; ``fast`` the factor of fast mode, None where it has none.
     """
 
     __slots__ = (*_ALL, "above", "before", "fast", "model", "source")
@@ -49,9 +49,13 @@ class Price:
 
     def at(self, seconds: float) -> Price:
         """The price that held then."""
-        for until, price in self.before:
-            if seconds < until:
-                return price
+        if self.before:
+            from k1ctl.units import rfc3339
+
+            day = rfc3339(seconds)[:10]
+            for until, price in self.before:
+                if day < until:
+                    return price
         return self
 
     def cost(
@@ -138,12 +142,12 @@ def of(model: str, own: str = "") -> Price | None:
 
 
 def _read(path: str) -> Prices:
-    import json
+    from k1ctl.jsontext import loads
 
     hint = 'as in {"as_of": "2026-11-21", "models": {"NAME": {"input": 3000000, "output": 15000000, ...}}}'
     try:
         with open(path, encoding="utf-8") as f:
-            document = json.load(f)
+            document = loads(f.read())
         entries, as_of = document["models"], document.get("as_of", "")
         models = {name.lower(): Price(name, entry, str(entry.get("source", ""))) for name, entry in entries.items()}
     except OSError as exc:
@@ -161,10 +165,11 @@ def _whole(entry: dict[str, Any], name: str) -> int:
     return value
 
 
-def _day(entry: dict[str, Any]) -> float:
-    from datetime import UTC, datetime
-
-    return datetime.fromisoformat(entry["until"]).replace(tzinfo=UTC).timestamp()
+def _day(entry: dict[str, Any]) -> str:
+    day = entry["until"]
+    if not isinstance(day, str) or [len(part) for part in day.split("-")] != [4, 2, 2]:
+        raise ValueError(f"until has to be a day, as 2026-11-21, not {day!r}")
+    return day
 
 
 def _all(price: Price) -> list[Price]:

@@ -8,7 +8,6 @@ fields as its documentation has them (code.claude.com/docs, "CLAUDE_CONFIG_DIR")
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from k1ctl.budget.transcripts import Message, UsageReader, below, count, named, seconds
@@ -27,7 +26,7 @@ _KNOWN = (  # records that tell of no use: it is in the assistant's, or, of a su
     *("artifact-comment-monitor", "ended-by-model", "relocated", "atis-latch", "cost-state", "bridge-session"),
     *("started", "result"),
 )
-_WITHOUT_USE = re.compile(rb'"type":"(?:' + "|".join(map(re.escape, _KNOWN)).encode() + rb')"').search
+_WITHOUT_USE = rb'"type":"(?:' + "|".join(_KNOWN).encode() + rb')"'
 _NO_MODEL = "<synthetic>"  # what Claude Code itself wrote into the conversation, as an error of the API
 
 
@@ -47,10 +46,12 @@ class ClaudeCode(UsageReader):
             yield from below(top, ".jsonl")
 
     def read(self, lines: Iterable[bytes], memory: dict[str, Any], unknown: Counter[str]) -> Iterator[Message]:
+        import re
         from json import loads
 
+        without_use = re.compile(_WITHOUT_USE).search
         for line in lines:
-            if b'"type":"assistant"' not in line and _WITHOUT_USE(line):
+            if b'"type":"assistant"' not in line and without_use(line):
                 continue
             if not line.strip():
                 continue

@@ -9,7 +9,6 @@ a sub-agent, begins with a copy of its parent's records, written when it began.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from k1ctl.budget.transcripts import Message, UsageReader, below, count, named, seconds
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-_HEAD = re.compile(rb'\{"timestamp":"[^"]*","(?:ordinal":\d+,")?type":"(\w+)"').match
+_HEAD = rb'\{"timestamp":"[^"]*","(?:ordinal":\d+,")?type":"(\w+)"'
 _KNOWN = (
     *("response_item", "compacted", "event_msg", "ghost_snapshot", "world_state", "security_risk_score"),
     *("inter_agent_communication", "inter_agent_communication_metadata"),
@@ -44,10 +43,12 @@ class Codex(UsageReader):
             yield from below(top, ".jsonl")
 
     def read(self, lines: Iterable[bytes], memory: dict[str, Any], unknown: Counter[str]) -> Iterator[Message]:
+        import re
         from json import loads
 
+        match = re.compile(_HEAD).match
         for line in lines:
-            head = _HEAD(line)
+            head = match(line)
             if head is not None and head[1] in _SKIPPED and b'"token_count"' not in line:
                 continue
             if not line.strip():
