@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 FILE, LOCK = "state.db", "state.lock"
 _PATIENCE = 10.0  # s that a foreign writer (the sqlite3 shell) is waited for
 _PAGE = 2048  # bytes: a change touches few rows of several tables, and is logged in whole pages
-_LOG = 8000  # pages of the write-ahead log, after which it is folded into the file, which takes two fsyncs
+_FOLD = 1000  # transactions, after which the write-ahead log is folded into the file: two fsyncs, so without the lock
+_LOG = 60_000  # pages of the log, after which it is folded with the lock held: writers were faster than the disk
 _inherited: list[Any] = []  # connections of a parent: SQLite forbids a child even to close them
 
 
@@ -45,6 +46,7 @@ class State:
         self._fd = self._pid = -1
         self._inode: tuple[int, int] | None = None
         self._full = False
+        self._until_fold = _FOLD
 
     @property
     def exists(self) -> bool:
@@ -73,11 +75,14 @@ class State:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-            return found
         except sqlite3.Error as exc:
             raise self._explained(exc) from exc
         finally:
             self._unlock()
+        self._until_fold -= 1
+        if self._until_fold <= 0:
+            self._fold(db)
+        return found
 
     def read(self, step: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``step`` on one consistent view of the rows, without the lock. Raises as `write` does."""
@@ -136,6 +141,16 @@ class State:
         if self._fd >= 0:
             flock(self._fd, LOCK_UN, self.lock_path)
 
+    def _fold(self, db: sqlite3.Connection) -> None:
+        """Fold the log into the file, beside others who write. One that fails is tried again: nothing is lost."""
+        import sqlite3
+
+        self._until_fold = _FOLD
+        try:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            pass
+
     def _current(self) -> bool:
         """Whether this process is connected to the file that is there now."""
         if self._db is None or self._pid != os.getpid():
@@ -167,6 +182,7 @@ class State:
             raise
         there = os.stat(self.path)
         self._db, self._inode, self._full = db, (there.st_dev, there.st_ino), False
+        self._until_fold = 1 + int.from_bytes(os.urandom(2)) % _FOLD  # of many writers, each in its turn
         return db
 
     def _open(self, path: str, mode: str = "rw") -> sqlite3.Connection:
