@@ -14,12 +14,12 @@ import pytest
 from k1ctl import events
 from k1ctl.budget import sync_store
 from k1ctl.budget.ledger import Ledger
-from k1ctl.budget.sync import ELSEWHERE, Places, Report, Sync
+from k1ctl.budget.sync import ELSEWHERE, Places, Report, Sync, readers
 from k1ctl.budget.transcripts_claude import ClaudeCode
 from k1ctl.budget.transcripts_codex import Codex
 from k1ctl.budget.verify import verify
 from k1ctl.config import load
-from k1ctl.errors import UsageError
+from k1ctl.errors import K1ctlError, UsageError
 from k1ctl.testing import Project
 from k1ctl.workspace import Workspace
 from tests.budget.ledgers import ledger
@@ -195,6 +195,26 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as found:
         synced(tmp_path, folders=[str(tmp_path / "ops")])
     assert found.value.code == "no-transcripts" and "claude, codex" in found.value.message
+
+
+class Given:
+    """Plugins that answer the hook as told."""
+
+    def __init__(self, *answers: tuple[str, list[Any] | K1ctlError]) -> None:
+        self.answers = answers
+
+    def each(self, hook: str) -> tuple[tuple[str, list[Any] | K1ctlError], ...]:
+        assert hook == "k1ctl_usage_readers"
+        return self.answers
+
+
+def test_readers_are_those_of_all_plugins() -> None:
+    """A plugin that fails is told and hides no other; two readers of one name are an error that names both plugins."""
+    found, said = readers(Given(("a", [ClaudeCode()]), ("b", K1ctlError("b broke")), ("c", [Codex()])))
+    assert [reader.name for reader in found] == ["claude", "codex"] and said == ["b broke"]
+    with pytest.raises(UsageError) as error:
+        readers(Given(("a", [Codex()]), ("b", [Codex()])))
+    assert error.value.code == "two-readers" and "a and b" in error.value.message
 
 
 def test_the_command(workspace: Project, tmp_path: Path) -> None:
