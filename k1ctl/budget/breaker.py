@@ -131,15 +131,27 @@ class Breakers:
 
     def ask(self, name: str, now: float | None = None) -> Answer:
         """Whether it may be asked now; in HALF_OPEN one caller at a time is. Raises ConfigError, OSError."""
+        return self.ask_all((name,), now)
+
+    def ask_all(self, names: tuple[str, ...], now: float | None = None) -> Answer:
+        """Whether every one of these may be asked now: the probe of one is nobody's when another one says no.
+
+        The answer is of the one that is to be waited for longest. Raises ConfigError, OSError.
+        """
+        closed = []
         with self.kept.change(now) as (state, now):
-            breaker = state["providers"].get(name) or fresh()
-            before = breaker["state"]
-            answer = ask(breaker, self.rules(name), now)
-            if before != CLOSED:
-                state["providers"][name] = breaker
-        if before == OPEN and breaker["state"] == CLOSED:
+            before = {name: state["providers"].get(name) or fresh() for name in names}
+            after = {name: dict(breaker) for name, breaker in before.items()}
+            answers = [ask(after[name], self.rules(name), now) for name in names]
+            if all(answer.go for answer in answers):
+                closed = [n for n in names if before[n]["state"] == OPEN and after[n]["state"] == CLOSED]
+                state["providers"].update({n: after[n] for n in names if before[n]["state"] != CLOSED})
+        for name in closed:
             emit(self.workspace, "budget.breaker_closed", provider=name, why="the limit's end is past")
-        return answer
+        stops = [answer for answer in answers if not answer.go]
+        if stops:
+            return max(stops, key=lambda answer: answer.until or 0.0)
+        return next((answer for answer in answers if answer.probe), answers[0])
 
     def report(self, name: str, what: str, *, end: End | None = None, now: float | None = None) -> Breaker:
         """Record what became of a call (`report`) and return the breaker. Raises UsageError, ConfigError, OSError."""

@@ -72,10 +72,11 @@ def _moment(word: str) -> float:
 
 
 def later(one: End | None, other: End | None) -> End | None:
-    """The one that ends last; None when there is none."""
+    """The one that ends last, for which ``until`` None (not by itself) counts as never; None when there is none."""
     if one is None or other is None:
         return one or other
-    return one if one["until"] >= other["until"] else other
+    first, second = (float("inf") if end["until"] is None else end["until"] for end in (one, other))
+    return one if first >= second else other
 
 
 def shift(end: End | None, seconds: float) -> None:

@@ -14,7 +14,7 @@ from k1ctl.units import format_duration, parse_rfc3339, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from k1ctl.budget.ends import End
@@ -66,11 +66,12 @@ class Keys:
         UsageError where keys of several providers are meant, OSError.
         """
         self._check(want)
+        closed = self._closed([bucket for bucket in self.buckets.values() if want.means(bucket)], now)
         if dry_run:
             state, now = self.kept.read(now)
-            return self._next(state, want, now, reserve=False)
+            return self._next(state, want, closed, now, reserve=False)
         with self.kept.change(now) as (state, now):
-            return self._next(state, want, now, reserve=True)
+            return self._next(state, want, closed, now, reserve=True)
 
     def waits(self, provider: str, now: float | None = None) -> tuple[bool, End | None]:
         """(Whether keys of a provider are configured, why none of them can be used now). Nothing is reserved."""
@@ -100,7 +101,10 @@ class Keys:
         providers = sorted({bucket.provider for bucket in meant})
         if len(providers) > 1:
             named = ", ".join(p or "(none)" for p in providers)
-            raise UsageError("keys of several providers are configured", hint=f"name one by --provider: {named}")
+            raise UsageError(
+                "keys of several providers are configured",
+                hint=f"name one by --provider ({named}), or an account by --bucket",
+            )
         if not any(bucket.fits(1, want.tokens) for bucket in meant):
             most = max(bucket.most[1] for bucket in meant)
             raise ConfigError(
@@ -109,7 +113,7 @@ class Keys:
                 code="never-fits",
             )
 
-    def _next(self, state: State, want: Want, now: float, *, reserve: bool) -> Taken:
+    def _next(self, state: State, want: Want, closed: Mapping[str, End], now: float, *, reserve: bool) -> Taken:
         here = [k.name for k in self.keys if self.places[k.name].usable and k.name not in self.twins]
         meant = {name: bucket for name, bucket in self.buckets.items() if want.means(bucket)}
         ready = keys.candidates(state, meant, self.keys, here)
@@ -117,22 +121,26 @@ class Keys:
         for key in ready:
             bucket = meant[key.bucket]
             if bucket.name not in stops:
-                stop = self._closed(bucket, now) or keys.blocked(state, bucket, want.tokens, now)
+                stop = ends.later(closed.get(bucket.provider), keys.blocked(state, bucket, want.tokens, now))
                 if stop is None:
                     identity = keys.take(state, bucket, key, want.tokens, now) if reserve else ""
                     return Taken(key, self.places[key.name], want.tokens, identity)
                 stops[bucket.name] = stop
         raise self._refusal(state, meant, stops, now)
 
-    def _closed(self, bucket: Bucket, now: float) -> End | None:
-        """Why the bucket's provider is not asked at all: its breaker is open. In HALF_OPEN it is: who was chosen to try
-        it needs a key."""
-        if not bucket.provider:
-            return None
-        answer = self.breakers.look(bucket.provider, now)
-        if answer.go or answer.state != OPEN:
-            return None
-        return {"until": answer.until, "fixed": False, "why": f"{bucket.provider}: {answer.why}"}
+    def _closed(self, buckets: Iterable[Bucket], now: float | None) -> dict[str, End]:
+        """Which providers of these buckets are not asked at all, and why: their breaker is open. In HALF_OPEN they are:
+        who was chosen to try one needs a key.
+
+        Breakers have a lock and a time of their own: ``now`` is the caller's, never the one of the keys' lock, which
+        would be earlier than their last change and look like a clock set back.
+        """
+        found = {}
+        for name in {bucket.provider for bucket in buckets} - {""}:
+            answer = self.breakers.look(name, now)
+            if answer.state == OPEN:
+                found[name] = {"until": answer.until, "fixed": False, "why": f"{name}: {answer.why}"}
+        return found
 
     def _refusal(self, state: State, meant: Mapping[str, Bucket], stops: Mapping[str, End], now: float) -> BusyError:
         """Why there is no key, bucket by bucket, and the first moment at which there is one."""
@@ -176,10 +184,10 @@ class Keys:
         ``until``, ``why``). Raises ConfigError (unknown-key), UsageError for a bad ``retry_after``, OSError."""
         key = self.key(name)
         bucket = self.buckets[key.bucket]
-        with self.kept.change(now) as (state, now):
-            end = ends.given(retry_after, now, f"status {status}, Retry-After") if retry_after else None
-            booked = keys.settle(state, bucket, key, tokens, identity, now)
-            result = _judge(state, bucket, key, status, end, now)
+        with self.kept.change(now) as (state, moment):
+            end = ends.given(retry_after, moment, f"status {status}, Retry-After") if retry_after else None
+            booked = keys.settle(state, bucket, key, tokens, identity, moment)
+            result = _judge(state, bucket, key, status, end, moment)
         result = {"key": name, "bucket": bucket.name, "status": status, "booked": booked, **result}
         if result["action"] == "cooled":
             facts = {k: result[k] for k in ("key", "bucket", "status", "until", "why")}
@@ -193,10 +201,11 @@ class Keys:
 
     def document(self, now: float | None = None) -> dict[str, Any]:
         """All keys and buckets for programs and people, with their warnings; no value of a key."""
+        closed = self._closed(self.buckets.values(), now)
         state, now = self.kept.read(now)
         return {
             "keys": [self._key_row(state, key) for key in self.keys],
-            "buckets": [self._bucket_row(state, bucket, now) for bucket in self.buckets.values()],
+            "buckets": [_bucket_row(state, bucket, closed, now) for bucket in self.buckets.values()],
             "warnings": keys_places.warnings(self.keys, self.places),
         }
 
@@ -214,24 +223,25 @@ class Keys:
             "forbidden": record["forbidden"],
         }
 
-    def _bucket_row(self, state: State, bucket: Bucket, now: float) -> dict[str, Any]:
-        record = state["buckets"].get(bucket.name) or fresh_bucket()
-        requests, tokens = keys.used(record, bucket, now)
-        stop = self._closed(bucket, now) or keys.blocked(state, bucket, 0, now)
-        until = stop["until"] if stop else None
-        return {
-            "bucket": bucket.name,
-            "provider": bucket.provider,
-            "window_seconds": bucket.window,
-            "percent": bucket.percent,
-            "requests": requests,
-            "requests_limit": bucket.requests,
-            "tokens": tokens,
-            "tokens_limit": bucket.tokens,
-            "ready": stop is None,
-            "until": rfc3339(until) if until else None,
-            "why": stop["why"] if stop else "",
-        }
+
+def _bucket_row(state: State, bucket: Bucket, closed: Mapping[str, End], now: float) -> dict[str, Any]:
+    record = state["buckets"].get(bucket.name) or fresh_bucket()
+    requests, tokens = keys.used(record, bucket, now)
+    stop = ends.later(closed.get(bucket.provider), keys.blocked(state, bucket, 0, now))
+    until = stop["until"] if stop else None
+    return {
+        "bucket": bucket.name,
+        "provider": bucket.provider,
+        "window_seconds": bucket.window,
+        "percent": bucket.percent,
+        "requests": requests,
+        "requests_limit": bucket.requests,
+        "tokens": tokens,
+        "tokens_limit": bucket.tokens,
+        "ready": stop is None,
+        "until": rfc3339(until) if until else None,
+        "why": stop["why"] if stop else "",
+    }
 
 
 def _judge(state: State, bucket: Bucket, key: Key, status: int, end: End | None, now: float) -> dict[str, Any]:
@@ -249,10 +259,10 @@ def _judge(state: State, bucket: Bucket, key: Key, status: int, end: End | None,
         assert cool is not None
         return {"action": "cooled", "until": rfc3339(cool["until"]), "why": cool["why"]}
     if status == 401:
-        own["out"] = "status 401: the key is not valid"
+        own["out"] = f"status 401: the key is not valid; mended: keys report {key.name} --status 200"
         return {"action": "out", "until": None, "why": own["out"]}
     if status == 402:
-        account["out"] = "status 402: the account has no credit"
+        account["out"] = f"status 402: the account has no credit; mended: keys report {key.name} --status 200"
         return {"action": "out", "until": None, "why": account["out"]}
     if status == 403:
         own["forbidden"] += 1

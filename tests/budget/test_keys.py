@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from k1ctl.budget import keys
+from k1ctl.budget import ends, keys
+from k1ctl.budget.breaker import LIMIT
 from k1ctl.budget.keys import Bucket, Key, Want
 from k1ctl.budget.keys_kept import Keys
 from k1ctl.config import Config, load
@@ -206,6 +208,26 @@ def test_the_time_that_is_told_is_the_last_of_all(tmp_path: Path) -> None:
     with pytest.raises(BusyError):
         one.next(Want(bucket="a"), now=moment - 0.01)
     assert one.next(Want(bucket="a"), now=moment).key.bucket == "a"
+
+
+def test_a_wait_for_a_lock_is_no_clock_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that somebody tells while another caller is inside the keys' lock ends when it was said to."""
+    one = desk(tmp_path)
+    told: list[float] = []
+
+    def meanwhile(*_: object) -> None:
+        time.sleep(0.002)
+        end = ends.after(1000.0, time.time(), "told")
+        told.append(one.breakers.report("p", LIMIT, end=end)["end"]["until"])
+
+    real_take, real_settle = keys.take, keys.settle
+    monkeypatch.setattr(keys, "take", lambda *a: meanwhile() or real_take(*a))
+    monkeypatch.setattr(keys, "settle", lambda *a: meanwhile() or real_settle(*a))
+    one.next(Want())
+    one.report("a1", 200)
+    with pytest.raises(BusyError):
+        one.next(Want())
+    assert len(told) == 2 and one.breakers.look("p").until == max(told)
 
 
 def test_what_was_used_replaces_what_was_reserved(tmp_path: Path) -> None:
