@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from k1ctl.budget.breaker import Answer
     from k1ctl.budget.ends import End
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
@@ -111,13 +112,13 @@ class Models:
                 break
             poor = self._budget(model, spender, now)
             for provider in self.providers(model):
-                stop = poor or self._keys(model, provider, now)
-                stop = stop or self._breaker(model, provider, dry_run=True, now=now)
+                stop = self._stop(model, provider, poor, now)
                 if stop is None:
-                    probe = [False]
-                    stop = None if dry_run else self._breaker(model, provider, dry_run=False, now=now, probe=probe)
-                    if stop is None:
-                        return Chosen(model, provider, probe[0], before)
+                    names = (provider, of_model(provider, model))
+                    answer = None if dry_run else self.breakers.ask_all(names, now)
+                    if answer is None or answer.go:
+                        return Chosen(model, provider, answer is not None and answer.probe, before)
+                    stop = _at_breaker(model, provider, answer)
                 before.append(Passed(model, provider, stop.gate, stop.why, stop.until))
         raise self._nobody(task, before, time.time() if now is None else now)
 
@@ -148,17 +149,12 @@ class Models:
             self.breakers.report(name, what, end=end, now=now)
         return [self.breakers.document(name, now) for name in names]
 
-    def _breaker(
-        self, model: str, provider: str, *, dry_run: bool, now: float | None, probe: list[bool] | None = None
-    ) -> Passed | None:
-        """What the breakers of the provider and of its model say; ``probe`` gets whether the caller is one's probe."""
-        for name in (provider, of_model(provider, model)):
-            answer = (self.breakers.look if dry_run else self.breakers.ask)(name, now)
-            if not answer.go:
-                return Passed(model, provider, "breaker", f"its breaker is {answer.state}: {answer.why}", answer.until)
-            if probe is not None:
-                probe[0] = probe[0] or answer.probe
-        return None
+    def _stop(self, model: str, provider: str, poor: Passed | None, now: float | None) -> Passed | None:
+        """Of all that keeps the model back with this provider, what lasts longest: its end is the one to wait for."""
+        answers = [self.breakers.look(name, now) for name in (provider, of_model(provider, model))]
+        stops = [_at_breaker(model, provider, answer) for answer in answers if not answer.go]
+        stops += [stop for stop in (self._keys(model, provider, now), poor) if stop is not None]
+        return max(stops, key=lambda stop: float("inf") if stop.until is None else stop.until, default=None)
 
     def _budget(self, model: str, spender: Spender, now: float | None) -> Passed | None:
         """Why the ledger would not let the call be reserved. Money is the last gate; here it is only asked."""
@@ -196,3 +192,7 @@ class Models:
             until=rfc3339(first) if first else None,
             expected_seconds=max(first - now, 0.0) if first else None,
         )
+
+
+def _at_breaker(model: str, provider: str, answer: Answer) -> Passed:
+    return Passed(model, provider, "breaker", f"its breaker is {answer.state}: {answer.why}", answer.until)

@@ -100,6 +100,21 @@ def test_without_a_key_the_next_provider(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+def test_the_moment_that_is_told_is_the_last_of_all_gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that is tried again in a minute, a model that is limited for an hour, a key that rests between: the
+    hour; and who asks is nobody's probe while the model may not be used."""
+    monkeypatch.setenv("TEAM_ONE", "x")
+    models = desk(tmp_path, TOML.replace('"sonnet", "glm", ', "") + KEYS)
+    models.report("opus", ERROR, end=ends.after(60.0, NOON, "minute"), now=NOON)
+    models.report("opus", LIMIT, end=ends.after(3600.0, NOON, "hour"), now=NOON)
+    models.keys.report("team-1", 429, retry_after="600", now=NOON)
+    with pytest.raises(BusyError) as refused:
+        models.choose("fw", ADA, now=NOON)
+    assert refused.value.details["expected_seconds"] == 3600.0 and "its breaker is open: hour" in refused.value.message
+    assert not models.breakers.ask_all(("anthropic", "anthropic/opus"), NOON + 61).go
+    assert models.breakers.ask("anthropic", NOON + 61).probe
+
+
 def test_the_budget_is_asked_and_not_held(tmp_path: Path) -> None:
     """What does not fit the agent's day is nobody's model; what fits is, and no hold is left of the question."""
     models = desk(tmp_path, TOML + '[budget]\nagent_day = "10k"\nzone = "UTC"\n')
