@@ -9,7 +9,7 @@ about 80 requests a minute and 500 an hour may create content, one at a time and
 from __future__ import annotations
 
 from k1ctl.budget import ends
-from k1ctl.errors import WrongDataError
+from k1ctl.errors import UsageError, WrongDataError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _numbers(*texts: str) -> tuple[int, int, int]:
 
 def merge(state: State, seen: Seen, now: float) -> None:
     """Add what an answer said. Answers arrive in any order: in one window the smallest remaining is what is left, and
-    one of a window before changes nothing. Raises UsageError for a bad ``retry_after``."""
+    one of a window before changes nothing."""
     for name, (limit, remaining, reset) in seen.resources.items():
         known = state["resources"].get(name)
         current = known is not None and known["reset"] > now
@@ -149,7 +149,11 @@ def _secondary(state: State, seen: Seen, now: float) -> End:
     again = last is not None and now - last["until"] < HOUR
     row = state["secondary"]["row"] = (state["secondary"].get("row", 0) if again else 0) + 1
     if seen.retry_after:
-        return ends.given(seen.retry_after, now, why)
+        try:
+            return ends.given(seen.retry_after, now, why)
+        except UsageError:  # a header that cannot be read takes nothing from the refusal it came with
+            why += ", its Retry-After is no time"
+            return ends.after(min(MINUTE * 2 ** min(row - 1, 6), ends.CAP), now, why)
     return ends.after(min(MINUTE * 2 ** min(row - 1, 6), ends.CAP), now, f"{why}, no Retry-After")
 
 

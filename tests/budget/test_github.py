@@ -117,10 +117,12 @@ def test_a_secondary_limit_holds_for_all(tmp_path: Path) -> None:
     assert refused.value.details["expected_seconds"] == 30.0
     one.record(parse(answer(3000, status=403) + "You have exceeded a secondary rate limit."), NOON + 31)
     assert one.document(NOON + 31)["secondary"]["until"] == "2023-11-14T22:15:51.000Z"
-    one.record(parse(answer(0, status=403, more="Retry-After: 9000\r\n")), NOON + 200)
+    one.record(parse(answer(2999, status=429, more="Retry-After: soon\r\n")), NOON + 31)
+    assert remaining(one, NOON + 31)["core"] == 2999, "a header that cannot be read takes nothing from the others"
+    one.record(parse(answer(0, status=403, more="Retry-After: 9000\r\n")), NOON + 300)
     with pytest.raises(BusyError, match="core is used up") as refused:
-        one.pace(now=NOON + 200)
-    assert refused.value.details["expected_seconds"] == 400.0
+        one.pace(now=NOON + 300)
+    assert refused.value.details["expected_seconds"] == 300.0
     assert one.pace(now=NOON + 600, sleep=lambda _: None) == 0.0
 
 
