@@ -8,9 +8,9 @@ full, whatever was held: an overrun is flagged and leaves less, or nothing, for 
 
 from __future__ import annotations
 
-from k1ctl.budget import holds, rows
+from k1ctl.budget import holds, money, rows
 from k1ctl.budget.holds import COLUMNS, LOST, OPEN, RELEASED, SETTLED, Hold, Settled
-from k1ctl.budget.limits import Figures, Limits, Reason, exhausted, keys_of
+from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of
 from k1ctl.budget.tokens import Usage
 from k1ctl.errors import UsageError
 from k1ctl.state import State
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 TTL = 600.0  # s
-
-
-class _Refused(Exception):
-    def __init__(self, reasons: list[Reason]) -> None:
-        self.reasons = reasons
 
 
 class Ledger:
@@ -85,12 +80,12 @@ class Ledger:
 
         try:
             return self.state.write(step)
-        except _Refused as first:
+        except Refused as first:
             refused = first
         if self.reclaim(now):
             try:
                 return self.state.write(step)
-            except _Refused as second:
+            except Refused as second:
                 refused = second
         raise self._exhausted(hold, refused.reasons, (wall, monotonic), quiet)
 
@@ -111,7 +106,8 @@ class Ledger:
             late, kept = hold.state != OPEN, hold.state == OPEN
             usage = hold.usage if used is None else used if isinstance(used, Usage) else Usage()
             hold.booked = hold.tokens if used is None else self.limits.counted(used)
-            hold.booked_micro_usd = self._cost(hold, used, micro_usd)
+            cost = money.as_held(hold, used) if micro_usd is None else micro_usd
+            hold.booked_micro_usd = self.price(hold.model, used or 0, cost)
             hold.state = SETTLED
             back = (-hold.tokens, -hold.micro_usd) if kept else (0, 0)
             spent = (hold.booked, hold.booked_micro_usd)
@@ -235,20 +231,11 @@ class Ledger:
 
     def figures(self, keys: Sequence[Key], now: float | None = None) -> dict[Key, Figures]:
         """What these counters have, holds that are gone left out. Changes nothing."""
-        found = dict.fromkeys(keys, Figures())
         if not self.state.exists:
-            return found
-
-        def step(db: sqlite3.Connection) -> None:
-            query = "SELECT spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
-            for key in keys:
-                row = db.execute(query, key).fetchone()
-                if row is not None:
-                    found[key] = Figures(row[:2], row[2:])
-
+            return {key: Figures() for key in keys}
         clock = self._now(now)
         gone = [hold for hold in self.holds() if hold.gone(clock)]
-        self.state.read(step)
+        found = self.state.read(lambda db: rows.figures(db, keys))
         for hold in gone:
             for key in keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool):
                 if key in found:
@@ -315,21 +302,11 @@ class Ledger:
             raise UsageError("nothing is asked for", hint="a number of tokens, as 50k")
         holds.check_ttl(hold.ttl)
 
-    def _cost(self, hold: Hold, used: int | Usage | None, micro_usd: int | None) -> int:
-        if used is None and micro_usd is None:
-            return int(hold.micro_usd)
-        if micro_usd is None and (isinstance(used, int) or not hold.model):  # as dear as it was held for
-            tokens = self.limits.counted(used or 0)
-            return int(-(-hold.micro_usd * tokens // hold.tokens))
-        return self.price(hold.model, used or 0, micro_usd)
-
     def price(self, model: str, used: int | Usage, micro_usd: int | None = None) -> int:
         """Micro-dollars of ``used``, or those that were given. Raises UsageError where money is limited, and these are
         not known, ConfigError."""
         if micro_usd is not None:
             return micro_usd
-        from k1ctl.budget import money
-
         return money.cost(model, used, self.limits.prices, limited=bool(self.limits.micro_usd))
 
     def add(
@@ -352,7 +329,7 @@ class Ledger:
         critical: bool = False,
         refuse: bool = False,
     ) -> None:
-        """Add to all counters; with ``refuse`` raise `_Refused` when one passes its limit, which undoes it all."""
+        """Add to all counters; with ``refuse`` raise `Refused` when one passes its limit, which undoes it all."""
         limits, reasons, marks = self.limits, [], []
         added = (spent[0] + held[0], spent[1] + held[1])
         for row in rows.count(db, keys, spent, held):
@@ -365,7 +342,7 @@ class Ledger:
             if added[0] > 0 or added[1] > 0:
                 marks.append((key, figures))
         if reasons:
-            raise _Refused(reasons)
+            raise Refused(reasons)
         for key, figures in marks:
             self._mark(db, key, figures, added, wall)
 
@@ -409,8 +386,6 @@ class Ledger:
         return reasons
 
     def _exhausted(self, hold: Hold, reasons: list[Reason], clock: Clock, quiet: bool) -> Exception:
-        from k1ctl.budget.limits import amount
-
         error = exhausted(f"{amount(0, hold.tokens)} of {hold.agent}", self._timed(reasons, clock))
         if quiet:
             return error

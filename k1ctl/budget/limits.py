@@ -175,6 +175,13 @@ class Reason:
         }
 
 
+class Refused(Exception):
+    """Undoes the transaction of a reserve that passes limits."""
+
+    def __init__(self, reasons: list[Reason]) -> None:
+        self.reasons = reasons
+
+
 def exhausted(what: str, reasons: Sequence[Reason], *, waited: float = 0.0) -> BusyError:
     """The refusal: exit 75, with the reasons, their numbers and the time it would fit."""
     expected = expected_of(reasons)

@@ -6,6 +6,7 @@ from k1ctl.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from k1ctl.budget.holds import Hold
     from k1ctl.budget.tokens import Usage
 
 
@@ -31,3 +32,13 @@ def cost(model: str, used: int | Usage, own: str, *, limited: bool) -> int:
         return used.weighted(price)
     dearest = max(price.input, price.output, price.cache_write, price.cache_read)
     return -(-used * dearest // 1_000_000)
+
+
+def as_held(hold: Hold, used: int | Usage | None) -> int | None:
+    """Micro-dollars of what is ``booked`` under a hold, as dear as it was held for; None where its model's price is to
+    say it: of a usage by class."""
+    if used is None:
+        return int(hold.micro_usd)
+    if isinstance(used, int) or not hold.model:
+        return int(-(-hold.micro_usd * hold.booked // hold.tokens))
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from k1ctl.budget.holds import COLUMNS, Hold, unknown
+from k1ctl.budget.limits import Figures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def count(
     """Add to these counters, in one statement; (scope, name, spent, held, both in micro-dollars) of each after it."""
     values = [value for key in keys for value in (*key, spent[0], held[0], spent[1], held[1])]
     return db.execute(_COUNTS[len(keys)], values).fetchall()
+
+
+def figures(db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, Figures]:
+    """What these counters have."""
+    query = "SELECT spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
+    found = {key: db.execute(query, key).fetchone() or (0, 0, 0, 0) for key in keys}
+    return {key: Figures(row[:2], row[2:]) for key, row in found.items()}
 
 
 def change(db: sqlite3.Connection, hold: Hold) -> None:
