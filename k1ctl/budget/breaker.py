@@ -116,7 +116,7 @@ class Breakers:
 
     def __init__(self, workspace: Workspace, config: Config) -> None:
         self.workspace, self.config = workspace, config
-        self.kept = Kept(workspace, "breakers", ("providers",), shift)
+        self.kept = Kept(workspace, "breakers", {"providers": fresh()}, shift)
 
     def rules(self, name: str) -> Rules:
         """``[budget.providers.NAME]``, or the defaults where there is no such section."""

@@ -9,6 +9,7 @@ about 80 requests a minute and 500 an hour may create content, one at a time and
 from __future__ import annotations
 
 from k1ctl.budget import ends
+from k1ctl.budget.kept import like
 from k1ctl.errors import UsageError, WrongDataError
 
 TYPE_CHECKING = False
@@ -123,6 +124,16 @@ def _numbers(*texts: str) -> tuple[int, int, int]:
         raise WrongDataError(f"{', '.join(t[:40] for t in texts)}: not the numbers of a rate limit", code="bad-headers")
     limit, remaining, reset = (int(text) for text in texts)
     return limit, remaining, reset
+
+
+def tables() -> dict[str, Any]:
+    """What the parts of the state look like (`k1ctl.budget.kept.Kept`)."""
+
+    def secondary(part: Any) -> bool:
+        return isinstance(part, dict) and like(part.get("end"), None) and like(part.get("row", 0), 0)
+
+    resource = {"limit": 0, "remaining": 0, "reset": 0, "at": 0.0, "spent": 0}
+    return {"resources": resource, "secondary": secondary, "writes": [0.0]}
 
 
 def merge(state: State, seen: Seen, now: float) -> None:

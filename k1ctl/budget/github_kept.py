@@ -31,7 +31,7 @@ class GitHub:
     def __init__(self, workspace: Workspace, config: Config) -> None:
         self.workspace, self.rules = workspace, config.section("budget", "github")
         self.pace_rules = github.Rules(self.rules["writes_minute"], self.rules["writes_hour"], self.rules["spacing"])
-        self.kept = Kept(workspace, "github", ("resources", "secondary", "writes"), github.shift)
+        self.kept = Kept(workspace, "github", github.tables(), github.shift)
 
     def record(self, seen: list[Seen], now: float | None = None) -> None:
         """Add what answers said. Raises ConfigError, OSError."""

@@ -18,7 +18,7 @@ from k1ctl.jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from k1ctl.workspace import Workspace
@@ -29,13 +29,14 @@ VERSION = 1
 
 
 class Kept:
-    """The document ``ops/budget/NAME.json``; ``tables`` are its parts, ``shift(state, seconds)`` moves its times back.
+    """The document ``ops/budget/NAME.json``; ``tables`` are its parts, each by name with what an entry of it looks like
+    (`like`; or a function that says whether the part is sound), ``shift(state, seconds)`` moves its times back.
 
     A document that was damaged by hand, or is of a newer k1ctl, is refused and never overwritten.
     """
 
     def __init__(
-        self, workspace: Workspace, name: str, tables: tuple[str, ...], shift: Callable[[State, float], None]
+        self, workspace: Workspace, name: str, tables: Mapping[str, Any], shift: Callable[[State, float], None]
     ) -> None:
         self.path = workspace.ops_path("budget", name + ".json")
         self.tables, self.shift = tables, shift
@@ -87,17 +88,39 @@ class Kept:
         try:
             self._text = data.decode().rstrip("\n")
             state = loads(self._text, bounded=True)
-            sound = isinstance(state, dict) and isinstance(state["version"], int) and state["at"] >= 0
+            sound = type(state["version"]) is int and like(state["at"], 0.0) and state["at"] >= 0
         except (ValueError, KeyError, TypeError):
             sound = False
         if sound and state["version"] > VERSION:
             raise ConfigError(
                 f"{self.path} was written by a newer k1ctl", hint="update this one", code="budget-state-newer"
             )
-        if not sound or not all(isinstance(state.get(table), dict) for table in self.tables):
+        if not sound or not all(_table(state.get(name), model) for name, model in self.tables.items()):
             raise ConfigError(
                 f"{self.path} is damaged; it was left as it is",
                 hint="move it away: what is known of limits is then learned anew",
                 code="budget-state-damaged",
             )
         return state  # type: ignore[no-any-return]
+
+
+def like(value: Any, model: Any) -> bool:
+    """Whether ``value`` is made as ``model`` is: the same keys, in a list any number like its one entry, in a tuple's
+    place a list of as many, for None an end (`k1ctl.budget.ends`) or none, for a number any number."""
+    if isinstance(model, dict):
+        return isinstance(value, dict) and all(key in value and like(value[key], each) for key, each in model.items())
+    if isinstance(model, list):
+        return isinstance(value, list) and all(like(each, model[0]) for each in value)
+    if isinstance(model, tuple):
+        return isinstance(value, list) and len(value) == len(model) and all(map(like, value, model))
+    if model is None:
+        return value is None or like(value, {"until": 0.0, "fixed": False, "why": ""})
+    if isinstance(model, str | bool):
+        return type(value) is type(model)
+    return type(value) in (int, float)
+
+
+def _table(table: Any, model: Any) -> bool:
+    if callable(model):
+        return bool(model(table))
+    return isinstance(table, dict) and all(like(entry, model) for entry in table.values())

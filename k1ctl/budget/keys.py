@@ -101,6 +101,12 @@ def fresh_key() -> dict[str, Any]:
     return {"turn": 0, "out": "", "forbidden": 0}
 
 
+def tables() -> dict[str, Any]:
+    """What entries look like in the parts of the state (`k1ctl.budget.kept.like`)."""
+    bucket = {**fresh_bucket(), "use": [(0.0, 0, 0)]}
+    return {"turn": 0, "buckets": bucket, "keys": fresh_key(), "open": ("", "", 0, 0.0)}
+
+
 def used(record: Mapping[str, Any], bucket: Bucket, now: float) -> tuple[int, int]:
     """(Requests, tokens) of a bucket that count at ``now``."""
     counting = [part for part in record["use"] if part[0] + bucket.window > now]

@@ -49,7 +49,7 @@ class Keys:
         self.places = keys_places.look(self.keys, environ)
         self.twins = keys_places.twins(self.keys, self.places)
         self.breakers = Breakers(workspace, config)
-        self.kept = Kept(workspace, "keys", ("turn", "buckets", "keys", "open"), keys.shift)
+        self.kept = Kept(workspace, "keys", keys.tables(), keys.shift)
 
     def key(self, name: str) -> Key:
         """The key of that name. Raises ConfigError (unknown-key)."""

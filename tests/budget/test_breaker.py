@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from k1ctl.budget import ends
+from k1ctl.budget import ends, github, keys
 from k1ctl.budget.breaker import CLOSED, ERROR, HALF_OPEN, LIMIT, OK, OPEN, Breakers, Rules, ask, fresh, report, shift
+from k1ctl.budget.kept import like
 from k1ctl.config import Config
 from k1ctl.errors import ConfigError, UsageError
 from k1ctl.events import read
@@ -51,6 +52,24 @@ def test_what_is_no_end_is_refused(text: str) -> None:
     """No number that is a date misread, none without a zone, none beyond what limits last."""
     with pytest.raises(UsageError):
         ends.given(text, NOON, "why")
+
+
+def test_what_is_kept_is_known_by_its_shape() -> None:
+    """The states that the parts write are sound, and each with one entry of another kind is not."""
+    cool = ends.after(9.0, NOON, "why")
+    good: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "buckets": (keys.tables(), {**keys.fresh_bucket(), "use": [[NOON, 1, 2]], "cool": cool}),
+        "keys": (keys.tables(), keys.fresh_key()),
+        "open": (keys.tables(), ["a1", "a", 5, NOON]),  # type: ignore[dict-item]
+        "resources": (github.tables(), {"limit": 1, "remaining": 1, "reset": 2, "at": 0.5, "spent": 0}),
+    }
+    for part, (tables, entry) in good.items():
+        assert like(entry, tables[part]), part
+        places = entry if isinstance(entry, dict) else range(len(entry))
+        for place in places:
+            damaged = json.loads(json.dumps(entry))
+            damaged[place] = {"until": "soon"}
+            assert not like(damaged, tables[part]), (part, place)
 
 
 class Machine(RuleBasedStateMachine):
@@ -172,6 +191,8 @@ def test_a_wait_does_not_grow_when_the_clock_is_set_back(tmp_path: Path) -> None
         ("", "budget-state-damaged"),
         ('{"version": 1, "at": 0', "budget-state-damaged"),
         ('{"version": 1, "at": 0, "providers": []}', "budget-state-damaged"),
+        ('{"version": 1, "at": 0, "providers": {"p": {"state": "open"}}}', "budget-state-damaged"),
+        ('{"version": 1, "at": "0", "providers": {}}', "budget-state-damaged"),
         ('{"version": 2, "at": 0}', "budget-state-newer"),
     ],
 )
