@@ -170,6 +170,14 @@ class Breakers:
             emit(self.workspace, "budget.breaker_closed", provider=name, why="it answered")
         return breaker
 
+    def lift(self, name: str, now: float | None = None) -> Breaker:
+        """Close the breaker whatever it waits for, as what was told of it was wrong. Raises ConfigError, OSError."""
+        with self.kept.change(now) as (state, now):
+            before = state["providers"].pop(name, None) or fresh()
+        if before["state"] != CLOSED:
+            emit(self.workspace, "budget.breaker_closed", provider=name, why="lifted by hand")
+        return fresh()
+
     def document(self, name: str, now: float | None = None) -> dict[str, Any]:
         """The breaker for programs: state, until, why, failures."""
         state, now = self.kept.read(now)

@@ -178,15 +178,21 @@ class Keys:
         retry_after: str = "",
         tokens: int | None = None,
         identity: str = "",
+        lift: bool = False,
         now: float | None = None,
     ) -> dict[str, Any]:
         """Record what a call with a key came to, by its HTTP status, and return what follows from it (``action``,
-        ``until``, ``why``). Raises ConfigError (unknown-key), UsageError for a bad ``retry_after``, OSError."""
+        ``until``, ``why``); with ``lift`` its account cools down no more, as what was told of it was wrong.
+
+        Raises ConfigError (unknown-key), UsageError for a bad ``retry_after``, OSError.
+        """
         key = self.key(name)
         bucket = self.buckets[key.bucket]
         with self.kept.change(now) as (state, moment):
             end = ends.given(retry_after, moment, f"status {status}, Retry-After") if retry_after else None
             booked = keys.settle(state, bucket, key, tokens, identity, moment)
+            if lift:
+                state["buckets"][bucket.name].update(cool=None, limits=0)
             result = _judge(state, bucket, key, status, end, moment)
         result = {"key": name, "bucket": bucket.name, "status": status, "booked": booked, **result}
         if result["action"] == "cooled":

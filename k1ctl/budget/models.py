@@ -122,6 +122,14 @@ class Models:
                 before.append(Passed(model, provider, stop.gate, stop.why, stop.until))
         raise self._nobody(task, before, time.time() if now is None else now)
 
+    def lift(self, model: str, *, provider: str = "", now: float | None = None) -> list[dict[str, Any]]:
+        """Take back what was reported of a model and its provider; returns their breakers. Raises as `report`."""
+        provider = self._provider(model, provider)
+        names = (provider, of_model(provider, model))
+        for name in names:
+            self.breakers.lift(name, now)
+        return [self.breakers.document(name, now) for name in names]
+
     def report(
         self,
         model: str,
@@ -136,11 +144,7 @@ class Models:
 
         Raises ConfigError (no-provider) for a provider that does not serve it, or when it has to be named, OSError.
         """
-        known = self.providers(model)
-        if (provider and provider not in known) or (not provider and len(known) > 1):
-            said = f"{provider} does not serve {model}" if provider else f"several providers serve {model}"
-            raise ConfigError(said, hint=f"name one by --provider: {', '.join(known)}", code="no-provider")
-        provider = provider or known[0]
+        provider = self._provider(model, provider)
         own = of_model(provider, model)
         names = [own] if what == LIMIT and not all_models else [provider]
         if what != LIMIT and self.breakers.document(own, now)["state"] == HALF_OPEN:
@@ -148,6 +152,14 @@ class Models:
         for name in names:
             self.breakers.report(name, what, end=end, now=now)
         return [self.breakers.document(name, now) for name in names]
+
+    def _provider(self, model: str, provider: str) -> str:
+        """The provider of that name that serves a model, or the only one. Raises ConfigError (no-provider)."""
+        known = self.providers(model)
+        if (provider and provider not in known) or (not provider and len(known) > 1):
+            said = f"{provider} does not serve {model}" if provider else f"several providers serve {model}"
+            raise ConfigError(said, hint=f"name one by --provider: {', '.join(known)}", code="no-provider")
+        return provider or known[0]
 
     def _stop(self, model: str, provider: str, poor: Passed | None, now: float | None) -> Passed | None:
         """Of all that keeps the model back with this provider, what lasts longest: its end is the one to wait for."""

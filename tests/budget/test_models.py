@@ -115,6 +115,22 @@ def test_the_moment_that_is_told_is_the_last_of_all_gates(tmp_path: Path, monkey
     assert models.breakers.ask("anthropic", NOON + 61).probe
 
 
+def test_a_limit_that_was_told_by_mistake_is_lifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer ends no limit, as it may be late; who lifts it says that it was wrong, and everybody goes on."""
+    monkeypatch.setenv("TEAM_ONE", "x")
+    models = desk(tmp_path, TOML + KEYS)
+    models.report("opus", LIMIT, end=ends.after(30 * 86400.0, NOON, "month"), all_models=True, now=NOON)
+    models.report("opus", LIMIT, end=ends.after(30 * 86400.0, NOON, "month"), now=NOON)
+    models.keys.report("team-1", 429, retry_after="30d", now=NOON)
+    models.report("opus", OK, now=NOON)
+    models.keys.report("team-1", 200, now=NOON)
+    assert told(models.choose("fw", ADA, now=NOON))[0] == "glm"
+    assert [state["state"] for state in models.lift("opus", now=NOON)] == ["closed", "closed"]
+    assert [p.gate for p in models.choose("fw", ADA, now=NOON).before] == ["keys", "keys"]
+    models.keys.report("team-1", 200, lift=True, now=NOON)
+    assert told(models.choose("fw", ADA, now=NOON)) == ("opus", [])
+
+
 def test_the_budget_is_asked_and_not_held(tmp_path: Path) -> None:
     """What does not fit the agent's day is nobody's model; what fits is, and no hold is left of the question."""
     models = desk(tmp_path, TOML + '[budget]\nagent_day = "10k"\nzone = "UTC"\n')

@@ -24,6 +24,7 @@ from k1ctl.output import emit_json, json_option, put, say
 @click.option("--provider", metavar="NAME", default="", help="With --report: whose, where several serve it.")
 @click.option("--until", metavar="T", default="", help="With --report: when it ends, as 5h or 2026-03-01T17:00:00Z.")
 @click.option("--all-models", is_flag=True, help="With --report limit: it is of all models of the provider.")
+@click.option("--lift", is_flag=True, help="With --report ok: it may be used now, whatever was told of it before.")
 @click.option("--dry-run", is_flag=True, help="Tell which it would be; be nobody's probe.")
 @json_option
 @pass_context
@@ -39,6 +40,7 @@ def model(
     provider: str,
     until: str,
     all_models: bool,
+    lift: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -61,21 +63,30 @@ def model(
 
     models = Models(context.workspace, context.config)
     if what is not None:
-        if not model or dry_run or (until and what == "ok") or (all_models and what != "limit"):
+        if (
+            not model
+            or dry_run
+            or (until and what == "ok")
+            or (all_models and what != "limit")
+            or (lift and what != "ok")
+        ):
             raise UsageError(
-                "--report goes with --model M; with --until for limit and error, with --all-models for limit",
+                "--report goes with --model M; --until with limit and error, --all-models with limit, --lift with ok",
                 hint="as in --report limit --model opus --until 5h",
             )
         end = ends.given(until, time.time(), f"{model}: {what}, as told") if until else None
-        states = models.report(model, what, provider=provider, end=end, all_models=all_models)
+        if lift:
+            states = models.lift(model, provider=provider)
+        else:
+            states = models.report(model, what, provider=provider, end=end, all_models=all_models)
         if as_json:
             emit_json({"ok": True, "model": model, "breakers": states})
         for state in () if as_json else states:
             if state["until"]:
                 say(f"k1ctl: {state['name']} is left alone until {state['until']}: {state['why']}")
         return
-    if model or provider or until or all_models:
-        raise UsageError("--model, --provider, --until and --all-models are for --report")
+    if model or provider or until or all_models or lift:
+        raise UsageError("--model, --provider, --until, --all-models and --lift are for --report")
     if not task:
         raise UsageError("for which kind of task?", hint="--for TASK, a chain of [budget.chains]")
     try:

@@ -15,10 +15,18 @@ from k1ctl.output import emit_json, json_option, say
 @click.option("--retry-after", default="", metavar="S|DATE", help="The answer's Retry-After: seconds, or a date.")
 @click.option("--tokens", metavar="N", help="Tokens the call really used (default: as reserved).")
 @click.option("--id", "identity", default="", metavar="ID", help="The reservation, as `next --json` tells it.")
+@click.option("--lift", is_flag=True, help="End its account's cool-down too: what was told of it was wrong.")
 @json_option
 @pass_context
 def report(
-    context: Context, name: str, status: int, retry_after: str, tokens: str | None, identity: str, as_json: bool
+    context: Context,
+    name: str,
+    status: int,
+    retry_after: str,
+    tokens: str | None,
+    identity: str,
+    lift: bool,
+    as_json: bool,
 ) -> None:
     """Tell what a call with the key NAME came to: what it used, and whether its account has to rest.
 
@@ -34,12 +42,14 @@ def report(
     from k1ctl.budget.keys_kept import Keys
     from k1ctl.units import parse_tokens
 
+    if lift and not 200 <= status < 300:
+        raise UsageError("--lift is for a call that worked", hint="with --status 200")
     try:
         spent = parse_tokens(tokens) if tokens is not None else None
     except ValueError as exc:
         raise UsageError(str(exc)) from None
     result = Keys(context.workspace, context.config).report(
-        name, status, retry_after=retry_after, tokens=spent, identity=identity
+        name, status, retry_after=retry_after, tokens=spent, identity=identity, lift=lift
     )
     if as_json:
         emit_json({"ok": True, **result})
