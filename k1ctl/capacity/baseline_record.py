@@ -124,18 +124,23 @@ def svg(found: dict[str, Any]) -> str:
     if told:
         series.append(plot.Series("PSS where read", told, plot.DOTS))
     series.append(plot.Series("largest process", [(row[0], row[3]) for row in rows], plot.STEP))
-    cores = [(b[0], max(0.0, (b[5] - a[5]) / (b[0] - a[0]))) for a, b in pairwise(rows) if b[0] > a[0]]
     peak = memory["peak_bytes"]
     levels = [] if peak is None else [(peak, f"peak {format_size(peak)}, {memory['peak_metric'].upper()}")]
     return plot.stacked(
         [
             plot.Panel(series, "memory", plot.BYTES, levels=levels),
-            plot.Panel([plot.Series("cores", cores, plot.STEP)], "CPU, cores", height=110),
+            plot.Panel([plot.Series("cores", cores(rows), plot.STEP)], "CPU, cores", height=110),
         ],
         title=name(found),
         x_title=f"time from {found['started_at'][:16].replace('T', ' ')} UTC",
         x_unit=plot.SECONDS,
     )
+
+
+def cores(rows: list[list[Any]]) -> list[tuple[float, float]]:
+    """The cores that were busy from each look to the next one, as steps."""
+    steps = [(a[0], max(0.0, (b[5] - a[5]) / (b[0] - a[0]))) for a, b in pairwise(rows) if b[0] > a[0]]
+    return [*steps, (rows[-1][0], steps[-1][1])] if steps else []
 
 
 def name(found: dict[str, Any]) -> str:

@@ -152,6 +152,13 @@ def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypa
     assert "of what was seen" in told and "39 % of the CPU time fell between looks" in told
 
 
+def test_cores_are_drawn_where_they_were_busy() -> None:
+    """A step of a plot holds until the next look: it begins at the look before."""
+    rows = [[at, 0, None, 0, 1, cpu] for at, cpu in ((0.0, 0.0), (1.0, 2.0), (1.0, 2.0), (3.0, 3.0))]
+    assert baseline_record.cores(rows) == [(0.0, 2.0), (1.0, 0.5), (3.0, 0.5)]
+    assert baseline_record.cores(rows[:1]) == []
+
+
 def test_a_command_that_was_never_seen_has_no_peak(workspace: Project) -> None:
     """It ended before the first look: None, not 0, and a plot without data."""
     found = Measured(Sampler(session=2**22 + 1), ["true"], 2**22 + 1)
