@@ -30,8 +30,8 @@ def take(client: Client) -> Ending | None:
     from k1ctl.device.guard import covered
 
     paths = sorted(_paths(client.config, client.spec.resources))
-    limit, spent = client.spec.wait, client.times.get("granted", 0.0) - client.times.get("enqueued", 0.0)
-    deadline = None if limit is None else time.monotonic() + max(0.0, limit - spent)
+    left = client.left()
+    deadline = None if left is None else time.monotonic() + left
     for path in paths:
         if covered(path):
             continue

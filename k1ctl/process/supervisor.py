@@ -21,7 +21,7 @@ from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from k1ctl.capacity.promises import Held
@@ -58,6 +58,8 @@ class Supervisor(Client):
         self.promise: Held | None = None
         self.wake: tuple[int, int] | None = None
         self.limited: dict[str, Any] | None = None  # what the result tells of its limits
+        self.around: Collection[str] = ()  # what the runs and the script around us hold
+        self.facts: dict[str, Any] = {}  # what others in line see of us
         self.joined: list[int] = []  # locks that keep the leases of the runs around us from ending
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
         self.run = self._create()
@@ -136,6 +138,7 @@ class Supervisor(Client):
             around, self.joined = nested.join(queue_folder(self.workspace, self.config), os.environ[nested.LEASES])
             have = {**around, **{r: max(n, around.get(r, 0)) for r, n in have.items()}}
         if have:
+            self.around = have.keys()
             outer = ("k1ctl queue ticket {}",) if self.lent else ()
             settled = nested.settled(spec.resources, have)
             held = next((r.partition(":")[2] for r in settled if r not in spec.resources), "")
@@ -145,7 +148,7 @@ class Supervisor(Client):
                 self.chosen()
         if not spec.resources:
             return None
-        facts = {
+        self.facts = {
             "run": self.run.id,
             "kind": spec.kind,
             "workspace": self.workspace.name,
@@ -154,7 +157,7 @@ class Supervisor(Client):
             "keep": spec.on_caller_exit == "keep" and not spec.detached,
             "queued_at": rfc3339(),
         }
-        return self.stand_in_line(facts)
+        return self.stand_in_line(dict(self.facts))
 
     def in_line(self, ticket: Ticket, granted: bool) -> None:
         """The record names the ticket before anybody is told of it."""
