@@ -114,6 +114,17 @@ def test_what_runs_already_is_watched_and_left_alone() -> None:
         baseline.process(child.pid)
 
 
+def test_a_command_has_the_descriptors_that_were_inherited() -> None:
+    """As without us: a shell's <(...), make's job server, a lease; our own are not among them."""
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    assert baseline.command(["/bin/sh", "-c", f"echo here >&{write}"]).exit_code == 0
+    assert os.read(read, 10) == b"here\n"
+    assert baseline.command(["/bin/sh", "-c", f"exec 2>/dev/null; echo here >&{read}"]).exit_code != 0
+    os.close(read)
+    os.close(write)
+
+
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
     """Is an error of its own, before anything is recorded."""
     (tmp_path / "text").write_text("no program")
