@@ -253,6 +253,20 @@ def test_only_the_newest_lines_are_read(place: Place) -> None:
     assert turnlog.read(str(place.ops), since=BEGAN + 86400 * 9).works == []
 
 
+def test_a_huge_history_is_read_within_bounds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more bytes than the limit the newest count, and that is told; a line longer than any of ours is damage."""
+    a_week(place)
+    newest = max((place.ops / "events").iterdir())
+    whole = turnlog.read(str(place.ops))
+    with newest.open("a") as f:
+        f.write('{"event":"queue.granted","rubbish":"' + "x" * 10_000 + '"}\n')
+    monkeypatch.setattr(turnlog, "_BYTES", newest.stat().st_size - 2000)
+    part = turnlog.read(str(place.ops))
+    assert (part.cut, whole.cut, part.damaged, whole.damaged) == (True, False, 1, 0)
+    assert 0 < len(part.works) < len(whole.works)
+    assert part.works[-1].ended == whole.works[-1].ended
+
+
 def test_real_runs_are_read(workspace: Project) -> None:
     """What `queue run build:fw` and a finished build leave in ops/ is what is read: by events, and by records."""
     for _ in range(2):
