@@ -71,6 +71,7 @@ def test_erlang_c_gives_the_values_of_the_tables() -> None:
     assert erlang_c(1, 0.3) == pytest.approx(0.3)
     assert [round(erlang_c(c, a), 2) for c, a in ((2, 1), (5, 3), (18, 12))] == [0.33, 0.24, 0.08]
     assert erlang_c(4, 4) == 1.0
+    assert erlang_c(10**15, 5.0) == 0.0, "at once: servers beyond any load are not gone through"
     assert mmc_wait(4, 1, 4) == math.inf == mmc_wait_quantile(4, 1, 4, 0.9)
 
 

@@ -150,6 +150,7 @@ def test_a_plot_of_turns_over_agents(workspace: Project) -> None:
         (forecast, ("--growth", "10"), "no growth"),
         (forecast, ("--growth", "-95%"), "no growth"),
         (forecast, ("--tasks-per-hour", "inf"), "no number above 0"),
+        (forecast, ("--efficiency", "1e-300"), "no number from 0.01 to 1"),
     ],
 )
 def test_a_wrong_value_is_told(command: click.Command, words: tuple[str, ...], text: str) -> None:
@@ -196,6 +197,8 @@ def test_the_forecast(workspace: Project) -> None:
 
 def test_the_forecast_without_a_number_is_that_of_the_usual_load(workspace: Project) -> None:
     """Nothing asked: turns of the annex's load, on as many agents as this host carries; no growth is made up."""
+    found = json.loads(told(workspace, forecast, "--json"))
+    assert found["tasks_at_once"] == pytest.approx(12, abs=1e-4), "the annex's 12 agents, by Little's law"
     text = " ".join(told(workspace, forecast).split())
     assert "of the annex's mixed load" in text
     assert "agents this host carries" in text

@@ -24,11 +24,11 @@ def lines(study: Study) -> Iterator[str]:
     yield from _line(
         "demand",
         f"{demand.tasks:.3g} tasks an hour ({origins['tasks_per_hour']}) x {demand.hours:.3g} h"
-        f" ({origins['hours_per_task']}) = {demand.load:.3g} at once",
+        f" ({origins['hours_per_task']}) = {demand.load:.4g} at once",
     )
     yield from _line(
         "instances",
-        f"{demand.required()} = ceil({demand.load:.3g} / ({demand.concurrency} x {demand.efficiency:g}));"
+        f"{demand.required()} = ceil({demand.load:.4g} / ({demand.concurrency} x {demand.efficiency:g}));"
         f" {demand.concurrency} at once each ({origins['concurrency']})",
     )
     yield from _line(
@@ -86,11 +86,11 @@ def _growth(study: Study) -> Iterator[str]:
 def _outgrown(study: Study) -> Iterator[str]:
     there = f"{study.hosts} instance{'s' * (study.hosts != 1)}"
     told = []
-    for name, what in (("required", "the demand"), ("headroom", "with headroom"), ("peak", "at peaks")):
+    for name, what in (("required", "by the demand"), ("headroom", "with headroom"), ("peak", "at peaks")):
         number = study.outgrown[name]
         when = "not within these months" if number is None else "now" if number == 0 else f"in {study.month(number)}"
-        told.append(f"{what} {when}")
-    yield from _line("outgrown", f"{there}: {'; '.join(told)}")
+        told.append(f"{what}: {when}")
+    yield from _line("outgrown", f"{there}; {'; '.join(told)}")
 
 
 def _hardware(study: Study) -> Iterator[str]:
