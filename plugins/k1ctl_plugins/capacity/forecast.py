@@ -60,7 +60,9 @@ class Amount(click.ParamType[float]):
 @click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=None, help="Tasks that an instance works on at once."
 )
-@click.option("--efficiency", type=Amount(1.0, 0.01), default=0.8, show_default=True, help="Share of its time that is used.")
+@click.option(
+    "--efficiency", type=Amount(1.0, 0.01), default=0.8, show_default=True, help="Share of its time that is used."
+)
 @click.option("--growth", type=GrowthRate(), default=_HISTORY, show_default=True, help="10%/month, or as in history.")
 @click.option("--months", type=click.IntRange(1, 120), default=12, show_default=True, help="Months ahead.")
 @click.option("--hosts", type=click.IntRange(1, 1000), default=1, show_default=True, help="Instances there are now.")
