@@ -118,9 +118,10 @@ def test_a_command_has_the_descriptors_that_were_inherited() -> None:
     """As without us: a shell's <(...), make's job server, a lease; our own are not among them."""
     read, write = os.pipe()
     os.set_inheritable(write, True)
-    assert baseline.command(["/bin/sh", "-c", f"echo here >&{write}"]).exit_code == 0
-    assert os.read(read, 10) == b"here\n"
-    assert baseline.command(["/bin/sh", "-c", f"exec 2>/dev/null; echo here >&{read}"]).exit_code != 0
+    code = "import os, sys\nos.write(int(sys.argv[1]), b'here')\n"
+    code += "try: os.fstat(int(sys.argv[2]))\nexcept OSError: sys.exit(5)"
+    assert baseline.command([sys.executable, "-c", code, str(write), str(read)]).exit_code == 5
+    assert os.read(read, 10) == b"here"
     os.close(read)
     os.close(write)
 
