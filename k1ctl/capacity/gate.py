@@ -75,6 +75,11 @@ class Decision:
         return any(reason.never for reason in self.reasons)
 
     @property
+    def hopeless(self) -> bool:
+        """Whether it does not fit on this host even if it is reduced."""
+        return any(reason.never and reason.resource not in _REDUCIBLE for reason in self.reasons)
+
+    @property
     def text(self) -> str:
         """The reasons in one line."""
         return "; ".join(reason.text for reason in self.reasons)
@@ -276,6 +281,7 @@ def no_capacity(what: str, decision: Decision, waited: float = 0.0) -> K1ctlErro
 
     expected = decision.expected_seconds
     when = "" if expected is None else f"; expected in about {format_duration(expected)}"
+    when = "; expected any moment" if expected == 0 else when
     after = f"waited {format_duration(waited)}: " if waited else ""
     return BusyError(
         f"{after}no room for {what} now: {decision.text or 'others wait for it already'}{when}",

@@ -118,7 +118,7 @@ def held(place: str = "", *, waiting: bool = False, seen: bool = True) -> list[P
     found = [p for p in (_read(place, name) for name in _tickets(place, "rw" if waiting else "r")) if p is not None]
     if seen:
         look(found)
-    return found + reservations.held(place)
+    return found + reservations.held(place, beside={p.run for p in found if not p.waiting})
 
 
 def waiting(place: str) -> list[Promise]:

@@ -89,7 +89,7 @@ def test_a_promise_that_becomes_a_row_is_never_free(tmp_path: Path) -> None:
     before he asks who lives. He sees it taken, by a look alone and where several resources are wanted."""
     for needs in ({"mem": 10}, {"mem": 10, "cpu": 1}):
         folder, rows = str(tmp_path / str(len(needs))), []
-        holder = Ticket(Line(folder), needs, lambda resource: 10, elastic=True)
+        holder = Ticket(Line(folder), needs, lambda resource: 10, elastic=lambda resource, _: 10)
         assert holder.enqueue()
 
         def slots(resource: str, holder: Ticket = holder, rows: list[int] = rows) -> int:
@@ -99,7 +99,7 @@ def test_a_promise_that_becomes_a_row_is_never_free(tmp_path: Path) -> None:
                 os.close(holder.fd)  # as SIGKILL does
             return there
 
-        late = Ticket(Line(folder), needs, slots, elastic=True)
+        late = Ticket(Line(folder), needs, slots, elastic=lambda resource, _: slots(resource))
         assert not late.enqueue()
         late.leave()
         late.close()

@@ -73,7 +73,7 @@ class Call:
                     return Answer(self.asked, reduced=False)
                 if decision.reduced is not None and self.options["reduce"]:
                     return Answer(decision.reduced, reduced=True)
-                if decision.never and not self.options["reduce"]:
+                if decision.hopeless or (decision.never and not self.options["reduce"]):
                     raise gate.never_fits(str(self.asked), decision)
                 left = self.began + self.options["wait"] - time.monotonic()
                 if left <= 0:
@@ -142,6 +142,7 @@ class Call:
                 owner=owner,
                 what=what,
                 kind="reservation",
+                of=held.promise.run,
                 workspace=self.workspace.name,
                 root=self.workspace.root,
             )

@@ -54,6 +54,7 @@ def admit(
             id=_key(workspace.path),
             what=what,
             kind="reservation",
+            of=held.promise.run,
             workspace=workspace.name,
             root=workspace.root,
         )
