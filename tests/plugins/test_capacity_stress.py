@@ -46,6 +46,7 @@ def test_a_real_matrix(workspace: Project) -> None:
     assert sorted(p.name for p in (folder / "logs" / "2x112M").iterdir()) == ["1.log", "2.log"]
     bound = "agents = 1\n" if document["recommendation"]["bounded"] else ""  # two were too slow on a busy host
     assert workspace.config_file.read_text() == before + 'per_agent = "112M"\n' + bound
+    assert ("agents of 112M; measured were 2 at once" in str(document["applied"]["notes"])) == (not bound)
     assert document["applied"]["written"] is True and '+per_agent = "112M"' in document["applied"]["diff"]
 
 
