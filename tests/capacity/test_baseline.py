@@ -185,7 +185,7 @@ FAKE = f"""#!{sys.executable}
 import os, subprocess, sys, time
 words, state = sys.argv[1:], os.environ["FAKE"]
 if words[0] == "image":
-    sys.exit(0 if words[2] == "there" else "Error: No such image")
+    sys.exit({{"there": 0, "down": "Cannot connect to the daemon"}}.get(words[2], "Error: No such image"))
 if words[0] == "inspect":
     if os.environ.get("ODD") == "hangs":
         time.sleep(60)
@@ -213,7 +213,10 @@ def test_a_container_is_compared_with_the_command_itself(tmp_path: Path, monkeyp
     monkeypatch.setenv("FAKE", str(tmp_path))
     with pytest.raises(NotFoundError, match="docker cannot run missing: Error: No such image") as error:
         baseline_container.tool("missing")
-    assert error.value.code == "no-image"
+    assert error.value.code == "no-image" and "image pull missing" in error.value.hint
+    with pytest.raises(NotFoundError, match="Cannot connect") as error:
+        baseline_container.tool("down")
+    assert "docker info" in error.value.hint
     container = baseline_container.Container(baseline_container.tool("there"), "there")
     native = baseline.command(["sleep", "0.02"])
     monkeypatch.setattr(baseline, "_SHOW", 0.0)
