@@ -137,7 +137,7 @@ class Sampler:
         row: Row = (round(now, 3), tree.rss, self._pss(tree, now), tree.largest, len(tree.pids), round(self.cpu, 3))
         living = self._living(tree)
         self.together.look({(member.pid, member.start): member.high for member in living})
-        self.largest = max(self.largest, tree.largest, *(member.high for member in living))
+        self.largest = max(self.largest, tree.largest, *(member.reached for member in living))
         self.most = max(self.most, len(tree.pids))
         if self.peak_row is None or tree.rss > self.peak_row[1]:
             self.peak_row = row

@@ -36,7 +36,7 @@ class Scene:
         size = self.rss(self.now - 1000)
         if size is not None:
             tree.take(7, int(size), 0.0)
-            self.members[7].high = max(self.members[7].high, int(size))
+            self.members[7].high = self.members[7].reached = max(self.members[7].high, int(size))
         return tree
 
     def pss(self, pids: object) -> tuple[int, bool]:
@@ -194,6 +194,30 @@ def test_a_spike_between_two_looks_is_found_and_one_of_two_processes_is_brackete
             child.kill()
         assert rss < least * MB <= memory["peak_bytes"] and memory["peak_metric"] == "rss"
         assert memory["peak_bytes"] <= truth * MB * 1.5 and truth * MB <= memory["at_most_bytes"]
+
+
+@pytest.mark.skipif(not processes._LINUX, reason="needs VmHWM")
+def test_what_was_before_is_no_peak_of_what_runs_already() -> None:
+    """A process that had 90 MB once and is watched since: its past bounds what cannot be told, and is not told as seen;
+    a new maximum is."""
+    code = (
+        "import sys\nx = bytearray(b'x') * (90 << 20)\ndel x\nprint(flush=True)\nsys.stdin.readline()\n"
+        "x = bytearray(b'x') * (120 << 20)\ndel x\nprint(flush=True)\nsys.stdin.readline()"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None and child.stdout is not None
+    child.stdout.readline()
+    found = Sampler(root=child.pid)
+    found.look()
+    memory = found.memory()
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+    child.stdout.readline()
+    found.look()
+    with child:
+        child.kill()
+    assert memory["largest_process_bytes"] < 60 * MB and memory["peak_bytes"] < 60 * MB
+    assert memory["at_most_bytes"] >= 90 * MB and found.memory()["peak_bytes"] >= 120 * MB
 
 
 def test_what_an_interval_may_miss_is_named() -> None:
