@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 
 from tests.kit import Project, finish, wait_until
 
-WITHIN = "touch began; while ! test -e go; do sleep 0.02; done; k1ctl queue run {} -- touch {}"
+WITHIN = """
+touch began
+while ! test -e go; do sleep 0.02; done
+k1ctl queue run a -- touch inner.a & k1ctl queue run c -- touch inner.c & wait
+"""
 QUICK = {"K1CTL_QUEUE_STALL": "10ms"}
 
 
@@ -16,28 +21,21 @@ def events(project: Project, name: str) -> list[dict[str, object]]:
 
 
 def test_a_place_goes_to_who_has_room(workspace: Project) -> None:
-    """A run waits for room with the place that a run within a promise waits for: that one goes first, then both end."""
-    outer = workspace.popen("capacity", "run", "--need", "mem=40G", "--", "sh", "-c", WITHIN.format("a", "inner"))
+    """Two wait for room with places that runs within a promise wait for. One gives its place back and goes on behind;
+    the other's is held around it, so not its own to give: that call is refused and says what is in the way."""
+    outer = workspace.popen("capacity", "run", "--need", "mem=40G", "--", "sh", "-c", WITHIN)
     wait_until((workspace.root / "began").exists)
-    blocked = workspace.popen(
-        "queue", "run", "a", "--need", "mem=30G", "--", "sh", "-c", "test -e inner && touch after", env=QUICK
-    )
-    wait_until(lambda: events(workspace, "capacity.waiting"))
+    need = ("--need", "mem=30G", "--")
+    gives = workspace.popen("queue", "run", "a", *need, "sh", "-c", "test -e inner.a && touch after", env=QUICK)
+    within = ("queue", "run", "c", "--", "k1ctl", "queue", "run", "d", *need, "touch", "ran")
+    cannot = workspace.popen(*within, env=QUICK)
+    wait_until(lambda: len(events(workspace, "capacity.waiting")) == 2)
     (workspace.root / "go").touch()
-    assert finish(outer) == 0 and finish(blocked) == 0
-    assert (workspace.root / "after").exists()
+
+    said = cannot.communicate(timeout=20)[1]
+    assert cannot.returncode == 75 and "who has room, waits for c, which is held around this call" in said
+    assert finish(outer) == 0 and finish(gives) == 0
+    assert {"inner.a", "inner.c", "after"} < set(os.listdir(workspace.root))
+    assert not (workspace.root / "ran").exists()
     (gave,) = events(workspace, "capacity.gave_way")
     assert gave["resource"] == "a"
-
-
-def test_what_is_held_around_ends_the_wait(workspace: Project) -> None:
-    """A place that is held around a call is not its own to give: the call is refused and says what is in the way."""
-    outer = workspace.popen("capacity", "run", "--need", "mem=40G", "--", "sh", "-c", WITHIN.format("a", "inner"))
-    wait_until((workspace.root / "began").exists)
-    call = ("queue", "run", "a", "--", "k1ctl", "queue", "run", "b", "--need", "mem=30G", "--", "touch", "ran")
-    blocked = workspace.popen(*call, env=QUICK)
-    wait_until(lambda: events(workspace, "capacity.waiting"))
-    (workspace.root / "go").touch()
-    said = blocked.communicate(timeout=20)[1]
-    assert blocked.returncode == 75 and "who has room, waits for a, which is held around this call" in said
-    assert finish(outer) == 0 and (workspace.root / "inner").exists() and not (workspace.root / "ran").exists()
