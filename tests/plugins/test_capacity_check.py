@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from k1ctl.capacity import gate, promises, reservations
 from k1ctl.capacity.need import parse
 from k1ctl.config import Config, load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
+from k1ctl.queue.line import Line
+from k1ctl.queue.ticket import Ticket
+from k1ctl.queue.view import pause
 from k1ctl.workspace import Workspace
 from k1ctl_plugins.capacity.check_call import Call
 from tests.kit import Project
@@ -76,6 +80,30 @@ def test_slots_are_those_of_the_queue(workspace: Project) -> None:
         call(workspace, "build:fw=3").look()
     with pytest.raises(UsageError, match="cannot be reserved"):
         call(workspace, "build:fw=1", reserve=True)
+
+
+def test_a_group_of_devices_is_any_one_of_them(workspace: Project) -> None:
+    """device:any is there while one device is; who waits for a choice takes one; what is paused is said to be."""
+    devices = "".join(f'[devices.{name}]\nhost = "127.0.0.1"\ngroups = ["desk"]\n' for name in ("k1", "k2"))
+    workspace.configure(devices)
+    folder = str(workspace.ops / "queue")
+    tickets = [Ticket(Line(folder), {r: 1}, lambda _: 1) for r in ("device:k2", "device:k1~k2", "device:k1~k2")]
+    assert tickets[0].enqueue() and call(workspace, "device:any").look().need == parse("device:any")
+    with pytest.raises(BusyError, match=r"device:k2: 1 needed, 0 free; 1 promised of 1"):
+        call(workspace, "device:k2").look()
+    with pytest.raises(ConfigError, match="never fits"):
+        call(workspace, "device:desk=2").look()
+    assert tickets[1].enqueue() and not tickets[2].enqueue()
+    with pytest.raises(BusyError, match="device:any: 1 needed, 0 free"):
+        call(workspace, "device:any").look()
+    for ticket in tickets:
+        ticket.release()
+        ticket.close()
+    pause(folder, "device:k1", "cable")
+    call(workspace, "device:desk").look()
+    with pytest.raises(BusyError, match="device:k1 is paused: cable"):
+        call(workspace, "mem=1G,device:k1").look()
+    signal.set_wakeup_fd(-1)
 
 
 @pytest.mark.parametrize(

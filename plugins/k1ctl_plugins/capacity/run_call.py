@@ -85,6 +85,13 @@ class Asked:
 
         return gate.look(self.config, self.need, kind="capacity-run", priority=self.options["priority"])
 
+    def whole_decision(self) -> Decision:
+        """`decision`, the slots of the queue among it. Raises K1ctlError, OSError."""
+        from k1ctl_plugins.capacity import check_call
+
+        priority = self.options["priority"]
+        return check_call.look(self.workspace, self.config, self.need, kind="capacity-run", priority=priority)
+
     def reduce(self) -> str:
         """Ask for what fits now instead, at least a tenth; what changed, for people ("": nothing). Raises OSError."""
         less = self.decision().reduced
@@ -157,7 +164,7 @@ def answer(asked: Asked) -> dict[str, Any]:
     from k1ctl.capacity import leash
 
     reduced = asked.reduce() if asked.options["reduce"] else ""
-    decision = asked.decision()
+    decision = asked.whole_decision()
     kept_by, cpus_kept_by = leash.means_of(asked.limits)
     if decision.never:
         from k1ctl.capacity import gate
