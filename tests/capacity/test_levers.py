@@ -38,7 +38,7 @@ def test_a_what_if_changes_what_it_names_and_nothing_else() -> None:
 
 WRONG = (
     "slot=5|slots|slots=|slots=0|slots=1001|slots=x|slots=-1|slots=\u0663|slots=1,slots=2||,|build=|build=soon|build=-50%"
-    "|build=nan%|uploads=2|uploads=nan|cv=9|agents.fw=2|slots.android=2|think=1e99|=5"
+    "|build=nan%|uploads=2|uploads=nan|cv=9|agents.fw=2|slots.android=2|think=1e99|think=11d|build=9000000%|=5"
 )
 
 

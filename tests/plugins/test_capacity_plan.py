@@ -38,6 +38,8 @@ def test_the_annexs_table(workspace: Project) -> None:
     assert [rows[name][1] for name in ("light", "mixed", "heavy", "burst")] == ["12", "12", "16", "20"]
     assert "12 to 15" in text
     assert text.count("  slots=5") == 4
+    assert "slots     build:fw 4; 1 device\n" in text
+    assert "\n\n\n" not in text
     assert "WHAT IF slots 4 -> 5" in text
     assert "cannot hold: one transfer in ten takes 76 s" in text
     assert "history counts from 10 on" in text
@@ -112,6 +114,25 @@ def test_a_model_of_history_replays_it(workspace: Project) -> None:
     assert replay["misfit"] is False
     workspace.configure('[queue.slots]\n"build:fw" = 1\n')
     assert "the model misses something" in told(workspace, plan, *words, "--turns", "400")
+
+
+def test_whatever_was_built_is_shown_in_100_columns(workspace: Project) -> None:
+    """Ten kinds of builds with long names and a what-if that changes all there is: the eight most frequent kinds are in
+    the model, names are cut, and words go on below."""
+    history = History(workspace.ops)
+    for kind in range(10):
+        at = BEGAN
+        for _ in range(20 - kind):
+            at = 60 + history.work(f"w{kind}", "build", f"build:{'long-' * 9}{kind}", at, 1.0, 30.0)
+    history.save()
+    what_if = "agents=1,slots=5,devices=2,hosts=2,build=3m,think=3m,upload=20s,uploads=0.4,cv=0.1"
+    words = ("--days", "3650", "--turns", "200", "--scenario", "usual", "--agents", "1", "--what-if", what_if)
+    text = told(workspace, plan, *words) + told(workspace, forecast, "--days", "3650", "--growth", "10%")
+    assert max(map(len, text.splitlines())) <= 100
+    assert " 1 agents" not in text
+    assert "no difference" in text
+    kinds = json.loads(told(workspace, plan, *words, "--json"))["scenarios"][0]["kinds"]
+    assert [kind["resource"][-1] for kind in kinds] == [*"01234567"]
 
 
 @pytest.mark.parametrize(("command", "words"), [(plan, ["--turns", "200"]), (forecast, [])])

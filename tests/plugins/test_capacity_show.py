@@ -13,7 +13,7 @@ from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.need import Need
 from k1ctl.config import Config, load
 from k1ctl.workspace import resolve
-from k1ctl_plugins.capacity import show_state, show_text
+from k1ctl_plugins.capacity import layout, show_state, show_text
 from tests.kit import Project, finish, wait_until
 
 GIB = 1 << 30
@@ -178,7 +178,7 @@ def test_one_look_above_a_watermark_is_not_called_calm_alone(
 
 def test_long_names_and_texts_stay_within_100_columns() -> None:
     """Names in tables are cut, words go on below, a label that is too long has a line of its own."""
-    rows = show_text._fitted([("x" * 64, 1, "word " * 30)], ("NAME", "N", "WHY")).splitlines()
+    rows = layout.fitted([("x" * 64, 1, "word " * 30)], ("NAME", "N", "WHY")).splitlines()
     assert max(map(len, rows)) <= 100
     assert " ".join(rows).count("word") == 30
     assert rows[1].startswith("x" * 41 + "...  1")
