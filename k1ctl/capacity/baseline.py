@@ -141,9 +141,13 @@ class _Loop:
 
     def _over(self) -> bool:
         """Whether the command has ended, and all that came of it where it was told to end."""
-        if not self.child or not self._ended():
+        if not self.child:
             return False
-        return self.kill_at is None or self.kills >= _KILLS or not self.sampler.watch.look().pids
+        ended = self._ended()
+        if self.kills >= _KILLS:
+            self.measured.exit_code = self.measured.exit_code if ended else 128 + signals.SIGKILL
+            return True
+        return ended and (self.kill_at is None or not self.sampler.watch.look().pids)
 
     def _ended(self) -> bool:
         measured = self.measured

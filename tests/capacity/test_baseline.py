@@ -89,6 +89,17 @@ def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> No
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_who_cannot_be_killed_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hangs in the kernel keeps nobody waiting: after some KILLs it is counted as left."""
+    monkeypatch.setattr(baseline, "_AGAIN", 0.01)
+    with monkeypatch.context() as deaf:
+        deaf.setattr(groups, "send_to_session", lambda *_, **__: None)
+        found = baseline.command(["sleep", "60"], duration=0.05, grace=0.01)
+    assert (found.exit_code, found.ended_by, found.left) == (137, "duration", 1)
+    groups.send(found.pid, signal.SIGKILL)
+    os.waitpid(found.pid, 0)
+
+
 def test_a_duration_ends_a_command_and_what_it_leaves_is_counted() -> None:
     """After --duration the command is told to end, which is no failure; a daemon of an ended command goes on."""
     found = baseline.command(["sleep", "60"], duration=0.05)
