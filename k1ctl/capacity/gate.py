@@ -101,7 +101,7 @@ def total(resource: str, need: int, facts: Facts, limits: Limits, held: Sequence
     if resource == "gpu":
         used = sum(int(gpu.get("used_bytes") or 0) for gpu in facts.gpus) // MIB
         return limits.most("gpu") - max(0, used - sum(p.units.get("gpu", 0) for p in held))
-    return limits.most(resource)
+    return limits.now(resource) if resource.startswith(sizes.DISK) else limits.most(resource)
 
 
 def _memory(need: int, facts: Facts, limits: Limits, held: Sequence[Promise]) -> int:

@@ -60,8 +60,12 @@ class Room:
         self.held: list[Promise] = []
         self.level: tuple[int, str] = _NO_LEVEL
         self._read_facts()
-        if soft and need.mem > self.limits.memory:
-            self.need = need.less(mem=self.limits.memory // limits.MIB * limits.MIB)
+        self.cut()
+
+    def cut(self) -> None:
+        """Ask for no more than may be promised here, where nobody named the need."""
+        if self.soft and self.need.mem > self.limits.memory:
+            self.need = self.need.less(mem=self.limits.memory // limits.MIB * limits.MIB)
         self.take(self.need)
 
     def take(self, need: Need) -> None:

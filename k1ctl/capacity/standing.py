@@ -9,7 +9,7 @@ from k1ctl import events
 from k1ctl.capacity import gate
 from k1ctl.capacity import limits as sizes
 from k1ctl.capacity.promises import Held, Promise, join
-from k1ctl.errors import BusyError
+from k1ctl.errors import BusyError, ConfigError
 from k1ctl.process import nested
 from k1ctl.queue import names
 from k1ctl.queue.line import Line
@@ -90,8 +90,11 @@ class Asking:
         ticket = self._ticket(units)
         try:
             self._stand(ticket)
-        except BaseException:
+        except BaseException as exc:
             ticket.close()
+            if room.soft and isinstance(exc, ConfigError) and exc.code == "never-fits":
+                room.cut()
+                return self._beside(have, joined)
             raise
         return self._held(ticket, asked, units, joined)
 
@@ -142,6 +145,9 @@ class Asking:
         told = False
         while True:
             decision, left = self.room.decision(own=ticket.file), self._left()
+            if decision.never:  # the limit shrank: nobody behind us would ever be let in
+                ticket.leave()
+                raise gate.never_fits(self.what, decision)
             if left <= 0 or self.stopped():
                 break
             told = told or self._note_waiting(decision)

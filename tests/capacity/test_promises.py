@@ -133,19 +133,31 @@ def test_what_ends_a_wait(here: Workspace, quick: None) -> None:
     os.close(write)
 
 
-def test_a_limit_that_shrinks_keeps_waiters_waiting(here: Workspace, quick: None) -> None:
-    """What fitted when it was asked for and does not any more waits, and is refused by time: no mistake of its own."""
+def test_a_limit_that_shrinks_keeps_nobody_waiting(here: Workspace, quick: None) -> None:
+    """What fitted when it was asked for waits while it may fit again; what never will leaves the line, so that those
+    behind it are served; a build's own figure is cut anew."""
     now = [config(memory=50 * GIB)]
-    place = room.Room(now[0], parse("mem=40G"), kind="capacity-run", reload=lambda: now[0])
-    place._stamp = (0, 0, 0)
+
+    def asking(soft: bool) -> standing.Asking:
+        now[0] = config(memory=50 * GIB)
+        place = room.Room(now[0], parse("mem=40G"), kind="capacity-run", soft=soft, reload=lambda: now[0])
+        place._stamp = (0, 0, 0)
+        found = standing.Asking(here, now[0], place, what="x", run="", class_="", key="")
+        found.wait = 20.0
+        return found
+
     first = ask(here, "mem=20G")
+    hard = asking(False)
     now[0] = config(memory=30 * GIB)
-    asking = standing.Asking(here, now[0], place, what="x", run="", class_="", key="")
-    asking.wait = 0.05
-    with pytest.raises(BusyError) as refused:
-        asking.promise()
-    assert refused.value.code == "no-capacity" and place.slots("mem") == 30 * 1024
-    first.release()
+    with pytest.raises(ConfigError) as never:
+        hard.promise()
+    assert never.value.code == "never-fits" and hard.room.slots("mem") == 30 * 1024
+    soft = asking(True)
+    now[0] = config(memory=30 * GIB)
+    soft.tell = lambda text: soft.room.need.mem == 30 * GIB and first.release()
+    soft.promise().release()
+    assert first.ticket is None and soft.room.units == {"mem": 30 * 1024}
+    assert promises.held(waiting=True) == []
 
 
 def test_within_a_promise_nothing_waits_for_itself(
