@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from k1ctl.capacity.baseline import Measured
     from k1ctl.workspace import Workspace
 
-FOLDER = "benchmarks"
+FOLDER, _NAME = "benchmarks", "-resource-baseline"
 _OLD = 3600.0  # s
 _SAW_ALL = 95.0  # % of the CPU time: less, and short-lived processes matter
 
@@ -49,7 +49,8 @@ def _sweep(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         try:
-            if name.endswith(".tmp") and os.stat(path).st_mtime < time.time() - _OLD:
+            ours = f"{_NAME}." in name and name.endswith(".tmp")
+            if ours and os.stat(path).st_mtime < time.time() - _OLD:
                 os.unlink(path)
         except OSError:
             continue
@@ -84,7 +85,7 @@ def save(workspace: Workspace, found: dict[str, Any], at: float) -> str:
     Its plot lies beside it. Raises OSError.
     """
     folder = workspace.ops_path(FOLDER)
-    stem = os.path.join(folder, time.strftime("%Y%m%d-%H%M", time.gmtime(at)) + "-resource-baseline")
+    stem = os.path.join(folder, time.strftime("%Y%m%d-%H%M", time.gmtime(at)) + _NAME)
     temporary = f"{stem}.{os.getpid()}.{os.urandom(3).hex()}.tmp"
     write_atomic(temporary, dumps(found) + "\n")
     try:

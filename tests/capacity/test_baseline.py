@@ -149,12 +149,15 @@ def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
 def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Baselines of one minute get names of their own, also where files have no links, and a plot each."""
     facts = workspace.facts()
-    for name, at in (("old.tmp", 1.0), ("new.tmp", None)):
+    ours = "20270115-0800-resource-baseline.7.abc.tmp"
+    for name, at in ((ours, 1.0), (f".{ours}.7.def.tmp", 1.0), ("new-resource-baseline.tmp", None), ("notes.tmp", 1.0)):
         file = workspace.write(f"ops/benchmarks/{name}", "")
         os.utime(file, (at, at) if at else None)
     found, host = baseline.command(["sleep", "0.02"]), baseline_record.prepare(facts)
-    assert os.listdir(workspace.ops / "benchmarks") == ["new.tmp"]  # the other was left by one that was killed
-    os.unlink(workspace.ops / "benchmarks" / "new.tmp")
+    kept = ["new-resource-baseline.tmp", "notes.tmp"]  # the others were left by one that was killed
+    assert sorted(os.listdir(workspace.ops / "benchmarks")) == kept
+    for name in kept:
+        os.unlink(workspace.ops / "benchmarks" / name)
     document = baseline_record.document(found, facts, host, label="a <label>", class_="small")
     paths = [baseline_record.save(facts, document, 1_800_000_000)]
 
