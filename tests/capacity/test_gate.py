@@ -107,7 +107,7 @@ def test_a_full_disk_is_no_disk_that_is_too_small(tmp_path: Path) -> None:
     limits.look_at_disk(room, DEFAULTS, str(tmp_path))
     room.disk[room.here], room.whole[room.here] = GIB, 100 * GIB
     (reason,) = gate.decide(parse("disk=2G"), facts, room, []).reasons
-    assert not reason.never and "2.0 GiB needed, 1.0 GiB free; 0 B promised of 100.0 GiB" in reason.text
+    assert not reason.never and "2.0 GiB needed, 1.0 GiB free; 0 B promised of 100 GiB" in reason.text
     assert gate.decide(parse("disk=101G"), facts, room, []).never
 
 

@@ -80,6 +80,8 @@ def test_slots_are_those_of_the_queue(workspace: Project) -> None:
         call(workspace, "build:fw=3").look()
     with pytest.raises(UsageError, match="cannot be reserved"):
         call(workspace, "build:fw=1", reserve=True)
+    with pytest.raises(UsageError, match="ended already"):
+        call(workspace, "mem=1G", reserve=True, ttl=0.0)
 
 
 def test_a_group_of_devices_is_any_one_of_them(workspace: Project) -> None:

@@ -54,6 +54,8 @@ class Call:
             for name, option in (("ttl", "--ttl"), ("owner_pid", "--owner-pid")):
                 if options[name] is not None:
                     raise UsageError(f"{option} is for --reserve", hint="k1ctl capacity check --need ... --reserve")
+        elif options["ttl"] == 0:
+            raise UsageError("--ttl 0: such a reservation would have ended already", hint="as in --ttl 10m")
         elif self.asked.slots:
             slots = " ".join(f"{r}={n}" for r, n in sorted(self.asked.slots.items()))
             raise UsageError(

@@ -28,10 +28,11 @@ def list(context: Context, as_json: bool) -> None:
       k1ctl capacity list --json | jq '.promises[] | select(.seen_bytes > .need.mem_bytes)'
     """
     from k1ctl.capacity import facts, limits, promises
+    from k1ctl_plugins.capacity import place
 
     found = promises.held(waiting=True)
     host = facts.read()
-    most = limits.of(context.config, host)
+    most = limits.of(place.settings(context)[1], host)
     if as_json:
         emit_json(
             {
