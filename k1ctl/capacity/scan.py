@@ -2,7 +2,8 @@
 
 A full look is one pass over /proc/*/stat (proc_pid_stat(5)); in between only the known processes and their children
 (/proc/PID/task/PID/children) are read, and children only when the kernel gave out a new process number since
-(the last field of /proc/loadavg). Whoever leaves for a session of his own while his parent still lives is followed.
+(the last field of /proc/loadavg). Whoever leaves for a session of his own is followed while his parent still lives, and
+known by a mark in his environment (proc_pid_environ(5)) when he left between two looks.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ _SHARE = 0.008  # of a core that full looks may take
 
 
 class Scan:
-    """Looks at a session (without the group ``leave_out``).
+    """Looks at a session (without the group ``leave_out``), and at those of later sessions that have ``mark`` in their
+    environment ("": none).
 
     After `look`: ``members`` {pid: (group, resident bytes)}, ``total`` and ``largest`` bytes, ``cpu`` seconds that were
     used as far as seen, ``alone``: one process, so nothing in it is counted twice.
     """
 
-    def __init__(self, session: int, leave_out: int = 0, leader_start: int = 0) -> None:
+    def __init__(self, session: int, leave_out: int = 0, leader_start: int = 0, mark: str = "") -> None:
         self.session, self.leave_out, self.leader_start = session, leave_out, leader_start
+        self.mark = mark.encode()
+        self._others = {0}  # sessions of others, as their environment tells; 0: the kernel's threads
         self.sessions = {session}
         self.members: dict[int, tuple[int, int]] = {}
         self.total = self.largest = 0
@@ -74,6 +78,9 @@ class Scan:
             rows = {}  # the number belongs to somebody else by now
         living = {int(fields[3]) for fields in rows.values()}
         self.sessions &= living | {self.session}
+        if self.mark:
+            self._others &= living | {0}
+            self._recognize(rows)
         found = {pid for pid, fields in rows.items() if int(fields[3]) in self.sessions and self._ours(fields)}
         while True:  # children that left for sessions of their own
             more = {p for p, f in rows.items() if p not in found and int(f[1]) in found and self._ours(f)}
@@ -84,6 +91,17 @@ class Scan:
         self._take({pid: rows[pid] for pid in found})
         self._cost = time.monotonic() - now
         self._full_at = now + max(0.1, self._cost / _SHARE)
+
+    def _recognize(self, rows: dict[int, list[bytes]]) -> None:
+        """Ask each session once whether it is ours. One with somebody older than the command cannot be."""
+        for pid, fields in rows.items():
+            session = int(fields[3])
+            if session in self._others or session in self.sessions:
+                continue
+            if int(fields[19]) < self.leader_start:
+                self._others.add(session)
+            elif (environ := _environment(pid)) is not None:
+                (self.sessions if self.mark in environ else self._others).add(session)
 
     def _ours(self, fields: list[bytes]) -> bool:
         return not self.leave_out or int(fields[2]) != self.leave_out
@@ -165,6 +183,17 @@ def _children(pid: int) -> list[int]:
             return [int(word) for word in f.read().split()]
     except OSError:
         return []
+
+
+def _environment(pid: int) -> bytes | None:
+    """What a process was started with (b"" where that is another user's affair); None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", 0) as f:
+            return f.read() or None
+    except PermissionError:
+        return b""
+    except OSError:
+        return None
 
 
 def _newest() -> bytes:

@@ -130,7 +130,10 @@ def test_a_real_cgroup(tmp_path: Path) -> None:
             [sys.executable, "-c", "x = bytearray(200 << 20)"], memory=60 * MIB, log_fd=log.fileno(), means="cgroup"
         )
         folders = command.leash.command.spec["cgroup"]
-        ended = command.wait()
+        try:
+            ended = command.wait()
+        finally:
+            command.stop(grace=0)
     if command.leash.means != "cgroup":
         pytest.skip("no cgroup can be made here; the watchdog kept the limit")
     assert ended is not None and ended.oom is not None
