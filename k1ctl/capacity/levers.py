@@ -140,8 +140,8 @@ def _levers(model: Model, facts: Facts, config: Config) -> list[Lever]:
         found.append(Lever(f"{name}={_FASTER:.0%}", text, _with(model, kind, one), cost))
     if uploads:
         fewer = model.changed(kinds=[k.changed(uploads=k.uploads * _FEWER) for k in model.kinds])
-        first = model.kinds[0]
-        name = f"{_key('uploads', first, model)}={first.uploads * _FEWER:.3g}"
+        sending = [kind for kind in model.kinds if kind.uploads]
+        name = ",".join(f"{_key('uploads', kind, model)}={kind.uploads * _FEWER:.3g}" for kind in sending)
         cost = "no memory, no cores; tests without the device"
         found.append(Lever(name, "a quarter fewer uploads", fewer, cost))
     return found

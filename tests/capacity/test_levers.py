@@ -73,6 +73,20 @@ def test_levers_of_the_heavy_load_are_ranked_by_what_they_gain() -> None:
         assert asked.kinds[0].uploads == pytest.approx(lever.model.kinds[0].uploads)
 
 
+def test_fewer_uploads_are_fewer_of_every_kind() -> None:
+    """Two kinds that upload and one that does not: the lever's name, asked as a what-if, is the lever's model."""
+    kinds = [
+        Kind("build:fw", 4, 200.0, uploads=0.5),
+        Kind("build:web", 6, 60.0),
+        Kind("build:esp", 2, 60.0, uploads=1.0),
+    ]
+    model = Model(10, 600.0, kinds, 30.0)
+    (lever,) = [row for row in levers.ranked(model, MAC, outside(), turns=1600) if "uploads" in row.name]
+    asked = whatif.parse(lever.name, model).model
+    assert [kind.uploads for kind in asked.kinds] == pytest.approx([kind.uploads for kind in lever.model.kinds])
+    assert [kind.uploads for kind in asked.kinds] == pytest.approx([0.375, 0.0, 0.75])
+
+
 def test_a_levers_cost_names_memory_and_cores() -> None:
     """A fifth slot on 14 cores: 1.1 GiB, 2.8 cores a build and not 3.5; on a host that is full it does not fit."""
     by_name = {lever.name: lever for lever in levers.ranked(HEAVY, MAC, outside(), turns=1600)}

@@ -45,6 +45,19 @@ def test_the_annexs_table(workspace: Project) -> None:
     assert "history counts from 10 on" in text
 
 
+def test_a_load_without_uploads_has_no_goal_for_them(workspace: Project) -> None:
+    """20 builds, no upload: it is said that there are none, not that their goal does not hold."""
+    history = History(workspace.ops)
+    for n in range(20):
+        history.work("w", "build", "build:fw", BEGAN + 300 * n, 1.0, 30.0)
+    for n in range(10):
+        history.work("v", "upload", "device:k1", BEGAN + 300 * n, 0.0, 5.0)
+    history.save()
+    text = told(workspace, plan, "--days", "3650", "--turns", "200", "--scenario", "usual")
+    assert "uploads   none in this load" in text
+    assert "p90 within 60 s" not in text
+
+
 def test_the_plan_as_json(workspace: Project) -> None:
     """One load: p90 near 13.2 min, the knee, goals, the what-if with its difference, ranked levers."""
     words = ("--scenario", "heavy", "--what-if", "slots=5", "--turns", "6000", "--json")

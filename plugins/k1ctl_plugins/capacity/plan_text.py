@@ -109,14 +109,16 @@ def _goals(plan: Plan) -> Iterator[str]:
         yield from _line(
             "burst", f"the last is done after {_minutes(out.last)} min; in full waves it would be {_minutes(rule)}"
         )
-    if up.rate:
+    if plan.upload_holds is None:
+        yield from _line("uploads", "none in this load")
+    elif up.rate:
         holds = "holds" if plan.upload_holds else "does not hold"
         yield from _line(
             "uploads",
             f"p90 within {up.goal:g} s {holds} ({out.upload_p90:.0f} s); up to {up.rate * 3600:.0f} an hour"
             f" ({up.utilisation:.0%} busy), this load has {out.upload_rate * 3600:.0f}",
         )
-    elif out.upload_p90:
+    else:
         text = f"p90 within {up.goal:g} s cannot hold: one transfer in ten takes {up.alone:.0f} s or more by itself"
         most = plan.model.upload * up.goal / up.alone
         yield from _line("uploads", f"{text} (mean {plan.model.upload:.0f} s; it takes {most:.0f} s or less)")
