@@ -59,7 +59,8 @@ class Trace:
             return
         first, last = self.rows[0], self.rows[-1]
         span = max(last[0] - first[0], 1e-9) / ((self.kept - 2) // 3) * 1.0001
-        kept, spans = {id(first): first, id(last): last}, dict[int, list[Any]]()
+        kept = {id(first): first, id(last): last}
+        spans: dict[int, list[Row]] = {}
         for row in self.rows:
             spans.setdefault(int((row[0] - first[0]) / span), []).append(row)
         for rows in spans.values():

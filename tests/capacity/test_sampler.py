@@ -10,7 +10,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from k1ctl.capacity import processes, sampler
@@ -149,6 +149,7 @@ def test_the_truth_lies_between_what_was_seen_and_the_bound(lives: list[tuple[in
 
 
 @settings(max_examples=30)
+@example([(n % 7, n) for n in range(100)])
 @given(
     st.lists(st.tuples(st.integers(0, 10**9), st.one_of(st.none(), st.integers(0, 10**9))), min_size=1, max_size=400)
 )
