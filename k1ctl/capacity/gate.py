@@ -194,15 +194,29 @@ def look(
     priority: str = "normal",
     path: str = ".",
     slots: dict[str, tuple[int, int]] | None = None,
+    around: bool = True,
 ) -> Decision:
     """What the gate would say now to who would come last in line. Promises nothing.
 
     ``kind`` as in `promise`; ``path`` lies on the filesystem that the need's disk is meant of; ``slots`` {resource of
-    the queue: (slots, held)} for those that the need names. Raises K1ctlError, OSError.
+    the queue: (slots, held)} for those that the need names; ``around``: what a promise around us covers is there.
+    Raises K1ctlError, OSError.
     """
     from k1ctl.capacity.room import Room
+    from k1ctl.process.spec import PROMISE
 
-    return Room(config, need, kind=kind, priority=priority, path=path).decision(slots)
+    room = Room(config, need, kind=kind, priority=priority, path=path)
+    if around and PROMISE in os.environ:
+        from k1ctl.process import nested
+
+        have, joined = nested.join(room.place, os.environ[PROMISE])
+        for fd in joined:
+            os.close(fd)
+        more = {r: n - have.get(r, 0) for r, n in room.units.items() if n > have.get(r, 0)}
+        if have and not more and not need.slots:
+            return Decision(True, [])
+        room.take(sizes.part(need, more) if have else need)
+    return room.decision(slots)
 
 
 def promise(

@@ -166,6 +166,9 @@ def test_within_a_promise_nothing_waits_for_itself(
     """Up to its amount the promise around us covers ours; beyond it there is no wait; a soft need is covered whole."""
     outer = ask(here, "mem=40G")
     monkeypatch.setenv(promises.PROMISE, outer.environment())
+    assert gate.look(DEFAULTS, parse("mem=40G"), kind="check").go
+    assert gate.look(DEFAULTS, parse("mem=50G"), kind="check").go
+    assert not gate.look(DEFAULTS, parse("mem=40G"), kind="check", around=False).go
     inner = ask(here, "mem=40G")
     assert inner.fd < 0 and inner.joined and len(promises.held()) == 1
     with pytest.raises(BusyError):

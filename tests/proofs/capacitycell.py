@@ -212,9 +212,6 @@ class Eye:
             return
         listed = {str(name.seq) for name in map(names.parse, files) if name is not None and name.state == "r"}
         both = [p for p in promises.held(self.host.place, seen=False) if p.id in listed or not p.place]
-        rows = [p.units["mem"] for p in both if not p.place]
-        # who reserves holds both for a moment: first the ticket, then the row as well
-        both = [p for p in both if not (p.place and p.kind == "check" and p.units["mem"] in rows)]
         total = sum(p.units.get("mem", 0) for p in both)
         self.looks += 1
         self.most = max(self.most, total)

@@ -113,7 +113,7 @@ class Call:
 
             if not groups.living(owner):
                 raise UsageError(f"--owner-pid {owner}: there is no such process", hint="in a shell: --owner-pid $$")
-        what = f"reserved in {self.workspace.name}"
+        what = "a reservation"
         held, view = None, View()
         try:
             held = gate.promise(
