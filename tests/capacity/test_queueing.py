@@ -232,3 +232,4 @@ def test_quantile_of_few() -> None:
     """Nearest rank; none gives 0."""
     assert [quantile([1.0, 2.0, 3.0], q) for q in (0, 0.5, 0.9, 1)] == [1.0, 2.0, 3.0, 3.0]
     assert quantile([], 0.5) == 0.0
+    assert [quantile(range(1, n + 1), 0.9) for n in (1, 9, 10, 11, 100)] == [1, 9, 9, 10, 90]
