@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LINUX = os.path.exists("/proc/self/stat")
-_SHARE = 0.008  # of a core that full looks may take
+_SHARE = 0.006  # of a core that full looks may take
 
 
 class Scan:

@@ -90,10 +90,14 @@ def test_more_memory_only_after_a_lack_of_it(workspace: Project) -> None:
 
 
 def test_no_retry_no_room(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without retries the verdict is one line with the limit that fits next; a retry that the host cannot promise is
-    not begun, and a need that it cannot promise is 75, or 78 when it never can."""
-    told = run(workspace, "--mem-limit", "60M", "--oom-retries", "0", "--result", "r.json", code=HOG)
+    """Without retries the verdict is one line with the limit that fits next, and of its class is learnt that the limit
+    was too small: 100 MiB over it, and nothing of its time; a retry that the host cannot promise is not begun, and a
+    need that it cannot promise is 75, or 78 when it never can."""
+    words = ("--class", "hungry", "--mem-limit", "60M", "--oom-retries", "0", "--result", "r.json")
+    told = run(workspace, *words, code=HOG)
     assert told.exit_code == 137
+    known = wait_until(lambda: histogram.of("hungry"))
+    assert (known.ooms, known.runs, known.p95, known.seconds_p50) == (1, 1, 160 * MIB, 0.0)
     [line] = told.stderr.splitlines()
     assert line.startswith("k1ctl: ended: out of memory: used ") and "next time: --mem-limit " in line
     result = json.loads((workspace.root / "r.json").read_text())
@@ -188,14 +192,6 @@ def resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
-
-
-def test_a_limit_that_was_too_small_is_learnt(workspace: Project) -> None:
-    """The next of its class is known to need more: 100 MiB over the limit; nothing is known of its time."""
-    words = ("--class", "hungry", "--need", "mem=60M", "--mem-limit", "60M", "--oom-retries", "0")
-    assert run(workspace, *words, code=HOG).exit_code != 0
-    known = wait_until(lambda: histogram.of("hungry"))
-    assert (known.ooms, known.runs, known.p95, known.seconds_p50) == (1, 1, 160 * MIB, 0.0)
 
 
 def test_a_daemon_that_left_unseen_is_limited(workspace: Project) -> None:
