@@ -249,7 +249,8 @@ def test_who_leaves_is_followed(tmp_path: Path) -> None:
 def test_stop(tmp_path: Path) -> None:
     """`stop` ends a command that does not listen to TERM, and one that stands still."""
     log = tmp_path / "log"
-    command = start("sh", "-c", "trap '' TERM; echo on; sleep 60 & wait; wait", memory=LIMIT, log=log)
+    words = ("sh", "-c", "trap '' TERM; echo on; sleep 60 & wait; wait")
+    command = start(*words, memory=LIMIT, log=log, cwd=str(tmp_path))  # a shell complains of a folder that is gone
     wait_until(lambda: log.read_text() == "on\n")
     assert command.poll() is None
     os.kill(command.pid, signal.SIGSTOP)
