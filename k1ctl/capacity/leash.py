@@ -26,7 +26,7 @@ _TRIES = 3
 _UNWATCHED = 5.0  # s for which a watchdog is tried to be started before the command is ended
 _ENDING = 0.5  # s that a watchdog takes to end once nobody is left, at most
 _staying: list[int] = []  # watchdogs that watch what their command left behind
-_OOM_SCORE = 500  # what limited commands add to theirs: the kernel takes them before the agent that started them
+_OOM_SCORE = 500  # of limited commands, at least: the kernel takes them before the agent that started them
 
 
 class Limits:
@@ -342,9 +342,11 @@ def _arm(leash: Leash) -> None:
 
 def _offer(pid: int) -> None:
     """Make a process, and the children it will have, the kernel's first choice when memory runs out
-    (proc_pid_oom_score_adj(5))."""
+    (proc_pid_oom_score_adj(5)). One that is so already, as all of some containers are, stays as it is."""
     try:
-        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as f:
-            f.write(str(_OOM_SCORE))
-    except OSError:
-        pass  # no Linux, or it is set higher
+        with open(f"/proc/{pid}/oom_score_adj", "r+", encoding="ascii") as f:
+            if int(f.read()) < _OOM_SCORE:
+                f.seek(0)
+                f.write(str(_OOM_SCORE))
+    except (OSError, ValueError):
+        pass  # no Linux

@@ -328,3 +328,19 @@ def test_a_number_that_was_given_away_again() -> None:
     assert scan.Scan(mine).look(full=True)
     start = scan.leader_start(mine)
     assert start == 0 or not scan.Scan(mine, leader_start=start + 1).look(full=True)
+
+
+def test_the_kernels_first_choice() -> None:
+    """A limited command is offered to the kernel; one that is offered more already, as in some containers, stays so."""
+    if not os.path.exists("/proc/self/oom_score_adj"):
+        pytest.skip("no Linux")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        score = Path(f"/proc/{child.pid}/oom_score_adj")
+        before = int(score.read_text())
+        leash._offer(child.pid)
+        offered = int(score.read_text())
+        score.write_text("800")
+        leash._offer(child.pid)
+        more = int(score.read_text())
+        child.kill()
+    assert (offered, more) == (max(500, before), 800)
