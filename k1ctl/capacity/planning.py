@@ -71,8 +71,10 @@ class Plan:
             knee = cycle / demand if demand else inf
             text = f"more than {knee:.1f} agents must wait for each other" if demand else "never used"
             found.append(Limit(station, int(knee) if knee != inf else inf, text))
-        text = f"room for {counted(memory.agents)}: {format_size(memory.base)} each beside"
-        found.append(Limit("memory", memory.agents, f"{text} {format_size(memory.heavy)} of all slots"))
+        text = f"room for {counted(memory.agents)}: {format_size(memory.base)} each beside {format_size(memory.heavy)}"
+        text += " of all slots"
+        text += "" if memory.all_busy else f" do not fit; {memory.agents} may be heavy at once"
+        found.append(Limit("memory", memory.agents, text))
         most = within(model, TURN_GOAL, turns=turns, seed=seed)
         upto = "any number of agents" if most == inf else f"up to {counted(int(most))}"
         found.append(Limit("turn goal", most, f"p90 of a turn within {TURN_GOAL / 60:g} min with {upto}"))

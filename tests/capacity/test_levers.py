@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from k1ctl.capacity import levers, planning, whatif
+from k1ctl.capacity import bounds, levers, planning, whatif
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.queueing import Kind, Model
 from k1ctl.capacity.scenarios import documented
@@ -109,6 +109,18 @@ def test_memory_is_base_and_slots_of_each_host() -> None:
     assert found.agents == 2 * (((40 << 30) - 4 * FIRMWARE) // 900_000_000)
     none = levers.Memory(HEAVY, Facts("linux", 2, 8 << 30, 8 << 30), outside())
     assert (none.agents, none.fits) == (0, False)
+
+
+def test_memory_too_small_for_all_slots_carries_as_many_as_may_be_heavy_at_once() -> None:
+    """As `capacity show`: 12 GiB have 4 GiB beside the reserve, so two are in their heaviest phase at once, on each
+    host; the plan names these two, and not none."""
+    small = Facts("linux", 4, 12 << 30, 12 << 30)
+    found = levers.Memory(HEAVY, small, outside())
+    assert (found.agents, found.all_busy, found.fits) == (2, False, False)
+    assert found.agents == bounds.by_memory(small, outside()).agents
+    assert levers.Memory(HEAVY.changed(hosts=3), small, outside()).agents == 6
+    limit = planning.Plan("heavy", HEAVY, small, outside(), turns=1000).limits[0]
+    assert (limit.name, limit.agents) == ("memory", 2) and limit.text.endswith("do not fit; 2 may be heavy at once")
 
 
 def test_a_plan_says_what_binds() -> None:
