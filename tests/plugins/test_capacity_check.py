@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from k1ctl.capacity import gate, promises, reservations
-from k1ctl.capacity.need import parse
+from k1ctl.capacity import gate, histogram, promises, reservations
+from k1ctl.capacity.need import Need, parse
 from k1ctl.config import Config, load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 from k1ctl.queue.line import Line
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def call(project: Project, need: str, **options: Any) -> Call:
+def call(project: Project, need: str | None, **options: Any) -> Call:
     here = Workspace(str(project.root), str(project.root), "here", str(project.root / ".git"))
     return Call(here, load(here), need, {**DEFAULTS, **options})
 
@@ -181,3 +181,19 @@ def test_release_is_tried_out_first(workspace: Project) -> None:
         reservations.release(promises.folder(), held.promise.id)
     assert CliRunner().invoke(release, []).exit_code == 2
     held.release()
+
+
+def test_a_class_says_what_memory_is_needed(workspace: Project) -> None:
+    """--class needs what its runs took; a need that names memory itself wins; of a class nobody knows nothing is made
+    up, and neither option at all is a wrong call."""
+    for _ in range(5):
+        histogram.add("large", 1 << 30, 1.0)
+    known = histogram.of("large")
+    assert known is not None
+    assert call(workspace, None, class_="large").asked == Need(known.target)
+    assert call(workspace, "cpu=1", class_="large").look().need == Need(known.target, 1.0)
+    assert call(workspace, "mem=2G", class_="large").asked == parse("mem=2G")
+    assert call(workspace, "cpu=1", class_="unheard").asked == parse("cpu=1")
+    for class_ in ("unheard", ""):
+        with pytest.raises(UsageError):
+            call(workspace, None, class_=class_)

@@ -46,9 +46,12 @@ class Answer:
 class Call:
     """One call with its ``options`` by name. Raises UsageError."""
 
-    def __init__(self, workspace: Workspace, config: Config, words: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, workspace: Workspace, config: Config, words: str | None, options: Mapping[str, Any]) -> None:
         self.workspace, self.config, self.options = workspace, config, options
-        self.asked = parse(words)
+        self.asked = Need() if words is None else parse(words)
+        of_class(self.asked, options.get("class_", ""))
+        if not self.asked:
+            raise UsageError("it is not said what is needed", hint="--need mem=4G, or --class NAME of earlier runs")
         self.began = time.monotonic()
         if not options["reserve"]:
             for name, option in (("ttl", "--ttl"), ("owner_pid", "--owner-pid")):
@@ -202,6 +205,27 @@ def _free(entries: list[dict[str, Any]], slots: Callable[[str], int], stopped: M
                 taken = next((r for r in each if free[r] >= count), "") or max(each, key=free.__getitem__)
                 free[taken] -= count
     return free
+
+
+def of_class(need: Need, class_: str) -> str:
+    """Fill in the memory that earlier runs of this class took, where ``need`` names none; returns what told it, or "".
+
+    Raises UsageError where nothing is known of the class and nothing else is needed.
+    """
+    if need.mem or not class_:
+        return ""
+    from k1ctl.capacity import histogram
+
+    known = histogram.of(class_)
+    if known is not None:
+        need.mem = known.target
+        return f"{known.runs} runs of class {class_} ({known.confidence} confidence)"
+    if not need:
+        raise UsageError(
+            f"nothing is known of class {class_} yet",
+            hint="name what is needed once (--need); runs and baselines with --class are remembered by it",
+        )
+    return ""
 
 
 def use_facts(path: str) -> None:

@@ -53,18 +53,9 @@ class Asked:
             need, origin = parse(self.options["need"]), "--need"
         else:
             need, origin = Need(memory), "--mem-limit"
-        class_ = self.options["class_"]
-        if not need.mem and class_:
-            from k1ctl.capacity import histogram
+        from k1ctl_plugins.capacity.check_call import of_class
 
-            known = histogram.of(class_)
-            if known is not None:
-                need.mem, origin = known.target, f"{known.runs} runs of class {class_} ({known.confidence} confidence)"
-            elif not need:
-                raise UsageError(
-                    f"nothing is known of class {class_} yet",
-                    hint="name --need or --mem-limit once; its runs are remembered by class",
-                )
+        origin = of_class(need, self.options["class_"]) or origin
         if not need:
             raise UsageError(
                 "it is not said what the command needs",
