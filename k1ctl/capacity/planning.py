@@ -71,9 +71,9 @@ class Plan:
             knee = cycle / demand if demand else inf
             text = f"more than {knee:.1f} agents must wait for each other" if demand else "never used"
             found.append(Limit(station, int(knee) if knee != inf else inf, text))
-        text = f"room for {counted(memory.agents)}: {format_size(memory.base)} each beside {format_size(memory.heavy)}"
-        text += " of all slots"
-        text += "" if memory.all_busy else f" do not fit; {memory.agents} may be heavy at once"
+        text = f"room for {counted(memory.agents)}: {format_size(memory.base)} each beside "
+        text += f"{format_size(memory.heavy)} of all slots" if memory.all_busy else "as many heavy phases"
+        text += "" if memory.all_busy else f"; all slots, {format_size(memory.heavy)}, do not fit"
         found.append(Limit("memory", memory.agents, text))
         most = within(model, TURN_GOAL, turns=turns, seed=seed)
         upto = "any number of agents" if most == inf else f"up to {counted(int(most))}"

@@ -120,7 +120,7 @@ def test_memory_too_small_for_all_slots_carries_as_many_as_may_be_heavy_at_once(
     assert found.agents == bounds.by_memory(small, outside()).agents
     assert levers.Memory(HEAVY.changed(hosts=3), small, outside()).agents == 6
     limit = planning.Plan("heavy", HEAVY, small, outside(), turns=1000).limits[0]
-    assert (limit.name, limit.agents) == ("memory", 2) and limit.text.endswith("do not fit; 2 may be heavy at once")
+    assert (limit.name, limit.agents) == ("memory", 2) and limit.text.endswith("all slots, 4.4 GiB, do not fit")
 
 
 def test_a_plan_says_what_binds() -> None:
