@@ -60,19 +60,21 @@ def rss(sampler: Sampler) -> int:
     return sampler.last[1] if sampler.last else 0
 
 
-def stopped_by(number: int, script: str, grace: float = 5.0) -> Measured:
-    """The baseline of a shell script, with a signal sent to this process at the second look."""
+def stopped_by(number: int, script: str, grace: float = 5.0, ready: Path | None = None) -> Measured:
+    """The baseline of a shell script, with a signal sent to this process at the third look, or once ``ready`` is
+    there."""
     looks: list[int] = []
 
     def each(measured: Measured) -> None:
-        looks.append(1)
-        if len(looks) == 3:
-            os.kill(os.getpid(), number)
+        if len(looks) < 3 and (len(looks) < 2 or ready is None or ready.exists()):
+            looks.append(1)
+            if len(looks) == 3:
+                os.kill(os.getpid(), number)
 
     return baseline.command(["/bin/sh", "-c", script], grace=grace, each=each)
 
 
-def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> None:
+def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept(tmp_path: Path) -> None:
     """^C reaches the command, TERM all of its session; who ignores TERM is killed after the grace period; the handlers
     of before are back."""
     before = signal.getsignal(signal.SIGINT)
@@ -81,10 +83,12 @@ def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> No
     found = stopped_by(signal.SIGTERM, "sleep 60 & setsid sleep 60 & wait")
     assert (found.exit_code, found.ended_by) == (143, "terminate") and baseline.unfinished(found)
     wait_until(lambda: not found.sampler.watch.look().pids)
-    found = stopped_by(signal.SIGHUP, "trap '' TERM; while :; do sleep 60; done", grace=0.05)
+    deaf = f"trap '' TERM; : >{tmp_path}/deaf; while :; do sleep 60; done"
+    found = stopped_by(signal.SIGHUP, deaf, grace=0.05, ready=tmp_path / "deaf")
     assert (found.exit_code, found.ended_by) == (137, "terminate")
     assert found.left == 0
-    found = stopped_by(signal.SIGTERM, "(trap '' TERM; sleep 60; sleep 60) & wait", grace=0.05)
+    child = f"(trap '' TERM; : >{tmp_path}/child; sleep 60; sleep 60) & wait"
+    found = stopped_by(signal.SIGTERM, child, grace=0.05, ready=tmp_path / "child")
     assert (found.exit_code, found.ended_by, found.left) == (143, "terminate", 0)
     assert signal.getsignal(signal.SIGINT) is before
 

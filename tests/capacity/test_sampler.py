@@ -174,11 +174,14 @@ def test_a_spike_between_two_looks_is_found_and_one_of_two_processes_is_brackete
     that have 60 MB at the same time: the truth lies between what was seen and the bound."""
     alone = "import sys\nx = bytearray(b'x') * (90 << 20)\ndel x\nprint(flush=True)\nsys.stdin.read()"
     twins = (
-        "import os, sys, time\nout, into = os.pipe()\n"
+        "import os, sys\nout, into = os.pipe()\nmay, let = os.pipe()\n"
         "for _ in range(2):\n"
         "    if os.fork() == 0:\n"
-        "        x = bytearray(b'x') * (60 << 20); os.write(into, b'x'); time.sleep(.05); del x; break\n"
-        "else: os.read(out, 1), os.read(out, 1), time.sleep(.1), print(flush=True)\n"
+        "        x = bytearray(b'x') * (60 << 20); os.write(into, b'x'); os.read(may, 1)\n"
+        "        del x; os.write(into, b'x'); break\n"
+        "else:\n"
+        "    os.read(out, 1), os.read(out, 1), os.write(let, b'xx')\n"
+        "    os.read(out, 1), os.read(out, 1), print(flush=True)\n"
         "sys.stdin.read()"
     )
     for code, least, truth in ((alone, 90, 90), (twins, 60, 120)):

@@ -18,8 +18,14 @@ from k1ctl.capacity import histogram, leash, watched
 from tests.kit import Outcome, Project, finish, wait_until
 
 MIB = 1 << 20
-# takes 80 MiB and what an interpreter takes, for long enough to be seen
-HOG = "import time; x = bytearray(80 << 20); time.sleep(0.2)"
+# takes 80 MiB and what an interpreter takes, until it is ended; called again, for long enough to be seen
+HOG = """
+import os, time
+first = not os.path.exists("tried")
+open("tried", "w").close()
+x = bytearray(80 << 20)
+time.sleep(60 if first else 0.2)
+"""
 TO_160 = """
 import mmap, os, time
 while not os.path.exists("go"): time.sleep(0.005)
@@ -105,6 +111,7 @@ def test_no_retry_no_room(workspace: Project, tmp_path: Path, monkeypatch: pytes
     assert result["limits"]["oom"]["guilty"]["name"].startswith("python")
 
     monkeypatch.setenv("K1CTL_CAPACITY_MEMORY", "100M")
+    (workspace.root / "tried").unlink()
     told = run(workspace, "--mem-limit", "60M", code=HOG)
     assert told.exit_code == 137 and "no further attempt with 120 MiB" in told.stderr
     run(workspace, "--need", "mem=200M", code="pass").assert_fails(78, "never fits")
@@ -216,7 +223,7 @@ time.sleep(60)
 
 def test_interrupted_while_it_stands_still(workspace: Project) -> None:
     """^C reaches a command that stands still, at once."""
-    code = "import time\nopen('begun', 'w').close()\ntry: time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit(5)"
+    code = "import time\ntry: open('begun', 'w').close(); time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit(5)"
     words = ("--mem-limit", "60M", "--", sys.executable, "-S", "-c", code)
     with workspace.popen("capacity", "run", *words, stdout=subprocess.DEVNULL) as front:
         wait_until(lambda: (workspace.root / "begun").exists())
