@@ -79,13 +79,18 @@ class Promise:
         """Bytes that it counts for: the larger of what was promised and what is seen."""
         return max(self.units.get("mem", 0) * limits.MIB, self.seen_bytes)
 
+    @property
+    def state(self) -> str:
+        """waiting, held (by processes), or reserved (a row with a deadline or an owner)."""
+        return "waiting" if self.waiting else "held" if self.place else "reserved"
+
     def document(self) -> dict[str, Any]:
         """The promise as JSON."""
         from k1ctl.units import rfc3339
 
         return {
             "id": self.id,
-            "state": "waiting" if self.waiting else "held",
+            "state": self.state,
             "kind": self.kind,
             "what": self.what,
             "workspace": self.workspace,

@@ -174,6 +174,19 @@ def every() -> list[Watched]:
     return [w for w in (load(os.path.join(base, name)) for name in _names(base)) if w is not None]
 
 
+def standing_still() -> list[Watched]:
+    """The limited commands that are suspended for want of memory, and living. Raises OSError."""
+    return [command for command in every() if command.guarded() and _suspended(command)]
+
+
+def _suspended(command: Watched) -> bool:
+    seen = Seen(command.folder)
+    try:
+        return bool(seen.get()["suspended_at"])
+    finally:
+        seen.close()
+
+
 def _names(base: str) -> list[str]:
     try:
         return sorted(os.listdir(base))

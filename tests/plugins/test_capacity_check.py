@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from k1ctl.capacity import gate, histogram, promises, reservations
+from k1ctl.capacity import gate, histogram, promises, reservations, watched
 from k1ctl.capacity.need import Need, parse
 from k1ctl.config import Config, load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
@@ -197,3 +198,25 @@ def test_a_class_says_what_memory_is_needed(workspace: Project) -> None:
     for class_ in ("unheard", ""):
         with pytest.raises(UsageError):
             call(workspace, None, class_=class_)
+
+
+def test_a_list_tells_who_stands_still(workspace: Project) -> None:
+    """A run whose command is suspended, while a guardian watches it; a reservation is one in JSON, too."""
+    with contextlib.ExitStack() as stack:
+        ours = hold(workspace, "mem=1G")
+        stack.callback(ours.release)
+        call(workspace, "mem=2G", reserve=True).reserve()
+        command = watched.create(
+            {"id": f"{ours.promise.run}-1", "session": 0, "since": 1.0, "cgroup": None, "what": "npm test"}
+        )
+        stack.callback(os.close, command.lock(watched.WATCH))
+        seen = watched.Seen(command.folder)
+        stack.callback(seen.close)
+        told = []
+        for at in (0.0, 5.0):
+            seen.put(suspended_at=at)
+            rows = workspace.run("capacity", "list", "--json").assert_ok().json["promises"]
+            told.append([(row["state"], row["suspended"]) for row in rows])
+        assert told == [[("held", False), ("reserved", False)], [("held", True), ("reserved", False)]]
+        lines = workspace.run("capacity", "list").assert_ok().stdout.splitlines()
+        assert [line.split()[1] for line in lines[1:3]] == ["suspended", "reserved"]
