@@ -20,8 +20,7 @@ def list(context: Context, as_json: bool) -> None:
     """List the promises of this host, of all repositories: held by runs, reserved, and those who wait for one.
 
     A promise of a run ends with it. A reservation ends at its deadline, with its owner, with its worktree, or by
-    `k1ctl capacity release ID`. Who is suspended stands still until the host has memory again. SEEN is what its
-    processes use now; the larger of both counts.
+    `k1ctl capacity release ID`. SEEN is what its processes use now; the larger of both counts.
 
     \b
     Example:
