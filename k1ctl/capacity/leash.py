@@ -13,6 +13,7 @@ import time
 from k1ctl import groups
 from k1ctl.capacity import cgroup, cpu, entry, oom, watchdog, watched
 from k1ctl.capacity.scan import Scan, leader_start
+from k1ctl.capacity.spared import OFFERED
 from k1ctl.errors import BusyError
 from k1ctl.signals import signals
 from k1ctl.units import format_duration
@@ -26,7 +27,6 @@ _TRIES = 3
 _UNWATCHED = 5.0  # s for which a watchdog is tried to be started before the command is ended
 _ENDING = 0.5  # s that a watchdog takes to end once nobody is left, at most
 _staying: list[int] = []  # watchdogs that watch what their command left behind
-_OOM_SCORE = 500  # of limited commands, at least: the kernel takes them before the agent that started them
 
 
 class Limits:
@@ -345,8 +345,8 @@ def _offer(pid: int) -> None:
     (proc_pid_oom_score_adj(5)). One that is so already, as all of some containers are, stays as it is."""
     try:
         with open(f"/proc/{pid}/oom_score_adj", "r+", encoding="ascii") as f:
-            if int(f.read()) < _OOM_SCORE:
+            if int(f.read()) < OFFERED:
                 f.seek(0)
-                f.write(str(_OOM_SCORE))
+                f.write(str(OFFERED))
     except (OSError, ValueError):
         pass  # no Linux

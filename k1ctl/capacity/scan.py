@@ -3,7 +3,8 @@
 A full look is one pass over /proc/*/stat (proc_pid_stat(5)); in between only the known processes and their children
 (/proc/PID/task/PID/children) are read, and children only when the kernel gave out a new process number since
 (the last field of /proc/loadavg). Whoever leaves for a session of his own is followed while his parent still lives, and
-known by a mark in his environment (proc_pid_environ(5)) when he left between two looks.
+known by a mark in his environment (proc_pid_environ(5)) when he left between two looks. A flash in it is left out
+(`k1ctl.capacity.spared`), with what it started.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 
+from k1ctl.capacity import spared
 from k1ctl.capacity.processes import share, stat
 
 TYPE_CHECKING = False
@@ -26,7 +28,8 @@ class Scan:
     environment ("": none).
 
     After `look`: ``members`` {pid: (group, resident bytes)}, ``total`` and ``largest`` bytes, ``cpu`` seconds that were
-    used as far as seen, ``alone``: one process, so nothing in it is counted twice.
+    used as far as seen, ``alone``: one process, so nothing in it is counted twice. ``spared``: groups of flashes in it,
+    which are no members.
     """
 
     def __init__(self, session: int, leave_out: int = 0, leader_start: int = 0, mark: str = "") -> None:
@@ -34,6 +37,9 @@ class Scan:
         self.mark = mark.encode()
         self._others = {0}  # sessions of others, as their environment tells; 0: the kernel's threads
         self.sessions = {session}
+        self.spared: set[int] = set()
+        self._flashes: frozenset[int] = frozenset()  # sessions in which one is under way, on this host
+        self._left_out: set[int] = set()  # those, and the sessions of what they started
         self.members: dict[int, tuple[int, int]] = {}
         self.total = self.largest = 0
         self.cpu = 0.0
@@ -62,6 +68,11 @@ class Scan:
         self._newest = newest
         return bool(self.members)
 
+    def spare(self) -> None:
+        """Look once more when a flash has begun or ended since the last full look: to be called before any signal."""
+        if spared.sessions() != self._flashes:
+            self.look(full=True)
+
     def groups(self) -> set[int]:
         """The process groups of the members."""
         return {group for group, _ in self.members.values()}
@@ -81,6 +92,7 @@ class Scan:
         if self.mark:
             self._others &= living | {0}
             self._recognize(rows)
+        self._leave_out(rows)
         found = {pid for pid, fields in rows.items() if int(fields[3]) in self.sessions and self._ours(fields)}
         while True:  # children that left for sessions of their own
             more = {p for p, f in rows.items() if p not in found and int(f[1]) in found and self._ours(f)}
@@ -91,6 +103,19 @@ class Scan:
         self._take({pid: rows[pid] for pid in found})
         self._cost = time.monotonic() - now
         self._full_at = now + max(0.1, self._cost / _SHARE)
+
+    def _leave_out(self, rows: dict[int, list[bytes]]) -> None:
+        """Find the sessions of flashes and of what they started."""
+        self._flashes = spared.sessions()
+        self._left_out, self.spared = set(self._flashes), set()
+        more = self._flashes
+        while more:
+            theirs = {pid for pid, fields in rows.items() if int(fields[3]) in more}
+            more = frozenset(int(f[3]) for f in rows.values() if int(f[1]) in theirs) - self._left_out - {self.session}
+            self._left_out |= more
+        if self._flashes:
+            ours = self._left_out & self.sessions
+            self.spared = {int(fields[2]) for fields in rows.values() if int(fields[3]) in ours}
 
     def _recognize(self, rows: dict[int, list[bytes]]) -> None:
         """Ask each session once whether it is ours. One with somebody older than the command cannot be."""
@@ -104,6 +129,8 @@ class Scan:
                 (self.sessions if self.mark in environ else self._others).add(session)
 
     def _ours(self, fields: list[bytes]) -> bool:
+        if self._left_out and int(fields[3]) in self._left_out:
+            return False
         return not self.leave_out or int(fields[2]) != self.leave_out
 
     def _look_at_known(self, children: bool) -> None:
@@ -111,10 +138,14 @@ class Scan:
         while waiting:
             pid = waiting.pop()
             fields = stat(pid)
-            if pid in rows or not fields or (pid not in self.members and not self._ours(fields)):
+            if pid in rows or not fields or not self._ours(fields):
                 continue
+            session = int(fields[3])
+            if session not in self.sessions:
+                self.sessions.add(session)
+                if spared.sessions() != self._flashes:
+                    self._full_at = 0.0
             rows[pid] = fields
-            self.sessions.add(int(fields[3]))
             if children:
                 waiting += _children(pid)
         self._take(rows)
@@ -145,6 +176,7 @@ class Scan:
 
         from k1ctl.capacity.footprint import charged
 
+        self._flashes = spared.sessions()  # each in a session of its own, which is not looked at here
         self.members, self.total, self.largest, cpu = {}, 0, 0, 0.0
         for pid in psutil.pids():
             try:

@@ -5,7 +5,8 @@ standby that is gone, and the owner starts a guardian anew when its own ends. So
 
 Who watches sleeps as long as the command could take to fill what it may still use (headroom / fill rate, as earlyoom
 does for a whole host), 20 ms at least and 1 s at most. RSS is read each time; before a kill of more than one process
-PSS decides, for RSS counts shared pages once for each process.
+PSS decides, for RSS counts shared pages once for each process. A flash in the tree neither counts nor is signalled
+(k1ctl/capacity/spared.py).
 """
 
 from __future__ import annotations
@@ -128,6 +129,9 @@ class Guardian:
         if not self.memory:
             return _COUNTED if spec["cgroup"].get("memory") else _UNHURRIED
         used = self.scan.total
+        if used > self.memory:
+            self.scan.spare()
+            used = self.scan.total
         if used > self.memory and not self.scan.alone:  # each time: what is shared is less after every write to it
             used = self._share_out()
             if used > self.memory:  # once more: who ends between two readings leaves his share to who is read later
@@ -171,7 +175,10 @@ class Guardian:
         self._signal(signals.SIGSTOP)
 
     def _signal(self, number: int) -> None:
-        for group in self.scan.groups():
+        """To all but flashes; to go on is for them, too: one may have stopped right before it began."""
+        self.scan.spare()
+        others = self.scan.spared if number == signals.SIGCONT else set()
+        for group in self.scan.groups() | others:
             groups.send(group, number)
 
     def _used(self) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.capacity.promises import Held
+    from k1ctl.capacity.spared import Mark
     from k1ctl.config import Config
     from k1ctl.process.admission import Admission
     from k1ctl.process.record import Run
@@ -59,6 +60,7 @@ class Supervisor(Client):
         self.wake: tuple[int, int] | None = None
         self.limited: dict[str, Any] | None = None  # what the result tells of its limits
         self.around: Collection[str] = ()  # what the runs and the script around us hold
+        self.spared: Mark | None = None  # that of a flash
         self.facts: dict[str, Any] = {}  # what others in line see of us
         self.joined: list[int] = []  # locks that keep the leases of the runs around us from ending
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
@@ -129,6 +131,8 @@ class Supervisor(Client):
         finally:
             self._release()
         self._finish(ending)
+        if self.spared is not None:
+            self.spared.end()
         return ending.exit_code
 
     def _stand_in_line(self) -> Ending | None:
@@ -179,12 +183,13 @@ class Supervisor(Client):
         return None if self.admission is None else self.admission.take()
 
     def _work(self) -> Ending:
-        if any(r.startswith("device:") for r in self.spec.resources):
+        if any(r.startswith("device:") for r in self.run.record["resources"]):  # also one that a run around us holds
             from k1ctl.process import guards
 
             ending = guards.take(self)
             if ending is not None:
                 return ending
+            self.spared = guards.spare(self)
         self.working = True
         if self.before is not None:
             self.before(self.run, self.spec)
