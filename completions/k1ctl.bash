@@ -495,7 +495,7 @@ _k1ctl_command() {
   commands='' options='' arguments='' runs='' mixed=1
   case $1 in
     '')
-      commands='archive artifact build completion config demo device events hook init notify plugins queue sim tools upload worktree'
+      commands='archive artifact build capacity completion config demo device events hook host init notify plugins queue sim tools upload worktree'
       options='--root=@folder --version -h/--help'
       ;;
     ' archive')
@@ -586,6 +586,45 @@ _k1ctl_command() {
     ' build show')
       options='--json -h/--help'
       arguments='@run'
+      ;;
+    ' capacity')
+      commands='baseline check forecast list plan release run show stress'
+      options='-h/--help'
+      ;;
+    ' capacity baseline')
+      options='--interval=- --class=- --duration=- --pid=- --container=- --plot=@file --label=- --json -h/--help'
+      arguments='-+'
+      runs='1'
+      mixed=''
+      ;;
+    ' capacity check')
+      options='--need=- --class=- --wait=- --reduce --reserve --ttl=- --owner-pid=- --priority=critical,high,normal,low --facts=@file --json -h/--help'
+      ;;
+    ' capacity forecast')
+      options='--tasks-per-hour=- --hours-per-task=- --concurrency=- --efficiency=- --growth=- --months=- --hosts=- --days=- --facts=@file --json -h/--help'
+      ;;
+    ' capacity list')
+      options='--json -h/--help'
+      ;;
+    ' capacity plan')
+      options='--scenario=usual,light,mixed,heavy,burst,all --agents=- --what-if+=- --turns=- --seed=- --days=- --no-history --plot=@file --facts=@file --json -h/--help'
+      ;;
+    ' capacity release')
+      options='--dry-run --json -h/--help'
+      arguments='-+'
+      ;;
+    ' capacity run')
+      options='--need=- --mem-limit=- --cpu-limit=- --wait=- --timeout=- --priority=critical,high,normal,low --label=- --class=- --oom-retries=- --result=@file --reduce --dry-run --json -h/--help'
+      arguments='-+'
+      runs='1'
+      ;;
+    ' capacity show')
+      options='--explain --facts=@file --json -h/--help'
+      ;;
+    ' capacity stress')
+      options='--agents=- --mem=- --cpu=- --jobs=- --repeat=- --timeout=- --wait=- --fresh --dry-run --apply --json -h/--help'
+      arguments='-+'
+      runs='1'
       ;;
     ' completion')
       options='--install --plugins --dry-run --json -h/--help'
@@ -701,6 +740,16 @@ _k1ctl_command() {
     ' hook weekly')
       options='--dry-run --json -h/--help'
       ;;
+    ' host')
+      commands='doctor health'
+      options='-h/--help'
+      ;;
+    ' host doctor')
+      options='--json -h/--help'
+      ;;
+    ' host health')
+      options='--format=text,nagios --strict --facts=@file --json -h/--help'
+      ;;
     ' init')
       options='--dry-run --conductor=json,toml,auto --json -h/--help'
       ;;
@@ -748,7 +797,7 @@ _k1ctl_command() {
       arguments='@resource'
       ;;
     ' queue run')
-      options='--wait=- --timeout=- --priority=critical,high,normal,low --retries=- --backoff=fixed,exponential --delay=- --key=- --label=- --result=@file --on-caller-exit=stop,keep -h/--help'
+      options='--wait=- --timeout=- --priority=critical,high,normal,low --retries=- --backoff=fixed,exponential --delay=- --key=- --label=- --result=@file --need=- --on-caller-exit=stop,keep -h/--help'
       arguments='@resource+'
       runs='1'
       ;;
@@ -760,7 +809,7 @@ _k1ctl_command() {
       options='--since=- --json -h/--help'
       ;;
     ' queue submit')
-      options='--wait=- --timeout=- --priority=critical,high,normal,low --retries=- --backoff=fixed,exponential --delay=- --key=- --label=- --result=@file --json -h/--help'
+      options='--wait=- --timeout=- --priority=critical,high,normal,low --retries=- --backoff=fixed,exponential --delay=- --key=- --label=- --result=@file --need=- --json -h/--help'
       arguments='@resource+'
       runs='1'
       ;;
@@ -834,7 +883,7 @@ _k1ctl_command() {
       arguments='@workspace+'
       ;;
     ' worktree setup')
-      options='--unlink/--no-unlink --only+=- --skip+=- --cache=auto,store,clone,copy,install,symlink --again --list --dry-run --json -h/--help'
+      options='--unlink/--no-unlink --only+=- --skip+=- --cache=auto,store,clone,copy,install,symlink --again --wait=- --list --dry-run --json -h/--help'
       ;;
     ' worktree show')
       options='--json -h/--help'
@@ -850,12 +899,15 @@ _k1ctl_command() {
 _k1ctl_settings='
 archive.branch_policy archive.conductor archive.exclude archive.include archive.keep archive.keep_trash archive.limit
 archive.older_than archive.regenerable archive.secrets archive.store artifact.keep artifact.limit artifact.store
-build.cache build.cache_size build.jobs build.timeout console.baud console.keep console.limit defaults.device
-defaults.target device.window devices.@.boot_timeout devices.@.build_id devices.@.fps_min devices.@.groups
-devices.@.heap_min devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac
-devices.@.ota_host_port devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout
-devices.@.rssi_min devices.@.soak devices.@.usb_port disk.archive_percent disk.stop_percent disk.total_quota
-disk.workspace_quota escalation.failures_agent escalation.failures_human escalation.forget escalation.offline_human
+build.cache build.cache_size build.jobs build.timeout capacity.admit_percent capacity.agents capacity.base
+capacity.build_percent capacity.cpus capacity.gpu_memory capacity.gpu_per_agent capacity.heavy.@ capacity.kill_percent
+capacity.limit_by capacity.memory capacity.models.@ capacity.oom_retries capacity.per_agent capacity.reserve
+capacity.suspend_percent capacity.tokens console.baud console.keep console.limit defaults.device defaults.target
+device.window devices.@.boot_timeout devices.@.build_id devices.@.fps_min devices.@.groups devices.@.heap_min
+devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac devices.@.ota_host_port
+devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout devices.@.rssi_min
+devices.@.soak devices.@.usb_port disk.archive_percent disk.stop_percent disk.total_quota disk.workspace_quota
+escalation.failures_agent escalation.failures_human escalation.forget escalation.offline_human
 escalation.offline_incident escalation.retrying hooks.target hooks.wait notify.apprise_env notify.apprise_file
 notify.command notify.timeout ota.attempt_timeout ota.attempts ota.connect_timeout ota.idle_timeout
 ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay ports.count ports.first ports.last

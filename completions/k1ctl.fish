@@ -300,12 +300,14 @@ function __k1ctl_command --no-scope-shadowing
                 'archive' \
                 'artifact' \
                 'build' \
+                'capacity' \
                 'completion' \
                 'config' \
                 'demo' \
                 'device' \
                 'events' \
                 'hook' \
+                'host' \
                 'init' \
                 'notify' \
                 'plugins' \
@@ -318,12 +320,14 @@ function __k1ctl_command --no-scope-shadowing
                 'Save worktrees, remove the idle ones, bring them back' \
                 'List, keep, drop and copy what builds made' \
                 'Build in this worktree, in a slot, and keep the artifact' \
+                'How many agents fit, whether one more may start, and what binds' \
                 'Complete commands, devices, runs and more in your shell' \
                 'Show and change what is set, and where it comes from' \
                 'See agents build and flash a simulated device, with proof' \
                 'Find, check, watch and test the devices, and talk to them' \
                 'Read the record of every decision, as it comes if wanted' \
                 'Do the work of Conductor\'s setup, run and archive scripts' \
+                'How the host fares' \
                 'Make ops/ with a commented ops/k1ctl.toml that fits this host' \
                 'See and try the channels over which people are told' \
                 'List the plugins, what they add, and which are broken' \
@@ -703,6 +707,227 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
             set arguments \
                 '@run'
+        case 'capacity'
+            set commands \
+                'baseline' \
+                'check' \
+                'forecast' \
+                'list' \
+                'plan' \
+                'release' \
+                'run' \
+                'show' \
+                'stress'
+            set command_abouts \
+                'Measure what a command takes: peak memory, CPU, leaks, cost of a container' \
+                'Tell whether there is room for a need now: exit 0 or 75' \
+                'Instances that a demand needs, the wait it implies, and when this host is outgrown' \
+                'List what is promised to whom on this host, and what of it is seen' \
+                'Turn times of a load, what binds, and what would help' \
+                'Give a reservation back' \
+                'Run a command with room promised to it and limits that hold' \
+                'How many agents fit, what is promised, and what binds' \
+                'Find by measuring how many agents fit, and with how much memory each'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'capacity baseline'
+            set options \
+                '--interval=-' \
+                '--class=-' \
+                '--duration=-' \
+                '--pid=-' \
+                '--container=-' \
+                '--plot=@file' \
+                '--label=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Time between two looks (default: 1s)' \
+                'Learn for small, medium, large, or another class' \
+                'End it after D: TERM, grace, KILL' \
+                'Watch what runs already' \
+                'Run it once more in IMAGE and tell the difference' \
+                'Draw it to FILE as well, .svg or .png' \
+                'What it is called instead of the command' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+            set runs \
+                '1'
+            set mixed
+        case 'capacity check'
+            set options \
+                '--need=-' \
+                '--class=-' \
+                '--wait=-' \
+                '--reduce' \
+                '--reserve' \
+                '--ttl=-' \
+                '--owner-pid=-' \
+                '--priority=critical,high,normal,low' \
+                '--facts=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'As mem=4G,cpu=2,tokens=10k,disk=1G,build:fw=1' \
+                'Needs the memory that runs of this class took' \
+                'Wait at most D for room' \
+                'Where not all of it fits, take what does, a tenth at least' \
+                'Reserve it in the same step and print the reservation\'s id' \
+                'How long a reservation holds (default: 10m)' \
+                'The reservation ends with this process' \
+                'Before whom it would come' \
+                'Ask for the host that FILE describes (show --json)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'capacity forecast'
+            set options \
+                '--tasks-per-hour=-' \
+                '--hours-per-task=-' \
+                '--concurrency=-' \
+                '--efficiency=-' \
+                '--growth=-' \
+                '--months=-' \
+                '--hosts=-' \
+                '--days=-' \
+                '--facts=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'The demand (default: turns, as usual)' \
+                'How long an agent works on one' \
+                'Tasks that an instance works on at once' \
+                'Share of its time that is used' \
+                '10%/month, or as in history' \
+                'Months ahead' \
+                'Instances there are now' \
+                'Days of history that the usual load is from' \
+                'Another host: its facts as JSON' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'capacity list'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'capacity plan'
+            set options \
+                '--scenario=usual,light,mixed,heavy,burst,all' \
+                '--agents=-' \
+                '--what-if+=-' \
+                '--turns=-' \
+                '--seed=-' \
+                '--days=-' \
+                '--no-history' \
+                '--plot=@file' \
+                '--facts=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'The load: usual is this host\'s own' \
+                'Workspaces, instead of the load\'s number' \
+                'Another host or load beside it: ' \
+                'Turns to simulate for each load' \
+                'The same seed gives the same answer' \
+                'Days of history that count' \
+                'The annex\'s load as documented, with this host\'s slots' \
+                'Turn times over the number of agents, as .svg or .png' \
+                'Another host: its facts as JSON' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'capacity release'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Tell what would be given back' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+        case 'capacity run'
+            set options \
+                '--need=-' \
+                '--mem-limit=-' \
+                '--cpu-limit=-' \
+                '--wait=-' \
+                '--timeout=-' \
+                '--priority=critical,high,normal,low' \
+                '--label=-' \
+                '--class=-' \
+                '--oom-retries=-' \
+                '--result=@file' \
+                '--reduce' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'What it needs, as mem=4G,cpu=2,build:fw=1 (default: --mem-limit)' \
+                'Memory the whole tree may use' \
+                'Cores it may use, as 2 or 0.5' \
+                'Wait at most D for room (default: not at all)' \
+                'Stop the command after D: TERM, grace, KILL' \
+                'Who goes first' \
+                'What others see instead of the command' \
+                'Class of its history, and of what it needs' \
+                'Tries with more memory after an OOM' \
+                'Write the result as JSON: limits, peak, verdict' \
+                'Take what fits now where there is no room for all of it' \
+                'Run nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+            set runs \
+                '1'
+        case 'capacity show'
+            set options \
+                '--explain' \
+                '--facts=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Every step: matrix, base and slots, turns, all bounds, and the sources' \
+                'Another host: its facts as JSON, as --json has them under facts' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'capacity stress'
+            set options \
+                '--agents=-' \
+                '--mem=-' \
+                '--cpu=-' \
+                '--jobs=-' \
+                '--repeat=-' \
+                '--timeout=-' \
+                '--wait=-' \
+                '--fresh' \
+                '--dry-run' \
+                '--apply' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Copies of CMD at once' \
+                'Memory limit of a copy' \
+                'Cores a copy may use' \
+                'Runs a cell, at least' \
+                'Runs of each copy, instead of --jobs' \
+                'Stop a run after D' \
+                'Wait at most D for room on the host (default: no limit)' \
+                'Begin anew where an interrupted call would be gone on with' \
+                'Run nothing' \
+                'Write the recommendation into ops/k1ctl.toml' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+            set runs \
+                '1'
         case 'completion'
             set options \
                 '--install' \
@@ -937,7 +1162,7 @@ function __k1ctl_command --no-scope-shadowing
             set option_abouts \
                 'Ask again until it is there, at most for D' \
                 'An answer that old will do (default: [device] window)' \
-                'nagios: one line with performance data, and exit 0, 1, 2 or 3' \
+                'nagios: as its plugins print, with performance data' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
             set arguments \
@@ -1163,6 +1388,37 @@ function __k1ctl_command --no-scope-shadowing
                 'Change nothing' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+        case 'host'
+            set commands \
+                'doctor' \
+                'health'
+            set command_abouts \
+                'Find out which limits hold here, and what would help' \
+                'Say whether the host stalls, and what is about to'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'host doctor'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'host health'
+            set options \
+                '--format=text,nagios' \
+                '--strict' \
+                '--facts=@file' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'nagios: as its plugins print, with performance data' \
+                'What should be known and is not is worse than a warning (exit 3)' \
+                'Judge the host that this file describes (default: K1CTL_FACTS)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
         case 'init'
             set options \
                 '--dry-run' \
@@ -1339,6 +1595,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--key=-' \
                 '--label=-' \
                 '--result=@file' \
+                '--need=-' \
                 '--on-caller-exit=stop,keep' \
                 '-h/--help'
             set option_abouts \
@@ -1351,6 +1608,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Whose place this is (default: workspace, what, command)' \
                 'What others see instead of the command' \
                 'Write the result as JSON: whose code it is, and why' \
+                'Have the host promise it, as mem=4G,cpu=2 (75: none)' \
                 'What happens to the running command when this call is killed' \
                 'Show this message and exit'
             set arguments \
@@ -1386,6 +1644,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--key=-' \
                 '--label=-' \
                 '--result=@file' \
+                '--need=-' \
                 '--json' \
                 '-h/--help'
             set option_abouts \
@@ -1398,6 +1657,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Whose place this is (default: workspace, what, command)' \
                 'What others see instead of the command' \
                 'Write the result as JSON: whose code it is, and why' \
+                'Have the host promise it, as mem=4G,cpu=2 (75: none)' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
             set arguments \
@@ -1704,6 +1964,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--skip+=-' \
                 '--cache=auto,store,clone,copy,install,symlink' \
                 '--again' \
+                '--wait=-' \
                 '--list' \
                 '--dry-run' \
                 '--json' \
@@ -1714,6 +1975,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Leave this step out' \
                 'How node_modules come, here and now' \
                 'Run configured steps although nothing they depend on has changed' \
+                'Wait at most D for room on this host' \
                 'List the steps, and do nothing' \
                 'Change nothing' \
                 'Print one JSON document on stdout' \
@@ -1758,6 +2020,23 @@ set -g __k1ctl_settings \
     'build.cache_size' \
     'build.jobs' \
     'build.timeout' \
+    'capacity.admit_percent' \
+    'capacity.agents' \
+    'capacity.base' \
+    'capacity.build_percent' \
+    'capacity.cpus' \
+    'capacity.gpu_memory' \
+    'capacity.gpu_per_agent' \
+    'capacity.heavy.@' \
+    'capacity.kill_percent' \
+    'capacity.limit_by' \
+    'capacity.memory' \
+    'capacity.models.@' \
+    'capacity.oom_retries' \
+    'capacity.per_agent' \
+    'capacity.reserve' \
+    'capacity.suspend_percent' \
+    'capacity.tokens' \
     'console.baud' \
     'console.keep' \
     'console.limit' \

@@ -92,7 +92,10 @@ def set_settings(workspace: Workspace, values: Mapping[str, str], *, dry_run: bo
             try:
                 after = tomledit.set_value(after, place, value)
             except tomledit.NoLineEdit as exc:
-                held.rewrite(key, exc, False, dict)
+                hint = f"k1ctl config edit, or k1ctl config set {key} {values[key]} --rewrite, which loses the comments"
+                raise ConfigError(
+                    f"{key} cannot be changed by one line: {exc}", hint=hint, code="no-line-edit", key=key
+                ) from exc
             held.note_hidden(place)
         parse_text(after, held.path)
         return held.replace((), after, [place for _, place, _ in places])

@@ -96,6 +96,11 @@ def test_several_settings_change_in_one_step_or_not_at_all(project: Project) -> 
     config = load(project.facts(), {})
     assert done.written and (config.get("queue", "park"), config.get("capacity", "agents")) == (300.0, 6)
     assert [e["key"] for e in project.events("config.changed")] == ["queue.park", "capacity.agents"]
+    project.config_file.write_text(inline := "capacity = {agents = 2}\n")
+    with pytest.raises(ConfigError) as caught:
+        set_settings(project.facts(), {"queue.park": "5m", "capacity.agents": "6"})
+    assert "config set capacity.agents 6 --rewrite" in caught.value.hint
+    assert project.config_file.read_text() == inline
 
 
 def test_words_that_begin_with_a_dash_stand_behind_two(project: Project) -> None:

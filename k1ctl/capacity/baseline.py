@@ -141,9 +141,13 @@ class _Loop:
 
     def _over(self) -> bool:
         """Whether the command has ended, and all that came of it where it was told to end."""
-        if not self.child or not self._ended():
+        if not self.child:
             return False
-        return self.kill_at is None or self.kills >= _KILLS or not self.sampler.watch.look().pids
+        ended = self._ended()
+        if self.kills >= _KILLS:
+            self.measured.exit_code = self.measured.exit_code if ended else 128 + signals.SIGKILL
+            return True
+        return ended and (self.kill_at is None or not self.sampler.watch.look().pids)
 
     def _ended(self) -> bool:
         measured = self.measured
@@ -216,7 +220,7 @@ def command(
     show: Callable[[Sampler], None] | None = None,
     each: Callable[[Measured], None] | None = None,
 ) -> Measured:
-    """Run a command in a session of its own and watch it to its end; it has our standard streams.
+    """Run a command in a session of its own and watch it to its end; it has our streams, the inherited ones as well.
 
     ``interval`` seconds between two looks; ``duration`` seconds after which it is told to end (0: never), with
     ``grace`` seconds from TERM to KILL; ``stdout``: a descriptor for its output instead of ours. ^C, TERM and HUP are
@@ -228,7 +232,8 @@ def command(
     with _Loop(duration, grace, show) as loop:
         began = time.monotonic()
         try:
-            child = subprocess.Popen([*argv], cwd=cwd, stdout=stdout, start_new_session=True)
+            # what we were given is the command's: make's job server, <(...), the place in a line that it keeps
+            child = subprocess.Popen([*argv], cwd=cwd, stdout=stdout, start_new_session=True, close_fds=False)
         except FileNotFoundError as exc:
             hint = "nothing was run or recorded; a program is found by PATH, a function or an alias of a shell is not"
             raise NotFoundError(f"{argv[0]} is not there: {exc.strerror}", hint=hint) from exc

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LINUX = os.uname().sysname == "Linux"
 TOOLS = ("docker", "podman", "container")  # the last is Apple's
 _ANSWER = 5.0  # s that the tool may take to answer
+_DOWN = ("connect", "no answer", "permission denied")  # of the tool's own service, in what it says
 _NOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): the tool failed, the command cannot be run, or is not there
 _FIRST, _TRIES = 0.05, 12  # s until it is first asked for the process, doubled each time; how often
 _ROUNDED = 1.0  # s by which a process may seem older than it is
@@ -48,9 +49,10 @@ def tool(image: str) -> str:
     if done[0]:
         name = os.path.basename(found)
         why = done[1].strip().partition("\n")[0] or f"exit code {done[0]}"
-        raise NotFoundError(
-            f"{name} cannot run {image}: {why}", hint=f"{name} image pull {image}, then again", code="no-image"
-        )
+        hint = f"{name} image pull {image}, then again"
+        if any(word in why.lower() for word in _DOWN):
+            hint = f"see whether {name} works: {name} info"
+        raise NotFoundError(f"{name} cannot run {image}: {why}", hint=hint, code="no-image")
     return found
 
 

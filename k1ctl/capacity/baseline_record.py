@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from k1ctl.capacity.baseline import Measured
     from k1ctl.workspace import Workspace
 
-FOLDER = "benchmarks"
+FOLDER, _NAME = "benchmarks", "-resource-baseline"
 _OLD = 3600.0  # s
 _SAW_ALL = 95.0  # % of the CPU time: less, and short-lived processes matter
 
@@ -49,7 +49,8 @@ def _sweep(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         try:
-            if name.endswith(".tmp") and os.stat(path).st_mtime < time.time() - _OLD:
+            ours = f"{_NAME}." in name and name.endswith(".tmp")
+            if ours and os.stat(path).st_mtime < time.time() - _OLD:
                 os.unlink(path)
         except OSError:
             continue
@@ -84,7 +85,7 @@ def save(workspace: Workspace, found: dict[str, Any], at: float) -> str:
     Its plot lies beside it. Raises OSError.
     """
     folder = workspace.ops_path(FOLDER)
-    stem = os.path.join(folder, time.strftime("%Y%m%d-%H%M", time.gmtime(at)) + "-resource-baseline")
+    stem = os.path.join(folder, time.strftime("%Y%m%d-%H%M", time.gmtime(at)) + _NAME)
     temporary = f"{stem}.{os.getpid()}.{os.urandom(3).hex()}.tmp"
     write_atomic(temporary, dumps(found) + "\n")
     try:
@@ -124,18 +125,23 @@ def svg(found: dict[str, Any]) -> str:
     if told:
         series.append(plot.Series("PSS where read", told, plot.DOTS))
     series.append(plot.Series("largest process", [(row[0], row[3]) for row in rows], plot.STEP))
-    cores = [(b[0], max(0.0, (b[5] - a[5]) / (b[0] - a[0]))) for a, b in pairwise(rows) if b[0] > a[0]]
     peak = memory["peak_bytes"]
     levels = [] if peak is None else [(peak, f"peak {format_size(peak)}, {memory['peak_metric'].upper()}")]
     return plot.stacked(
         [
             plot.Panel(series, "memory", plot.BYTES, levels=levels),
-            plot.Panel([plot.Series("cores", cores, plot.STEP)], "CPU, cores", height=110),
+            plot.Panel([plot.Series("cores", cores(rows), plot.STEP)], "CPU, cores", height=110),
         ],
         title=name(found),
         x_title=f"time from {found['started_at'][:16].replace('T', ' ')} UTC",
         x_unit=plot.SECONDS,
     )
+
+
+def cores(rows: list[list[Any]]) -> list[tuple[float, float]]:
+    """The cores that were busy from each look to the next one, as steps."""
+    steps = [(a[0], max(0.0, (b[5] - a[5]) / (b[0] - a[0]))) for a, b in pairwise(rows) if b[0] > a[0]]
+    return [*steps, (rows[-1][0], steps[-1][1])] if steps else []
 
 
 def name(found: dict[str, Any]) -> str:

@@ -156,7 +156,8 @@ def by_formula(facts: Facts, config: Config) -> Bound:
 
 def calculation(memory: int, reserve: int, per_agent: int) -> str:
     """The formula with its figures."""
-    return f"max(1, floor(({_gib(memory)} - {_gib(reserve)}) / {_gib(per_agent)} GiB))"
+    each = format_size(per_agent) if per_agent < formula.GIB else f"{_gib(per_agent)} GiB"
+    return f"max(1, floor(({_gib(memory)} - {_gib(reserve)}{' GiB' if per_agent < formula.GIB else ''}) / {each}))"
 
 
 def by_memory(facts: Facts, config: Config) -> Bound:

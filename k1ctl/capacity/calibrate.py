@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BUILDS = UPLOADS = 10  # samples from which a mean time is taken from history: its standard error is then cv / 3
 TURNS = THINKS = 20  # samples for shares and think times, which vary more
 SPREAD = 30  # samples for a coefficient of variation: fewer are mostly noise, and the annex's stays
+KINDS = 8  # of builds, the most frequent: each takes a lever or two, and a row or five
+AGENTS = 1000  # at most, as --agents
 HOURS = 24  # hours with turns in them for what is usual by hour
 _MOST_CV = 3.0
 _NO_SLOTS = ("device:", "console:", "usb:", "tree:", "port:")
@@ -212,9 +214,10 @@ class _Table:
         for turn in self.turns:
             groups.setdefault(turn.slot, []).append(turn)
         names = [name for name, group in groups.items() if len(group) >= BUILDS] or [main]
+        names = sorted(names, key=lambda n: -len(groups.get(n, [])))[:KINDS]
         total = sum(len(groups.get(name, [])) for name in names)
         found = []
-        for name in sorted(names, key=lambda n: -len(groups.get(n, []))):
+        for name in names:
             group = groups.get(name, [])
             values, text = [t.build for t in group], "as recorded"
             if self.workspace and len(values) < BUILDS:
@@ -265,8 +268,9 @@ class _Table:
             text = f"the annex's; history counts from {HOURS} hours with turns on"
             self._add("agents", USUAL.agents, "count", _DEFAULT, hours.active, text)
             return USUAL.agents
-        self._add("agents", hours.at_once, "count", _HISTORY, hours.active, "workspaces in the same hour, at most")
-        return hours.at_once
+        number = min(hours.at_once, AGENTS)
+        self._add("agents", number, "count", _HISTORY, hours.active, "workspaces in the same hour, at most")
+        return number
 
     def devices(self, works: Iterable[turnlog.Work]) -> int:
         """Devices that get at least a tenth of the uploads; those configured until there are enough uploads."""

@@ -81,10 +81,11 @@ class Stop(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a finished cell says about others."""
+    """What a finished cell says about others: why it was stopped; ``late``: every run was past the timeout."""
 
     cell: Cell
     stop: Stop | None
+    late: bool = False
 
 
 def matrix(agents: Iterable[int], memory: Iterable[int], cpus: Iterable[float]) -> list[Cell]:
@@ -115,12 +116,16 @@ def pruned(cell: Cell, limits: Limits, finished: Iterable[Outcome]) -> str:
     """Why the cell need not run; "" when it must.
 
     A copy that ran out of its own limit does so with a smaller one, and in larger company. What the host suffered it
-    suffers again from no fewer copies with no smaller limits, and where it killed one, from no fewer with any.
+    suffers again from no fewer copies with no smaller limits, and where it killed one, from no fewer with any. What
+    takes too long takes no less time with less.
     """
     reason = without_room(cell, limits)
     if reason:
         return reason
-    for other, stop in finished:
+    for other, stop, late in finished:
+        larger = other.memory >= cell.memory and _cores(other.cpus) >= _cores(cell.cpus) and other != cell
+        if late and larger and other.agents <= cell.agents:
+            return f"every run was past the timeout at {other.name}"
         smaller = other.agents <= cell.agents and _cores(other.cpus) <= _cores(cell.cpus)
         if stop is None or not smaller or other == cell:
             continue

@@ -90,7 +90,7 @@ def _make_v2(name: str, memory: int, cpus: float, root: str, ours: dict[str, str
         if memory:
             _write(folder, "memory.max", memory)
             _try_write(folder, "memory.swap.max", 0)
-            _try_write(folder, "memory.oom.group", 1)
+            # memory.oom.group stays 0: the kernel takes the largest, and the watchdog all others but a flash
             folders["memory"] = folder
         if cpus and "cpu" in enabled:
             _write(folder, "cpu.max", f"{_quota(cpus)} {PERIOD}")

@@ -276,7 +276,8 @@ def _lacked(end: Ended) -> str:
 
 def end_left_behind(folder: str, grace: float = GRACE) -> int:
     """End the copies of runs in or below ``folder`` whose k1ctl was killed, and what copies left behind; how many
-    processes that were. A k1ctl among them is told to end, and never killed: it may be in the middle of a flash."""
+    processes that were. A flash is left alone (`k1ctl.capacity.spared`); a k1ctl among them is told to end, and never
+    killed: it may be about to begin one."""
     found = _left_behind(folder)
     for number in (signals.SIGTERM, signals.SIGKILL):
         for pid in found:
@@ -304,16 +305,20 @@ def _is_k1ctl(pid: int) -> bool:
 
 
 def _left_behind(folder: str) -> list[int]:
-    """Their pids, without those of the commands that a k1ctl among them runs: it ends them by its own rules."""
+    """Their pids, without those of flashes and of the commands that a k1ctl among them runs: it ends them by its own
+    rules."""
     import psutil
 
-    found = []
+    from k1ctl.capacity import spared
+
+    found, flashes = [], spared.sessions()
     for process in psutil.process_iter():
         try:
             environ = process.environ()
             mark, _, run = environ.get(MARK, "").partition(_RUN)
             ours = process.pid != os.getpid() and f"{mark}{os.sep}".startswith(f"{folder}{os.sep}")
-            if ours and environ.get("K1CTL_RUN", "") == run and process.status() != psutil.STATUS_ZOMBIE:
+            ours = ours and environ.get("K1CTL_RUN", "") == run and process.status() != psutil.STATUS_ZOMBIE
+            if ours and os.getsid(process.pid) not in flashes:
                 found.append(process.pid)
         except (psutil.Error, OSError):
             continue

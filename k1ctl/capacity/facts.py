@@ -85,6 +85,14 @@ class Facts:
     def used_percent(self) -> float:
         return 100.0 * self.used / self.memory if self.memory else 0.0
 
+    def with_free(self, memory: int) -> Facts:
+        """The same host when so many more bytes of memory are free."""
+        from copy import copy
+
+        after = copy(self)
+        after.available = min(self.memory, self.available + memory)
+        return after
+
     def document(self) -> dict[str, Any]:
         """The facts as JSON, with the unit in each key."""
         return {

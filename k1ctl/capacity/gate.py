@@ -76,6 +76,11 @@ class Decision:
         return any(reason.never for reason in self.reasons)
 
     @property
+    def hopeless(self) -> bool:
+        """Whether it does not fit on this host even if it is reduced."""
+        return any(reason.never and reason.resource not in _REDUCIBLE for reason in self.reasons)
+
+    @property
     def text(self) -> str:
         """The reasons in one line."""
         return "; ".join(reason.text for reason in self.reasons)
@@ -97,7 +102,7 @@ def total(resource: str, need: int, facts: Facts, limits: Limits, held: Sequence
     if resource == "gpu":
         used = sum(int(gpu.get("used_bytes") or 0) for gpu in facts.gpus) // MIB
         return limits.most("gpu") - max(0, used - sum(p.units.get("gpu", 0) for p in held))
-    return limits.most(resource)
+    return limits.now(resource) if resource.startswith(sizes.DISK) else limits.most(resource)
 
 
 def _memory(need: int, facts: Facts, limits: Limits, held: Sequence[Promise]) -> int:
@@ -191,16 +196,30 @@ def look(
     path: str = ".",
     slots: dict[str, tuple[int, int]] | None = None,
     workspace: Workspace | None = None,
+    around: bool = True,
 ) -> Decision:
     """What the gate would say now to who would come last in line. Promises nothing.
 
     ``kind`` as in `promise`; ``path`` lies on the filesystem that the need's disk is meant of; ``slots`` {resource of
     the queue: (slots, held)} for those that the need names; ``workspace``: whose budget is asked for the need's tokens
-    once the host has room (None: nobody's). Raises K1ctlError, OSError.
+    once the host has room (None: nobody's); ``around``: what a promise around us covers is there. Raises K1ctlError,
+    OSError.
     """
     from k1ctl.capacity.room import Room
+    from k1ctl.process.spec import PROMISE
 
-    found = Room(config, need, kind=kind, priority=priority, path=path).decision(slots)
+    room = Room(config, need, kind=kind, priority=priority, path=path)
+    if around and PROMISE in os.environ:
+        from k1ctl.process import nested
+
+        have, joined = nested.join(room.place, os.environ[PROMISE])
+        for fd in joined:
+            os.close(fd)
+        more = {r: n - have.get(r, 0) for r, n in room.units.items() if n > have.get(r, 0)}
+        if have and not more and not need.slots:
+            return Decision(True, [])
+        room.take(sizes.part(need, more) if have else need)
+    found = room.decision(slots)
     if found.go and need.tokens and workspace is not None:
         return _paid(workspace, config, need, found, priority)
     return found
@@ -317,6 +336,7 @@ def no_capacity(what: str, decision: Decision, waited: float = 0.0) -> K1ctlErro
 
     expected = decision.expected_seconds
     when = "" if expected is None else f"; expected in about {format_duration(expected)}"
+    when = "; expected any moment" if expected == 0 else when
     after = f"waited {format_duration(waited)}: " if waited else ""
     money = any(r.resource == BUDGET for r in decision.reasons)
     short, shown = ("budget", "budget status") if money else ("room", "capacity list")

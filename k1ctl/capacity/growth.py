@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import IO, Any
 
 MONTHS = 2  # whole months from which there is a growth to speak of
 BUILDS = 20  # in each of them
 _MOST_BYTES = 1 << 29  # of events that are looked at, the newest
+_PIECE = 1 << 20  # bytes that are read at once
 _FINISHED = b'"event":"build.finished"'  # as k1ctl.jsontext.dumps writes it
 
 
@@ -72,13 +73,25 @@ def _counts(folder: str) -> tuple[dict[str, int], str]:
             break
         try:
             with open(os.path.join(folder, name), "rb") as f:
-                data = f.read(left)
+                number, size = _finished(f, left)
         except OSError:
             continue
-        left -= len(data)
+        left -= size
         first = name[:-6]
-        counts[first[:7]] = counts.get(first[:7], 0) + data.count(_FINISHED)
+        counts[first[:7]] = counts.get(first[:7], 0) + number
     return counts, first
+
+
+def _finished(file: IO[bytes], most: int) -> tuple[int, int]:
+    """(finished builds, bytes) of at most ``most`` bytes, read in pieces: a day's file may be of any size."""
+    number = size = 0
+    tail = b""
+    while size < most and (data := file.read(min(_PIECE, most - size))):
+        size += len(data)
+        data = tail + data
+        number += data.count(_FINISHED)
+        tail = data[1 - len(_FINISHED) :]
+    return number, size
 
 
 def _is_day(text: str) -> bool:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from k1ctl.capacity.facts import Facts
     from k1ctl.capacity.looks import Looks
-    from k1ctl.capacity.watched import Watched
     from k1ctl.config import Config
     from k1ctl.workspace import Workspace
 
@@ -311,7 +310,7 @@ def _promised() -> list[Check]:
     except (OSError, K1ctlError) as exc:
         kept = Check("promises", "unknown", message=f"the promises cannot be read: {words(exc)}")
     try:
-        still = [command for command in watched.every() if command.guarded() and _suspended(command)]
+        still = watched.standing_still()
         message = "no command stands still for want of memory"
         if still:
             first_one = still[0].spec
@@ -336,16 +335,6 @@ def _blast_radius() -> Check:
         f"{found.killer} would end all {found.processes} processes of this control group together, {who} among them"
     )
     return Check(name, "warn", 1, "", 0, None, message)
-
-
-def _suspended(command: Watched) -> bool:
-    from k1ctl.capacity.watched import Seen
-
-    seen = Seen(command.folder)
-    try:
-        return bool(seen.get()["suspended_at"])
-    finally:
-        seen.close()
 
 
 def _alive(pid: int) -> bool:

@@ -11,8 +11,9 @@ import sys
 import time
 
 from k1ctl import groups
-from k1ctl.capacity import cgroup, cpu, oom, watchdog, watched
+from k1ctl.capacity import cgroup, cpu, entry, oom, watchdog, watched
 from k1ctl.capacity.scan import Scan, leader_start
+from k1ctl.capacity.spared import OFFERED
 from k1ctl.errors import BusyError
 from k1ctl.signals import signals
 from k1ctl.units import format_duration
@@ -22,38 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-_RESET = [
-    signals.SIGHUP,
-    signals.SIGINT,
-    signals.SIGTERM,
-    signals.SIGPIPE,
-    signals.SIGUSR1,
-    signals.SIGCHLD,
-    signals.SIGXFSZ,
-]
-# a shell would drop variables whose names it does not like, and on macOS DYLD_*; Python adds LC_CTYPE in the C locale
-_ENTRY = """
-import os, sys, _signal
-for n in (_signal.SIGINT, _signal.SIGPIPE, _signal.SIGXFSZ): _signal.signal(n, _signal.SIG_DFL)
-fd, drop, folder, argv = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
-if not os.read(fd, 1): os._exit(125)
-os.close(fd)
-for name in filter(None, drop.split(",")): os.environ.pop(name, None)
-try:
-    if folder: os.chdir(folder)
-    os.execvp(argv[0], argv)
-except OSError as exc:
-    os.write(2, os.fsencode(f"{exc.filename or argv[0]}: {exc.strerror}\\n"))
-    os._exit(127 if isinstance(exc, FileNotFoundError) else 126)
-"""
-_ADDED = ("LC_CTYPE", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING")
-
-
 _TRIES = 3
 _UNWATCHED = 5.0  # s for which a watchdog is tried to be started before the command is ended
 _ENDING = 0.5  # s that a watchdog takes to end once nobody is left, at most
 _staying: list[int] = []  # watchdogs that watch what their command left behind
-_OOM_SCORE = 500  # what limited commands add to theirs: the kernel takes them before the agent that started them
 
 
 class Limits:
@@ -62,10 +35,10 @@ class Limits:
     ``means``: auto, cgroup or watchdog; ``relief`` {suspend, kill: percent of the host's memory at which the youngest
     such command gives way, 0: never; every: seconds between two looks at that}; ``what`` others are told it is;
     ``name`` of its folder (default: a new one); ``retries``: attempts with more memory after a detected lack of it, for
-    runs.
+    runs; ``mark``: a word in its environment by which one who left for a session of his own is known ("": none).
     """
 
-    __slots__ = ("cpus", "means", "memory", "name", "relief", "retries", "what")
+    __slots__ = ("cpus", "mark", "means", "memory", "name", "relief", "retries", "what")
 
     def __init__(
         self,
@@ -77,9 +50,10 @@ class Limits:
         what: str = "",
         name: str = "",
         retries: int = 0,
+        mark: str = "",
     ) -> None:
         self.memory, self.cpus, self.means, self.relief = memory, cpus, means, dict(relief or {})
-        self.what, self.name, self.retries = what, name, retries
+        self.what, self.name, self.retries, self.mark = what, name, retries, mark
 
 
 class Told:
@@ -221,7 +195,7 @@ def alive(command: watched.Watched) -> bool:
 
 def _scan(command: watched.Watched) -> Scan:
     spec = command.spec
-    found = Scan(spec["session"], spec["leave_out"], spec["leader_start"])
+    found = Scan(spec["session"], spec["leave_out"], spec["leader_start"], spec.get("mark", ""))
     found.look(full=True)
     return found
 
@@ -243,6 +217,7 @@ def rearm() -> int:
                 command.remove()
         except OSError:
             continue  # another call is at it, or it ended meanwhile
+    watched.sweep()
     return found
 
 
@@ -261,12 +236,12 @@ def spawn(
     ``cwd`` where it begins. Raises OSError:
     FileNotFoundError or PermissionError when it cannot be started; BusyError (no-watchdog).
     """
-    check_executable(os.path.join(cwd, argv[0]) if os.sep in argv[0] else argv[0], env)
+    entry.check_executable(os.path.join(cwd, argv[0]) if os.sep in argv[0] else argv[0], env)
     name = limits.name or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
     place = _place(name, limits)
     read, go = os.pipe()
     try:
-        pid = _enter([cwd, *argv], env, actions, session, read, place.prefix if place else [])
+        pid = entry.start([cwd, *argv], env, actions, session, read, place.prefix if place else [])
         try:
             leash = _hold(pid, name, limits, session, place)
         except BaseException:
@@ -328,6 +303,7 @@ def _hold(pid: int, name: str, limits: Limits, session: int, place: cgroup.Place
         "session": session or pid,
         "leave_out": os.getpgrp() if session else 0,
         "leader_start": leader_start(session or pid),
+        "mark": limits.mark,
         "memory": limits.memory,
         "cpus": limits.cpus,
         "means": "cgroup" if "memory" in folders else "watchdog",
@@ -366,54 +342,11 @@ def _arm(leash: Leash) -> None:
 
 def _offer(pid: int) -> None:
     """Make a process, and the children it will have, the kernel's first choice when memory runs out
-    (proc_pid_oom_score_adj(5))."""
+    (proc_pid_oom_score_adj(5)). One that is so already, as all of some containers are, stays as it is."""
     try:
-        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as f:
-            f.write(str(_OOM_SCORE))
-    except OSError:
-        pass  # no Linux, or it is set higher
-
-
-def _enter(
-    words: Sequence[str], env: Mapping[Any, Any], actions: Sequence[Any], session: int, read: int, prefix: Sequence[str]
-) -> int:
-    """Start the process that becomes the command when a byte comes through ``read``.
-
-    ``words``: the folder it begins in ("": ours) and the command; ``prefix`` goes before all.
-    """
-    number = next(fd for fd in range(3, 64) if not _inherited(fd))
-    high = watchdog.high(read)
-    drop = ",".join(name for name in _ADDED if name not in env and name.encode() not in env)
-    entry = [*prefix, sys.executable, "-I", "-S", "-c", _ENTRY, str(number), drop, *words]
-    more: dict[str, Any] = {"setpgroup": 0} if session else {"setsid": True}
-    try:
-        moves = [*actions, (os.POSIX_SPAWN_DUP2, high, number)]
-        return os.posix_spawn(entry[0], entry, env, file_actions=moves, setsigdef=_RESET, **more)
-    finally:
-        os.close(high)
-
-
-def _inherited(fd: int) -> bool:
-    try:
-        return os.get_inheritable(fd)
-    except OSError:
-        return False
-
-
-def check_executable(name: str, env: Mapping[Any, Any]) -> None:
-    """Raise FileNotFoundError or PermissionError, as exec would, when ``name`` cannot be started."""
-    import errno
-
-    given = env.get("PATH", env.get(b"PATH", os.defpath))
-    folders = [""] if os.sep in name else os.fsdecode(given).split(os.pathsep)
-    found = False
-    for folder in folders:
-        path = os.path.join(folder, name) if folder else name
-        if os.path.isfile(path):
-            found = True
-            if os.access(path, os.X_OK):
-                return
-        elif os.path.isdir(path) and os.sep in name:
-            found = True
-    code = errno.EACCES if found else errno.ENOENT
-    raise OSError(code, os.strerror(code), name)
+        with open(f"/proc/{pid}/oom_score_adj", "r+", encoding="ascii") as f:
+            if int(f.read()) < OFFERED:
+                f.seek(0)
+                f.write(str(OFFERED))
+    except (OSError, ValueError):
+        pass  # no Linux

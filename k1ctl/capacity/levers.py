@@ -26,22 +26,26 @@ _SEARCH, _SLOWEST, _HALVINGS = 8000, 1.0, 6  # turns of a step; most slowdown lo
 
 class Memory:
     """Bytes that a model takes on each host at its fullest: ``base`` x agents + ``heavy`` of all slots; ``room`` is
-    RAM - reserve; ``agents``: how many fit on all hosts together, 0 when the slots alone take more than there is."""
+    RAM - reserve; ``agents``: how many fit on all hosts together, whatever they do; ``all_busy``: with all slots busy,
+    else so many that each may be in a heavy phase (as `capacity show` has it), 0 when not even one."""
 
-    __slots__ = ("agents", "base", "heavy", "need", "room")
+    __slots__ = ("agents", "all_busy", "base", "heavy", "need", "room")
 
     def __init__(self, model: Model, facts: Facts, config: Config) -> None:
         from k1ctl.capacity import formula, twopart
+        from k1ctl.capacity.twopart import Pool
 
         self.base = twopart.base(config)[0]
         slots = {kind.name: kind.slots for kind in model.kinds}
-        pools = twopart.pools(config)
-        self.heavy = sum(pool.each * slots.pop(pool.resource, pool.slots) for pool in pools)
-        self.heavy += sum(twopart.heavy(config, name)[0] * number for name, number in slots.items())
+        pools = [Pool(p.resource, slots.pop(p.resource, p.slots), p.each, p.origin) for p in twopart.pools(config)]
+        pools += [Pool(name, number, *twopart.heavy(config, name)) for name, number in slots.items()]
+        self.heavy = sum(pool.total for pool in pools)
         each = -(-model.agents // model.hosts)
         self.need = self.base * each + self.heavy
         self.room = max(0, facts.memory - formula.reserve(facts.memory, config))
-        self.agents = max(0, (self.room - self.heavy) // max(1, self.base)) * model.hosts
+        fits = twopart.fits(self.room, self.base, sorted(pools, key=lambda pool: -pool.each))
+        self.all_busy = fits[-1].fits
+        self.agents = (fits[-1].agents if self.all_busy else max(f.slots for f in fits if f.fits)) * model.hosts
 
     @property
     def fits(self) -> bool:
@@ -140,8 +144,8 @@ def _levers(model: Model, facts: Facts, config: Config) -> list[Lever]:
         found.append(Lever(f"{name}={_FASTER:.0%}", text, _with(model, kind, one), cost))
     if uploads:
         fewer = model.changed(kinds=[k.changed(uploads=k.uploads * _FEWER) for k in model.kinds])
-        first = model.kinds[0]
-        name = f"{_key('uploads', first, model)}={first.uploads * _FEWER:.3g}"
+        sending = [kind for kind in model.kinds if kind.uploads]
+        name = ",".join(f"{_key('uploads', kind, model)}={kind.uploads * _FEWER:.3g}" for kind in sending)
         cost = "no memory, no cores; tests without the device"
         found.append(Lever(name, "a quarter fewer uploads", fewer, cost))
     return found

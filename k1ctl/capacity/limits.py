@@ -25,12 +25,13 @@ SCALE = {"mem": MIB, "gpu": MIB, "disk": MIB, "cpu": 0.01, "tokens": 1000}  # wh
 class Limits:
     """What may be promised in all: ``reserve`` (nobody's) and ``memory`` in bytes, ``cpu`` in cores, ``tokens``,
     ``gpu`` in bytes, ``agents``, ``models`` {name: at once}; ``slots`` {resource of the queue: (slots, held)}; ``disk``
-    {filesystem: bytes that may be taken} with ``here`` the one that a need's disk is meant of.
+    {filesystem: bytes that may be taken now} with ``here`` the one that a need's disk is meant of, and ``whole``
+    {filesystem: bytes that may be taken of it when it is empty}.
 
     ``tokens`` and ``agents`` of 0 and models without a figure are not counted.
     """
 
-    __slots__ = ("agents", "cpu", "disk", "gpu", "here", "memory", "models", "reserve", "slots", "tokens")
+    __slots__ = ("agents", "cpu", "disk", "gpu", "here", "memory", "models", "reserve", "slots", "tokens", "whole")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Limits:
     ) -> None:
         self.reserve, self.memory, self.cpu, self.tokens, self.gpu = reserve, memory, cpu, tokens, gpu
         self.agents, self.models, self.slots, self.disk, self.here = agents, models or {}, slots or {}, disk or {}, here
+        self.whole: dict[str, int] = {}
 
     def most(self, resource: str) -> int:
         """Units of a resource that may be promised at best: on a host that does nothing else."""
@@ -62,11 +64,15 @@ class Limits:
         if resource == "agents":
             return self.agents or UNCOUNTED
         if resource.startswith(DISK):
-            return max(0, self.disk[resource]) // MIB if resource in self.disk else UNCOUNTED
+            return max(0, self.whole.get(resource, self.now(resource) * MIB)) // MIB
         if resource in self.slots:
             return self.slots[resource][0]
         known = {model(name): count for name, count in self.models.items()}
         return known.get(resource, UNCOUNTED)
+
+    def now(self, disk: str) -> int:
+        """Units of a filesystem that may be taken now."""
+        return max(0, self.disk[disk]) // MIB if disk in self.disk else UNCOUNTED
 
 
 def of(config: Config, facts: Facts) -> Limits:
@@ -93,6 +99,7 @@ def look_at_disk(limits: Limits, config: Config, path: str) -> None:
     there, stop = use(path), int(config.get("disk", "stop_percent")) or 100
     limits.here = filesystem(path)
     limits.disk[limits.here] = max(0, there.free - there.total * (100 - stop) // 100)
+    limits.whole[limits.here] = there.total * stop // 100
 
 
 def filesystem(path: str) -> str:

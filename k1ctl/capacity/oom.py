@@ -87,7 +87,7 @@ _KILLED = (
 )
 _CERTAIN, _LIKELY, _POSSIBLE = "certain", "likely", "possible"
 _TAIL = 64 << 10  # bytes of a log that are read
-_FULL = 0.8  # of its limit that a program had to use before more may help one that met a limit of its own
+_FULL = 0.8  # of its limit that a program had to use before more may help one that was refused memory
 
 
 def next_limit(limit: int, peak: int) -> int:
@@ -132,9 +132,10 @@ def verdict(
     signs = [*(["SIGKILL, and not by k1ctl"] if died else []), *killed]
     if kernel_kills and (signs or status == 137):
         counted = f"oom_kill of /proc/vmstat grew by {kernel_kills} meanwhile"
-        signs = signs or ["exit code 137"]
+        sure = _LIKELY if signs else _POSSIBLE  # 137 may be the program's own, and the kernel's kill another's
         message = "the kernel ended it, or a process of it, for lack of memory on the host"
-        return Verdict("kernel", _LIKELY, message, [counted, *signs], guilty, next_limit(0, peak))
+        found = [counted, *(signs or ["exit code 137"])]
+        return Verdict("kernel", sure, message, found, guilty, next_limit(limit, peak))
     told = _told(tail)
     if told is not None:
         return _program(told, status, limit, peak)
@@ -148,7 +149,7 @@ def _program(told: tuple[str, str, str], status: int, limit: int, peak: int) -> 
     """A program says itself that memory was refused; one that exits with 0 got over it."""
     who, line, own = told
     sure = _POSSIBLE if status == 0 else _LIKELY
-    fits = 0 if own and peak < limit * _FULL else next_limit(limit if peak >= limit * _FULL else 0, peak)
+    fits = 0 if peak < limit * _FULL else next_limit(limit, peak)  # far below it, it was not our limit that refused
     message = f"{who} was refused memory: {line}"
     if own and not fits:
         message += f" (a limit of its own, which {own} raises)"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from math import inf
 
 from k1ctl.capacity import uploadgoal
+from k1ctl.capacity.explain import counted
 from k1ctl.capacity.levers import Memory
 from k1ctl.capacity.queueing import TURNS, Bounds, simulate
 from k1ctl.capacity.scenarios import SCENARIOS, TURN_GOAL
+from k1ctl.units import format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,10 +71,12 @@ class Plan:
             knee = cycle / demand if demand else inf
             text = f"more than {knee:.1f} agents must wait for each other" if demand else "never used"
             found.append(Limit(station, int(knee) if knee != inf else inf, text))
-        text = f"{memory.agents} agents have room: {memory.base / 1e9:.2g} GB each"
-        found.append(Limit("memory", memory.agents, f"{text} beside {memory.heavy / 1e9:.3g} GB of all slots"))
+        text = f"room for {counted(memory.agents)}: {format_size(memory.base)} each beside "
+        text += f"{format_size(memory.heavy)} of all slots" if memory.all_busy else "as many heavy phases"
+        text += "" if memory.all_busy else f"; all slots, {format_size(memory.heavy)}, do not fit"
+        found.append(Limit("memory", memory.agents, text))
         most = within(model, TURN_GOAL, turns=turns, seed=seed)
-        upto = "any number of agents" if most == inf else f"up to {most:g} agents"
+        upto = "any number of agents" if most == inf else f"up to {counted(int(most))}"
         found.append(Limit("turn goal", most, f"p90 of a turn within {TURN_GOAL / 60:g} min with {upto}"))
         return found
 

@@ -268,7 +268,8 @@ def _drawn(panel: Panel, across: _Scale, down: _Scale, places: int) -> list[str]
 def _path(series: Series, across: _Scale, down: _Scale) -> str:
     """The path of a line; of a step one that holds each value until the next point."""
     out, open_, last = [], False, 0.0
-    for x, y in _thinned(series.points, across):
+    points = _thinned(series.points, across)
+    for (x, y), (_, then) in zip(points, [*points[1:], (0.0, None)], strict=False):
         if y is None:
             if open_ and series.kind == STEP:
                 out.append(f"H{_n(across(x))}")
@@ -276,7 +277,9 @@ def _path(series: Series, across: _Scale, down: _Scale) -> str:
             continue
         px, py = across(x), down(max(y, 0.0))
         if not open_:
-            out.append(f"M{_n(px)} {_n(py)}h.01")  # a single point is seen as well
+            out.append(f"M{_n(px)} {_n(py)}")
+            if then is None:
+                out.append("m-3 0h6")  # a single point is seen as well
         elif series.kind == STEP:
             out.append(f"H{_n(px)}V{_n(py)}" if py != last else f"H{_n(px)}")
         else:

@@ -56,13 +56,14 @@ def look(*, session: int = 0, group: int = 0, leave_out: Iterable[int] = ()) -> 
 
 class Member:
     """A process of a watched tree: ``start`` tells it from a later one of the same number; ``rss`` bytes now, ``high``
-    the most it ever had resident, ``cpu`` seconds of its own."""
+    the most it ever had resident, ``reached`` the most that it is known to have had since it is watched, ``before`` the
+    most until then; ``cpu`` seconds of its own."""
 
-    __slots__ = ("cpu", "faults", "high", "pid", "rss", "start")
+    __slots__ = ("before", "cpu", "faults", "high", "pid", "reached", "rss", "start")
 
     def __init__(self, pid: int, start: object) -> None:
         self.pid, self.start = pid, start
-        self.rss = self.high = 0
+        self.rss = self.high = self.reached = self.before = 0
         self.cpu, self.faults = 0.0, -1
 
 
@@ -81,6 +82,7 @@ class Watch:
         self.members: dict[int, Member] = {}
         self._foreign: set[int] = set()  # processes that are known to be none of ours
         self._gone_cpu, self._own = 0.0, os.getpid()
+        self._running = root > 0  # those of the first look have a past of their own
 
     def look(self) -> Tree:
         """The tree now; without ``pids`` when nobody of it lives."""
@@ -139,12 +141,15 @@ class Watch:
                 tree.waited += waited
                 continue
             member.rss = rss
-            member.high = max(member.high, rss)
+            member.high, member.reached = max(member.high, rss), max(member.reached, rss)
             if self.highs and (most or faults != member.faults):
-                member.high, member.faults = max(member.high, most or high(pid)), faults
+                most, member.faults = most or high(pid), faults
+                member.high, member.before = max(member.high, most), most if self._running else member.before
+                member.reached = max(member.reached, most if most > member.before else 0)
             tree.take(pid, rss, member.cpu, waited)
         self._gone_cpu += sum(m.cpu for pid, m in self.members.items() if members.get(pid) is not m)
         self.members = members
+        self._running = False
         if rows:
             self.sessions &= {row.session for row in rows.values()}
         return tree

@@ -79,13 +79,18 @@ class Promise:
         """Bytes that it counts for: the larger of what was promised and what is seen."""
         return max(self.units.get("mem", 0) * limits.MIB, self.seen_bytes)
 
+    @property
+    def state(self) -> str:
+        """waiting, held (by processes), or reserved (a row with a deadline or an owner)."""
+        return "waiting" if self.waiting else "held" if self.place else "reserved"
+
     def document(self) -> dict[str, Any]:
         """The promise as JSON."""
         from k1ctl.units import rfc3339
 
         return {
             "id": self.id,
-            "state": "waiting" if self.waiting else "held",
+            "state": self.state,
             "kind": self.kind,
             "what": self.what,
             "workspace": self.workspace,
@@ -118,7 +123,7 @@ def held(place: str = "", *, waiting: bool = False, seen: bool = True) -> list[P
     found = [p for p in (_read(place, name) for name in _tickets(place, "rw" if waiting else "r")) if p is not None]
     if seen:
         look(found)
-    return found + reservations.held(place)
+    return found + reservations.held(place, beside={p.run for p in found if not p.waiting})
 
 
 def waiting(place: str) -> list[Promise]:

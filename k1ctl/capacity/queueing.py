@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 TURNS = 20_000  # simulated unless told otherwise: the p90 of a turn is then good for about 2 %
 WARM = 0.1  # share of the turns that only warm the model up
 _ROUNDS = 2  # turns of each workspace that do at least: with many of them a line takes a while to build up
+_ROUND = 1e-9  # of a rank: what rounding may add to it
+_NEVER = 1e-30  # a probability that more servers make smaller still
 _BATCHES = 10  # parts of a run whose spread gives the standard error
 
 
@@ -140,6 +142,8 @@ def erlang_c(servers: int, load: float) -> float:
     blocked = 1.0
     for k in range(1, servers + 1):
         blocked = load * blocked / (k + load * blocked)
+        if blocked < _NEVER:
+            return 0.0
     return blocked / (1 - load / servers * (1 - blocked))
 
 
@@ -210,7 +214,7 @@ if TYPE_CHECKING:
 
 def quantile(ordered: Sequence[float], q: float) -> float:
     """The ``q`` quantile of values in order (nearest rank); 0 of none."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * q))] if ordered else 0.0
+    return ordered[max(0, math.ceil(len(ordered) * q - _ROUND) - 1)] if ordered else 0.0
 
 
 def simulate(model: Model, *, turns: int = TURNS, seed: int = 1) -> Outcome:

@@ -15,6 +15,7 @@ from k1ctl.files import Locked, read_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 FILE = "reservations.json"
@@ -42,7 +43,8 @@ def add(
 
     ``units`` {resource: units} it counts for (`limits.units`); ``until`` in seconds since 1970 (None: no deadline);
     ``owner`` a process whose end frees it; ``worktree`` a folder whose removal does. A reservation of the same ``id``
-    is replaced. ``words``: what, kind, workspace, root. Raises OSError.
+    is replaced. ``words``: what, kind, workspace, root; ``of`` the run whose promise it takes the place of: while that
+    one is held as well, it alone counts. Raises OSError.
     """
     from k1ctl import groups
 
@@ -81,9 +83,10 @@ def release(place: str, wanted: str, *, dry_run: bool = False) -> Promise:
     return _promise(found)
 
 
-def held(place: str, now: float | None = None) -> list[Promise]:
-    """The reservations that hold: in time, the owner alive, the worktree there. Takes no lock."""
-    return [_promise(row) for row in _rows(place, now)]
+def held(place: str, now: float | None = None, *, beside: Collection[str] = ()) -> list[Promise]:
+    """The reservations that hold: in time, the owner alive, the worktree there. Those that take the place of a promise
+    of the runs ``beside`` are left out. Takes no lock."""
+    return [_promise(row) for row in _rows(place, now) if not (row.get("of") and row["of"] in beside)]
 
 
 def for_worktree(path: str) -> str:

@@ -13,6 +13,7 @@ from k1ctl.errors import K1ctlError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from k1ctl.capacity.facts import Facts
     from k1ctl.capacity.levels import Level
@@ -59,18 +60,24 @@ class Room:
         self.held: list[Promise] = []
         self.level: tuple[int, str] = _NO_LEVEL
         self._read_facts()
-        if soft and need.mem > self.limits.memory:
-            self.need = need.less(mem=self.limits.memory // limits.MIB * limits.MIB)
+        self.cut()
+
+    def cut(self) -> None:
+        """Ask for no more than may be promised here, where nobody named the need."""
+        if self.soft and self.need.mem > self.limits.memory:
+            self.need = self.need.less(mem=self.limits.memory // limits.MIB * limits.MIB)
         self.take(self.need)
 
     def take(self, need: Need) -> None:
         """From now on it is this need that is asked for."""
         self.need, self.units = need, limits.units(need, self.limits.here)
 
-    def _read_facts(self) -> None:
+    def _read_facts(self, *, gpus: bool = True) -> None:
         self._read_at = time.monotonic()
-        gpus = bool(self.need.gpu) and not self.config.get("capacity", "gpu_memory")
+        before: list[dict[str, Any]] | None = None if gpus else self.facts.gpus
+        gpus = gpus and bool(self.need.gpu) and not self.config.get("capacity", "gpu_memory")
         self.facts: Facts = host.read(gpus=gpus)
+        self.facts.gpus = self.facts.gpus if before is None else before
         self.limits: Limits = limits.of(self.config, self.facts)
         if self.need.disk:
             limits.look_at_disk(self.limits, self.config, self.path)
@@ -88,8 +95,9 @@ class Room:
         """The level from which on we wait; 0: none."""
         return keeps_out(self.kind, self.priority, self.need)
 
-    def refresh(self) -> None:
-        """Look anew where a promise came or went, or after `FRESH` seconds."""
+    def refresh(self, *, gpus: bool = True) -> None:
+        """Look anew where a promise came or went, or after `FRESH` seconds; at GPUs, which takes seconds, only with
+        ``gpus``."""
         key = (_listing(self.place), reservations.stamp(self.place))
         now = time.monotonic()
         if now - self._looked < FRESH and key == self._key:
@@ -97,7 +105,7 @@ class Room:
         stale = now - self._looked >= FRESH
         if now - self._read_at >= FRESH:
             self._read_config()
-            self._read_facts()
+            self._read_facts(gpus=gpus)
         seen = {p.id: p.seen_bytes for p in self.held}
         self.held = promises.held(self.place, seen=False)
         if stale:
@@ -120,13 +128,17 @@ class Room:
 
     def slots(self, resource: str) -> int:
         """Units of ``resource`` that promises with a process may have in all now; asked with the mutex held."""
+        return self.slots_for(resource, self.units.get(resource, 0))
+
+    def slots_for(self, resource: str, need: int) -> int:
+        """`slots` for another one, who needs ``need`` units."""
         if self.critical:
             return UNCOUNTED
-        self.refresh()
+        self.refresh(gpus=False)
         if self.level[0]:
             return 0
         reserved = sum(p.units.get(resource, 0) for p in self.held if not p.place)
-        return gate.total(resource, self.units.get(resource, 0), self.facts, self.limits, self.held) - reserved
+        return gate.total(resource, need, self.facts, self.limits, self.held) - reserved
 
     def decision(self, slots: dict[str, tuple[int, int]] | None = None, *, own: str = "") -> gate.Decision:
         """What the gate says now, whoever waits before us counted as held; ``own`` is our ticket's name, "" without."""
@@ -169,10 +181,11 @@ class Room:
                 ends.append((left, promise))
         if self.level[0]:
             return None
-        remaining = list(held)
+        remaining, facts = list(held), self.facts
         for left, promise in sorted(ends, key=lambda pair: pair[0]):
             remaining.remove(promise)
-            if gate.decide(self.need, self.facts, self.limits, remaining, worker=False).go:
+            facts = facts.with_free(promise.seen_bytes)
+            if gate.decide(self.need, facts, self.limits, remaining, worker=False).go:
                 return round(left, 3)
         return None
 

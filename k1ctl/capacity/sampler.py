@@ -59,7 +59,8 @@ class Trace:
             return
         first, last = self.rows[0], self.rows[-1]
         span = max(last[0] - first[0], 1e-9) / ((self.kept - 2) // 3) * 1.0001
-        kept, spans = {id(first): first, id(last): last}, dict[int, list[Any]]()
+        kept = {id(first): first, id(last): last}
+        spans: dict[int, list[Row]] = {}
         for row in self.rows:
             spans.setdefault(int((row[0] - first[0]) / span), []).append(row)
         for rows in spans.values():
@@ -137,7 +138,7 @@ class Sampler:
         row: Row = (round(now, 3), tree.rss, self._pss(tree, now), tree.largest, len(tree.pids), round(self.cpu, 3))
         living = self._living(tree)
         self.together.look({(member.pid, member.start): member.high for member in living})
-        self.largest = max(self.largest, tree.largest, *(member.high for member in living))
+        self.largest = max(self.largest, tree.largest, *(member.reached for member in living))
         self.most = max(self.most, len(tree.pids))
         if self.peak_row is None or tree.rss > self.peak_row[1]:
             self.peak_row = row

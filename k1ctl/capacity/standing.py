@@ -9,7 +9,7 @@ from k1ctl import events
 from k1ctl.capacity import gate
 from k1ctl.capacity import limits as sizes
 from k1ctl.capacity.promises import Held, Promise, join
-from k1ctl.errors import BusyError
+from k1ctl.errors import BusyError, ConfigError
 from k1ctl.process import nested
 from k1ctl.queue import names
 from k1ctl.queue.line import Line
@@ -80,7 +80,9 @@ class Asking:
             self.wait, self.reduce = 0.0, False
             room.take(sizes.part(asked, units))
         if self.reduce:
-            decision = self._until(lambda decision: decision.go or decision.reduced is not None)
+            decision = self._until(lambda d: d.go or d.reduced is not None or d.hopeless)
+            if decision.hopeless:
+                raise gate.never_fits(self.what, decision)
             room.take(decision.reduced or room.need)
             asked, units = room.need, room.units
         elif any(count > room.limits.most(resource) for resource, count in room.units.items()):
@@ -88,8 +90,11 @@ class Asking:
         ticket = self._ticket(units)
         try:
             self._stand(ticket)
-        except BaseException:
+        except BaseException as exc:
             ticket.close()
+            if room.soft and isinstance(exc, ConfigError) and exc.code == "never-fits":
+                room.cut()
+                return self._beside(have, joined)
             raise
         return self._held(ticket, asked, units, joined)
 
@@ -120,13 +125,14 @@ class Asking:
                 stall=config.get("queue", "stall"),
                 ageing=config.get("queue", "ageing"),
                 max_length=config.get("queue", "max_length"),
-                elastic=True,
+                elastic=room.slots_for,
             )
         finally:
             self.woken_by = before
 
     def _stand(self, ticket: Ticket) -> None:
         try:
+            self.room.refresh()  # so that little is looked up with the mutex held
             if not ticket.enqueue():
                 self._wait(ticket)
         finally:
@@ -139,17 +145,27 @@ class Asking:
         told = False
         while True:
             decision, left = self.room.decision(own=ticket.file), self._left()
+            if decision.never:  # the limit shrank: nobody behind us would ever be let in
+                ticket.leave()
+                raise gate.never_fits(self.what, decision)
             if left <= 0 or self.stopped():
                 break
             told = told or self._note_waiting(decision)
             self._say(decision)
-            how = ticket.wait(left, self.interrupt, self.stopped)
+            how = ticket.wait(left, self.interrupt, self._before_a_look)
             if how == "granted":
                 return
             if how == "interrupted":
                 break
         ticket.leave()
         raise self._given_up(decision)
+
+    def _before_a_look(self) -> bool:
+        """Whether to give up; else what the look needs is read now, and not while all others stand still for it."""
+        if self.stopped():
+            return True
+        self.room.refresh()
+        return False
 
     def _left(self) -> float:
         """Seconds until the next look; 0 or less when the wait is over.
@@ -172,18 +188,30 @@ class Asking:
 
     def _until(self, good: Callable[[gate.Decision], bool]) -> gate.Decision:
         """Wait, in no line, until a look at the host is ``good``; that look."""
-        import select
-
-        heard = [self.interrupt] if self.interrupt >= 0 else []
         told = False
         while not good(decision := self.room.decision()):
             left = self._left()
             if left > 0:
                 told = told or self._note_waiting(decision)
                 self._say(decision)
-            if left <= 0 or select.select(heard, [], [], left)[0] or self.stopped():
+            if left <= 0 or self._heard(left) or self.stopped():
                 raise self._given_up(decision)
         return decision
+
+    def _heard(self, seconds: float) -> bool:
+        """Sleep, until a signal comes or ``interrupt`` can be read; whether that is so."""
+        import select
+
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signals.set_wakeup_fd(write, warn_on_full_buffer=False)
+        try:
+            heard = [read] if self.interrupt < 0 else [read, self.interrupt]
+            return self.interrupt in select.select(heard, [], [], seconds)[0]
+        finally:
+            signals.set_wakeup_fd(before)
+            os.close(read)
+            os.close(write)
 
     # what was granted
 

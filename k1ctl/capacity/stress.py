@@ -43,6 +43,11 @@ class Row(NamedTuple):
         """Whether every run of it was completed."""
         return self.status == "finished" and self.figures is not None and self.figures["completion_rate"] == 1.0
 
+    @property
+    def late(self) -> bool:
+        """Whether every run of it ran past the timeout."""
+        return bool(self.figures and 0 < self.figures["started"] == self.figures["timed_out"])
+
 
 class Progress(NamedTuple):
     """For the live line: which cell, its place in the matrix, runs that ended of how many, runs under way."""
@@ -122,7 +127,7 @@ class Matrix:
         return cells.jobs_of(cell.agents, self.jobs, self.repeat)
 
     def why_pruned(self, cell: Cell) -> str:
-        outcomes = [Outcome(row.cell, stop_of(row.figures)) for row in self.rows]
+        outcomes = [Outcome(row.cell, stop_of(row.figures), row.late) for row in self.rows]
         return cells.pruned(cell, self.limits, outcomes)
 
     def _figures(self, line: dict[str, Any]) -> list[dict[str, Any]]:

@@ -179,7 +179,8 @@ class Report:
         if row.reason or figures is None:
             return row.reason
         if not row.holds:
-            return f"{figures['completed']} of {figures['started']} runs were completed"
+            late = f"; {figures['timed_out']} were past the timeout" if figures["timed_out"] else ""
+            return f"{figures['completed']} of {figures['started']} runs were completed{late}"
         if slower is None:
             return "not compared: no run of one agent with these limits was completed"
         return f"{slower:.2f} times as long as alone; the limit is {SLOWER:g}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 
 from k1ctl.files import read_json
 from k1ctl.jsontext import loads
@@ -26,7 +27,8 @@ AWAY = 7200.0  # s: a workspace that does nothing for longer does not think but 
 _TOLD = (b'"queue.granted"', b'"capacity.granted"', b'"run.ended"', b'"queue.released"', b'"build.finished"')
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 NEVER = 1e9  # s: no run is so long
-_LONGEST = 64 << 20  # bytes of a day's file that are read, its end
+_BYTES = 64 << 20  # of events that are read, the newest: twice what `MOST` lines mostly have
+_LONGEST = 8192  # bytes of a line: k1ctl.events writes shorter ones
 
 
 class Work:
@@ -62,7 +64,7 @@ class Turn:
 
 class Log:
     """``works`` in the order in which they asked; ``lines`` of events read, ``damaged`` ones among them, ``cut``: there
-    were older ones that were not read; ``records`` of runs that had no events; ``first``: the oldest, since 1970."""
+    were older ones that were not read; ``records`` of runs that had no events."""
 
     __slots__ = ("cut", "damaged", "lines", "records", "works")
 
@@ -71,20 +73,15 @@ class Log:
         self.lines = self.damaged = self.records = 0
         self.cut = False
 
-    @property
-    def first(self) -> float:
-        return self.works[0].asked if self.works else 0.0
-
 
 def read(ops: str, *, since: float = 0.0, most: int = MOST) -> Log:
     """The work recorded under ``ops``, from ``since`` (seconds since 1970) on."""
     log, found = Log(), _Found()
     for line in reversed([*_newest(os.path.join(ops, "events"), since, most, log)]):
-        if any(word in line for word in _TOLD):
-            try:
-                found.take(loads(line.decode()))
-            except _DAMAGE:
-                log.damaged += 1
+        try:
+            found.take(loads(line.decode()))
+        except _DAMAGE:
+            log.damaged += 1
     _records(os.path.join(ops, "runs"), since, found, log)
     log.works = sorted((w for w in found.works.values() if w.asked >= since), key=lambda w: w.asked)
     return log
@@ -154,31 +151,35 @@ class _Found:
 
 
 def _newest(folder: str, since: float, most: int, log: Log) -> Iterator[bytes]:
-    """Lines of the events, the newest first."""
+    """Lines of the events that tell of turns, the newest first."""
     earliest = time.strftime("%Y-%m-%d", time.gmtime(max(0.0, since)))
     try:
         names = sorted((n for n in os.listdir(folder) if n.endswith(".jsonl")), reverse=True)
     except OSError:
         return
+    left = _BYTES
     for name in names:
         if name[:10] < earliest:
             return
-        if log.lines >= most:
+        if log.lines >= most or left <= 0:
             log.cut = True
             return
         try:
             with open(os.path.join(folder, name), "rb") as f:
                 size = f.seek(0, os.SEEK_END)
-                f.seek(max(0, size - _LONGEST))
-                lines = f.read().splitlines()
+                f.seek(max(0, size - left))
+                lines = deque(f, maxlen=most - log.lines)
         except OSError:
             log.damaged += 1
             continue
-        if len(lines) > most - log.lines:
-            log.cut = True
-            lines = lines[len(lines) - most + log.lines :]
+        left -= size
+        log.cut = log.cut or sum(map(len, lines)) < size
         log.lines += len(lines)
-        yield from reversed(lines)
+        for line in reversed(lines):
+            if len(line) > _LONGEST:
+                log.damaged += 1
+            elif any(word in line for word in _TOLD):
+                yield line
 
 
 def _records(folder: str, since: float, found: _Found, log: Log) -> None:

@@ -5,7 +5,8 @@ standby that is gone, and the owner starts a guardian anew when its own ends. So
 
 Who watches sleeps as long as the command could take to fill what it may still use (headroom / fill rate, as earlyoom
 does for a whole host), 20 ms at least and 1 s at most. RSS is read each time; before a kill of more than one process
-PSS decides, for RSS counts shared pages once for each process.
+PSS decides, for RSS counts shared pages once for each process. A flash in the tree neither counts nor is signalled
+(k1ctl/capacity/spared.py).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Guardian:
         self.command, self.owner, self.spec = command, owner, spec
         self.memory: int = spec["memory"] if spec["means"] == "watchdog" else 0
         self.seen = Seen(command.folder)
-        self.scan = Scan(spec["session"], spec["leave_out"], spec["leader_start"])
+        self.scan = Scan(spec["session"], spec["leave_out"], spec["leader_start"], spec.get("mark", ""))
         self.rate = fill_rate()
         self.duty = Duty(spec["cpus"]) if spec["cpu_means"] == "duty" else None
         self.rationed = False  # it stands still because it used its share
@@ -83,7 +84,7 @@ class Guardian:
         self._take_over()
         alive = self.scan.look(full=True)
         if alive:
-            self._keep_standby(watch)
+            self._keep_standby(watch, ready)
         _say(ready)
         while alive:
             pause = self._step()
@@ -113,7 +114,7 @@ class Guardian:
             self.kill("host-memory", f"{percent}; it was the youngest", percent=self.relief.percent)
         elif what == relief.SUSPEND:
             self.seen.put(suspended_at=time.monotonic())
-            self._signal(signals.SIGSTOP)
+            self._stand_still()
         elif what == relief.RESUME:
             self._resume()
         elif not figures["suspended_at"] and self.duty is not None:
@@ -128,6 +129,9 @@ class Guardian:
         if not self.memory:
             return _COUNTED if spec["cgroup"].get("memory") else _UNHURRIED
         used = self.scan.total
+        if used > self.memory:
+            self.scan.spare()
+            used = self.scan.total
         if used > self.memory and not self.scan.alone:  # each time: what is shared is less after every write to it
             used = self._share_out()
             if used > self.memory:  # once more: who ends between two readings leaves his share to who is read later
@@ -164,8 +168,17 @@ class Guardian:
             total = figures["suspended_seconds"] + stood
             self.seen.put(suspended_at=0.0, suspended_seconds=total, rests_until=rest)
 
+    def _stand_still(self) -> None:
+        """Twice: somebody may have begun a group of his own since the last look."""
+        self._signal(signals.SIGSTOP)
+        self.scan.look(full=True)
+        self._signal(signals.SIGSTOP)
+
     def _signal(self, number: int) -> None:
-        for group in self.scan.groups():
+        """To all but flashes; to go on is for them, too: one may have stopped right before it began."""
+        self.scan.spare()
+        others = self.scan.spared if number == signals.SIGCONT else set()
+        for group in self.scan.groups() | others:
             groups.send(group, number)
 
     def _used(self) -> int:
@@ -217,7 +230,7 @@ class Guardian:
         self.owner = -1
         return True
 
-    def _keep_standby(self, watch: int) -> None:
+    def _keep_standby(self, watch: int, ready: int = -1) -> None:
         """Start a standby where there is none, and reap those that ended."""
         self.standby_at = time.monotonic() + _STANDBY_LOOK
         try:
@@ -231,7 +244,9 @@ class Guardian:
         except FileNotFoundError:
             return
         if os.fork() == 0:
-            os.close(watch)
+            for fd in (watch, ready):  # who starts us waits for the end of `ready` when we die on our way up
+                if fd >= 0:
+                    os.close(fd)
             os.setsid()
             guard(self.command, -1, self.owner, insist=False)
 
@@ -276,9 +291,13 @@ def main(folder: str, ready: int, owner: int) -> None:
                 os.close(fd)
             except OSError:
                 pass  # that of the listing itself
+    if owner < 0 and os.fork():
+        os._exit(0)  # our parent may be one of the tree that we are to watch
     command = watched.load(folder)
     if command is None:
         os._exit(1)
+    if owner < 0:
+        os.setsid()
     sys.path[:] = command.spec["path"]
     guard(command, ready, owner, insist=True)
 
@@ -301,9 +320,11 @@ def start(command: Watched, owner: int) -> int:
     actions += [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(copies, (_READY, _OWNER), strict=False)]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = _CODE.format(_READY, _OWNER if owner >= 0 else -1)
-    argv = [sys.executable, "-E", "-S", "-c", code, root, command.folder]
+    argv = [sys.executable, "-I", "-S", "-c", code, root, command.folder]  # -I: no module of the folder we are in
+    mark = os.fsencode(command.spec.get("mark", ""))  # whoever has it in his environment counts as one of the tree
+    env = {name: value for name, value in os.environb.items() if not mark or mark not in value}
     try:
-        pid = os.posix_spawn(sys.executable, argv, os.environb, file_actions=actions, setsid=True)
+        pid = os.posix_spawn(sys.executable, argv, env, file_actions=actions, setsid=True)
     finally:
         for fd in (write, null, *copies):
             os.close(fd)

@@ -24,6 +24,7 @@ WATCH, STANDBY, OWNER = "watch", "standby", "owner"
 _SEEN = struct.Struct("=7d")
 _FIELDS = ("now", "peak", "largest", "cpu", "suspended_at", "suspended_seconds", "rests_until")
 _NB = fcntl.LOCK_EX | fcntl.LOCK_NB
+_HALF = 60.0  # s that a folder may be without a spec
 
 
 def folder_of_all() -> str:
@@ -70,8 +71,8 @@ class Watched:
     The spec: ``id``, ``session`` and ``leave_out`` (a group of it that is its owner's; 0: none), ``memory`` bytes and
     ``cpus`` it may use (0: any), ``means`` (cgroup, watchdog), ``cpu_means`` (cgroup, affinity, duty, ""), ``cores`` it
     is kept on, ``cgroup`` {memory, cpu: folder}, ``since`` (seconds since 1970) and ``leader_start`` (of the session's
-    leader, to know a number that was given away again), ``what`` it is, ``relief`` {suspend, kill: percent of the
-    host's memory}, ``path``: sys.path of who started it.
+    leader, to know a number that was given away again), ``mark`` (a word in its environment), ``what`` it is,
+    ``relief`` {suspend, kill: percent of the host's memory}, ``path``: sys.path of who started it.
     """
 
     def __init__(self, folder: str, spec: dict[str, Any]) -> None:
@@ -150,18 +151,44 @@ def load(folder: str) -> Watched | None:
 def forsaken() -> bool:
     """Whether there is a limited command without owner and watchdog, or what is left of one; costs two flocks each."""
     base = folder_of_all()
-    try:
-        found = [Watched(os.path.join(base, name), {}) for name in os.listdir(base)]
-    except FileNotFoundError:
-        return False
+    found = [Watched(os.path.join(base, name), {}) for name in _names(base)]
     return any(not command.guarded() and not command.guarded(OWNER) for command in found)
+
+
+def sweep() -> None:
+    """Take away the folders of starts that were killed before they had a command."""
+    import shutil
+
+    base = folder_of_all()
+    for folder in (os.path.join(base, name) for name in _names(base)):
+        try:
+            if not os.path.exists(os.path.join(folder, "spec.json")) and time.time() - os.stat(folder).st_mtime > _HALF:
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            continue
 
 
 def every() -> list[Watched]:
     """All limited commands of this host, living or not."""
     base = folder_of_all()
+    return [w for w in (load(os.path.join(base, name)) for name in _names(base)) if w is not None]
+
+
+def standing_still() -> list[Watched]:
+    """The limited commands that are suspended for want of memory, and living. Raises OSError."""
+    return [command for command in every() if command.guarded() and _suspended(command)]
+
+
+def _suspended(command: Watched) -> bool:
+    seen = Seen(command.folder)
     try:
-        names = sorted(os.listdir(base))
+        return bool(seen.get()["suspended_at"])
+    finally:
+        seen.close()
+
+
+def _names(base: str) -> list[str]:
+    try:
+        return sorted(os.listdir(base))
     except FileNotFoundError:
         return []
-    return [w for w in (load(os.path.join(base, name)) for name in names) if w is not None]

@@ -18,6 +18,7 @@ HINT = (
     " uploads (share of turns, 0.5 or 50%); cv (variation of builds); of another kind of build than the first:"
     " slots.NAME, build.NAME, uploads.NAME, cv.NAME"
 )
+_LONGEST = 10 * 86400.0  # s: beyond any turn
 _MOST = 1000  # agents, slots, devices and hosts that can be asked for
 
 
@@ -104,12 +105,13 @@ def _count(key: str, text: str) -> int:
 
 
 def _time(key: str, text: str, now: float) -> float:
-    if text.endswith("%"):
-        return now * _percent(key, text)
     try:
-        return parse_duration(text)
+        seconds = now * _percent(key, text) if text.endswith("%") else parse_duration(text)
     except ValueError as exc:
         raise UsageError(f"{key}: {exc}", hint=HINT) from None
+    if seconds > _LONGEST:
+        raise UsageError(f"{key}: {text!r} is more than {format_duration(_LONGEST)}", hint=HINT)
+    return seconds
 
 
 def _share(key: str, text: str) -> float:

@@ -63,6 +63,8 @@ class Admission:
                     raise
                 sup.tell("warning", message=f"what it needs of the host could not be promised: {exc}")
                 return None
+        if self.told and sup.ticket is not None:
+            sup.ticket.tell(waits_for="")
         if held.ticket is not None or held.joined:
             sup.promise = held
             sup.run.record.pop("waits_for", None)
@@ -126,6 +128,8 @@ class Admission:
         brief = "".join(c for c in text if not c.isdigit())  # memory in use changes at each look
         if brief != self.told:
             self.told = brief
+            if sup.ticket is not None:
+                sup.ticket.tell(waits_for=text)
             try:
                 sup.run.save(waits_for=text)
             except OSError:

@@ -229,6 +229,8 @@ class Attempt:
             self.interrupts += 1
             if self.interrupts == 1:
                 groups.send(self.group, signals.SIGINT)
+                if self.limiting is not None:  # what stands still for the host's sake would hear it in minutes
+                    groups.send_to_session(os.getpid(), signals.SIGCONT, group=self.group)
                 return
         self.stop("caller-gone" if word == "gone" else "caller-terminated")
 

@@ -60,6 +60,10 @@ class Client:
     def stand_in_line(self, facts: dict[str, Any]) -> Ending | None:
         """None once every resource is ours; ``facts`` is what others see about us. Raises K1ctlError."""
         config, spec = self.config, self.spec
+        if PROMISE in os.environ:
+            from k1ctl.process.giveway import marks
+
+            facts = {**facts, **marks()}
         line = Line(queue_folder(self.workspace, config), park_seconds=config.get("queue", "park"), note=self.note)
         ticket = Ticket(
             line,
@@ -74,11 +78,11 @@ class Client:
         )
         self.standing = ticket
         granted = ticket.enqueue()
-        self.times["enqueued"] = time.monotonic()
+        self.times.setdefault("enqueued", time.monotonic())
         self.ticket = ticket
         self.in_line(ticket, granted)
         if not granted:
-            how = ticket.wait(spec.wait, self.control)
+            how = ticket.wait(self.left(), self.control)
             if how != "granted":
                 return self._left_line(how, ticket)
         self.times["granted"] = time.monotonic()
@@ -86,6 +90,11 @@ class Client:
             spec.resources, spec.device = ticket.needs, ticket.chosen.partition(":")[2]
             self.chosen()
         return None
+
+    def left(self) -> float | None:
+        """Seconds that it may still wait, in line or behind it; None: as long as it takes."""
+        limit, since = self.spec.wait, self.times.get("enqueued")
+        return limit if limit is None or since is None else max(0.0, limit - (time.monotonic() - since))
 
     def chosen(self) -> None:
         """It is settled which device ours is: ``spec.device``."""

@@ -6,6 +6,7 @@ import os
 import select
 import time
 
+from k1ctl.errors import K1ctlError
 from k1ctl.files import open_locked
 from k1ctl.jsontext import dumps
 from k1ctl.process.attempt import Ending
@@ -13,6 +14,7 @@ from k1ctl.units import format_duration, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from k1ctl.capacity.spared import Mark
     from k1ctl.config import Config
     from k1ctl.process.client import Client
     from k1ctl.process.spec import RunSpec
@@ -30,8 +32,8 @@ def take(client: Client) -> Ending | None:
     from k1ctl.device.guard import covered
 
     paths = sorted(_paths(client.config, client.spec.resources))
-    limit, spent = client.spec.wait, client.times.get("granted", 0.0) - client.times.get("enqueued", 0.0)
-    deadline = None if limit is None else time.monotonic() + max(0.0, limit - spent)
+    left = client.left()
+    deadline = None if left is None else time.monotonic() + left
     for path in paths:
         if covered(path):
             continue
@@ -39,6 +41,20 @@ def take(client: Client) -> Ending | None:
         if ending is not None:
             return ending
     return None
+
+
+def spare(client: Client) -> Mark | None:
+    """Keep what is a flash out of the limits that it may have been started in (`k1ctl.capacity.spared`)."""
+    if client.spec.on_caller_exit != "keep" or client.spec.detached:
+        return None
+    from k1ctl.capacity import spared
+
+    spared.withdraw()
+    try:
+        return spared.mark(os.getsid(0))
+    except (OSError, K1ctlError) as exc:
+        client.tell("warning", message=f"a memory limit around this flash cannot be told to spare it: {exc}")
+        return None
 
 
 def missing(config: Config, spec: RunSpec, run: str) -> bool:

@@ -33,7 +33,7 @@ class Limiting:
         files = {run.log: sup.log} if sup.error_log == sup.log else {run.log: sup.log, run.error_log: sup.error_log}
         self.logs = [(path, os.fstat(fd).st_size) for path, fd in files.items()]
         limits = self.limits
-        limits.name = f"{run.id}-{self.attempt.number}"
+        limits.name, limits.mark = f"{run.id}-{self.attempt.number}", run.id
         pid, self.leash = spawn(sup.spec.argv, sup.environment(), limits, actions=actions, session=os.getpid())
         return pid
 
@@ -127,7 +127,7 @@ class Limiting:
         if sup.promise is None or not sup.spec.need:
             return ""
         need = from_document(sup.spec.need.document())
-        need.mem = max(need.mem + more, self.limits.memory + more)
+        need.mem = max(need.mem, self.limits.memory + more)
         try:
             sup.promise.grow(need)
         except K1ctlError as exc:

@@ -17,6 +17,7 @@ from k1ctl.process import guards, nested
 from k1ctl.process.attempt import Ending
 from k1ctl.process.client import Client, let_go
 from k1ctl.process.frontend import FrontEnd, SupervisorLostError
+from k1ctl.process.giveway import marks
 from k1ctl.process.launch import Outcome
 from k1ctl.process.spec import RunSpec
 from k1ctl.process.supervisor import fail, known
@@ -137,8 +138,11 @@ def _claim(
         os.setsid()
         for number in (signals.SIGHUP, signals.SIGINT):
             signals.signal(number, signals.SIG_IGN)
+        around = marks()
         let_go({*pipes, fd}, streams=(0, 1, 2))
-        code = Claim(workspace, config, spec, pipes, fd, found, holder).main()
+        claim = Claim(workspace, config, spec, pipes, fd, found, holder)
+        claim.facts.update(around)
+        code = claim.main()
     except BaseException as exc:
         code = fail(exc, pipes[0])
     finally:

@@ -21,10 +21,11 @@ from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from k1ctl.capacity.promises import Held
+    from k1ctl.capacity.spared import Mark
     from k1ctl.config import Config
     from k1ctl.process.admission import Admission
     from k1ctl.process.record import Run
@@ -58,6 +59,9 @@ class Supervisor(Client):
         self.promise: Held | None = None
         self.wake: tuple[int, int] | None = None
         self.limited: dict[str, Any] | None = None  # what the result tells of its limits
+        self.around: Collection[str] = ()  # what the runs and the script around us hold
+        self.spared: Mark | None = None  # that of a flash
+        self.facts: dict[str, Any] = {}  # what others in line see of us
         self.joined: list[int] = []  # locks that keep the leases of the runs around us from ending
         self.inherited = dict(os.environb)  # encoded now, not between the last command's end and ours
         self.run = self._create()
@@ -127,6 +131,8 @@ class Supervisor(Client):
         finally:
             self._release()
         self._finish(ending)
+        if self.spared is not None:
+            self.spared.end()
         return ending.exit_code
 
     def _stand_in_line(self) -> Ending | None:
@@ -136,6 +142,7 @@ class Supervisor(Client):
             around, self.joined = nested.join(queue_folder(self.workspace, self.config), os.environ[nested.LEASES])
             have = {**around, **{r: max(n, around.get(r, 0)) for r, n in have.items()}}
         if have:
+            self.around = have.keys()
             outer = ("k1ctl queue ticket {}",) if self.lent else ()
             settled = nested.settled(spec.resources, have)
             held = next((r.partition(":")[2] for r in settled if r not in spec.resources), "")
@@ -145,7 +152,7 @@ class Supervisor(Client):
                 self.chosen()
         if not spec.resources:
             return None
-        facts = {
+        self.facts = {
             "run": self.run.id,
             "kind": spec.kind,
             "workspace": self.workspace.name,
@@ -154,7 +161,7 @@ class Supervisor(Client):
             "keep": spec.on_caller_exit == "keep" and not spec.detached,
             "queued_at": rfc3339(),
         }
-        return self.stand_in_line(facts)
+        return self.stand_in_line(dict(self.facts))
 
     def in_line(self, ticket: Ticket, granted: bool) -> None:
         """The record names the ticket before anybody is told of it."""
@@ -176,12 +183,13 @@ class Supervisor(Client):
         return None if self.admission is None else self.admission.take()
 
     def _work(self) -> Ending:
-        if any(r.startswith("device:") for r in self.spec.resources):
+        if any(r.startswith("device:") for r in self.run.record["resources"]):  # also one that a run around us holds
             from k1ctl.process import guards
 
             ending = guards.take(self)
             if ending is not None:
                 return ending
+            self.spared = guards.spare(self)
         self.working = True
         if self.before is not None:
             self.before(self.run, self.spec)

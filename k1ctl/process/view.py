@@ -134,5 +134,7 @@ def describe_pause(resource: str, why: str) -> str:
 def describe_holder(holder: dict[str, Any]) -> str:
     """A holder in a few words: workspace, command, since when."""
     what = holder.get("label") or holder.get("command") or "?"
+    if holder.get("waits_for"):
+        return f"{holder.get('workspace', '?')} ({what}, which waits for room on this host)"
     held = format_duration(holder.get("held_seconds", 0.0))
     return f"{holder.get('workspace', '?')} ({what}, for {held})"

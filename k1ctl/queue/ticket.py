@@ -34,8 +34,8 @@ class Ticket:
     Let in, ``needs`` names what it got, and ``chosen`` which one of a choice that is ("" without one).
     ``slots(resource)`` tells how many a resource has; ``facts`` is what others see about the owner; ``key`` lets a
     later client take the place over when this one dies; ``ageing``: after so many seconds in line it rises by one
-    priority, and again (0: never); ``elastic``: how many slots there are changes by itself, so asking for more than
-    there are now is no mistake, it waits. Use: `enqueue`, `wait`, then `release` (or `leave`, or `hand_to`).
+    priority, and again (0: never). ``elastic(resource, need)``: where the number of slots changes by itself, how many
+    there are for one of that need; to ask for more waits. Use: `enqueue`, `wait`, then `release` (`leave`, `hand_to`).
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Ticket:
         stall: float = 1.0,
         ageing: float = 0.0,
         max_length: int = 500,
-        elastic: bool = False,
+        elastic: Callable[[str, int], int] | None = None,
     ) -> None:
         self.elastic = elastic
         self.line, self.needs, self.slots, self.priority = line, needs, slots, priority
@@ -295,8 +295,9 @@ class Ticket:
             self._stalled = None
             return False
         left, idle = dict(free), []
+        there = self.elastic or (lambda r, _: self.slots(r))
         for name in ahead:
-            if all(self.slots(r) - sum(n.needs.get(r, 0) for n in running) >= k for r, k in name.needs.items()):
+            if all(there(r, k) - sum(n.needs.get(r, 0) for n in running) >= k for r, k in name.needs.items()):
                 idle.append(name.seq)
                 continue
             for resource in name.needs:

@@ -36,6 +36,7 @@ _OWNERS = (
     "queued_at",
     "granted_at",
     "group",
+    "waits_for",
     "keep",
     "owner",
     "holder",
@@ -48,8 +49,8 @@ def entries(folder: str) -> list[dict[str, Any]]:
     Each: ``ticket``, ``state`` (running, waiting, parked, or dead when its owner is gone and nobody has put it away
     yet), ``priority``, ``asked_priority`` where ageing or somebody changed it, ``bumped`` when it stands before others
     of its priority, ``resources``, ``position`` (waiting only; 1 = next in the lines of its resources), and what the
-    owner wrote: ``run``, ``workspace``, ``command``, ``label``, ``queued_at``, ``granted_at``. Takes no lock,
-    changes nothing.
+    owner wrote: ``run``, ``workspace``, ``command``, ``label``, ``queued_at``, ``granted_at``, ``waits_for`` (let in,
+    it waits for room on the host: why). Takes no lock, changes nothing.
     """
     rows: list[dict[str, Any]] = []
     line: list[Name] = []  # the living waiters so far
@@ -72,7 +73,7 @@ def entries(folder: str) -> list[dict[str, Any]]:
         if state == "waiting":
             row["position"] = 1 + sum(_share(name, each) for each in line)
             line.append(name)
-        rows.append({**row, **{k: facts[k] for k in _OWNERS if k in facts}})
+        rows.append({**row, **{k: facts[k] for k in _OWNERS if k in facts and (facts[k] or k != "waits_for")}})
     return rows
 
 
@@ -165,7 +166,8 @@ def standing(folder: str, seq: int, slots: Callable[[str], int], *, pid: int = 0
     lines = [r for r in mine.lines if r not in reasons]
     held = {h["ticket"]: h["held_seconds"] for h in holders}
     frees = {r: _frees(folder, r, slots(r), [held[n.seq] for n in running if r in n.needs]) for r in lines}
-    expected = None if stopped else _expected(mine, ahead, frees)
+    unknown = stopped or any(h.get("waits_for") for h in holders)  # nobody knows when that one begins
+    expected = None if unknown else _expected(mine, ahead, frees)
     return Standing(len(ahead) + 1, holders, expected, stopped)
 
 

@@ -60,19 +60,21 @@ def rss(sampler: Sampler) -> int:
     return sampler.last[1] if sampler.last else 0
 
 
-def stopped_by(number: int, script: str, grace: float = 5.0) -> Measured:
-    """The baseline of a shell script, with a signal sent to this process at the second look."""
+def stopped_by(number: int, script: str, grace: float = 5.0, ready: Path | None = None) -> Measured:
+    """The baseline of a shell script, with a signal sent to this process at the third look, or once ``ready`` is
+    there."""
     looks: list[int] = []
 
     def each(measured: Measured) -> None:
-        looks.append(1)
-        if len(looks) == 3:
-            os.kill(os.getpid(), number)
+        if len(looks) < 3 and (len(looks) < 2 or ready is None or ready.exists()):
+            looks.append(1)
+            if len(looks) == 3:
+                os.kill(os.getpid(), number)
 
     return baseline.command(["/bin/sh", "-c", script], grace=grace, each=each)
 
 
-def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> None:
+def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept(tmp_path: Path) -> None:
     """^C reaches the command, TERM all of its session; who ignores TERM is killed after the grace period; the handlers
     of before are back."""
     before = signal.getsignal(signal.SIGINT)
@@ -81,12 +83,25 @@ def test_interrupt_and_terminate_are_passed_on_and_what_was_seen_is_kept() -> No
     found = stopped_by(signal.SIGTERM, "sleep 60 & setsid sleep 60 & wait")
     assert (found.exit_code, found.ended_by) == (143, "terminate") and baseline.unfinished(found)
     wait_until(lambda: not found.sampler.watch.look().pids)
-    found = stopped_by(signal.SIGHUP, "trap '' TERM; while :; do sleep 60; done", grace=0.05)
+    deaf = f"trap '' TERM; : >{tmp_path}/deaf; while :; do sleep 60; done"
+    found = stopped_by(signal.SIGHUP, deaf, grace=0.05, ready=tmp_path / "deaf")
     assert (found.exit_code, found.ended_by) == (137, "terminate")
     assert found.left == 0
-    found = stopped_by(signal.SIGTERM, "(trap '' TERM; sleep 60; sleep 60) & wait", grace=0.05)
+    child = f"(trap '' TERM; : >{tmp_path}/child; sleep 60; sleep 60) & wait"
+    found = stopped_by(signal.SIGTERM, child, grace=0.05, ready=tmp_path / "child")
     assert (found.exit_code, found.ended_by, found.left) == (143, "terminate", 0)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_cannot_be_killed_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hangs in the kernel keeps nobody waiting: after some KILLs it is counted as left."""
+    monkeypatch.setattr(baseline, "_AGAIN", 0.01)
+    with monkeypatch.context() as deaf:
+        deaf.setattr(groups, "send_to_session", lambda *_, **__: None)
+        found = baseline.command(["sleep", "60"], duration=0.05, grace=0.01)
+    assert (found.exit_code, found.ended_by, found.left) == (137, "duration", 1)
+    groups.send(found.pid, signal.SIGKILL)
+    os.waitpid(found.pid, 0)
 
 
 def test_a_duration_ends_a_command_and_what_it_leaves_is_counted() -> None:
@@ -114,6 +129,18 @@ def test_what_runs_already_is_watched_and_left_alone() -> None:
         baseline.process(child.pid)
 
 
+def test_a_command_has_the_descriptors_that_were_inherited() -> None:
+    """As without us: a shell's <(...), make's job server, a lease; our own are not among them."""
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    code = "import os, sys\nos.write(int(sys.argv[1]), b'here')\n"
+    code += "try: os.fstat(int(sys.argv[2]))\nexcept OSError: sys.exit(5)"
+    assert baseline.command([sys.executable, "-c", code, str(write), str(read)]).exit_code == 5
+    assert os.read(read, 10) == b"here"
+    os.close(read)
+    os.close(write)
+
+
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
     """Is an error of its own, before anything is recorded."""
     (tmp_path / "text").write_text("no program")
@@ -126,12 +153,15 @@ def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
 def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Baselines of one minute get names of their own, also where files have no links, and a plot each."""
     facts = workspace.facts()
-    for name, at in (("old.tmp", 1.0), ("new.tmp", None)):
+    ours = "20270115-0800-resource-baseline.7.abc.tmp"
+    for name, at in ((ours, 1.0), (f".{ours}.7.def.tmp", 1.0), ("new-resource-baseline.tmp", None), ("notes.tmp", 1.0)):
         file = workspace.write(f"ops/benchmarks/{name}", "")
         os.utime(file, (at, at) if at else None)
     found, host = baseline.command(["sleep", "0.02"]), baseline_record.prepare(facts)
-    assert os.listdir(workspace.ops / "benchmarks") == ["new.tmp"]  # the other was left by one that was killed
-    os.unlink(workspace.ops / "benchmarks" / "new.tmp")
+    kept = ["new-resource-baseline.tmp", "notes.tmp"]  # the others were left by one that was killed
+    assert sorted(os.listdir(workspace.ops / "benchmarks")) == kept
+    for name in kept:
+        os.unlink(workspace.ops / "benchmarks" / name)
     document = baseline_record.document(found, facts, host, label="a <label>", class_="small")
     paths = [baseline_record.save(facts, document, 1_800_000_000)]
 
@@ -152,6 +182,13 @@ def test_records_are_numbered_and_never_overwritten(workspace: Project, monkeypa
     assert "of what was seen" in told and "39 % of the CPU time fell between looks" in told
 
 
+def test_cores_are_drawn_where_they_were_busy() -> None:
+    """A step of a plot holds until the next look: it begins at the look before."""
+    rows = [[at, 0, None, 0, 1, cpu] for at, cpu in ((0.0, 0.0), (1.0, 2.0), (1.0, 2.0), (3.0, 3.0))]
+    assert baseline_record.cores(rows) == [(0.0, 2.0), (1.0, 0.5), (3.0, 0.5)]
+    assert baseline_record.cores(rows[:1]) == []
+
+
 def test_a_command_that_was_never_seen_has_no_peak(workspace: Project) -> None:
     """It ended before the first look: None, not 0, and a plot without data."""
     found = Measured(Sampler(session=2**22 + 1), ["true"], 2**22 + 1)
@@ -166,7 +203,7 @@ FAKE = f"""#!{sys.executable}
 import os, subprocess, sys, time
 words, state = sys.argv[1:], os.environ["FAKE"]
 if words[0] == "image":
-    sys.exit(0 if words[2] == "there" else "Error: No such image")
+    sys.exit({{"there": 0, "down": "Cannot connect to the daemon"}}.get(words[2], "Error: No such image"))
 if words[0] == "inspect":
     if os.environ.get("ODD") == "hangs":
         time.sleep(60)
@@ -194,7 +231,10 @@ def test_a_container_is_compared_with_the_command_itself(tmp_path: Path, monkeyp
     monkeypatch.setenv("FAKE", str(tmp_path))
     with pytest.raises(NotFoundError, match="docker cannot run missing: Error: No such image") as error:
         baseline_container.tool("missing")
-    assert error.value.code == "no-image"
+    assert error.value.code == "no-image" and "image pull missing" in error.value.hint
+    with pytest.raises(NotFoundError, match="Cannot connect") as error:
+        baseline_container.tool("down")
+    assert "docker info" in error.value.hint
     container = baseline_container.Container(baseline_container.tool("there"), "there")
     native = baseline.command(["sleep", "0.02"])
     monkeypatch.setattr(baseline, "_SHOW", 0.0)

@@ -139,3 +139,13 @@ def test_more_memory_never_lowers_a_bound_and_none_is_below_one(
         assert other.agents is not None
         assert 1 <= one.agents <= other.agents
         assert 1 <= one.burst <= other.burst  # type: ignore[operator]
+
+
+@given(st.integers(1 << 20, 64 * GIB))
+def test_the_formula_as_it_is_printed_gives_its_number(each: int) -> None:
+    """A small agent is not rounded to tenths of a GiB, with which nobody would come out at the number beside it."""
+    assert bounds.calculation(24 * GIB, 8 * GIB, 144 << 20) == "max(1, floor((24 - 8 GiB) / 144 MiB))"
+    assert bounds.calculation(48 * GIB, 8 * GIB, 4 * GIB) == "max(1, floor((48 - 8) / 4 GiB))"
+    printed = bounds.calculation(24 * GIB, 8 * GIB, each).rsplit(" / ", 1)[1].removesuffix("))")
+    size, unit = printed.split()
+    assert float(size) * {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": GIB}[unit] == pytest.approx(each, rel=0.1)

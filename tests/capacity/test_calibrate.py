@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl import events
-from k1ctl.capacity import growth, turnlog
+from k1ctl.capacity import calibrate, growth, turnlog
 from k1ctl.capacity.calibrate import Calibration, usual
 from k1ctl.config import load
 from k1ctl.units import parse_rfc3339, rfc3339
@@ -125,6 +125,14 @@ def test_what_was_recorded_is_what_comes_back(place: Place) -> None:
     assert (seen.wait, seen.wait_p90) == (pytest.approx(5.0, abs=0.01), pytest.approx(5.0, abs=0.01))
     assert seen.upload_p90 == pytest.approx(22.0, abs=0.01)
     assert found.hours.at_once == 3
+
+
+def test_agents_of_history_are_as_many_as_can_be_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workspaces in one hour beyond the limit of --agents: the limit, so that a plan takes bounded time."""
+    monkeypatch.setattr(calibrate, "AGENTS", 2)
+    monkeypatch.setattr(calibrate, "HOURS", 2)
+    a_week(place)
+    assert calibrated(place).model.agents == 2
 
 
 def test_nights_are_no_thinking_and_overlaps_neither(place: Place) -> None:
@@ -251,6 +259,20 @@ def test_only_the_newest_lines_are_read(place: Place) -> None:
     assert 0 < len(part.works) < len(whole.works)
     assert part.works[-1].ended == whole.works[-1].ended
     assert turnlog.read(str(place.ops), since=BEGAN + 86400 * 9).works == []
+
+
+def test_a_huge_history_is_read_within_bounds(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more bytes than the limit the newest count, and that is told; a line longer than any of ours is damage."""
+    a_week(place)
+    newest = max((place.ops / "events").iterdir())
+    whole = turnlog.read(str(place.ops))
+    with newest.open("a") as f:
+        f.write('{"event":"queue.granted","rubbish":"' + "x" * 10_000 + '"}\n')
+    monkeypatch.setattr(turnlog, "_BYTES", newest.stat().st_size - 2000)
+    part = turnlog.read(str(place.ops))
+    assert (part.cut, whole.cut, part.damaged, whole.damaged) == (True, False, 1, 0)
+    assert 0 < len(part.works) < len(whole.works)
+    assert part.works[-1].ended == whole.works[-1].ended
 
 
 def test_real_runs_are_read(workspace: Project) -> None:

@@ -115,6 +115,14 @@ def test_no_cell_prunes_a_smaller_one(one: Cell, other: Cell, stop: Stop) -> Non
         assert (other.cpus or 99) >= (one.cpus or 99)
 
 
+def test_what_takes_too_long_is_not_tried_with_less() -> None:
+    """More agents or fewer cores take no less time; more memory may."""
+    late = [Outcome(Cell(2, 2 * GIB, 1.0), None, late=True)]
+    found = {c: cells.pruned(c, LIMITS, late) for c in cells.matrix([1, 2, 4], [2 * GIB, 4 * GIB], [0.5, 1.0, 0.0])}
+    assert [c.name for c, reason in found.items() if reason] == ["2x2G-0.5cpu", "4x2G-0.5cpu", "4x2G-1cpu"]
+    assert found[Cell(4, 2 * GIB, 1.0)] == "every run was past the timeout at 2x2G-1cpu"
+
+
 @pytest.mark.parametrize(
     ("seen", "rule", "value", "limit"),
     [

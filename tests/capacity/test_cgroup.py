@@ -50,7 +50,8 @@ def text(folder: str, name: str) -> str:
 
 
 def test_a_delegated_subtree_of_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sibling of ours is made where the controllers are on for it; it is limited, without swap, ended as a whole."""
+    """A sibling of ours is made where the controllers are on for it; it is limited, without swap; the
+    kernel is not to end it as a whole: a flash may be in it."""
     kernel = Kernel(tmp_path / "fs", monkeypatch, {"k1ctl": V2})
     kernel.write("cgroup.controllers", "cpu memory")
     kernel.write("user.slice/app.slice/cgroup.subtree_control", "memory cpu")
@@ -59,7 +60,8 @@ def test_a_delegated_subtree_of_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert place is not None and place.kind == "v2"
     folder = str(tmp_path / "fs/user.slice/app.slice/k1ctl-x")
     assert place.folders == {"memory": folder, "cpu": folder}
-    assert [text(folder, n) for n in ("memory.max", "memory.swap.max", "memory.oom.group")] == [str(64 * MIB), "0", "1"]
+    assert [text(folder, n) for n in ("memory.max", "memory.swap.max")] == [str(64 * MIB), "0"]
+    assert text(folder, "memory.oom.group") != "1"
     assert text(folder, "cpu.max") == "150000 100000"
     assert place.kills() == 0
     Path(folder, "memory.events").write_text("low 0\nmax 7\noom 1\noom_kill 3\n")
@@ -130,7 +132,10 @@ def test_a_real_cgroup(tmp_path: Path) -> None:
             [sys.executable, "-c", "x = bytearray(200 << 20)"], memory=60 * MIB, log_fd=log.fileno(), means="cgroup"
         )
         folders = command.leash.command.spec["cgroup"]
-        ended = command.wait()
+        try:
+            ended = command.wait()
+        finally:
+            command.stop(grace=0)
     if command.leash.means != "cgroup":
         pytest.skip("no cgroup can be made here; the watchdog kept the limit")
     assert ended is not None and ended.oom is not None

@@ -153,11 +153,16 @@ def test_a_folder_that_is_taken_away_is_no_failure_of_the_command(tmp_path: Path
 
 def test_timeouts_and_failures_are_told_apart(tmp_path: Path) -> None:
     """Copy 1 fails, copy 2 runs past its limit and ignores TERM; each has its output in a log of its own."""
-    copies = Copies(
-        ["sh", "-c", "trap '' TERM; echo copy {i}; [ {i} = 1 ] || sleep 60; exit 3"], str(tmp_path), timeout=0.4
-    )
+    script = "trap '' TERM; echo copy {i}; [ {i} = 1 ] || sleep 60; exit 3"
+    copies = Copies(["sh", "-c", script], str(tmp_path), timeout=60, every=0.02)
     copies.grace = 0.05
-    ran = copies.run(CELL, 2, never, quiet)
+    second = tmp_path / "logs" / CELL.name / "2.log"
+
+    def tell(ended: int, running: int) -> None:
+        if ended == running == 1 and second.read_text():  # both have done what they do
+            copies.timeout = 0.01
+
+    ran = copies.run(CELL, 2, never, tell)
     assert {job.number: job.outcome for job in ran.jobs} == {1: executor.FAILED, 2: executor.TIMEOUT}
     assert {job.number: job.text.partition(",")[0] for job in ran.jobs} == {1: "exit 3", 2: "ran past its limit"}
     assert [(tmp_path / "logs" / CELL.name / f"{n}.log").read_text() for n in (1, 2)] == ["copy 1\n", "copy 2\n"]

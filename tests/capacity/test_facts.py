@@ -25,7 +25,7 @@ _WORTH = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     memory=st.integers(1, 1 << 50),
     available=_SIZES,
@@ -57,7 +57,7 @@ def test_what_is_written_is_read_again(
     assert from_document(json.loads(json.dumps(first.document()))).document() == first.document()
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(list(Facts("linux", 1, 1, 1).document())), _WORTH), st.booleans())
 def test_a_wrong_document_is_refused_in_one_way(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any], complete: bool

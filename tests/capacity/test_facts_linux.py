@@ -100,7 +100,7 @@ _LINES = st.lists(
 ).map(b"\n".join)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(meminfo=_LINES, pressure=_LINES, group=_LINES, limit=_LINES)
 def test_no_file_makes_it_fail_in_another_way(
     tmp_path_factory: pytest.TempPathFactory, meminfo: bytes, pressure: bytes, group: bytes, limit: bytes

@@ -98,6 +98,16 @@ def test_growth_is_fitted_to_whole_months(tmp_path: Path) -> None:
     assert 0.01 < found.error < 0.05
 
 
+@pytest.mark.parametrize("piece", [1, 7, 40, 1 << 20])
+def test_builds_are_counted_whatever_the_pieces(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that two pieces of the file share is one build; beyond the bytes that are looked at none is."""
+    monkeypatch.setattr(growth, "_PIECE", piece)
+    _events(tmp_path, {"2026-04-01": 30})
+    assert growth._counts(str(tmp_path / "events")) == ({"2026-04": 30}, "2026-04-01")
+    monkeypatch.setattr(growth, "_MOST_BYTES", 400)
+    assert growth._counts(str(tmp_path / "events")) == ({"2026-04": 11}, "2026-04-01")
+
+
 def test_a_first_month_that_begins_on_its_first_day_is_whole(tmp_path: Path) -> None:
     """Events from 1 April on: April and May count, and two months are enough."""
     _events(tmp_path, {"2026-04-01": 30, "2026-05-05": 62})

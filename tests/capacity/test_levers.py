@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from k1ctl.capacity import levers, planning, whatif
+from k1ctl.capacity import bounds, levers, planning, whatif
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.queueing import Kind, Model
 from k1ctl.capacity.scenarios import documented
@@ -38,7 +38,7 @@ def test_a_what_if_changes_what_it_names_and_nothing_else() -> None:
 
 WRONG = (
     "slot=5|slots|slots=|slots=0|slots=1001|slots=x|slots=-1|slots=\u0663|slots=1,slots=2||,|build=|build=soon|build=-50%"
-    "|build=nan%|uploads=2|uploads=nan|cv=9|agents.fw=2|slots.android=2|think=1e99|=5"
+    "|build=nan%|uploads=2|uploads=nan|cv=9|agents.fw=2|slots.android=2|think=1e99|think=11d|build=9000000%|=5"
 )
 
 
@@ -54,7 +54,7 @@ def test_levers_of_the_heavy_load_are_ranked_by_what_they_gain() -> None:
     """Faster builds, then a host, then a slot (14 % of the p90, as the fifth slot has); a device is within the noise.
 
     Each gain is that of its what-if, and a gain beyond the noise stands before all within it."""
-    found = levers.ranked(HEAVY, MAC, outside(), turns=8_000)
+    found = levers.ranked(HEAVY, MAC, outside(), turns=4_000)
     assert [lever.name for lever in found[:3]] == ["build=80%", "hosts=2", "slots=5"]
     gains = {lever.name: lever.gain for lever in found}
     assert gains["slots=5"] == pytest.approx(0.14 * 13.2 * 60, rel=0.35)
@@ -71,6 +71,20 @@ def test_levers_of_the_heavy_load_are_ranked_by_what_they_gain() -> None:
         )
         assert asked.kinds[0].seconds == pytest.approx(lever.model.kinds[0].seconds)
         assert asked.kinds[0].uploads == pytest.approx(lever.model.kinds[0].uploads)
+
+
+def test_fewer_uploads_are_fewer_of_every_kind() -> None:
+    """Two kinds that upload and one that does not: the lever's name, asked as a what-if, is the lever's model."""
+    kinds = [
+        Kind("build:fw", 4, 200.0, uploads=0.5),
+        Kind("build:web", 6, 60.0),
+        Kind("build:esp", 2, 60.0, uploads=1.0),
+    ]
+    model = Model(10, 600.0, kinds, 30.0)
+    (lever,) = [row for row in levers.ranked(model, MAC, outside(), turns=1600) if "uploads" in row.name]
+    asked = whatif.parse(lever.name, model).model
+    assert [kind.uploads for kind in asked.kinds] == pytest.approx([kind.uploads for kind in lever.model.kinds])
+    assert [kind.uploads for kind in asked.kinds] == pytest.approx([0.375, 0.0, 0.75])
 
 
 def test_a_levers_cost_names_memory_and_cores() -> None:
@@ -95,6 +109,18 @@ def test_memory_is_base_and_slots_of_each_host() -> None:
     assert found.agents == 2 * (((40 << 30) - 4 * FIRMWARE) // 900_000_000)
     none = levers.Memory(HEAVY, Facts("linux", 2, 8 << 30, 8 << 30), outside())
     assert (none.agents, none.fits) == (0, False)
+
+
+def test_memory_too_small_for_all_slots_carries_as_many_as_may_be_heavy_at_once() -> None:
+    """As `capacity show`: 12 GiB have 4 GiB beside the reserve, so two are in their heaviest phase at once, on each
+    host; the plan names these two, and not none."""
+    small = Facts("linux", 4, 12 << 30, 12 << 30)
+    found = levers.Memory(HEAVY, small, outside())
+    assert (found.agents, found.all_busy, found.fits) == (2, False, False)
+    assert found.agents == bounds.by_memory(small, outside()).agents
+    assert levers.Memory(HEAVY.changed(hosts=3), small, outside()).agents == 6
+    limit = planning.Plan("heavy", HEAVY, small, outside(), turns=1000).limits[0]
+    assert (limit.name, limit.agents) == ("memory", 2) and limit.text.endswith("all slots, 4.4 GiB, do not fit")
 
 
 def test_a_plan_says_what_binds() -> None:

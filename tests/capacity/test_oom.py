@@ -68,6 +68,8 @@ def test_a_killed_leaf_needs_the_kernels_word(line: bytes, name: str) -> None:
 def test_an_exit_code_alone_is_no_evidence(status: int) -> None:
     """Neither 137 nor a SIGKILL is called a lack of memory where nobody counted one."""
     assert oom.verdict(None, status=status, tail=b"all is well\n", kernel_kills=0) is None
+    other = oom.verdict(None, status=137, tail=b"all is well\n", kernel_kills=1, peak=MIB)
+    assert other is not None and not other.worth_more, "137 may be its own, and the kernel's kill another's"
     guessed = oom.verdict(None, status=status, tail=b"", kernel_kills=None)
     assert (guessed is None) == (status != -9), "a system without a counter leaves a guess, which is not retried"
     assert guessed is None or not guessed.worth_more
@@ -92,6 +94,10 @@ def test_a_limit_of_its_own() -> None:
     assert far is not None and near is not None
     assert (far.worth_more, near.worth_more) == (False, True)
     assert far.message.endswith("(a limit of its own, which node --max-old-space-size raises)")
+    printed = oom.verdict(None, status=1, tail=b"\nMemoryError", limit=8000 * MIB, peak=50 * MIB)
+    assert printed is not None and not printed.worth_more, "far below the limit it was not the limit that refused"
+    kernel = oom.verdict(None, status=-9, kernel_kills=1, limit=8000 * MIB, peak=50 * MIB)
+    assert kernel is not None and kernel.next_limit > 8000 * MIB, "no limit is advised that is below this one"
 
 
 WRAPPERS = {  # program: (words around the leaf, its exit code, whether it names the kill)
@@ -108,7 +114,9 @@ WRAPPERS = {  # program: (words around the leaf, its exit code, whether it names
 }
 
 
-@pytest.mark.parametrize("wrapper", [pytest.param(name, marks=needs(name)) for name in WRAPPERS])
+@pytest.mark.parametrize(
+    "wrapper", [pytest.param(name, marks=[needs(name), *([pytest.mark.soak] * (name == "npm"))]) for name in WRAPPERS]
+)
 def test_real_wrappers(wrapper: str, tmp_path: Path) -> None:
     """Each wrapper turns a SIGKILLed leaf into a code of its own; none is a lack of memory without the kernel's word,
     and each that leaves a trace is one with it."""

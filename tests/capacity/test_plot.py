@@ -64,10 +64,17 @@ def test_a_long_trace_is_thinned_without_losing_its_peak() -> None:
     points = [(float(x), 900.0 if x == 31_337 else 10.0 + x % 7) for x in range(40_000)]
     document = plot.svg([plot.Series("rss", points)])
     path = next(e for e in ElementTree.fromstring(document).iter(f"{NAME}path") if e.get("class") == "s")
-    drawn = [float(word.split()[1]) for word in path.get("d", "").replace("h.01", "").split("L")[1:]]
+    drawn = [float(word.split()[1]) for word in path.get("d", "").split("L")[1:]]
     assert len(drawn) < 3000
     top, bottom = plot._TOP, plot._TOP + 300
     assert min(drawn) == pytest.approx(bottom - 900 / 1000 * (bottom - top), abs=1)
+
+
+def test_a_single_point_is_seen() -> None:
+    """A line of one point, or one between two gaps, has a length: without one nothing of it would be drawn."""
+    alone = plot.svg([plot.Series("a", [(3, 5.0)])])
+    between = plot.svg([plot.Series("a", [(0, 1.0), (1, None), (2, 4.0), (3, None), (4, 1.0), (5, 2.0)])])
+    assert alone.count("m-3 0h6") == 1 and between.count("m-3 0h6") == 2
 
 
 def test_series_labels_levels_and_no_data_are_named() -> None:

@@ -133,19 +133,31 @@ def test_what_ends_a_wait(here: Workspace, quick: None) -> None:
     os.close(write)
 
 
-def test_a_limit_that_shrinks_keeps_waiters_waiting(here: Workspace, quick: None) -> None:
-    """What fitted when it was asked for and does not any more waits, and is refused by time: no mistake of its own."""
+def test_a_limit_that_shrinks_keeps_nobody_waiting(here: Workspace, quick: None) -> None:
+    """What fitted when it was asked for waits while it may fit again; what never will leaves the line, so that those
+    behind it are served; a build's own figure is cut anew."""
     now = [config(memory=50 * GIB)]
-    place = room.Room(now[0], parse("mem=40G"), kind="capacity-run", reload=lambda: now[0])
-    place._stamp = (0, 0, 0)
+
+    def asking(soft: bool) -> standing.Asking:
+        now[0] = config(memory=50 * GIB)
+        place = room.Room(now[0], parse("mem=40G"), kind="capacity-run", soft=soft, reload=lambda: now[0])
+        place._stamp = (0, 0, 0)
+        found = standing.Asking(here, now[0], place, what="x", run="", class_="", key="")
+        found.wait = 20.0
+        return found
+
     first = ask(here, "mem=20G")
+    hard = asking(False)
     now[0] = config(memory=30 * GIB)
-    asking = standing.Asking(here, now[0], place, what="x", run="", class_="", key="")
-    asking.wait = 0.05
-    with pytest.raises(BusyError) as refused:
-        asking.promise()
-    assert refused.value.code == "no-capacity" and place.slots("mem") == 30 * 1024
-    first.release()
+    with pytest.raises(ConfigError) as never:
+        hard.promise()
+    assert never.value.code == "never-fits" and hard.room.slots("mem") == 30 * 1024
+    soft = asking(True)
+    now[0] = config(memory=30 * GIB)
+    soft.tell = lambda text: soft.room.need.mem == 30 * GIB and first.release()
+    soft.promise().release()
+    assert first.ticket is None and soft.room.units == {"mem": 30 * 1024}
+    assert promises.held(waiting=True) == []
 
 
 def test_within_a_promise_nothing_waits_for_itself(
@@ -154,6 +166,9 @@ def test_within_a_promise_nothing_waits_for_itself(
     """Up to its amount the promise around us covers ours; beyond it there is no wait; a soft need is covered whole."""
     outer = ask(here, "mem=40G")
     monkeypatch.setenv(promises.PROMISE, outer.environment())
+    assert gate.look(DEFAULTS, parse("mem=40G"), kind="check").go
+    assert gate.look(DEFAULTS, parse("mem=50G"), kind="check").go
+    assert not gate.look(DEFAULTS, parse("mem=40G"), kind="check", around=False).go
     inner = ask(here, "mem=40G")
     assert inner.fd < 0 and inner.joined and len(promises.held()) == 1
     with pytest.raises(BusyError):
@@ -200,6 +215,83 @@ def test_a_reservation_ends(end: str, tmp_path: Path) -> None:
     assert reservations.held(place, time.time() + (1001 if end == "deadline" else 0)) == []
     with pytest.raises(reservations.ReservationNotFoundError):
         reservations.release(place, "1" if end == "release" else "nothing")
+
+
+def test_a_reservation_takes_the_place_of_a_promise(here: Workspace) -> None:
+    """While the row is there and the promise not given back yet, what both are counts once."""
+    promise = ask(here, "mem=54G")
+    row = reservations.add(
+        promises.folder(), parse("mem=54G"), units=promise.promise.units, until=None, of=promise.promise.run
+    )
+    assert [p.id for p in promises.held()] == [promise.promise.id]
+    ask(here, "mem=400M").release()
+    promise.release()
+    assert [p.id for p in promises.held()] == [row.id]
+    with pytest.raises(BusyError):
+        ask(here, "mem=1G")
+    reservations.release(promises.folder(), row.id)
+
+
+def test_when_there_will_be_room() -> None:
+    """What a promise uses is free when it ends: the time is that of the first end after which the need fits."""
+    place = room.Room(DEFAULTS, parse("mem=30G"), kind="capacity-run")
+    place.facts.available -= 44 * GIB
+    now = time.time()
+    held = [
+        promises.Promise(name, parse(need), seen_bytes=parse(need).mem, until=now + left)
+        for name, need, left in (("1", "mem=4G", 10), ("2", "mem=40G", 30), ("3", "cpu=1", 50))
+    ]
+    assert place.expected(held) == pytest.approx(30, abs=1)
+    held[1].until = None
+    assert place.expected(held) is None
+
+
+def test_a_stopped_first_one_is_passed_over(
+    here: Workspace, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a host that others fill, the first would be let in whatever it needs; one that does not look keeps nobody."""
+    facts = tmp_path / "facts.json"
+    facts.write_text(f'{{"cores": 4, "memory_bytes": {64 * GIB}, "available_bytes": {4 * GIB}}}')
+    monkeypatch.setenv("K1CTL_FACTS", str(facts))
+    settings = Config("", {("queue", "stall"): 0.02, ("capacity", "build_percent"): 0}, {})
+    first = ask(here, "mem=1G", settings)
+    place = room.Room(settings, parse("mem=50G"), kind="capacity-run")
+    asking = standing.Asking(here, settings, place, what="x", run="", class_="", key="")
+    stopped = asking._ticket(place.units)
+    assert not stopped.enqueue()
+    signal.set_wakeup_fd(asking.woken_by)
+    first.release()
+    ask(here, "mem=3G", settings, wait=10.0).release()
+    stopped.leave()
+    stopped.close()
+
+
+def test_gpus_are_not_asked_with_the_mutex_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvidia-smi takes seconds, in which all others would wait: what is asked for with the mutex held reads no GPU."""
+    from k1ctl.capacity import facts
+
+    asked: list[bool] = []
+    read = facts.read
+
+    def counted(*, gpus: bool = False) -> facts.Facts:
+        asked.append(gpus)
+        return read()
+
+    monkeypatch.setattr(facts, "read", counted)
+    monkeypatch.setattr(room, "FRESH", 0.0)
+    place = room.Room(DEFAULTS, parse("gpu=1G"), kind="capacity-run")
+    place.facts.gpus = [{"name": "x", "memory_bytes": 8 * GIB, "used_bytes": 0}]
+    place.refresh(gpus=False)
+    assert place.slots("gpu") == 8 * 1024
+    place.refresh()
+    assert asked == [True, False, False, True]
+
+
+def test_what_cannot_be_reduced_never_fits(here: Workspace) -> None:
+    """--reduce waits for what may fit one day; more agents than there may be are refused at once."""
+    with pytest.raises(ConfigError) as never:
+        ask(here, "mem=1G,agents=3", config(agents=2), reduce=True, wait=None)
+    assert never.value.code == "never-fits"
 
 
 def test_a_damaged_file_of_reservations_promises_nothing(here: Workspace) -> None:

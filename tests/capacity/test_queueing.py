@@ -71,6 +71,7 @@ def test_erlang_c_gives_the_values_of_the_tables() -> None:
     assert erlang_c(1, 0.3) == pytest.approx(0.3)
     assert [round(erlang_c(c, a), 2) for c, a in ((2, 1), (5, 3), (18, 12))] == [0.33, 0.24, 0.08]
     assert erlang_c(4, 4) == 1.0
+    assert erlang_c(10**15, 5.0) == 0.0, "at once: servers beyond any load are not gone through"
     assert mmc_wait(4, 1, 4) == math.inf == mmc_wait_quantile(4, 1, 4, 0.9)
 
 
@@ -231,3 +232,4 @@ def test_quantile_of_few() -> None:
     """Nearest rank; none gives 0."""
     assert [quantile([1.0, 2.0, 3.0], q) for q in (0, 0.5, 0.9, 1)] == [1.0, 2.0, 3.0, 3.0]
     assert quantile([], 0.5) == 0.0
+    assert [quantile(range(1, n + 1), 0.9) for n in (1, 9, 10, 11, 100)] == [1, 9, 9, 10, 90]

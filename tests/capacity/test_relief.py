@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl.capacity import facts, relief, watched
@@ -72,6 +72,7 @@ commands = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(commands, st.floats(0, 100))
 def test_never_two_at_once(rows: list[tuple[float, float, float]], percent: float) -> None:
     """Each decides for itself, and yet at most one of all is told to stand still and at most one to go."""

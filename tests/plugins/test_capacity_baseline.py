@@ -12,10 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from k1ctl import groups
+from k1ctl.capacity import histogram
+from k1ctl.capacity.baseline import Measured
+from k1ctl.capacity.sampler import Sampler
 from k1ctl.cli import Context
 from k1ctl.errors import ConfigError, NotFoundError, UsageError
 from k1ctl.plugins import Plugins
-from k1ctl_plugins.capacity.baseline import baseline
+from k1ctl_plugins.capacity.baseline import _learn, baseline
 from tests.kit import Project, finish
 from tests.test_startup import HEAVY, imported
 
@@ -34,14 +37,25 @@ def test_status_and_output_are_the_commands_and_the_record_is_kept(workspace: Pr
         "capacity", "baseline", "--class", "small", "--plot", "a.svg", "--json", "--", sys.executable, "-c", code, "0"
     )
     found = json.loads(done.assert_ok().stdout)
-    unseen = workspace.run("capacity", "baseline", "--class", "small", "--", "true").assert_ok()
-    assert "small learns nothing from it: it ended before" in unseen.stderr
     assert "from the command" in done.stderr and (workspace.root / "a.svg").read_text().startswith("<svg")
     assert found["learned"]["class"] == "small" and found["learned"]["runs"] == 1
     assert (
         found["learned"]["confidence"] == "low" and found["learned"]["largest_bytes"] == found["memory"]["peak_bytes"]
     )
     assert Path(found["file"]).parent == workspace.ops / "benchmarks" and found["memory"]["at_most_bytes"] >= 60 * MB
+
+
+def test_what_was_hardly_seen_teaches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that is over in some milliseconds has no peak, or one of its last moment: it says so."""
+    found = Measured(Sampler(session=2**22 + 1), ["true"], 2**22 + 1)
+    found.exit_code = 0
+    assert _learn(found, "small") is None and histogram.of("small") is None
+    assert "small learns nothing from it: it was over before" in capsys.readouterr().err
+    for at in range(3):
+        found.sampler.trace.add((at / 100, 5 * MB, None, 5 * MB, 1, 0.0))
+    found.sampler.peak_row = found.sampler.trace.rows[0]
+    learned = _learn(found, "small")
+    assert learned is not None and learned["largest_bytes"] == 5 * MB
 
 
 def test_a_command_outlives_a_killed_baseline(workspace: Project) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from k1ctl.capacity import gate, promises, reservations
-from k1ctl.capacity.need import parse
+from k1ctl.capacity import gate, histogram, promises, reservations, watched
+from k1ctl.capacity.need import Need, parse
 from k1ctl.config import Config, load
 from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
+from k1ctl.queue.line import Line
+from k1ctl.queue.ticket import Ticket
+from k1ctl.queue.view import pause
 from k1ctl.workspace import Workspace
 from k1ctl_plugins.capacity.check_call import Call
 from tests.kit import Project
@@ -24,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def call(project: Project, need: str, **options: Any) -> Call:
+def call(project: Project, need: str | None, **options: Any) -> Call:
     here = Workspace(str(project.root), str(project.root), "here", str(project.root / ".git"))
     return Call(here, load(here), need, {**DEFAULTS, **options})
 
@@ -76,6 +81,32 @@ def test_slots_are_those_of_the_queue(workspace: Project) -> None:
         call(workspace, "build:fw=3").look()
     with pytest.raises(UsageError, match="cannot be reserved"):
         call(workspace, "build:fw=1", reserve=True)
+    with pytest.raises(UsageError, match="ended already"):
+        call(workspace, "mem=1G", reserve=True, ttl=0.0)
+
+
+def test_a_group_of_devices_is_any_one_of_them(workspace: Project) -> None:
+    """device:any is there while one device is; who waits for a choice takes one; what is paused is said to be."""
+    devices = "".join(f'[devices.{name}]\nhost = "127.0.0.1"\ngroups = ["desk"]\n' for name in ("k1", "k2"))
+    workspace.configure(devices)
+    folder = str(workspace.ops / "queue")
+    tickets = [Ticket(Line(folder), {r: 1}, lambda _: 1) for r in ("device:k2", "device:k1~k2", "device:k1~k2")]
+    assert tickets[0].enqueue() and call(workspace, "device:any").look().need == parse("device:any")
+    with pytest.raises(BusyError, match=r"device:k2: 1 needed, 0 free; 1 promised of 1"):
+        call(workspace, "device:k2").look()
+    with pytest.raises(ConfigError, match="never fits"):
+        call(workspace, "device:desk=2").look()
+    assert tickets[1].enqueue() and not tickets[2].enqueue()
+    with pytest.raises(BusyError, match="device:any: 1 needed, 0 free"):
+        call(workspace, "device:any").look()
+    for ticket in tickets:
+        ticket.release()
+        ticket.close()
+    pause(folder, "device:k1", "cable")
+    call(workspace, "device:desk").look()
+    with pytest.raises(BusyError, match="device:k1 is paused: cable"):
+        call(workspace, "mem=1G,device:k1").look()
+    signal.set_wakeup_fd(-1)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +199,41 @@ def test_money_is_the_last_gate(workspace: Project) -> None:
     with pytest.raises(ConfigError):
         call(workspace, "mem=900G,tokens=11k").look()
     assert not (workspace.ops / "state.db").exists()
+
+
+def test_a_class_says_what_memory_is_needed(workspace: Project) -> None:
+    """--class needs what its runs took; a need that names memory itself wins; of a class nobody knows nothing is made
+    up, and neither option at all is a wrong call."""
+    for _ in range(5):
+        histogram.add("large", 1 << 30, 1.0)
+    known = histogram.of("large")
+    assert known is not None
+    assert call(workspace, None, class_="large").asked == Need(known.target)
+    assert call(workspace, "cpu=1", class_="large").look().need == Need(known.target, 1.0)
+    assert call(workspace, "mem=2G", class_="large").asked == parse("mem=2G")
+    assert call(workspace, "cpu=1", class_="unheard").asked == parse("cpu=1")
+    for class_ in ("unheard", ""):
+        with pytest.raises(UsageError):
+            call(workspace, None, class_=class_)
+
+
+def test_a_list_tells_who_stands_still(workspace: Project) -> None:
+    """A run whose command is suspended, while a guardian watches it; a reservation is one in JSON, too."""
+    with contextlib.ExitStack() as stack:
+        ours = hold(workspace, "mem=1G")
+        stack.callback(ours.release)
+        call(workspace, "mem=2G", reserve=True).reserve()
+        command = watched.create(
+            {"id": f"{ours.promise.run}-1", "session": 0, "since": 1.0, "cgroup": None, "what": "npm test"}
+        )
+        stack.callback(os.close, command.lock(watched.WATCH))
+        seen = watched.Seen(command.folder)
+        stack.callback(seen.close)
+        told = []
+        for at in (0.0, 5.0):
+            seen.put(suspended_at=at)
+            rows = workspace.run("capacity", "list", "--json").assert_ok().json["promises"]
+            told.append([(row["state"], row["suspended"]) for row in rows])
+        assert told == [[("held", False), ("reserved", False)], [("held", True), ("reserved", False)]]
+        lines = workspace.run("capacity", "list").assert_ok().stdout.splitlines()
+        assert [line.split()[1] for line in lines[1:3]] == ["suspended", "reserved"]

@@ -38,9 +38,24 @@ def test_the_annexs_table(workspace: Project) -> None:
     assert [rows[name][1] for name in ("light", "mixed", "heavy", "burst")] == ["12", "12", "16", "20"]
     assert "12 to 15" in text
     assert text.count("  slots=5") == 4
+    assert "slots     build:fw 4; 1 device\n" in text
+    assert "\n\n\n" not in text
     assert "WHAT IF slots 4 -> 5" in text
     assert "cannot hold: one transfer in ten takes 76 s" in text
     assert "history counts from 10 on" in text
+
+
+def test_a_load_without_uploads_has_no_goal_for_them(workspace: Project) -> None:
+    """20 builds, no upload: it is said that there are none, not that their goal does not hold."""
+    history = History(workspace.ops)
+    for n in range(20):
+        history.work("w", "build", "build:fw", BEGAN + 300 * n, 1.0, 30.0)
+    for n in range(10):
+        history.work("v", "upload", "device:k1", BEGAN + 300 * n, 0.0, 5.0)
+    history.save()
+    text = told(workspace, plan, "--days", "3650", "--turns", "200", "--scenario", "usual")
+    assert "uploads   none in this load" in text
+    assert "p90 within 60 s" not in text
 
 
 def test_the_plan_as_json(workspace: Project) -> None:
@@ -114,6 +129,25 @@ def test_a_model_of_history_replays_it(workspace: Project) -> None:
     assert "the model misses something" in told(workspace, plan, *words, "--turns", "400")
 
 
+def test_whatever_was_built_is_shown_in_100_columns(workspace: Project) -> None:
+    """Ten kinds of builds with long names and a what-if that changes all there is: the eight most frequent kinds are in
+    the model, names are cut, and words go on below."""
+    history = History(workspace.ops)
+    for kind in range(10):
+        at = BEGAN
+        for _ in range(20 - kind):
+            at = 60 + history.work(f"w{kind}", "build", f"build:{'long-' * 9}{kind}", at, 1.0, 30.0)
+    history.save()
+    what_if = "agents=1,slots=5,devices=2,hosts=2,build=3m,think=3m,upload=20s,uploads=0.4,cv=0.1"
+    words = ("--days", "3650", "--turns", "200", "--scenario", "usual", "--agents", "1", "--what-if", what_if)
+    text = told(workspace, plan, *words) + told(workspace, forecast, "--days", "3650", "--growth", "10%")
+    assert max(map(len, text.splitlines())) <= 100
+    assert " 1 agents" not in text
+    assert "no difference" in text
+    kinds = json.loads(told(workspace, plan, *words, "--json"))["scenarios"][0]["kinds"]
+    assert [kind["resource"][-1] for kind in kinds] == [*"01234567"]
+
+
 @pytest.mark.parametrize(("command", "words"), [(plan, ["--turns", "200"]), (forecast, [])])
 def test_outside_a_repository_the_defaults_hold(
     command: click.Command, words: list[str], workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +184,7 @@ def test_a_plot_of_turns_over_agents(workspace: Project) -> None:
         (forecast, ("--growth", "10"), "no growth"),
         (forecast, ("--growth", "-95%"), "no growth"),
         (forecast, ("--tasks-per-hour", "inf"), "no number above 0"),
+        (forecast, ("--efficiency", "1e-300"), "no number from 0.01 to 1"),
     ],
 )
 def test_a_wrong_value_is_told(command: click.Command, words: tuple[str, ...], text: str) -> None:
@@ -196,6 +231,8 @@ def test_the_forecast(workspace: Project) -> None:
 
 def test_the_forecast_without_a_number_is_that_of_the_usual_load(workspace: Project) -> None:
     """Nothing asked: turns of the annex's load, on as many agents as this host carries; no growth is made up."""
+    found = json.loads(told(workspace, forecast, "--json"))
+    assert found["tasks_at_once"] == pytest.approx(12, abs=1e-4), "the annex's 12 agents, by Little's law"
     text = " ".join(told(workspace, forecast).split())
     assert "of the annex's mixed load" in text
     assert "agents this host carries" in text

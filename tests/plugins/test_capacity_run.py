@@ -13,12 +13,19 @@ from typing import Any
 import psutil
 import pytest
 
+from k1ctl import groups
 from k1ctl.capacity import histogram, leash, watched
 from tests.kit import Outcome, Project, finish, wait_until
 
 MIB = 1 << 20
-# takes 80 MiB and what an interpreter takes
-HOG = "x = bytearray(80 << 20)"
+# takes 80 MiB and what an interpreter takes, until it is ended; called again, for long enough to be seen
+HOG = """
+import os, time
+first = not os.path.exists("tried")
+open("tried", "w").close()
+x = bytearray(80 << 20)
+time.sleep(60 if first else 0.2)
+"""
 TO_160 = """
 import mmap, os, time
 while not os.path.exists("go"): time.sleep(0.005)
@@ -89,10 +96,14 @@ def test_more_memory_only_after_a_lack_of_it(workspace: Project) -> None:
 
 
 def test_no_retry_no_room(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without retries the verdict is one line with the limit that fits next; a retry that the host cannot promise is
-    not begun, and a need that it cannot promise is 75, or 78 when it never can."""
-    told = run(workspace, "--mem-limit", "60M", "--oom-retries", "0", "--result", "r.json", code=HOG)
+    """Without retries the verdict is one line with the limit that fits next, and of its class is learnt that the limit
+    was too small: 100 MiB over it, and nothing of its time; a retry that the host cannot promise is not begun, and a
+    need that it cannot promise is 75, or 78 when it never can."""
+    words = ("--class", "hungry", "--mem-limit", "60M", "--oom-retries", "0", "--result", "r.json")
+    told = run(workspace, *words, code=HOG)
     assert told.exit_code == 137
+    known = wait_until(lambda: histogram.of("hungry"))
+    assert (known.ooms, known.runs, known.p95, known.seconds_p50) == (1, 1, 160 * MIB, 0.0)
     [line] = told.stderr.splitlines()
     assert line.startswith("k1ctl: ended: out of memory: used ") and "next time: --mem-limit " in line
     result = json.loads((workspace.root / "r.json").read_text())
@@ -100,6 +111,7 @@ def test_no_retry_no_room(workspace: Project, tmp_path: Path, monkeypatch: pytes
     assert result["limits"]["oom"]["guilty"]["name"].startswith("python")
 
     monkeypatch.setenv("K1CTL_CAPACITY_MEMORY", "100M")
+    (workspace.root / "tried").unlink()
     told = run(workspace, "--mem-limit", "60M", code=HOG)
     assert told.exit_code == 137 and "no further attempt with 120 MiB" in told.stderr
     run(workspace, "--need", "mem=200M", code="pass").assert_fails(78, "never fits")
@@ -112,7 +124,7 @@ def test_no_retry_no_room(workspace: Project, tmp_path: Path, monkeypatch: pytes
     assert run(workspace, "--need", "mem=50M", "--priority", "critical", code="pass").exit_code == 0
 
 
-def test_dry_run_and_bad_calls(workspace: Project) -> None:
+def test_dry_run_and_bad_calls(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """--dry-run tells the decision, the means and the environment and starts nothing; bad calls are told in a line."""
     words = ("--mem-limit", "64M", "--cpu-limit", "0.5", "--dry-run")
     told = run(workspace, *words, "--json", code="open('begun', 'w')").assert_ok().json
@@ -136,7 +148,7 @@ def test_dry_run_and_bad_calls(workspace: Project) -> None:
     from k1ctl.plugins import Plugins
     from k1ctl_plugins.capacity.run import run as command
 
-    os.chdir(workspace.root)
+    monkeypatch.chdir(workspace.root)
     for words, text in bad.items():
         told = CliRunner().invoke(command, [*words, "--", "true"], obj=Context(Plugins(), None))
         assert isinstance(told.exception, UsageError), words
@@ -189,9 +201,52 @@ def resident(process: psutil.Process) -> int:
         return 0
 
 
-def test_a_limit_that_was_too_small_is_learnt(workspace: Project) -> None:
-    """The next of its class is known to need more: 100 MiB over the limit; nothing is known of its time."""
-    words = ("--class", "hungry", "--need", "mem=60M", "--mem-limit", "60M", "--oom-retries", "0")
-    assert run(workspace, *words, code=HOG).exit_code != 0
-    known = wait_until(lambda: histogram.of("hungry"))
-    assert (known.ooms, known.runs, known.p95, known.seconds_p50) == (1, 1, 160 * MIB, 0.0)
+def test_a_daemon_that_left_unseen_is_limited(workspace: Project) -> None:
+    """Who forks twice and leaves before anybody could see it is known by its environment, and ended at the limit."""
+    if not os.path.exists("/proc/self/environ"):
+        pytest.skip("the system does not tell the environment of a process")
+    daemon = """
+import os, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+os.close(1); os.close(2)
+with open("pid", "w") as f: f.write(str(os.getpid()))
+x = bytearray(100 << 20)
+time.sleep(60)
+"""
+    assert run(workspace, "--mem-limit", "60M", code=daemon).exit_code == 0
+    pid = int(wait_until(lambda: (p := workspace.root / "pid").exists() and p.read_text()))
+    wait_until(lambda: not groups.living(pid))
+    wait_until(lambda: not watched.every())
+
+
+def test_interrupted_while_it_stands_still(workspace: Project) -> None:
+    """^C reaches a command that stands still, at once."""
+    code = "import time\ntry: open('begun', 'w').close(); time.sleep(60)\nexcept KeyboardInterrupt: raise SystemExit(5)"
+    words = ("--mem-limit", "60M", "--", sys.executable, "-S", "-c", code)
+    with workspace.popen("capacity", "run", *words, stdout=subprocess.DEVNULL) as front:
+        wait_until(lambda: (workspace.root / "begun").exists())
+        [command] = watched.every()
+        [stopped] = [p for p in left(command.spec["session"]) if p.pid != command.spec["session"]]
+        os.kill(stopped.pid, signal.SIGSTOP)
+        wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED)
+        front.send_signal(signal.SIGINT)
+        assert finish(front) == 5
+
+
+def test_a_retry_is_promised_what_its_limit_takes() -> None:
+    """A promise that is larger than the limit covers the next attempt as well; a smaller one grows to its limit."""
+    from types import SimpleNamespace
+
+    from k1ctl.capacity.leash import Limits
+    from k1ctl.capacity.need import Need
+    from k1ctl.process.limiting import Limiting
+
+    for promised, wanted in ((500, 500), (50, 200)):
+        asked: list[Need] = []
+        supervisor = SimpleNamespace(promise=SimpleNamespace(grow=asked.append), spec=SimpleNamespace())
+        supervisor.spec.need = Need(promised * MIB)
+        limiting = Limiting(SimpleNamespace(supervisor=supervisor), Limits(100 * MIB))  # type: ignore[arg-type]
+        assert limiting._promise_more(100 * MIB) == ""
+        assert [need.mem for need in asked] == [wanted * MIB]

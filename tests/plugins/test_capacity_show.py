@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
-from k1ctl.capacity import bounds
+from k1ctl.capacity import bounds, explain
 from k1ctl.capacity.explain import Answer, workload
 from k1ctl.capacity.facts import Facts
 from k1ctl.capacity.need import Need
+from k1ctl.cli import Context
 from k1ctl.config import Config, load
+from k1ctl.errors import ConfigError
+from k1ctl.plugins import Plugins
 from k1ctl.workspace import resolve
-from k1ctl_plugins.capacity import show_state, show_text
+from k1ctl_plugins.capacity import layout, show_state, show_text
+from k1ctl_plugins.capacity.show import show
 from tests.kit import Project, finish, wait_until
 
 GIB = 1 << 30
@@ -40,11 +46,29 @@ def rough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "_TURNS", 400)
 
 
-def test_the_annex_host_is_explained_in_full_within_100_columns(workspace: Project, mac: str) -> None:
+def shown(root: Path | None, *words: str) -> Result:
+    """The command, run in this process for ``root``; None: for where we are."""
+    context = Context(Plugins(), str(root or ""))
+    done = CliRunner().invoke(show, words, obj=context, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_the_annex_host_is_explained_in_full_within_100_columns(
+    workspace: Project, mac: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Short by default; --explain adds matrix, base and slots, turns, bounds and where the figures differ."""
     workspace.configure('[queue.slots]\n"build:fw" = 4\n"build:web" = 6\n')
-    short = workspace.run("capacity", "show", "--facts", mac).assert_ok().stdout
-    full = workspace.run("capacity", "show", "--facts", mac, "--explain").assert_ok().stdout
+    answers: list[Answer] = []
+
+    def once(*args: Any, **kwargs: Any) -> Answer:  # the simulation, at its full length, is the same for both
+        if not answers:
+            answers.append(Answer(*args, **kwargs))
+        return answers[0]
+
+    monkeypatch.setattr(explain, "Answer", once)
+    short = shown(workspace.root, "--facts", mac).stdout
+    full = shown(workspace.root, "--facts", mac, "--explain").stdout
     assert full.startswith(short)
     assert max(map(len, full.splitlines())) <= 100
     assert len(short.splitlines()) <= 24
@@ -55,10 +79,11 @@ def test_the_annex_host_is_explained_in_full_within_100_columns(workspace: Proje
         assert words in full
 
 
+@pytest.mark.usefixtures("rough")
 def test_json_has_facts_state_and_answer_in_one_document(workspace: Project, mac: str) -> None:
     """A file of facts is another host's: this one's disk is left out. An old setting is warned of with its line."""
     workspace.configure('[capacity]\nper_agent = "32G"\n')
-    told = json.loads(workspace.run("capacity", "show", "--facts", mac, "--json").assert_ok().stdout)
+    told = json.loads(shown(workspace.root, "--facts", mac, "--json").stdout)
     assert told["ok"] is True
     assert (told["facts"]["cores"], told["facts"]["origin"], told["disk"]) == (14, mac, None)
     assert (told["watermark"]["level"], told["watermark"]["admit_percent"]) == (0, 70)
@@ -70,11 +95,17 @@ def test_json_has_facts_state_and_answer_in_one_document(workspace: Project, mac
     assert warning["where"] == f"{workspace.config_file}:2"
 
 
-def test_outside_a_repository_the_host_is_shown_with_the_defaults(workspace: Project, mac: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("rough")
+def test_outside_a_repository_the_host_is_shown_with_the_defaults(
+    workspace: Project, mac: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But a root that was named and is none is an error."""
     outside = tmp_path / "elsewhere"
     outside.mkdir()
-    run = workspace.run("capacity", "show", "--facts", mac, cwd=outside).assert_ok()
+    monkeypatch.chdir(outside)
+    for name in ("K1CTL_ROOT", "CONDUCTOR_ROOT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    run = shown(None, "--facts", mac)
     told = run.stdout
     assert run.stderr == f"k1ctl: {outside} is not inside a git repository; shown with the defaults\n"
     assert "14 cores, 48.0 GiB of memory (17 % in use)" in told
@@ -98,7 +129,9 @@ def test_a_file_of_facts_that_is_none_is_refused(
     file = tmp_path / "facts.json"
     if text is not None:
         file.write_text(text)
-    workspace.run("capacity", "show", "--facts", str(file)).assert_fails(78, told)
+    with pytest.raises(ConfigError, match=told) as refused:
+        shown(workspace.root, "--facts", str(file))
+    assert refused.value.exit_code == 78
 
 
 @pytest.mark.usefixtures("rough")
@@ -178,7 +211,7 @@ def test_one_look_above_a_watermark_is_not_called_calm_alone(
 
 def test_long_names_and_texts_stay_within_100_columns() -> None:
     """Names in tables are cut, words go on below, a label that is too long has a line of its own."""
-    rows = show_text._fitted([("x" * 64, 1, "word " * 30)], ("NAME", "N", "WHY")).splitlines()
+    rows = layout.fitted([("x" * 64, 1, "word " * 30)], ("NAME", "N", "WHY")).splitlines()
     assert max(map(len, rows)) <= 100
     assert " ".join(rows).count("word") == 30
     assert rows[1].startswith("x" * 41 + "...  1")

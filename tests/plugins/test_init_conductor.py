@@ -176,7 +176,8 @@ def test_an_existing_configuration_is_only_added_to(workspace: Project) -> None:
     workspace.configure(mine)
     report = init(workspace, "--conductor")
     text = workspace.config_file.read_text()
-    assert text == mine + '\n\n# from conductor.json\n[capacity]\nagents = 16\n\n# from conductor.json\n[hooks]\ntarget = "fw:build"\n'
+    source = "\n\n# from conductor.json\n"
+    assert text == f'{mine}{source}[capacity]\nagents = 16{source}[hooks]\ntarget = "fw:build"\n'
     assert report["conductor"]["added"][1:] == text.splitlines()[6:]
     by_hand = {row["setting"]: row["line"] for row in report["conductor"]["by_hand"]}
     assert by_hand == {

@@ -16,7 +16,10 @@ from k1ctl.capacity import gate, histogram, promises
 from k1ctl.capacity.need import parse
 from k1ctl.config import Config
 from k1ctl.process.spec import RunSpec
+from k1ctl.process.view import describe_holder
+from k1ctl.queue import view
 from k1ctl.workspace import Workspace
+from k1ctl_plugins.queue.inspect import state_text
 from tests.kit import Project, finish, wait_until
 
 HOLD = "touch began; while ! test -e go; do sleep 0.02; done; touch ended"
@@ -111,6 +114,9 @@ def test_a_wait_for_room_ends_as_a_wait_in_line_does(workspace: Project) -> None
         call = workspace.popen("queue", "run", "a", "--need", "mem=40G", "--", "touch", "ran")
         run = wait_until(lambda: (r := kept(workspace)).get("waits_for") and r["state"] == "waiting" and r)
         assert "40.0 GiB promised to 1" in str(run["waits_for"])
+        (entry,) = view.entries(str(workspace.ops / "queue"))
+        assert (entry["waits_for"], state_text(entry)) == (run["waits_for"], "waits for room")
+        assert "waits for room on this host" in describe_holder(entry)
         wait_until(lambda pid=call.pid: listens(pid))
         if number is None:
             workspace.run("queue", "cancel", str(run["run"])).assert_ok()

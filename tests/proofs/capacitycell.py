@@ -16,14 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import psutil
 
 from k1ctl.capacity import promises, watched
 from k1ctl.queue import names
-from tests.kit import Project
+from tests.kit import Project, wait_until
 
 HOST = {"system": "linux", "cores": 16, "memory_bytes": 64 << 30, "available_bytes": 64 << 30}
 # Marks that it began, takes memory, stays, marks that it ends: every line is one write. With `greed` it then takes so
@@ -45,6 +44,48 @@ if greed:
     time.sleep(1.5)
     mark("ESCAPED")
 mark("E")
+"""
+# Forks a front end for each call that is asked of it on stdin: what forty interpreters would import, it imports once.
+# Says the number of each, and leaves the status of each in a file.
+CALLER = """
+import gc, json, mmap, os, shutil, signal, string, sys, tomllib
+import psutil
+from k1ctl import __main__, cli, config, events
+from k1ctl.capacity import formula, gate, histogram, limited, promises, room, standing, watchdog
+from k1ctl.process import admission, launch, limiting, nested
+from k1ctl_plugins.capacity import check_call, run, run_call
+folder = sys.argv[1]
+def ended(*_):
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        with open(f"{folder}/code.{pid}.new", "w") as file:
+            file.write(str(os.waitstatus_to_exitcode(status)))
+        os.rename(file.name, file.name[:-4])
+def call(asked):
+    for fd, path, how in ((0, os.devnull, os.O_RDONLY), (1, asked["said"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
+        os.dup2(os.open(path, how, 0o600), fd)
+    os.dup2(1, 2)
+    os.closerange(3, 100)
+    os.chdir(asked["cwd"])
+    sys.argv = ["k1ctl", *asked["words"]]
+    os._exit(__main__.program())  # it has flushed; to tidy away what it shares with forty others copies all of it
+gc.disable()
+gc.freeze()
+signal.signal(signal.SIGCHLD, ended)
+for line in iter(sys.stdin.readline, ""):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    if not pid:
+        call(json.loads(line))
+    print(pid, flush=True)
 """
 # Reserves in the way of `capacity check --reserve`, again and again, and gives back or lets the time run out.
 RESERVER = """
@@ -85,6 +126,27 @@ class Mark(NamedTuple):
     at: float
 
 
+class Call:
+    """A front end that was forked, in the way of subprocess.Popen."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, folder: Path) -> None:
+        self.pid, self.args, self.returncode, self._code = pid, f"call {pid}", 0, folder / f"code.{pid}"
+
+    def poll(self) -> int | None:
+        """Its status when it has ended."""
+        if not self._code.exists():
+            return None
+        self.returncode = int(self._code.read_text())
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Its status; raises AssertionError when it has none after ``timeout`` seconds."""
+        wait_until(lambda: self.poll() is not None, timeout)
+        return self.returncode
+
+
 class Host:
     """A host of 64 GiB of which ``limit`` MiB may be promised, shared by ``projects``."""
 
@@ -95,7 +157,17 @@ class Host:
         self.env = {"K1CTL_FACTS": str(self.facts)}
         for project in projects:
             project.configure(f'[capacity]\nmemory = "{limit}M"\nlimit_by = "watchdog"\n{more}')
-        self.started: list[subprocess.Popen[str]] = []
+        self.caller: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Host:
+        env = self.projects[0].environment(self.env)
+        argv = [sys.executable, "-c", CALLER, str(self.folder)]
+        self.caller = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self.caller is not None
+        self.caller.communicate()
 
     @property
     def place(self) -> str:
@@ -103,18 +175,23 @@ class Host:
 
     def run(
         self, who: int, need: int, *options: str, size: int = 0, stay: float = 0.0, greed: int = 0, inner: bool = False
-    ) -> subprocess.Popen[str]:
+    ) -> Call | subprocess.Popen[str]:
         """Start a `capacity run` that is promised ``need`` MiB and takes ``size`` MiB for ``stay`` seconds;
-        ``inner``: it starts another one within its promise, which does."""
+        ``inner``: it starts another one within its promise, which does. Within ``with host:`` it is forked."""
         project = self.projects[who % len(self.projects)]
         eater = [sys.executable, "-I", "-S", "-c", EATER, *map(str, (self.log, who, need, size, stay, greed))]
         words = ["capacity", "run", "--need", f"mem={need}M", "--wait", "60s", "--label", f"call {who}", *options, "--"]
         if inner:
             words += [sys.executable, "-m", "k1ctl", "capacity", "run", "--need", f"mem={need // 2}M", "--"]
         words += eater
-        with (self.folder / f"said.{who}").open("w") as said:
-            self.started.append(project.popen(*words, env=self.env, stdout=said, stderr=said))
-        return self.started[-1]
+        if self.caller is None:
+            with (self.folder / f"said.{who}").open("w") as said:
+                return project.popen(*words, env=self.env, stdout=said, stderr=said)
+        assert self.caller.stdin is not None and self.caller.stdout is not None
+        asked = {"words": words, "cwd": str(project.root), "said": str(self.folder / f"said.{who}")}
+        self.caller.stdin.write(json.dumps(asked) + "\n")
+        self.caller.stdin.flush()
+        return Call(int(self.caller.stdout.readline()), self.folder)
 
     def reserve(self, number: int, of: int, cycles: int) -> subprocess.Popen[str]:
         """Start one of ``of`` processes that reserve and give back so often."""
@@ -189,9 +266,7 @@ class Eye:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -212,9 +287,6 @@ class Eye:
             return
         listed = {str(name.seq) for name in map(names.parse, files) if name is not None and name.state == "r"}
         both = [p for p in promises.held(self.host.place, seen=False) if p.id in listed or not p.place]
-        rows = [p.units["mem"] for p in both if not p.place]
-        # who reserves holds both for a moment: first the ticket, then the row as well
-        both = [p for p in both if not (p.place and p.kind == "check" and p.units["mem"] in rows)]
         total = sum(p.units.get("mem", 0) for p in both)
         self.looks += 1
         self.most = max(self.most, total)
@@ -246,7 +318,7 @@ class Storm:
         self.host, self.calls, self.kills, self.at_once = host, calls, kills, at_once
         self.random = random.Random(seed)
         self.about = f"seed {seed}"
-        self.live: dict[int, subprocess.Popen[str]] = {}
+        self.live: dict[int, Call | subprocess.Popen[str]] = {}
         self.codes: dict[int, int] = {}
         self.struck: dict[int, list[str]] = {}
         self.greedy: set[int] = set()

@@ -41,7 +41,7 @@ OTHERS = {
 # Who starts processes at all: whose promise covers what is heavy there, or what else it is.
 PROCESSES = {
     "k1ctl/process/attempt.py": "a run",
-    "k1ctl/capacity/leash.py": "a limited command: the table above",
+    "k1ctl/capacity/entry.py": "a limited command: the table above",
     "k1ctl/capacity/baseline.py": "capacity baseline: measures a command and waits for no room, as its page says",
     "k1ctl/capacity/baseline_container.py": "asks the container tool; what it runs is measured by the one above",
     "plugins/k1ctl_plugins/worktree/running.py": "steps of worktree setup, which has room for an agent by then",

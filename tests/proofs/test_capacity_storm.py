@@ -28,7 +28,7 @@ def host(make_workspace: Make, tmp_path: Path) -> Host:
 def test_forty_at_once(host: Host) -> None:
     """40 simultaneous calls from two repositories: never more than the limit is promised, what is seen stays within
     5 % of it, everybody is served."""
-    with Eye(host, memory=True) as eye:
+    with host, Eye(host, memory=True) as eye:
         calls = [host.run(who, 32, size=20, stay=0.06) for who in range(40)]
         codes = [finish(call, 100) for call in calls]
     assert codes == [0] * 40, [host.said(who) for who in range(40) if codes[who]]
@@ -44,7 +44,7 @@ def test_a_short_storm_of_kills(host: Host) -> None:
     """Front ends, supervisors, watchdogs and commands are killed: never more is promised, or runs, than the limit;
     nobody has more than he may; nothing stays promised; who was not struck is served."""
     storm = Storm(host, calls=12, kills=8, seed=os.getpid())
-    with Eye(host) as eye:
+    with host, Eye(host) as eye:
         storm.rage()
         wait_until(lambda: not host.running() and not host.left())
     assert (eye.over, storm.wrong()) == ([], [])
@@ -89,7 +89,7 @@ def test_a_promise_that_becomes_a_row_is_never_free(tmp_path: Path) -> None:
     before he asks who lives. He sees it taken, by a look alone and where several resources are wanted."""
     for needs in ({"mem": 10}, {"mem": 10, "cpu": 1}):
         folder, rows = str(tmp_path / str(len(needs))), []
-        holder = Ticket(Line(folder), needs, lambda resource: 10, elastic=True)
+        holder = Ticket(Line(folder), needs, lambda resource: 10, elastic=lambda resource, _: 10)
         assert holder.enqueue()
 
         def slots(resource: str, holder: Ticket = holder, rows: list[int] = rows) -> int:
@@ -99,7 +99,7 @@ def test_a_promise_that_becomes_a_row_is_never_free(tmp_path: Path) -> None:
                 os.close(holder.fd)  # as SIGKILL does
             return there
 
-        late = Ticket(Line(folder), needs, slots, elastic=True)
+        late = Ticket(Line(folder), needs, slots, elastic=lambda resource, _: slots(resource))
         assert not late.enqueue()
         late.leave()
         late.close()

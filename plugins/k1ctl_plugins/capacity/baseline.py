@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from k1ctl.capacity.sampler import Sampler
 
 _FASTEST, _SLOWEST = 0.05, 3600.0  # s between two looks
+_FEWEST = 3  # looks from which a peak is learned: the first 30 ms are over
 _LONGEST_NAME = 64  # characters of a class
 _HINT = "k1ctl capacity baseline -- make -j4"
 
@@ -151,7 +152,8 @@ def _learn(measured: Measured, class_: str) -> dict[str, Any] | None:
     if not class_:
         return None
     peak = measured.memory()["peak_bytes"]
-    why = engine.unfinished(measured) or ("it ended before it was looked at" if peak is None else "")
+    few = measured.sampler.trace.taken < _FEWEST
+    why = engine.unfinished(measured) or ("it was over before it could be measured" if few else "")
     if why or peak is None:
         say(f"{class_} learns nothing from it: {why}")
         return None

@@ -13,7 +13,8 @@ from k1ctl.output import emit_json, json_option, put, say
 
 
 @click.command(short_help="Tell whether there is room for a need now: exit 0 or 75.")
-@click.option("--need", "words", metavar="NEED", required=True, help="As mem=4G,cpu=2,tokens=10k,disk=1G,build:fw=1.")
+@click.option("--need", "words", metavar="NEED", help="As mem=4G,cpu=2,tokens=10k,disk=1G,build:fw=1.")
+@click.option("--class", "class_", default="", metavar="C", help="Needs the memory that runs of this class took.")
 @click.option("--wait", type=DURATION, metavar="D", default=0.0, help="Wait at most D for room; then 75.")
 @click.option("--reduce", is_flag=True, help="Where not all of it fits, take what does, a tenth at least.")
 @click.option("--reserve", is_flag=True, help="Reserve it in the same step and print the reservation's id.")
@@ -29,7 +30,7 @@ from k1ctl.output import emit_json, json_option, put, say
 @click.option("--facts", type=click.Path(), metavar="FILE", help="Ask for the host that FILE describes (show --json).")
 @json_option
 @pass_context
-def check(context: Context, /, words: str, facts: str | None, as_json: bool, **options: Any) -> None:
+def check(context: Context, /, words: str | None, facts: str | None, as_json: bool, **options: Any) -> None:
     """Tell whether the host has room for NEED now: what was promised and what is seen count, whichever is more.
 
     Exit 0: there is room, and the need (reduced or not) is printed. Exit 75: not now; the reasons, the numbers and,
@@ -40,6 +41,7 @@ def check(context: Context, /, words: str, facts: str | None, as_json: bool, **o
     Example:
       k1ctl capacity check --need mem=4G,cpu=2 || exit
       id=$(k1ctl capacity check --need mem=4G --reserve --owner-pid $$ --wait 5m) || exit
+      k1ctl capacity check --class large --json
       need=$(k1ctl capacity check --need mem=20G --reduce) && k1ctl capacity run --need "$need" -- make
     """
     from k1ctl_plugins.capacity import check_call

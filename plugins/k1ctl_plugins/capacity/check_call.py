@@ -13,12 +13,13 @@ from k1ctl.process.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from k1ctl.capacity.gate import Decision
     from k1ctl.capacity.promises import Promise
     from k1ctl.config import Config
+    from k1ctl.queue.order import Room
     from k1ctl.workspace import Workspace
 
 LOOK = 1.0  # s between two looks while waiting
@@ -45,14 +46,19 @@ class Answer:
 class Call:
     """One call with its ``options`` by name. Raises UsageError."""
 
-    def __init__(self, workspace: Workspace, config: Config, words: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, workspace: Workspace, config: Config, words: str | None, options: Mapping[str, Any]) -> None:
         self.workspace, self.config, self.options = workspace, config, options
-        self.asked = parse(words)
+        self.asked = Need() if words is None else parse(words)
+        of_class(self.asked, options.get("class_", ""))
+        if not self.asked:
+            raise UsageError("it is not said what is needed", hint="--need mem=4G, or --class NAME of earlier runs")
         self.began = time.monotonic()
         if not options["reserve"]:
             for name, option in (("ttl", "--ttl"), ("owner_pid", "--owner-pid")):
                 if options[name] is not None:
                     raise UsageError(f"{option} is for --reserve", hint="k1ctl capacity check --need ... --reserve")
+        elif options["ttl"] == 0:
+            raise UsageError("--ttl 0: such a reservation would have ended already", hint="as in --ttl 10m")
         elif self.asked.slots:
             slots = " ".join(f"{r}={n}" for r, n in sorted(self.asked.slots.items()))
             raise UsageError(
@@ -73,7 +79,7 @@ class Call:
                     return Answer(self.asked, reduced=False)
                 if decision.reduced is not None and self.options["reduce"]:
                     return Answer(decision.reduced, reduced=True)
-                if decision.never and not self.options["reduce"]:
+                if decision.hopeless or (decision.never and not self.options["reduce"]):
                     raise gate.never_fits(str(self.asked), decision)
                 left = self.began + self.options["wait"] - time.monotonic()
                 if left <= 0:
@@ -85,15 +91,7 @@ class Call:
             view.closed()
 
     def _decision(self) -> Decision:
-        return gate.look(
-            self.config,
-            self.asked,
-            kind="check",
-            priority=self.options["priority"],
-            path=self.workspace.path,
-            slots=queue_slots(self.workspace, self.config, self.asked),
-            workspace=self.workspace,
-        )
+        return look(self.workspace, self.config, self.asked, kind="check", priority=self.options["priority"])
 
     def _refused(self, decision: Decision) -> None:
         from k1ctl import events
@@ -118,7 +116,7 @@ class Call:
 
             if not groups.living(owner):
                 raise UsageError(f"--owner-pid {owner}: there is no such process", hint="in a shell: --owner-pid $$")
-        what = f"reserved in {self.workspace.name}"
+        what = "a reservation"
         held, view = None, View()
         try:
             held = gate.promise(
@@ -143,6 +141,7 @@ class Call:
                 owner=owner,
                 what=what,
                 kind="reservation",
+                of=held.promise.run,
                 workspace=self.workspace.name,
                 root=self.workspace.root,
             )
@@ -153,22 +152,82 @@ class Call:
         return Answer(need, reduced=need != self.asked, promise=kept)
 
 
-def queue_slots(workspace: Workspace, config: Config, need: Need) -> dict[str, tuple[int, int]]:
-    """{resource: (slots, held)} of the repository's queue for what the need names; who waits there counts as well."""
-    if not need.slots:
-        return {}
-    from k1ctl.queue.folder import queue_folder
-    from k1ctl.queue.names import alternatives
-    from k1ctl.queue.view import entries
+def look(workspace: Workspace, config: Config, need: Need, *, kind: str, priority: str) -> Decision:
+    """What the gate says now, to slots of the queue as well. Raises K1ctlError, OSError."""
+    from k1ctl.process.view import describe_pause
 
-    held = dict.fromkeys(need.slots, 0)
-    for entry in entries(queue_folder(workspace, config)):
-        if entry["state"] in ("running", "waiting"):
-            for resource, count in entry["resources"].items():
-                for each in alternatives(resource):
-                    if each in held:
-                        held[each] += count
-    return {resource: (config.slots(resource), held[resource]) for resource in need.slots}
+    slots = Slots(workspace, config, need)
+    decision = gate.look(
+        config, need, kind=kind, priority=priority, path=workspace.path, slots=slots.found, workspace=workspace
+    )
+    for resource, why in slots.paused.items():
+        decision.go, decision.reduced = False, None
+        decision.reasons.append(gate.Reason(resource, describe_pause(resource, why)))
+    return decision
+
+
+class Slots:
+    """The slots of the repository's queue that a need names: ``found`` {resource: (slots, held)}, of a group of devices
+    those of the one that has most left; who waits counts as well. ``paused`` {resource: why nobody gets it}."""
+
+    def __init__(self, workspace: Workspace, config: Config, need: Need) -> None:
+        self.found: dict[str, tuple[int, int]] = {}
+        self.paused: dict[str, str] = {}
+        if not need.slots:
+            return
+        from k1ctl.queue import choice, view
+        from k1ctl.queue.folder import queue_folder
+        from k1ctl.queue.names import alternatives
+
+        folder = queue_folder(workspace, config)
+        stopped = view.paused(folder)
+        free = _free(view.entries(folder), config.slots, stopped)
+        for resource, meant in zip(need.slots, choice.settled(need.slots, config), strict=True):
+            each = alternatives(meant)
+            best = max([r for r in each if r not in stopped] or each, key=free.__getitem__)
+            self.found[resource] = config.slots(best), config.slots(best) - free[best]
+            if best in stopped:
+                self.paused[best] = stopped[best]
+
+
+def _free(entries: list[dict[str, Any]], slots: Callable[[str], int], stopped: Mapping[str, str]) -> Room:
+    """What those who hold and those who wait leave of each resource; a wait that a pause holds back takes nothing."""
+    from k1ctl.queue.names import alternatives
+    from k1ctl.queue.order import Room
+
+    free = Room(slots)
+    for entry in entries:
+        if entry["state"] not in ("running", "waiting"):
+            continue
+        for resource, count in entry["resources"].items():
+            each = alternatives(resource)
+            if entry["state"] == "waiting":
+                each = tuple(r for r in each if r not in stopped)
+            if each:
+                taken = next((r for r in each if free[r] >= count), "") or max(each, key=free.__getitem__)
+                free[taken] -= count
+    return free
+
+
+def of_class(need: Need, class_: str) -> str:
+    """Fill in the memory that earlier runs of this class took, where ``need`` names none; returns what told it, or "".
+
+    Raises UsageError where nothing is known of the class and nothing else is needed.
+    """
+    if need.mem or not class_:
+        return ""
+    from k1ctl.capacity import histogram
+
+    known = histogram.of(class_)
+    if known is not None:
+        need.mem = known.target
+        return f"{known.runs} runs of class {class_} ({known.confidence} confidence)"
+    if not need:
+        raise UsageError(
+            f"nothing is known of class {class_} yet",
+            hint="name what is needed once (--need); runs and baselines with --class are remembered by it",
+        )
+    return ""
 
 
 def use_facts(path: str) -> None:

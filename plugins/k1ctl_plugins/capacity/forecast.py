@@ -34,20 +34,21 @@ class GrowthRate(click.ParamType[Any]):
 
 
 class Amount(click.ParamType[float]):
-    """A number above 0."""
+    """A number above 0, from ``least`` (0: any) to ``most``."""
 
     name = "number"
 
-    def __init__(self, most: float) -> None:
-        self.most = most
+    def __init__(self, most: float, least: float = 0.0) -> None:
+        self.least, self.most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             number = float(value)
         except ValueError:
             number = float("nan")
-        if not 0 < number <= self.most:
-            self.fail(f"{value!r} is no number above 0 and up to {self.most:g}", param, ctx)
+        if not (number > 0 and self.least <= number <= self.most):
+            span = f"from {self.least:g} to {self.most:g}" if self.least else f"above 0 and up to {self.most:g}"
+            self.fail(f"{value!r} is no number {span}", param, ctx)
         return number
 
 
@@ -59,7 +60,9 @@ class Amount(click.ParamType[float]):
 @click.option(
     "--concurrency", type=click.IntRange(1, 10_000), default=None, help="Tasks that an instance works on at once."
 )
-@click.option("--efficiency", type=Amount(1.0), default=0.8, show_default=True, help="Share of its time that is used.")
+@click.option(
+    "--efficiency", type=Amount(1.0, 0.01), default=0.8, show_default=True, help="Share of its time that is used."
+)
 @click.option("--growth", type=GrowthRate(), default=_HISTORY, show_default=True, help="10%/month, or as in history.")
 @click.option("--months", type=click.IntRange(1, 120), default=12, show_default=True, help="Months ahead.")
 @click.option("--hosts", type=click.IntRange(1, 1000), default=1, show_default=True, help="Instances there are now.")

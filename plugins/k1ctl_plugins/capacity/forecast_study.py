@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _TURNS = 8000  # simulated for the usual load: its rate is then good for about 2 %
+_SHORTEST = 1e-6  # hours of a task
 _MOST = 10_000  # tasks at once that an instance may work on
 _LOAD = 1e6  # tasks at once beyond which nothing is said
 ASKED = "asked"
@@ -82,10 +83,11 @@ class Study:
             self.origins["hours_per_task"] = ASKED
             return asked
         seen = self.found.observed.turns >= calibrate.TURNS
-        length = self.found.observed.mean if seen else self.usual.outcome.turn
         turn = "recorded" if seen else "simulated"
         self.origins["hours_per_task"] = f"a turn ({turn}) and the thinking before the next, of {self._load}"
-        return (length + self.found.model.think) / 3600
+        if seen or not self.usual.outcome.rate:
+            return max(_SHORTEST, (self.found.observed.mean + self.found.model.think) / 3600)
+        return self.usual.model.agents / (self.usual.outcome.rate * 3600)  # Little's law: without the run's noise
 
     def _concurrency(self, asked: int | None) -> int:
         if asked is not None:

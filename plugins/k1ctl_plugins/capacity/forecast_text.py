@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from k1ctl.capacity.forecast import BUSY, HEADROOM, PEAK
 from k1ctl.output import style, table
 from k1ctl.units import format_duration, format_size
+from k1ctl_plugins.capacity.layout import fitted, labelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from k1ctl_plugins.capacity.forecast_study import Study
 
-_WIDTH, _LABEL = 100, 12
+_LABEL = 12  # columns of a line's label
 _ROWS = 13  # months that are shown; the JSON has all
 
 
@@ -24,11 +25,11 @@ def lines(study: Study) -> Iterator[str]:
     yield from _line(
         "demand",
         f"{demand.tasks:.3g} tasks an hour ({origins['tasks_per_hour']}) x {demand.hours:.3g} h"
-        f" ({origins['hours_per_task']}) = {demand.load:.3g} at once",
+        f" ({origins['hours_per_task']}) = {demand.load:.4g} at once",
     )
     yield from _line(
         "instances",
-        f"{demand.required()} = ceil({demand.load:.3g} / ({demand.concurrency} x {demand.efficiency:g}));"
+        f"{demand.required()} = ceil({demand.load:.4g} / ({demand.concurrency} x {demand.efficiency:g}));"
         f" {demand.concurrency} at once each ({origins['concurrency']})",
     )
     yield from _line(
@@ -86,11 +87,11 @@ def _growth(study: Study) -> Iterator[str]:
 def _outgrown(study: Study) -> Iterator[str]:
     there = f"{study.hosts} instance{'s' * (study.hosts != 1)}"
     told = []
-    for name, what in (("required", "the demand"), ("headroom", "with headroom"), ("peak", "at peaks")):
+    for name, what in (("required", "by the demand"), ("headroom", "with headroom"), ("peak", "at peaks")):
         number = study.outgrown[name]
         when = "not within these months" if number is None else "now" if number == 0 else f"in {study.month(number)}"
-        told.append(f"{what} {when}")
-    yield from _line("outgrown", f"{there}: {'; '.join(told)}")
+        told.append(f"{what}: {when}")
+    yield from _line("outgrown", f"{there}; {'; '.join(told)}")
 
 
 def _hardware(study: Study) -> Iterator[str]:
@@ -100,20 +101,16 @@ def _hardware(study: Study) -> Iterator[str]:
             study.month(number),
             found.agents,
             found.hosts,
-            ", ".join(f"{name} {n}" for name, n in found.slots.items()),
             format_size(found.memory) if found.memory else "more than the matrix has",
             found.cores,
             format_size(found.matrix) if found.matrix else "-",
+            ", ".join(f"{name} {n}" for name, n in found.slots.items()),
         )
         for number, found in (study.hardware if study.growth.rate else study.hardware[:1])
     ]
-    yield table(cells, ("FOR", "AGENTS", "HOSTS", "SLOTS OF EACH", "RAM", "CORES", "RAM BY MATRIX"))
+    yield fitted(cells, ("FOR", "AGENTS", "HOSTS", "RAM OF EACH", "CORES", "RAM BY MATRIX", "SLOTS OF EACH"))
     yield f"this host: {format_size(study.facts.memory)}, {study.facts.cores} cores"
 
 
 def _line(label: str, text: str) -> Iterator[str]:
-    """A labelled text, wrapped."""
-    from textwrap import wrap
-
-    for number, part in enumerate(wrap(text, _WIDTH - _LABEL, break_long_words=False)):
-        yield f"{('' if number else label).ljust(_LABEL)}{part}"
+    return labelled(label, text, _LABEL)

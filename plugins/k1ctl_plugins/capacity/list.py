@@ -28,15 +28,16 @@ def list(context: Context, as_json: bool) -> None:
       k1ctl capacity list --json | jq '.promises[] | select(.seen_bytes > .need.mem_bytes)'
     """
     from k1ctl.capacity import facts, limits, promises
+    from k1ctl_plugins.capacity import place
 
-    found = promises.held(waiting=True)
+    found, still = promises.held(waiting=True), _standing_still()
     host = facts.read()
-    most = limits.of(context.config, host)
+    most = limits.of(place.settings(context)[1], host)
     if as_json:
         emit_json(
             {
                 "ok": True,
-                "promises": [promise.document() for promise in found],
+                "promises": [promise.document() | {"suspended": promise.run in still} for promise in found],
                 "promised_bytes": sum(p.memory for p in found if not p.waiting),
                 "limit_bytes": most.memory,
                 "reserve_bytes": most.reserve,
@@ -46,25 +47,35 @@ def list(context: Context, as_json: bool) -> None:
         )
         return
     if found:
-        put(table([_row(promise) for promise in found], ("ID", "STATE", "NEED", "SEEN", "FOR", "UNTIL", "WHO")))
+        rows = [_row(promise, promise.run in still) for promise in found]
+        put(table(rows, ("ID", "STATE", "NEED", "SEEN", "FOR", "UNTIL", "WHO")))
     from k1ctl.units import format_size
 
     count = sum(p.memory for p in found if not p.waiting)
     put(f"promised {format_size(count)} of {format_size(most.memory)}; in use {format_size(host.used)}")
 
 
-def _row(promise: Promise) -> tuple[str, ...]:
+def _standing_still() -> set[str]:
+    """Runs whose command is suspended for want of memory; a folder that cannot be read tells of none."""
+    from k1ctl.capacity import watched
+
+    try:
+        return {command.spec["id"].rpartition("-")[0] for command in watched.standing_still()}  # RUN-ATTEMPT
+    except OSError:
+        return set()
+
+
+def _row(promise: Promise, still: bool) -> tuple[str, ...]:
     from k1ctl.capacity.promises import age
     from k1ctl.output import clean
     from k1ctl.units import format_duration, format_size, rfc3339
 
-    state = "waiting" if promise.waiting else "reserved" if not promise.place else "held"
     until = promise.owner or ("its end" if promise.place else "")
     if promise.until is not None:
         until = rfc3339(promise.until)[11:19] + "Z" + (f" or {promise.owner} ends" if promise.owner else "")
     return (
         promise.id,
-        state,
+        "suspended" if still else promise.state,
         str(promise.need),
         format_size(promise.seen_bytes) if promise.seen_bytes else "-",
         format_duration(age(promise)) if promise.since else "-",

@@ -5,22 +5,23 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from k1ctl.capacity.explain import counted
 from k1ctl.capacity.scenarios import TURN_GOAL, waves
-from k1ctl.output import style, table
-from k1ctl.units import format_duration, format_size
+from k1ctl.output import style
+from k1ctl.units import format_size
+from k1ctl_plugins.capacity.layout import PARAMETERS, fitted, labelled, parameter
 from k1ctl_plugins.capacity.plan_study import USUAL, told_from_noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from k1ctl.capacity.calibrate import Parameter
     from k1ctl.capacity.levers import Lever
     from k1ctl.capacity.planning import Plan
     from k1ctl.capacity.whatif import Changed
     from k1ctl_plugins.capacity.plan_study import Study
 
 _HEADERS = ("LOAD", "AGENTS", "P50", "P90", "ANNEX", "WAIT", "LAST", "SLOTS", "DEVICE", "UPLOAD P90", "KNEE")
-_WIDTH, _LABEL = 100, 10
+_LABEL = 10  # columns of a line's label
 
 
 def lines(study: Study) -> Iterator[str]:
@@ -30,21 +31,22 @@ def lines(study: Study) -> Iterator[str]:
     for base, others in study.plans:
         rows.append(_row(base.name, base))
         rows += [_row(f"  {change.text}", then) for change, then in others]
-    yield table(rows, _HEADERS)
+    yield fitted(rows, _HEADERS)
     yield ""
     yield from _detail(study, *study.focus)
 
 
 def _head(study: Study) -> Iterator[str]:
-    found = study.found
+    found, log = study.found, study.found.log
+    seen, usual = found.observed, found.model
+    turns = f"{seen.turns} turn{'s' * (seen.turns != 1)} of {seen.workspaces} workspace{'s' * (seen.workspaces != 1)}"
     if study.measured:
-        seen = found.observed
-        yield f"{seen.turns} turns of {seen.workspaces} workspaces in {study.days} days of history; times in minutes"
+        yield f"{turns} in {study.days} days of history; times in minutes"
     else:
-        seen = found.observed
-        few = f" ({seen.turns} turns are recorded)" if seen.turns else ""
-        yield f"no history that is long enough{few}: the annex's load, with this host's slots; times in minutes"
-    log = found.log
+        few = f" ({turns})" if seen.turns else ""
+        yield f"no history that is long enough{few}: the annex's loads on this host; times in minutes"
+    slots = ", ".join(f"{kind.name} {kind.slots}" for kind in usual.kinds)
+    yield from _line("slots", f"{slots}; {usual.devices} device{'s' * (usual.devices != 1)}")
     if log and log.cut:
         yield f"only the newest {log.lines} events were read"
     if log and log.damaged:
@@ -78,28 +80,28 @@ def _detail(study: Study, base: Plan, others: list[tuple[Changed, Plan]]) -> Ite
         yield from _beside_history(study)
     for change, then in others:
         yield ""
-        yield style(f"WHAT IF {change}", "bold")
+        yield from labelled("", f"WHAT IF {change}", 0, colour="bold")
         yield from _compared(base, then)
     yield ""
     yield style("WHAT WOULD HELP (p90 of a turn, in seconds)", "bold")
-    rows = [(_gain(lever.gain, lever.error, noise=lever.noise), lever.text, _cost(lever)) for lever in study.levers]
-    yield table(rows, ("P90", "CHANGE", "COSTS"))
+    rows = [(lever.text, _gain(lever), _cost(lever)) for lever in study.levers]
+    yield fitted(rows, ("CHANGE", "P90", "COSTS"))
     for lever in study.levers:
-        if lever.slower is not None:
-            yield f"{lever.text} gains nothing once builds take {100 * lever.slower:.0f} % longer for it"
+        if lever.slower is not None and not _nothing(lever):
+            yield from labelled("", f"{lever.text} gains nothing once builds take {lever.slower:.0%} longer for it", 0)
     yield ""
     yield style("WHERE THE NUMBERS ARE FROM (the usual load)", "bold")
-    yield table([_origin(p) for p in study.found.parameters], ("NUMBER", "VALUE", "FROM", "SAMPLES", ""))
+    yield fitted([parameter(p) for p in study.found.parameters], PARAMETERS)
 
 
 def _goals(plan: Plan) -> Iterator[str]:
     out, up, memory = plan.outcome, plan.uploads, plan.memory
     if plan.limits:
         first, at = plan.limits[0], plan.model.agents
-        lead = "" if first.agents < at else f"nothing with {at} agents; the first would be "
+        lead = "" if first.agents < at else f"nothing with {counted(at)}; the first would be "
         yield from _line("binds", f"{lead}{first.name}: {first.text}")
         most = next(limit for limit in plan.limits if limit.name == "turn goal").agents
-        upto = "with any number of agents" if most == inf else f"up to {most:g} agents"
+        upto = "with any number of agents" if most == inf else f"up to {counted(int(most))}"
         holds = "holds" if plan.turn_holds else "does not hold"
         yield from _line("turns", f"p90 within {TURN_GOAL / 60:g} min {holds} ({_minutes(out.p90)}); {upto}")
     else:
@@ -107,18 +109,20 @@ def _goals(plan: Plan) -> Iterator[str]:
         yield from _line(
             "burst", f"the last is done after {_minutes(out.last)} min; in full waves it would be {_minutes(rule)}"
         )
-    if up.rate:
+    if plan.upload_holds is None:
+        yield from _line("uploads", "none in this load")
+    elif up.rate:
         holds = "holds" if plan.upload_holds else "does not hold"
         yield from _line(
             "uploads",
             f"p90 within {up.goal:g} s {holds} ({out.upload_p90:.0f} s); up to {up.rate * 3600:.0f} an hour"
             f" ({up.utilisation:.0%} busy), this load has {out.upload_rate * 3600:.0f}",
         )
-    elif out.upload_p90:
+    else:
         text = f"p90 within {up.goal:g} s cannot hold: one transfer in ten takes {up.alone:.0f} s or more by itself"
         most = plan.model.upload * up.goal / up.alone
         yield from _line("uploads", f"{text} (mean {plan.model.upload:.0f} s; it takes {most:.0f} s or less)")
-    fits = "fits" if memory.fits else f"does not fit: {memory.agents} agents would"
+    fits = "fits" if memory.fits else f"does not fit: {counted(memory.agents)} would"
     where = " on each host" if plan.model.hosts > 1 else ""
     text = f"{format_size(memory.need)} of {format_size(memory.room)}{where} with all slots busy: {fits}"
     yield from _line("memory", text)
@@ -131,7 +135,7 @@ def _beside_history(study: Study) -> Iterator[str]:
     agents = max(1, round(hours.together))
     yield from _line(
         "recorded",
-        f"with {agents} workspaces on average: p90 of a turn {_minutes(seen.p90)} (the model's {_minutes(out.p90)}),"
+        f"with {counted(agents)} on average: p90 of a turn {_minutes(seen.p90)} (the model's {_minutes(out.p90)}),"
         f" of a wait {_minutes(seen.wait_p90)} ({_minutes(out.build_wait_p90)}), of uploads"
         f" {_minutes(seen.upload_p90)} ({_minutes(out.upload_p90)})",
     )
@@ -143,7 +147,7 @@ def _beside_history(study: Study) -> Iterator[str]:
 def _compared(base: Plan, then: Plan) -> Iterator[str]:
     a, b = base.outcome, then.outcome
     rows = [
-        (name, _minutes(before), _minutes(after), f"{(after - before) / 60:+.1f}")
+        (name, _minutes(before), _minutes(after), _signed((after - before) / 60))
         for name, before, after in (
             ("p50 of a turn", a.p50, b.p50),
             ("p90 of a turn", a.p90, b.p90),
@@ -158,12 +162,12 @@ def _compared(base: Plan, then: Plan) -> Iterator[str]:
         rows.append((f"{station} busy", f"{before:.0%}", f"{after:.0%}", f"{100 * (after - before):+.0f} points"))
     if not base.model.burst:
         one, two = base.bounds.knee, then.bounds.knee
-        rows.append(("knee", f"{one:.1f}", f"{two:.1f}", f"{two - one:+.1f} agents" if two < inf else ""))
+        rows.append(("knee", f"{one:.1f}", f"{two:.1f}", f"{_signed(two - one)} agents" if two < inf else ""))
     need, after_need = base.memory.need, then.memory.need
     more = ("+" if after_need >= need else "-") + format_size(abs(after_need - need))
     fits = "" if then.memory.fits else ", does not fit"
     rows.append(("memory of a host", format_size(need), format_size(after_need) + fits, more))
-    yield table(rows, ("", "NOW", "THEN", "DIFFERENCE"))
+    yield fitted(rows, ("", "NOW", "THEN", "DIFFERENCE"))
     if not told_from_noise(base, then):
         yield "the p90 differs by no more than chance would make of it: --turns 200000 tells more"
 
@@ -172,14 +176,17 @@ def _cost(lever: Lever) -> str:
     return lever.cost if lever.fits else f"does not fit: {lever.cost}"
 
 
-def _gain(gain: float, error: float, *, noise: bool) -> str:
-    return "no difference" if noise else f"{-gain:+.0f} (error {error:.0f})"
+def _gain(lever: Lever) -> str:
+    return "no difference" if _nothing(lever) else f"{-lever.gain:+.0f} (error {lever.error:.0f})"
 
 
-def _origin(p: Parameter) -> tuple[str, ...]:
-    value = f"{p.value:.0%}" if p.unit == "share" else f"{p.value:.3g}"
-    value = format_duration(p.value) if p.unit == "seconds" else value
-    return p.name, value, p.origin, str(p.samples) if p.origin != "configured" else "-", p.text
+def _nothing(lever: Lever) -> bool:
+    return lever.noise or abs(lever.gain) < 0.5
+
+
+def _signed(number: float) -> str:
+    text = f"{number:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def _minutes(seconds: float) -> str:
@@ -187,8 +194,4 @@ def _minutes(seconds: float) -> str:
 
 
 def _line(label: str, text: str) -> Iterator[str]:
-    """A labelled text, wrapped."""
-    from textwrap import wrap
-
-    for number, part in enumerate(wrap(text, _WIDTH - _LABEL, break_long_words=False)):
-        yield f"{('' if number else label).ljust(_LABEL)}{part}"
+    return labelled(label, text, _LABEL)

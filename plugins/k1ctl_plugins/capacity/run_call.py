@@ -53,18 +53,9 @@ class Asked:
             need, origin = parse(self.options["need"]), "--need"
         else:
             need, origin = Need(memory), "--mem-limit"
-        class_ = self.options["class_"]
-        if not need.mem and class_:
-            from k1ctl.capacity import histogram
+        from k1ctl_plugins.capacity.check_call import of_class
 
-            known = histogram.of(class_)
-            if known is not None:
-                need.mem, origin = known.target, f"{known.runs} runs of class {class_} ({known.confidence} confidence)"
-            elif not need:
-                raise UsageError(
-                    f"nothing is known of class {class_} yet",
-                    hint="name --need or --mem-limit once; its runs are remembered by class",
-                )
+        origin = of_class(need, self.options["class_"]) or origin
         if not need:
             raise UsageError(
                 "it is not said what the command needs",
@@ -84,7 +75,15 @@ class Asked:
         from k1ctl.capacity import gate
 
         words: dict[str, Any] = {"kind": "capacity-run", "priority": self.options["priority"]}
-        return gate.look(self.config, self.need, workspace=self.workspace, **words)
+        path = self.workspace.path
+        return gate.look(self.config, self.need, path=path, workspace=self.workspace, **words)
+
+    def whole_decision(self) -> Decision:
+        """`decision`, the slots of the queue among it. Raises K1ctlError, OSError."""
+        from k1ctl_plugins.capacity import check_call
+
+        priority = self.options["priority"]
+        return check_call.look(self.workspace, self.config, self.need, kind="capacity-run", priority=priority)
 
     def reduce(self) -> str:
         """Ask for what fits now instead, at least a tenth; what changed, for people ("": nothing). Raises OSError."""
@@ -158,7 +157,7 @@ def answer(asked: Asked) -> dict[str, Any]:
     from k1ctl.capacity import leash
 
     reduced = asked.reduce() if asked.options["reduce"] else ""
-    decision = asked.decision()
+    decision = asked.whole_decision()
     kept_by, cpus_kept_by = leash.means_of(asked.limits)
     if decision.never:
         from k1ctl.capacity import gate

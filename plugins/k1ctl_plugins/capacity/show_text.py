@@ -8,23 +8,21 @@ from k1ctl.capacity import bounds, formula, limits
 from k1ctl.capacity.explain import counted
 from k1ctl.capacity.levels import ADMIT, APART, BUILD, KILL, SUSPEND
 from k1ctl.capacity.scenarios import TURN_GOAL
-from k1ctl.output import clean, style, table
-from k1ctl.units import format_duration, format_size
+from k1ctl.output import style, table
+from k1ctl.units import format_size
+from k1ctl_plugins.capacity.layout import PARAMETERS, fitted, labelled, parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from k1ctl.capacity.calibrate import Parameter
     from k1ctl.capacity.explain import Answer
     from k1ctl.capacity.facts import Facts
     from k1ctl_plugins.capacity.show_state import State
 
-WIDTH = 100
 _LABEL = 13  # columns of a line's label
 _LEVELS = ("calm", "no agent is let in", "builds and runs wait", "the youngest run pauses", "the youngest run is ended")
 _MARKS = ((ADMIT, "agents wait"), (BUILD, "builds wait"), (SUSPEND, "runs pause"), (KILL, "runs are ended"))
 _FITS = 14  # rows of busy slots that are shown
-_NAME = 44  # columns of a name in a table
 
 
 def short(answer: Answer, state: State) -> Iterator[str]:
@@ -145,7 +143,7 @@ def _queue(state: State) -> Iterator[str]:
         )
         for row in state.pools
     ]
-    yield _fitted(rows, ("RESOURCE", "SLOTS", "BUSY", "WAITING", "A SLOT", "FROM"))
+    yield fitted(rows, ("RESOURCE", "SLOTS", "BUSY", "WAITING", "A SLOT", "FROM"))
 
 
 def _short_origin(origin: str) -> str:
@@ -200,7 +198,7 @@ def _turns(answer: Answer) -> Iterator[str]:
     yield ""
     yield style("TURNS: think, wait for a slot, build, upload", "bold")
     if answer.parameters:
-        yield _fitted([_parameter(p) for p in answer.parameters], ("PARAMETER", "VALUE", "FROM", "SAMPLES", ""))
+        yield fitted([parameter(p) for p in answer.parameters], PARAMETERS)
     else:
         builds = ", ".join(f"{kind.name} {kind.slots} slots, {kind.seconds / 60:.3g} min" for kind in model.kinds)
         text = (
@@ -219,12 +217,7 @@ def _turns(answer: Answer) -> Iterator[str]:
         for n, text in sorted(why)
         if n
     ]
-    yield _fitted(rows, ("AGENTS", "SLOTS BUSY", "TURN P90", "UPLOAD P90", "WHY SO MANY"))
-
-
-def _parameter(one: Parameter) -> tuple[object, ...]:
-    value = format_duration(one.value) if one.unit == "seconds" else f"{one.value:.3g}"
-    return one.name, value, one.origin, one.samples or "-", one.text
+    yield fitted(rows, ("AGENTS", "SLOTS BUSY", "TURN P90", "UPLOAD P90", "WHY SO MANY"))
 
 
 def _classes(state: State) -> Iterator[str]:
@@ -236,7 +229,7 @@ def _classes(state: State) -> Iterator[str]:
         (one.class_, one.runs, *(format_size(n) for n in (one.p50, one.p95, one.target)), one.confidence)
         for one in state.classes
     ]
-    yield _fitted(rows, ("CLASS", "RUNS", "P50", "P95", "TO PROMISE", "CONFIDENCE"))
+    yield fitted(rows, ("CLASS", "RUNS", "P50", "P95", "TO PROMISE", "CONFIDENCE"))
 
 
 def _bounds(answer: Answer) -> Iterator[str]:
@@ -252,17 +245,7 @@ def _bounds(answer: Answer) -> Iterator[str]:
 
 def _line(label: str, text: str, colour: str = "", indent: int = 0) -> Iterator[str]:
     """A labelled text, wrapped, with what follows indented."""
-    from textwrap import wrap
-
-    margin = " " * (indent + (_LABEL if label != "-" else 2))
-    head = f"{' ' * indent}{clean(label)}"
-    first, *rest = wrap(clean(text), WIDTH - len(margin), break_long_words=False) or [""]
-    if len(head) >= len(margin):
-        yield head
-        head = ""
-    yield head.ljust(len(margin)) + (style(first, colour) if colour else first)
-    for part in rest:
-        yield margin + (style(part, colour) if colour else part)
+    return labelled(label, text, indent + (_LABEL if label != "-" else 2), colour=colour, indent=indent)
 
 
 def _percent(part: int, whole: int) -> str:
@@ -275,21 +258,3 @@ def _share(share: float) -> str:
 
 def _gib(size: int) -> str:
     return f"{size / formula.GIB:.4g} GiB"
-
-
-def _fitted(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    """A table in `WIDTH` columns: names in the first are cut, words in the last go on below."""
-    from textwrap import wrap
-
-    cells = [(_cut(str(row[0]), _NAME), *row[1:-1]) for row in rows]
-    widths = [max(len(str(row[i])) for row in [headers, *cells]) + 2 for i in range(len(headers) - 1)]
-    room = max(WIDTH - sum(widths), len(headers[-1]), 12)
-    found: list[Sequence[object]] = []
-    for cell, row in zip(cells, rows, strict=True):
-        first, *rest = wrap(str(row[-1]), room) or [""]
-        found += [(*cell, first), *[(*[""] * len(cell), part) for part in rest]]
-    return table(found, headers)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."

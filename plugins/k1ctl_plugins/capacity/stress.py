@@ -210,10 +210,23 @@ def _apply(context: Context, found: Recommendation | None) -> tuple[dict[str, An
         say("nothing is written: the figures support no recommendation")
         return None, None
     try:
-        return set_settings(context.workspace, found.settings()).document(), None
+        applied = set_settings(context.workspace, found.settings()).document()
+        return {**applied, "notes": [*applied["notes"], *_let_in(context, found)]}, None
     except K1ctlError as exc:
         say(f"nothing is written: {exc.message}")
         return None, exc
     except OSError as exc:
         say(f"nothing is written: {exc.strerror}: {exc.filename or ''}")
         return None, K1ctlError(f"the recommendation cannot be written: {exc.strerror}", code="not-written")
+
+
+def _let_in(context: Context, found: Recommendation) -> list[str]:
+    """How many agents the gate lets in by the formula from now on, where that is not what was measured."""
+    from k1ctl.capacity import facts, formula
+
+    memory = facts.read().memory
+    safe = formula.safe_agents(memory, formula.reserve(memory, context.config), found.memory)
+    if safe == found.agents or (found.bounded and safe > found.agents):
+        return []
+    each = found.settings()["capacity.per_agent"]
+    return [f"by its formula the gate lets in {safe} agents of {each}; measured were {found.agents} at once"]

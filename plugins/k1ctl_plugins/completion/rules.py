@@ -57,6 +57,10 @@ _EXACT = {
 }
 NOTHING = {  # what the user has to make up
     ("archive pull", "archive"): "an archive's id, as archive list --store shows",
+    ("capacity baseline", "command"): "a command line, which is completed as such behind --",
+    ("capacity release", "ids"): "a reservation's id, as capacity list shows: it lies in the host's folder",
+    ("capacity run", "command"): "a command line, which is completed as such behind --",
+    ("capacity stress", "command"): "a command line, which is completed as such behind --",
     ("config set", "words"): "the value",
     ("device test", "patterns"): "a pattern's id, which the device knows",
     ("worktree add", "name"): "a name that is not there yet",

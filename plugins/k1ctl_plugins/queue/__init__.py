@@ -171,12 +171,12 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
     if not rows:
         say("nobody holds anything and nobody waits")
         return
-    from k1ctl_plugins.queue.inspect import priority_text
+    from k1ctl_plugins.queue.inspect import priority_text, state_text
 
     cells = [
         (
             e["ticket"],
-            e["state"] if e["state"] != "waiting" else f"waiting ({e['position']})",
+            state_text(e),
             " ".join(f"{r}={n}" if n > 1 else r for r, n in e["resources"].items()),
             e.get("workspace", "?"),
             e.get("label") or e.get("command", "?"),

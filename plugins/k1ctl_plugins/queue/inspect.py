@@ -201,6 +201,13 @@ def _view(quiet: bool, stream: bool) -> View:
     return view
 
 
+def state_text(entry: dict[str, Any]) -> str:
+    """The state of a ticket for people: what it waits for, where it does."""
+    if entry["state"] == "running" and entry.get("waits_for"):
+        return "waits for room"
+    return f"waiting ({entry['position']})" if entry["state"] == "waiting" else str(entry["state"])
+
+
 def priority_text(entry: dict[str, Any]) -> str:
     """The priority of a ticket for people, and how it came to it."""
     asked = f" (asked {entry['asked_priority']})" if "asked_priority" in entry else ""

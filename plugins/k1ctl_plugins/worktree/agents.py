@@ -54,6 +54,7 @@ def admit(
             id=_key(workspace.path),
             what=what,
             kind="reservation",
+            of=held.promise.run,
             workspace=workspace.name,
             root=workspace.root,
         )
@@ -64,7 +65,7 @@ def admit(
 
 def look(workspace: Workspace, config: Config, path: str) -> None:
     """Whether there would be room for a worktree at ``path``, which is yet to be made. Raises as `admit`."""
-    decision = gate.look(config, _need(config), kind=KIND, path=workspace.path)
+    decision = gate.look(config, _need(config), kind=KIND, path=workspace.path, around=False)
     if not decision.go:
         refused = gate.no_capacity(f"the workspace {os.path.basename(path)}", decision)
         refused.hint = _HINT
@@ -76,7 +77,7 @@ def planned(workspace: Workspace, config: Config) -> dict[str, Any]:
     need = _need(config)
     if not _asks(workspace, need):
         return {"need": {}, "go": True, "reasons": []}
-    decision = gate.look(config, need, kind=KIND, path=workspace.path)
+    decision = gate.look(config, need, kind=KIND, path=workspace.path, around=False)
     return {"need": need.document(), "go": decision.go, "reasons": [r.document() for r in decision.reasons]}
 
 
