@@ -495,7 +495,7 @@ _k1ctl_command() {
   commands='' options='' arguments='' runs='' mixed=1
   case $1 in
     '')
-      commands='archive artifact build capacity completion config demo device events hook host init notify plugins queue sim tools upload worktree'
+      commands='archive artifact budget build capacity completion config demo device events hook host init notify plugins queue sim tools upload worktree'
       options='--root=@folder --version -h/--help'
       ;;
     ' archive')
@@ -570,6 +570,72 @@ _k1ctl_command() {
     ' artifact unpin')
       options='--target=@target --json -h/--help'
       arguments='@artifact+'
+      ;;
+    ' budget')
+      commands='check export extend github history keys model release reserve run set settle status sync verify'
+      options='-h/--help'
+      ;;
+    ' budget check')
+      options='--need=- --agent=- --task=- --pool=- --model=- --critical --json -h/--help'
+      ;;
+    ' budget export')
+      options='--what=record,spend --format=jsonl,csv --since=- --json -h/--help'
+      ;;
+    ' budget extend')
+      options='--ttl=- --dry-run --json -h/--help'
+      arguments='-'
+      ;;
+    ' budget github')
+      options='--from-headers=@file --refresh --pace --wait=- --resource=@resource --dry-run --json -h/--help'
+      ;;
+    ' budget history')
+      options='--days=- --by+=day,agent,task,pool,model,hour --agent=- --task=- --json -h/--help'
+      ;;
+    ' budget keys')
+      commands='list next report'
+      options='-h/--help'
+      ;;
+    ' budget keys list')
+      options='--json -h/--help'
+      ;;
+    ' budget keys next')
+      options='--tokens=- --provider=- --bucket=- --dry-run --json -h/--help'
+      ;;
+    ' budget keys report')
+      options='--status=- --retry-after=- --tokens=- --id=- --lift --json -h/--help'
+      arguments='-'
+      ;;
+    ' budget model')
+      options='--for=- --tokens=- --agent=- --task=- --pool=- --report=ok,limit,error --model=- --provider=- --until=- --all-models --lift --dry-run --json -h/--help'
+      ;;
+    ' budget release')
+      options='--dry-run --json -h/--help'
+      arguments='-+'
+      ;;
+    ' budget reserve')
+      options='--agent=- --task=- --pool=- --model=- --critical --input=- --output=- --cache-write=- --cache-read=- --usd=- --ttl=- --owner-pid=- --id=- --wait=- --dry-run --json -h/--help'
+      arguments='-'
+      ;;
+    ' budget run')
+      options='--estimate=- --agent=- --task=- --pool=- --model=- --critical --wait=- --settle-from=@file --settle-by=estimate,sync --dry-run --json -h/--help'
+      arguments='-+'
+      runs='1'
+      ;;
+    ' budget set')
+      options='--day=- --agent-day=- --task=- --hour=- --pool+=- --reserve-pool=- --day-usd=- --agent-day-usd=- --task-usd=- --hour-usd=- --soft=- --zone=- --weight+=- --dry-run --json -h/--help'
+      ;;
+    ' budget settle')
+      options='--input=- --output=- --cache-write=- --cache-read=- --usd=- --dry-run --json -h/--help'
+      arguments='- -'
+      ;;
+    ' budget status')
+      options='--agent=- --task=- --json -h/--help'
+      ;;
+    ' budget sync')
+      options='--since=- --from+=@folder --offline --dry-run --json -h/--help'
+      ;;
+    ' budget verify')
+      options='--json -h/--help'
       ;;
     ' build')
       commands='list log show'
@@ -899,28 +965,35 @@ _k1ctl_command() {
 _k1ctl_settings='
 archive.branch_policy archive.conductor archive.exclude archive.include archive.keep archive.keep_trash archive.limit
 archive.older_than archive.regenerable archive.secrets archive.store artifact.keep artifact.limit artifact.store
-build.cache build.cache_size build.jobs build.timeout capacity.admit_percent capacity.agents capacity.base
-capacity.build_percent capacity.cpus capacity.gpu_memory capacity.gpu_per_agent capacity.heavy.@ capacity.kill_percent
-capacity.limit_by capacity.memory capacity.models.@ capacity.oom_retries capacity.per_agent capacity.reserve
-capacity.suspend_percent capacity.tokens console.baud console.keep console.limit defaults.device defaults.target
-device.window devices.@.boot_timeout devices.@.build_id devices.@.fps_min devices.@.groups devices.@.heap_min
-devices.@.host devices.@.http_port devices.@.identity devices.@.interface devices.@.mac devices.@.ota_host_port
-devices.@.ota_port devices.@.password_env devices.@.password_file devices.@.probe_timeout devices.@.rssi_min
-devices.@.soak devices.@.usb_port disk.archive_percent disk.stop_percent disk.total_quota disk.workspace_quota
-escalation.failures_agent escalation.failures_human escalation.forget escalation.offline_human
-escalation.offline_incident escalation.retrying hooks.target hooks.wait notify.apprise_env notify.apprise_file
-notify.command notify.timeout ota.attempt_timeout ota.attempts ota.connect_timeout ota.idle_timeout
-ota.invitation_interval ota.invitations ota.login_timeout ota.retry_delay ports.count ports.first ports.last
-process.grace process.keep_runs process.sample queue.ageing queue.dir queue.max_length queue.park queue.slots.@
-queue.stall run_targets.@.about run_targets.@.command run_targets.@.interactive run_targets.@.path run_targets.@.port
-run_targets.@.resources run_targets.@.timeout run_targets.@.wait setup.@.command setup.@.inputs setup.@.needs
-setup.@.path setup.@.timeout stores.@.bucket stores.@.endpoint stores.@.key_env stores.@.kind stores.@.path
-stores.@.prefix stores.@.region stores.@.secret_env targets.@.build_id targets.@.chip targets.@.command
-targets.@.command_release targets.@.device targets.@.env targets.@.filesystem_size targets.@.kind targets.@.outputs
-targets.@.partition_size targets.@.path targets.@.release_env targets.@.release_flags targets.@.script
-targets.@.script_release test.attempts test.delay test.duration test.lost test.patterns test.regression test.settle
-tools.addr2line tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub usb.yield_timeout worktree.cache
-worktree.copy worktree.npm worktree.read_only worktree.skip worktree.templates worktree.tools
+budget.agent_day budget.agent_day_usd budget.buckets.@.percent budget.buckets.@.provider budget.buckets.@.requests
+budget.buckets.@.tokens budget.buckets.@.window budget.chains.@.models budget.day budget.day_usd budget.github.spacing
+budget.github.timeout budget.github.token_env budget.github.url budget.github.writes_hour budget.github.writes_minute
+budget.hour budget.hour_usd budget.keys.@.bucket budget.keys.@.env budget.keys.@.file budget.pools.@ budget.prices
+budget.providers.@.failures budget.providers.@.models budget.providers.@.probe budget.reserve_pool budget.soft
+budget.task budget.task_usd budget.unknown_model budget.weights.cache_read budget.weights.cache_write
+budget.weights.input budget.weights.output budget.zone build.cache build.cache_size build.jobs build.timeout
+capacity.admit_percent capacity.agents capacity.base capacity.build_percent capacity.cpus capacity.gpu_memory
+capacity.gpu_per_agent capacity.heavy.@ capacity.kill_percent capacity.limit_by capacity.memory capacity.models.@
+capacity.oom_retries capacity.per_agent capacity.reserve capacity.suspend_percent capacity.tokens console.baud
+console.keep console.limit defaults.device defaults.target device.window devices.@.boot_timeout devices.@.build_id
+devices.@.fps_min devices.@.groups devices.@.heap_min devices.@.host devices.@.http_port devices.@.identity
+devices.@.interface devices.@.mac devices.@.ota_host_port devices.@.ota_port devices.@.password_env
+devices.@.password_file devices.@.probe_timeout devices.@.rssi_min devices.@.soak devices.@.usb_port
+disk.archive_percent disk.stop_percent disk.total_quota disk.workspace_quota escalation.failures_agent
+escalation.failures_human escalation.forget escalation.offline_human escalation.offline_incident escalation.retrying
+hooks.target hooks.wait notify.apprise_env notify.apprise_file notify.command notify.timeout ota.attempt_timeout
+ota.attempts ota.connect_timeout ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout
+ota.retry_delay ports.count ports.first ports.last process.grace process.keep_runs process.sample queue.ageing
+queue.dir queue.max_length queue.park queue.slots.@ queue.stall run_targets.@.about run_targets.@.command
+run_targets.@.interactive run_targets.@.path run_targets.@.port run_targets.@.resources run_targets.@.timeout
+run_targets.@.wait setup.@.command setup.@.inputs setup.@.needs setup.@.path setup.@.timeout stores.@.bucket
+stores.@.endpoint stores.@.key_env stores.@.kind stores.@.path stores.@.prefix stores.@.region stores.@.secret_env
+targets.@.build_id targets.@.chip targets.@.command targets.@.command_release targets.@.device targets.@.env
+targets.@.filesystem_size targets.@.kind targets.@.outputs targets.@.partition_size targets.@.path
+targets.@.release_env targets.@.release_flags targets.@.script targets.@.script_release test.attempts test.delay
+test.duration test.lost test.patterns test.regression test.settle tools.addr2line tools.esptool tools.pio usb.baud
+usb.connect_timeout usb.stub usb.yield_timeout worktree.cache worktree.copy worktree.npm worktree.read_only
+worktree.skip worktree.templates worktree.tools
 '
 
 complete -o nospace -F _k1ctl k1ctl

@@ -299,6 +299,7 @@ function __k1ctl_command --no-scope-shadowing
             set commands \
                 'archive' \
                 'artifact' \
+                'budget' \
                 'build' \
                 'capacity' \
                 'completion' \
@@ -319,6 +320,7 @@ function __k1ctl_command --no-scope-shadowing
             set command_abouts \
                 'Save worktrees, remove the idle ones, bring them back' \
                 'List, keep, drop and copy what builds made' \
+                'What may be spent, what was, and which key and model to use now' \
                 'Build in this worktree, in a slot, and keep the artifact' \
                 'How many agents fit, whether one more may start, and what binds' \
                 'Complete commands, devices, runs and more in your shell' \
@@ -641,6 +643,378 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
             set arguments \
                 '@artifact+'
+        case 'budget'
+            set commands \
+                'check' \
+                'export' \
+                'extend' \
+                'github' \
+                'history' \
+                'keys' \
+                'model' \
+                'release' \
+                'reserve' \
+                'run' \
+                'set' \
+                'settle' \
+                'status' \
+                'sync' \
+                'verify'
+            set command_abouts \
+                'Tell whether there is budget for a need now: exit 0 or 75' \
+                'Print the record or the spend as JSON lines or CSV' \
+                'Keep a hold for longer' \
+                'Show what is left of GitHub\'s limits; pace writes to it' \
+                'What was spent, by day, agent, task, pool, model or hour' \
+                'Take turns with the keys of several accounts' \
+                'Print the model to use now for a kind of task' \
+                'Give holds back unspent' \
+                'Hold tokens before they are spent; prints the hold\'s id' \
+                'Reserve, run a command, and settle what it used' \
+                'Set the limits in ops/k1ctl.toml' \
+                'Book what was really used under a hold, once' \
+                'What is spent and held today, of what limit, and by whom' \
+                'Book what agents really used, from their own transcripts' \
+                'Replay the record and prove that every sum comes out'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'budget check'
+            set options \
+                '--need=-' \
+                '--agent=-' \
+                '--task=-' \
+                '--pool=-' \
+                '--model=-' \
+                '--critical' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'As 50k' \
+                'Who spends it (default: the workspace\'s name)' \
+                'The task it is spent on' \
+                'As firmware, web, test, research' \
+                'The model that is used' \
+                'It may use the reserve pool' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget export'
+            set options \
+                '--what=record,spend' \
+                '--format=jsonl,csv' \
+                '--since=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Every change, or sums' \
+                'How' \
+                'From this day on, as 2026-11-21' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget extend'
+            set options \
+                '--ttl=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'At least so long from now (default: 10m)' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
+        case 'budget github'
+            set options \
+                '--from-headers=@file' \
+                '--refresh' \
+                '--pace' \
+                '--wait=-' \
+                '--resource=@resource' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Learn from answers\' headers' \
+                'Ask /rate_limit, with the token in the variable github.token_env' \
+                'Reserve the next request that creates content, and wait for its moment' \
+                'With --pace, wait at most D' \
+                'With --pace, whose limit it is of' \
+                'With --pace, tell only whether it would go now' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget history'
+            set options \
+                '--days=-' \
+                '--by+=day,agent,task,pool,model,hour' \
+                '--agent=-' \
+                '--task=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'So many, with today' \
+                'Sums by this' \
+                'Only this agent\'s' \
+                'Only this task\'s' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget keys'
+            set commands \
+                'list' \
+                'next' \
+                'report'
+            set command_abouts \
+                'List keys by name with what their accounts have left' \
+                'Print where the key to use now is, its use reserved' \
+                'Tell what a call with a key came to, by its HTTP status'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'budget keys list'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget keys next'
+            set options \
+                '--tokens=-' \
+                '--provider=-' \
+                '--bucket=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Tokens the call is expected to use, as 20k' \
+                'Keys of this provider\'s accounts only' \
+                'Keys of this account only' \
+                'Tell which it would be' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget keys report'
+            set options \
+                '--status=-' \
+                '--retry-after=-' \
+                '--tokens=-' \
+                '--id=-' \
+                '--lift' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Its HTTP status' \
+                'The answer\'s Retry-After: seconds, or a date' \
+                'Tokens the call really used (default: as reserved)' \
+                'The reservation, as `next --json` tells it' \
+                'End its account\'s cool-down too: what was told of it was wrong' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
+        case 'budget model'
+            set options \
+                '--for=-' \
+                '--tokens=-' \
+                '--agent=-' \
+                '--task=-' \
+                '--pool=-' \
+                '--report=ok,limit,error' \
+                '--model=-' \
+                '--provider=-' \
+                '--until=-' \
+                '--all-models' \
+                '--lift' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'The kind of task: a chain of [budget.chains]' \
+                'Tokens the call is expected to use, as 50k' \
+                'Whose budget counts (default: this workspace)' \
+                'The task whose lifetime limit counts' \
+                'The pool whose limit counts' \
+                'Tell what became of a call of --model' \
+                'With --report: the model that was called' \
+                'With --report: whose, where several serve it' \
+                'With --report: when it ends, as 5h or 2026-03-01T17:00:00Z' \
+                'With --report limit: it is of all models of the provider' \
+                'With --report ok: it may be used now, whatever was told of it before' \
+                'Tell which it would be' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget release'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Tell what would be given back' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+        case 'budget reserve'
+            set options \
+                '--agent=-' \
+                '--task=-' \
+                '--pool=-' \
+                '--model=-' \
+                '--critical' \
+                '--input=-' \
+                '--output=-' \
+                '--cache-write=-' \
+                '--cache-read=-' \
+                '--usd=-' \
+                '--ttl=-' \
+                '--owner-pid=-' \
+                '--id=-' \
+                '--wait=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Who spends it (default: the workspace\'s name)' \
+                'The task it is spent on' \
+                'As firmware, web, test, research' \
+                'The model that is used' \
+                'It may use the reserve pool' \
+                'Input tokens, those from the cache left out' \
+                'Output tokens' \
+                'Tokens written to the cache' \
+                'Tokens read from the cache' \
+                'Dollars (default: by the model\'s price)' \
+                'How long it holds at most (default: 10m)' \
+                'It also ends with this process' \
+                'An id of your own: a repeated call finds the same hold' \
+                'Wait at most D for room' \
+                'Hold nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
+        case 'budget run'
+            set options \
+                '--estimate=-' \
+                '--agent=-' \
+                '--task=-' \
+                '--pool=-' \
+                '--model=-' \
+                '--critical' \
+                '--wait=-' \
+                '--settle-from=@file' \
+                '--settle-by=estimate,sync' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'What it will use, as 50k' \
+                'Who spends it (default: the workspace\'s name)' \
+                'The task it is spent on' \
+                'As firmware, web, test, research' \
+                'The model that is used' \
+                'It may use the reserve pool' \
+                'Wait at most D for budget' \
+                'What it used: FILE, which it writes (JSON)' \
+                'Where it does not say: book the estimate, or leave it to `budget sync`' \
+                'Run nothing, hold nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-+'
+            set runs \
+                '1'
+        case 'budget set'
+            set options \
+                '--day=-' \
+                '--agent-day=-' \
+                '--task=-' \
+                '--hour=-' \
+                '--pool+=-' \
+                '--reserve-pool=-' \
+                '--day-usd=-' \
+                '--agent-day-usd=-' \
+                '--task-usd=-' \
+                '--hour-usd=-' \
+                '--soft=-' \
+                '--zone=-' \
+                '--weight+=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Tokens a day, as 3M' \
+                'Tokens a day and agent' \
+                'Tokens of a task over its whole life' \
+                'Tokens an hour' \
+                'Tokens a day of a pool' \
+                'Of --day, what only critical work may use' \
+                'Dollars a day' \
+                'Dollars a day and agent' \
+                'Dollars of a task over its whole life' \
+                'Dollars an hour' \
+                'Percents that are told as events, as 60,80,95' \
+                'Zone that days begin in, as Europe/Oslo' \
+                'What a token of a class counts for' \
+                'Show the change' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget settle'
+            set options \
+                '--input=-' \
+                '--output=-' \
+                '--cache-write=-' \
+                '--cache-read=-' \
+                '--usd=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Input tokens, those from the cache left out' \
+                'Output tokens' \
+                'Tokens written to the cache' \
+                'Tokens read from the cache' \
+                'Dollars (default: by the model\'s price)' \
+                'Book nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-' \
+                '-'
+        case 'budget status'
+            set options \
+                '--agent=-' \
+                '--task=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only this agent\'s' \
+                'Only this task\'s' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget sync'
+            set options \
+                '--since=-' \
+                '--from+=@folder' \
+                '--offline' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Only what was written since: 2h, 7d, or a date (2026-11-21)' \
+                'Read this folder instead' \
+                'Use the prices that are here' \
+                'Read and tell' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'budget verify'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
         case 'build'
             set commands \
                 'list' \
@@ -2016,6 +2390,42 @@ set -g __k1ctl_settings \
     'artifact.keep' \
     'artifact.limit' \
     'artifact.store' \
+    'budget.agent_day' \
+    'budget.agent_day_usd' \
+    'budget.buckets.@.percent' \
+    'budget.buckets.@.provider' \
+    'budget.buckets.@.requests' \
+    'budget.buckets.@.tokens' \
+    'budget.buckets.@.window' \
+    'budget.chains.@.models' \
+    'budget.day' \
+    'budget.day_usd' \
+    'budget.github.spacing' \
+    'budget.github.timeout' \
+    'budget.github.token_env' \
+    'budget.github.url' \
+    'budget.github.writes_hour' \
+    'budget.github.writes_minute' \
+    'budget.hour' \
+    'budget.hour_usd' \
+    'budget.keys.@.bucket' \
+    'budget.keys.@.env' \
+    'budget.keys.@.file' \
+    'budget.pools.@' \
+    'budget.prices' \
+    'budget.providers.@.failures' \
+    'budget.providers.@.models' \
+    'budget.providers.@.probe' \
+    'budget.reserve_pool' \
+    'budget.soft' \
+    'budget.task' \
+    'budget.task_usd' \
+    'budget.unknown_model' \
+    'budget.weights.cache_read' \
+    'budget.weights.cache_write' \
+    'budget.weights.input' \
+    'budget.weights.output' \
+    'budget.zone' \
     'build.cache' \
     'build.cache_size' \
     'build.jobs' \

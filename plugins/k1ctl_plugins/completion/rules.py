@@ -55,12 +55,20 @@ _EXACT = {
     ("upload", "device"): ("any", "@device"),
     ("worktree add", "path"): ("@folder",),
 }
+_BEHIND = "a command line, which is completed as such behind --"
 NOTHING = {  # what the user has to make up
     ("archive pull", "archive"): "an archive's id, as archive list --store shows",
-    ("capacity baseline", "command"): "a command line, which is completed as such behind --",
+    ("budget extend", "id_"): "a hold's id, as budget history shows",
+    ("budget keys report", "name"): "a key's name, as budget keys list shows",
+    ("budget release", "ids"): "a hold's id, as budget history shows",
+    ("budget reserve", "tokens"): "a number of tokens",
+    ("budget run", "command"): _BEHIND,
+    ("budget settle", "id_"): "a hold's id, as budget history shows",
+    ("budget settle", "tokens"): "a number of tokens",
+    ("capacity baseline", "command"): _BEHIND,
     ("capacity release", "ids"): "a reservation's id, as capacity list shows: it lies in the host's folder",
-    ("capacity run", "command"): "a command line, which is completed as such behind --",
-    ("capacity stress", "command"): "a command line, which is completed as such behind --",
+    ("capacity run", "command"): _BEHIND,
+    ("capacity stress", "command"): _BEHIND,
     ("config set", "words"): "the value",
     ("device test", "patterns"): "a pattern's id, which the device knows",
     ("worktree add", "name"): "a name that is not there yet",
