@@ -130,7 +130,7 @@ def test_the_next_attempt_waits_for_a_flash(workspace: Project, monkeypatch: pyt
 def test_who_is_spared() -> None:
     """A session is as long as its mark is held, by whoever inherited it; with it what it started in sessions of its
     own. A mark that was left behind is taken away."""
-    code = "import os, sys, time; os.fork() or os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, sys, time; os.fork() or os.setsid(); os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         pids = {int(first.stdout.readline()) for _ in range(2)}
