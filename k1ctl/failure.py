@@ -93,6 +93,8 @@ def _known(exc: BaseException) -> K1ctlError | int | None:
     if isinstance(exc, OSError) and exc.errno in _FULL:
         hint = "free some space; nothing that was acknowledged is lost"
         return BusyError(f"{_FULL[exc.errno]}: {exc.filename or exc}", hint=hint, code="disk-full")
+    if isinstance(exc, OSError) and (unusable := _host_folder(exc)):
+        return unusable
     if isinstance(exc, OSError) and exc.errno in _ENVIRONMENT:
         code, text, hint = _ENVIRONMENT[exc.errno]
         return ConfigError(f"{text}: {exc.filename or exc}", hint=hint, code=code)
@@ -112,6 +114,24 @@ def _known(exc: BaseException) -> K1ctlError | int | None:
         if isinstance(exc, click.ClickException):
             return K1ctlError(exc.format_message())
     return None
+
+
+def _host_folder(exc: OSError) -> ConfigError | None:
+    """The folder of the host's own state that cannot be made or written, whatever the system says to that."""
+    from k1ctl.workspace import host_dir
+
+    if not isinstance(exc.filename, str) or not os.path.isabs(exc.filename):
+        return None
+    path, host = os.path.join(os.path.abspath(exc.filename), ""), os.path.join(host_dir(), "")
+    refused = path.startswith(host) and exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    if not refused and (os.path.isdir(host) or not (path.startswith(host) or host.startswith(path))):
+        return None
+    code, text, _ = _ENVIRONMENT.get(exc.errno or 0, ("no-host-folder", exc.strerror, ""))
+    return ConfigError(
+        f"the folder of this host's state cannot be used: {text}: {exc.filename}",
+        hint="set K1CTL_HOST_DIR to a folder on a local disk that you may write",
+        code=code,
+    )
 
 
 def _bug(exc: BaseException, argv: list[str]) -> K1ctlError:

@@ -68,6 +68,25 @@ def test_what_the_disk_refuses_is_no_bug(
     assert "/some/file" in err
 
 
+def test_a_host_folder_that_cannot_be_made_is_no_bug(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever the system says to it, at whichever part of the path: 78, and K1CTL_HOST_DIR is named. What is missing
+    in one that is there, or elsewhere, stays a bug."""
+    host = tmp_path / "proc" / "nope"
+    monkeypatch.setenv("K1CTL_HOST_DIR", str(host))
+    for number in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR, errno.EACCES):
+        for path in (host.parent, host, host / "capacity"):
+            assert report(OSError(number, os.strerror(number), str(path)), []) == 78
+            err = capsys.readouterr().err
+            assert f": {path}\n" in err and "hint: set K1CTL_HOST_DIR to a folder" in err
+    assert report(OSError(errno.ENOENT, "x", str(tmp_path / "other")), []) == 70
+    assert (host / "reports").is_dir()
+    assert report(OSError(errno.ENOENT, "x", str(host / "capacity")), []) == 70
+    assert report(OSError(errno.EACCES, "x", str(host / "capacity")), []) == 78
+    assert "K1CTL_HOST_DIR" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("unbuffered", [None, "1"])
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class _Loop:
         measured.exit_code = code if code >= 0 else 128 - code
         measured.cpu_seconds = {"user": usage.ru_utime, "system": usage.ru_stime}
         measured.cpu_source = "wait4"
-        measured.largest = _largest(usage.ru_maxrss)
+        measured.largest = processes.resident(usage.ru_maxrss)
         return True
 
     def _sleep(self, until: float) -> None:
@@ -267,14 +267,6 @@ def _used(pid: int) -> float:
     first = processes.Watch(root=pid)
     tree = first.look()
     return tree.cpu + tree.waited
-
-
-def _largest(maxrss: int) -> int:
-    """ru_maxrss in bytes; 0 where it may be ours, which a command inherits when it is executed (getrusage(2))."""
-    import resource
-
-    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return 0 if maxrss <= ours else maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
 
 
 def unfinished(measured: Measured) -> str:

@@ -6,12 +6,12 @@ Whoever starts it may die: the command stays limited (`leash`, `watchdog`).
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from k1ctl import groups
 from k1ctl.capacity import oom
 from k1ctl.capacity.leash import Leash, Limits, spawn
+from k1ctl.capacity.processes import resident
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ class Limited:
         return ended
 
     def _finish(self, status: int, usage: Any, at: float) -> Ended:
-        rss = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        rss = resident(usage.ru_maxrss)
         code = os.waitstatus_to_exitcode(status)
         told = self.leash.over(code, tail=b"".join(oom.tail_of(fd, start=at) for fd, at in self._logs))
         while self._logs:

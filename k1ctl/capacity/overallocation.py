@@ -65,7 +65,8 @@ def _safe(config: Config, memory: int) -> int:
 
 
 def _room(facts: Facts, config: Config) -> int:
-    return max(0, facts.memory - formula.reserve(facts.memory, config))
+    """What builds and agents may be promised: as the gate has it (`limits.of`), the reserve is at most half."""
+    return facts.memory - min(formula.reserve(facts.memory, config), facts.memory // 2)
 
 
 def _row(config: Config, name: str, holds: int, text: str, *, place: tuple[str, ...] = ()) -> Overallocation:
@@ -195,7 +196,7 @@ def _fewer(pools: list[twopart.Pool], room: int) -> dict[str, int]:
 
 def _totals(facts: Facts, config: Config) -> list[Overallocation]:
     rows, memory = [], int(config.get("capacity", "memory"))
-    room = _room(facts, config) or facts.memory // 2
+    room = _room(facts, config)
     if memory > room:
         whole = "the host has" if memory > facts.memory else "the reserve leaves"
         there = facts.memory if memory > facts.memory else room

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LINUX = os.path.exists("/proc/self/stat")
 _PAGE, _TICK = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+_BLUR = 1 << 20  # bytes: counters of RSS lag behind by some pages on each core
 _STATE, _PARENT, _GROUP, _SESSION, _START, _RSS = 0, 1, 2, 3, 19, 21  # fields of stat behind the name
 _FAULTS, _CPU, _WAITED = (7, 9), (11, 12), (13, 14)
 
@@ -227,6 +228,19 @@ def high(pid: int) -> int:
     data = _read(f"/proc/{pid}/status", 4096)
     at = data.find(b"\nVmHWM:")
     return int(data[at + 7 :].split(None, 1)[0]) << 10 if at >= 0 else 0
+
+
+def resident(maxrss: int) -> int:
+    """ru_maxrss of a child in bytes; 0 where it may be ours. A child has our memory until it is executed, and Linux
+    counts for it the most that we had by then (getrusage(2)): VmHWM, and not our own ru_maxrss, which is just as much
+    that of whoever started us."""
+    unit = 1 if os.uname().sysname == "Darwin" else 1024
+    ours = high(os.getpid())
+    if not ours:
+        import resource
+
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return 0 if maxrss * unit <= ours + _BLUR else maxrss * unit
 
 
 def started(pid: int) -> object:

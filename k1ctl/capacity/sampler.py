@@ -191,7 +191,8 @@ class Sampler:
         ``largest``: bytes of the largest process as wait4(2) told (0: not known); it may have peaked between two looks.
         The metric is pss; rss where PSS is not told or a peak was over before it could be read, which then is the
         largest sum of a look or what one process alone had, whichever is more; footprint on a Mac. The bound holds but
-        for processes that lived and died between two looks, and for more than one that grew after its last look.
+        for processes that lived and died between two looks, and for more than one that grew after its last look (for
+        one, where ``largest`` is not known).
         Both are None where nothing was seen.
         """
         rss = self.peak_row[1] if self.peak_row else 0

@@ -154,7 +154,7 @@ class Matrix:
     def _unfit(self, stop: Stop) -> BusyError:
         return BusyError(
             f"this host cannot be measured now: {stop.text}",
-            hint="the same call goes on where it stopped, once that is better",
+            hint="the same call, without --fresh, goes on where it stopped, once that is better",
             code="host-not-fit",
             folder=self.folder.path,
             stop=stop._asdict(),

@@ -164,7 +164,7 @@ class Ending:
         """What a call that was ended exits with: 128 and the signal's number."""
         error = K1ctlError(
             f"stopped by a signal; cells that are finished: {done}, that are left: {left}",
-            hint="the same call goes on where it stopped",
+            hint="the same call goes on where it stopped, without --fresh",
             code="interrupted",
             folder=folder,
             signal=self.number,

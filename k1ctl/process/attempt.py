@@ -8,6 +8,7 @@ import time
 
 from k1ctl import groups
 from k1ctl.errors import K1ctlError
+from k1ctl.process import nested
 from k1ctl.signals import signals
 from k1ctl.units import format_duration, rfc3339
 
@@ -30,6 +31,7 @@ _RESET = [
 _LINGER_NOTICE = 0.2  # s after which a group that outlives its command is worth telling of
 _BOOKS_AFTER = 0.005  # s after its start that a command is recorded: who hands over and who starts keep the cores busy
 _LONGEST = 3600.0  # s; poll takes no endless float
+_INNER = 0.05  # s between two looks whether a run within this one has ended
 _LIMITED = 1.0  # s between two looks whether a limited command is still watched
 ANY_SIGNAL = 128  # in ``retry_on``: a command that a signal killed is worth another attempt
 
@@ -314,17 +316,26 @@ class Attempt:
         return killed or ending.exit_code in spec.retry_on
 
     def pause(self, seconds: float) -> bool:
-        """Wait before the next attempt; False when the caller's end or a cancellation makes it needless."""
+        """Wait before the next attempt; False when the caller's end or a cancellation makes it needless.
+
+        A run within this one that goes on, as a flash does, is waited for: it has what we hold, and so would the next.
+        """
         until = time.monotonic() + seconds
         self.deadline = self.kill_at = None
         self.group = 0
-        while (left := until - time.monotonic()) > 0:
-            self._step(left)
+        if self._within():
+            self.supervisor.tell("warning", message="a run within this one goes on; the next attempt waits for it")
+        while (left := until - time.monotonic()) > 0 or self._within():
+            self._step(max(left, _INNER))
             if self.supervisor.cancelled or self.interrupts:
                 return False
             if not self.caller.here and self.spec.on_caller_exit == "stop":
                 return False
         return True
+
+    def _within(self) -> bool:
+        ticket = self.supervisor.ticket
+        return ticket is not None and nested.within(ticket.line.folder, self.supervisor.run.id)
 
 
 def _resident(usage: Any) -> int:

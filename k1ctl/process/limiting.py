@@ -104,6 +104,8 @@ class Limiting:
             return False
         if self.attempt.reason or self.attempt.interrupts or sup.cancelled or number > self.limits.retries:
             return False
+        if not self.attempt.pause(0.0):
+            return False
         old = self.limits.memory
         wanted = old // number * (number + 1)
         why = self._promise_more(wanted - old)

@@ -133,6 +133,19 @@ def outlast(folder: str, run: str, told: Callable[[], None]) -> int:
     return fd
 
 
+def within(folder: str, run: str) -> bool:
+    """Whether an inner run of ``run`` lives."""
+    path = os.path.join(folder, "nested", run)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not flock(fd, EX | NB, path)
+    finally:
+        os.close(fd)
+
+
 def over(folder: str, run: str, fd: int) -> None:
     """What `outlast` held is not needed any more: the lease is given back, and nobody believes its mark."""
     try:

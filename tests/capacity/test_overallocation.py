@@ -66,6 +66,14 @@ def test_eight_an_agent_on_sixteen_is_reduced_to_one() -> None:
     assert "not even the one has its 12.0 GiB" in none.text
 
 
+def test_on_a_small_host_the_reserve_leaves_half_as_at_the_gate() -> None:
+    """8 GiB kept back of 4: the gate promises 2 GiB nevertheless, and the warnings count with that."""
+    assert limits.of(config(""), host(4)).memory == 2 * GIB
+    assert found("", host(4)) == [], "a build beside an agent"
+    row = found('[capacity.heavy]\n"build:fw" = "3G"\n', host(4))[-1]
+    assert "the reserve leaves 2.0 GiB" in row.text
+
+
 def test_agents_beyond_what_binds_are_told_by_what() -> None:
     """Neither steadily nor in a burst; between the two nothing is said."""
     binds = Bound("slots", 16, "knee 16.8", burst=20)

@@ -117,6 +117,26 @@ def test_on_a_mac_what_a_process_is_charged_with_counts(monkeypatch: pytest.Monk
         footprints.clear()
 
 
+@LINUX
+def test_the_memory_of_a_starter_is_not_taken_for_the_childs() -> None:
+    """ru_maxrss begins with what the starter had: that is passed over; what is beyond it is told, also when the one
+    that started us had more."""
+    code = """
+import os, sys
+from k1ctl.capacity.processes import resident
+for size in (0, 150):
+    words = [sys.executable, "-I", "-S", "-c", f"x = bytearray(b'x') * ({size} << 20)"]
+    print(resident(os.wait4(os.posix_spawn(words[0], words, os.environ), 0)[2].ru_maxrss))
+"""
+    big = [
+        sys.executable,
+        "-c",
+        "import os, sys; x = bytearray(b'x') * (300 << 20); os.execv(sys.argv[1], sys.argv[1:])",
+    ]
+    told = subprocess.run([*big, sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout.split()
+    assert int(told[0]) == 0 and 150 * MB < int(told[1]) < 250 * MB
+
+
 def test_nobody_is_there() -> None:
     """A session that nobody is in, a process that is gone: an empty look."""
     child = subprocess.Popen(["/bin/sh", "-c", ":"], start_new_session=True)

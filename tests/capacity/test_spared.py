@@ -107,10 +107,30 @@ def test_a_flash_in_a_run_that_is_told_to_end(workspace: Project, monkeypatch: p
     assert run_of(workspace, "capacity-run")["code"] == "caller-terminated"
 
 
+def test_the_next_attempt_waits_for_a_flash(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt begins when the flash of the one before is over, though the caller of that one was killed: the run
+    around both has the device."""
+    work(workspace, monkeypatch)
+    place = workspace.root
+    begin = (place / "work.sh").read_text().splitlines()[0]
+    script = f"echo x >> begun\n[ -e flashed ] && exit\n{begin}\nuntil [ -e alive ]; do sleep 0.01; done; kill -9 $!"
+    words = ("device:k1", "--retries", "1", "--", "sh", "-c", f"{script}; exit 1")
+    with workspace.popen("queue", "run", *words) as process:
+        assert process.stderr is not None
+        try:
+            assert any("the next attempt waits for it" in line for line in process.stderr)
+            grows(place / "alive")
+            assert (place / "begun").read_text() == "x\n"
+        finally:
+            (place / "done").touch()
+        assert finish(process) == 0
+    assert (place / "begun").read_text() == "x\nx\n"
+
+
 def test_who_is_spared() -> None:
     """A session is as long as its mark is held, by whoever inherited it; with it what it started in sessions of its
     own. A mark that was left behind is taken away."""
-    code = "import os, sys, time; os.fork() or os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
+    code = "import os, sys, time; os.fork() or os.setsid(); os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         pids = {int(first.stdout.readline()) for _ in range(2)}

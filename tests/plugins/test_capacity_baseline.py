@@ -23,18 +23,33 @@ from tests.kit import Project, finish
 from tests.test_startup import HEAVY, imported
 
 MB = 1 << 20
+# Takes 60 MiB, and ends when who watches has gone to sleep some more times, which it does after each look
+WATCHED = """
+import os, sys, time
+def slept():
+    rows = [line.split() for line in open(f"/proc/{os.getppid()}/status")]
+    return next(int(row[1]) for row in rows if row[0] == "voluntary_ctxt_switches:")
+print("from the command", flush=True)
+x = bytearray(b"x") * (60 << 20)
+if os.path.exists("/proc/self/status"):
+    until = slept() + 5
+    while slept() < until: time.sleep(0.002)
+else:
+    time.sleep(0.5)
+sys.exit(int(sys.argv[1]))
+"""
 
 
 def test_status_and_output_are_the_commands_and_the_record_is_kept(workspace: Project) -> None:
     """Its output stays on stdout, its exit code ours; a run that failed teaches its class nothing."""
-    code = "import sys; print('from the command'); x = bytearray(b'x') * (60 << 20); sys.exit(int(sys.argv[1]))"
-    done = workspace.run("capacity", "baseline", "--class", "small", "--", sys.executable, "-c", code, "3")
+    done = workspace.run("capacity", "baseline", "--class", "small", "--", sys.executable, "-c", WATCHED, "3")
     assert done.exit_code == 3 and done.stdout == "from the command\n"
     assert "small learns nothing from it: it ended with exit code 3" in done.stderr and "peak" in done.stderr
     (record,) = (workspace.ops / "benchmarks").glob("*-resource-baseline.json")
     assert json.loads(record.read_text())["exit_code"] == 3 and record.with_suffix(".svg").exists()
     done = workspace.run(
-        "capacity", "baseline", "--class", "small", "--plot", "a.svg", "--json", "--", sys.executable, "-c", code, "0"
+        *("capacity", "baseline", "--class", "small", "--plot", "a.svg", "--json"),
+        *("--", sys.executable, "-c", WATCHED, "0"),
     )
     found = json.loads(done.assert_ok().stdout)
     assert "from the command" in done.stderr and (workspace.root / "a.svg").read_text().startswith("<svg")
