@@ -50,7 +50,10 @@ class Places:
         """The workspace's name, or `ELSEWHERE`."""
         name = self._found.get(folder)
         if name is None:
-            name = self._look(os.path.normpath(folder)) or self._look(os.path.realpath(folder)) or ELSEWHERE
+            try:
+                name = self._look(os.path.normpath(folder)) or self._look(os.path.realpath(folder)) or ELSEWHERE
+            except ValueError:  # what no folder can be called
+                name = ELSEWHERE
             self._found[folder] = name
         return name
 
@@ -173,6 +176,9 @@ class Sync:
                     if path in seen:
                         continue
                     seen.add(path)
+                    if not _writable(path):
+                        self.report.failed[os.fsencode(path).decode(errors="replace")] = "its name is no UTF-8"
+                        continue
                     try:
                         stat = os.stat(path)
                     except OSError as exc:
@@ -218,6 +224,11 @@ class Sync:
             look = transcripts.look(reader, path, position, unknown)
         except OSError as exc:
             report.failed[path] = exc.strerror or str(exc)
+            return None
+        except Exception as exc:  # a foreign reader may fail in any way: on this file alone
+            from k1ctl.plugins import one_line
+
+            report.failed[path] = f"the reader {reader.name} failed: {one_line(exc)}"
             return None
         if self.refuse:
             strange = sorted({m.model for m in look.messages if self.prices.of(m.model) is None})
@@ -267,7 +278,7 @@ class Sync:
         from k1ctl.budget.sync_holds import Within, match, settle
 
         ledger = Within.of(self.ledger, db, quiet=self.report.dry_run)
-        under, alone = match(db, changed)
+        under, alone = match(db, changed, self.ledger.clock())
         settled = [settle(ledger, hold, rows) for hold, rows in under]
         ledger.book_all(_bookings(alone))
         return settled
@@ -308,6 +319,14 @@ def readers(plugins: Any) -> tuple[list[UsageReader], list[str]]:
                 )
             found[reader.name] = (plugin, reader)
     return [reader for _, reader in found.values()], said
+
+
+def _writable(path: str) -> bool:
+    """Whether the database can have the name."""
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _worktrees(workspace: Workspace) -> list[str]:
