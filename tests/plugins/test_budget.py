@@ -118,6 +118,15 @@ def test_a_run_settles_what_it_says(workspace: Project) -> None:
     assert not list((workspace.ops / "cache" / "budget").iterdir())
 
 
+def test_a_run_that_cannot_settle_has_its_commands_status(workspace: Project) -> None:
+    """It tells how to book it later, and what the command told is kept."""
+    script = 'echo \'{"tokens": 5}\' > "$K1CTL_BUDGET_USAGE"; mv ops/state.db ops/x; : > ops/state.db; exit 7'
+    ran = workspace.run("budget", "run", "--estimate", "50k", "--", "sh", "-c", script)
+    ran.assert_fails(7, "not booked")
+    (kept,) = (workspace.ops / "cache" / "budget").iterdir()
+    assert kept.read_text() == '{"tokens": 5}\n' and f"k1ctl budget settle {kept.stem}" in ran.stderr
+
+
 def test_a_killed_run_keeps_the_hold_for_its_command(workspace: Project) -> None:
     """The hold is the command's: it lasts as long as that, whoever started it, and no longer."""
     limited(workspace)
