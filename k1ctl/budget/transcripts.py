@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CHUNK = 64 << 10  # bytes read at a time: larger ones are mapped and faulted in each time, three times as slow
+_LONGEST = 64 << 20  # bytes of a line: no record is longer
 _MOST = 10**12  # tokens of an answer, or of a session
 _NAME = 100  # characters of a name
 _ID = 400
@@ -141,6 +142,7 @@ class _Lines:
     """The whole lines from ``offset`` up to ``end``; ``offset`` moves behind each that was handed out.
 
     What is written meanwhile behind ``end`` is left to the next look: its size and time are those of the stat before.
+    A line that is longer than any record is handed out as its last part behind a zero byte, which is no JSON.
     """
 
     def __init__(self, fd: int, offset: int, end: int) -> None:
@@ -149,6 +151,7 @@ class _Lines:
     def __iter__(self) -> Iterator[bytes]:
         at = self.offset
         parts: list[bytes] = []  # of a line whose end is not there yet
+        length = 0  # of that line
         while at < self.end:
             block = os.pread(self.fd, min(_CHUNK, self.end - at), at)
             if not block:
@@ -156,11 +159,15 @@ class _Lines:
             at += len(block)
             cut = block.rfind(b"\n") + 1
             if not cut:
+                length += len(block)
                 parts.append(block)
+                if length > _LONGEST:
+                    parts = [b"\0"]
                 continue
             lines = b"".join((*parts, block[:cut])).split(b"\n")
             del lines[-1]
             parts = [block[cut:]]
+            length = len(parts[0])
             self.count += len(lines)
             yield from lines
             self.offset = at - len(parts[0])

@@ -15,12 +15,13 @@ import pytest
 from k1ctl import events
 from k1ctl.budget import sync_store
 from k1ctl.budget.ledger import Ledger
-from k1ctl.budget.sync import ELSEWHERE, Places, Report, Sync, readers
+from k1ctl.budget.sync import ELSEWHERE, LOCK, Places, Report, Sync, readers
 from k1ctl.budget.transcripts_claude import ClaudeCode
 from k1ctl.budget.transcripts_codex import Codex
 from k1ctl.budget.verify import verify
 from k1ctl.config import load
-from k1ctl.errors import K1ctlError, UsageError
+from k1ctl.errors import BusyError, K1ctlError, UsageError
+from k1ctl.files import open_locked
 from k1ctl.testing import Project
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
@@ -185,6 +186,25 @@ def test_one_strange_record_stops_no_sync(tmp_path: Path, broken: dict[str, Any]
     report = synced(tmp_path)
     assert report.booked["messages"] == messages
     assert sum(report.document()["unknown"].get("claude", {}).values()) == 2 - messages
+
+
+def test_a_sync_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """While another one holds the lock it is refused as busy; a dry run needs it not, and tells what is booked too."""
+    put(tmp_path, "a.jsonl", [answer(1)])
+    assert synced(tmp_path).booked["messages"] == 1
+    put(tmp_path, "a.jsonl", [answer(2)])
+    fd = open_locked(str(tmp_path / "ops" / LOCK))
+    assert fd is not None
+    place = Workspace(str(tmp_path), str(tmp_path), "here")
+    sync = Sync(place, load(place), [ClaudeCode()], folders=[str(tmp_path / "claude")])
+    sync.patience = 0.0
+    with pytest.raises(BusyError, match="another budget sync"):
+        sync.run()
+    tried = synced(tmp_path, dry_run=True)
+    assert tried.booked["messages"] == 1 and sum(use["messages"] for use in tried.usage) == 2
+    os.close(fd)
+    assert synced(tmp_path).booked["messages"] == 1
+    assert sum(use["messages"] for use in synced(tmp_path, dry_run=True).usage) == 2
 
 
 def test_a_reader_or_a_file_that_is_broken_stops_no_other(tmp_path: Path) -> None:
