@@ -121,8 +121,8 @@ class Ledger:
         settled = self.state.write(step, durable=self.durable)
         if settled.overrun and not settled.again:
             hold = settled.hold
-            words = {"id": id, "agent": hold.agent, "task": hold.task, "held": hold.tokens, "booked": settled.booked}
-            self._tell("budget.overrun", **words)
+            words = {"id": id, "agent": hold.agent, "task": hold.task, "held_tokens": hold.tokens}
+            self._tell("budget.overrun", **words, booked_tokens=settled.booked)
         return settled
 
     def release(self, id: str, *, now: float | None = None) -> Hold:

@@ -160,7 +160,7 @@ def test_an_overrun_is_booked_in_full_and_blocks_the_next(tmp_path: Path) -> Non
     hold = books.reserve(60, agent="a")
     assert books.settle(hold.id, 150).overrun == 90
     assert "overrun by 50 tokens" in refused(books, 1)["reasons"][0]["text"]
-    assert [e["booked"] for e in told(books, "budget.overrun")] == [150]
+    assert [e["booked_tokens"] for e in told(books, "budget.overrun")] == [150]
     proved(books)
 
 

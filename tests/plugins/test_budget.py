@@ -109,7 +109,10 @@ def test_a_run_settles_what_it_says(workspace: Project) -> None:
     workspace.run(*run, "--", "sh", "-c", "kill -TERM $$").assert_fails(128 + signal.SIGTERM)
     workspace.run(*run, "--settle-by", "sync", "--", "true").assert_ok()
     workspace.run(*run, "--", "touch", "ran").assert_ok()
-    workspace.run(*run, "--", "touch", "ran-too").assert_fails(75, "no budget")
+    (workspace.root / "told").write_text("of another run\n")
+    workspace.run(*run, "--settle-from", "told", "--", "touch", "ran-too").assert_fails(75, "no budget")
+    assert (workspace.root / "told").read_text() == "of another run\n"
+    workspace.run(*run, "--settle-from", ".", "--", "touch", "ran-too").assert_fails(2, "is no file")
     assert not (workspace.root / "ran-too").exists()
     record = [line for line in workspace.run("budget", "export").jsonl if line["what"] != "reserve"]
     assert [(line["what"], line["tokens"]) for line in record] == [

@@ -37,10 +37,12 @@ class Call:
         id_ = new_id(self.ledger.clock()[0])
         usage = os.path.abspath(settle_from) if settle_from else self._usage_file(id_)
         if settle_from:
-            _fresh(usage)
+            _check_file(usage)
         child = _Child(self.command, {HOLD: id_, USAGE: usage})
         try:
             hold = reserve(self.ledger, self.estimate, wait=wait, ttl=RUN_TTL, owner=child.pid, id=id_, **self.who)
+            if settle_from:
+                _check_file(usage, "w")  # what an earlier run left must not be taken for this one's
         except BaseException:
             child.give_up()
             raise
@@ -207,10 +209,12 @@ def _usage(document: Any) -> int | Usage:
     return Usage(**numbers)
 
 
-def _fresh(path: str) -> None:
-    """What an earlier run left must not be taken for this one's. Raises UsageError."""
+def _check_file(path: str, mode: str = "a") -> None:
+    """Whether a command can write there; with "w" it is emptied. Raises UsageError."""
+    if os.path.exists(path) and not os.path.isfile(path):  # one end of a pipe would wait for the other
+        raise UsageError(f"--settle-from {path} is no file", hint="a file that CMD will write")
     try:
-        with open(path, "w"):
+        with open(path, mode):
             pass
     except OSError as exc:
         raise UsageError(f"--settle-from {path}: {exc.strerror}", hint="a file that CMD will write") from None
