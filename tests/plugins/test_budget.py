@@ -77,6 +77,8 @@ def test_wrong_calls_are_one_line(
         (("reserve", "1k", "--ttl", "0"), 2, "more than 0 s"),
         (("reserve", "1k", "--owner-pid", "4194300"), 2, "no such process"),
         (("reserve", "1k", "--agent", "a\nb"), 2, "printable"),
+        (("reserve", "1k", "--usd", "nan"), 2, "no number of dollars"),
+        (("settle", "b0", "--usd", "1e300"), 2, "no number of dollars"),
         (("settle", "b0"), 1, "no hold 'b0'"),
         (("release", "b0"), 1, "no hold"),
         (("history", "--by", "day", "--by", "day"), 2, "the same twice"),
