@@ -50,8 +50,8 @@ class State:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file, whole or not."""
-        return os.path.lexists(self.path)
+        """Whether there is a file, whole or not, or what is left of one."""
+        return os.path.lexists(self.path) or self._log_left()
 
     def write(self, step: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
         """Run ``step`` in one transaction, alone among all processes; what it returns. Raised in it, nothing happened.
@@ -169,8 +169,10 @@ class State:
         if self._db is not None:
             self._db.close()  # of a file that was removed or replaced
             self._db = None
-        if not self.exists:
+        if not os.path.lexists(self.path):
             self._make()
+        elif not os.path.exists(self.path):
+            raise self._damaged("it is a link to nothing")
         elif not os.path.getsize(self.path):
             raise self._damaged("it is empty")
         db = self._open(self.path)
@@ -233,8 +235,7 @@ class State:
         """A new file: whole when it gets its name."""
         from k1ctl.state_schema import APPLICATION
 
-        log = f"{self.path}-wal"
-        if os.path.exists(log) and os.path.getsize(log):
+        if self._log_left():
             raise self._damaged("it is gone, and its write-ahead log is there")
         for suffix in ("-wal", "-shm"):
             _remove(self.path + suffix)
@@ -249,10 +250,18 @@ class State:
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             _apply(db, 0)
             db.execute("COMMIT")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # a close would not tell of a full disk
         finally:
-            db.close()  # folds the log into the file, and syncs it
+            db.close()
         os.rename(new, self.path)
         sync_folders(os.path.dirname(self.path))
+
+    def _log_left(self) -> bool:
+        """Whether a write-ahead log has something in it."""
+        try:
+            return os.path.getsize(f"{self.path}-wal") > 0
+        except OSError:
+            return False
 
     def _explained(self, exc: sqlite3.Error) -> Exception:
         """What SQLite met, as an error of ours where it is no bug."""

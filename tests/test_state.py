@@ -105,7 +105,7 @@ def test_a_file_that_was_cut_off_is_damage(place: Workspace, size: int) -> None:
 
 
 def test_foreign_files_are_refused(place: Workspace) -> None:
-    """Text, another program's database, and a log whose file is gone."""
+    """Text, another program's database, a link to nothing, and a log whose file is gone."""
     os.makedirs(place.ops)
     path = Path(State(place).path)
     path.write_text("not a database at all, but a longer text than its header\n" * 50)
@@ -118,7 +118,12 @@ def test_foreign_files_are_refused(place: Workspace) -> None:
     with pytest.raises(ConfigError, match="another program"):
         marked(State(place), "a")
     path.unlink()
+    path.symlink_to(place.ops + "/gone")
+    with pytest.raises(ConfigError, match="a link to nothing"):
+        names(State(place))
+    path.unlink()
     Path(f"{path}-wal").write_bytes(b"x" * 100)
+    assert State(place).exists  # and is not taken for books that were never begun
     with pytest.raises(ConfigError, match="write-ahead log"):
         marked(State(place), "a")
     assert Path(f"{path}-wal").read_bytes() == b"x" * 100 and not path.exists()

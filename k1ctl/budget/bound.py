@@ -26,6 +26,7 @@ def ask(workspace: Workspace, config: Config, tokens: int, *, critical: bool = F
 
     ledger = Ledger(workspace, config)
     try:
-        return ledger.ask(tokens, agent=workspace.name, critical=critical, micro_usd=0)
+        least = int(bool(ledger.limits.micro_usd))  # micro-dollars: the model is not known, but something it will cost
+        return ledger.ask(tokens, agent=workspace.name, critical=critical, micro_usd=least)
     finally:
         ledger.state.close()

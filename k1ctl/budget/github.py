@@ -24,6 +24,7 @@ MINUTE, HOUR = 60.0, 3600.0
 _SAME = 5.0  # s: resets of one window that are told differ by no more
 _SECONDARY = "secondary rate limit"  # in the message of an answer that was refused for one
 _MOST = 1 << 53  # no count or time is larger
+_LONGEST = 86400.0  # s: GitHub's windows last an hour at most; a reset further away is a misread number
 
 
 class Seen:
@@ -138,8 +139,15 @@ def tables() -> dict[str, Any]:
 
 def merge(state: State, seen: Seen, now: float) -> None:
     """Add what an answer said. Answers arrive in any order: in one window the smallest remaining is what is left, and
-    one of a window before changes nothing."""
+    one of a window before changes nothing. Raises WrongDataError (bad-headers) for a reset that is too far away: no
+    later answer could take it back."""
     for name, (limit, remaining, reset) in seen.resources.items():
+        if reset > now + _LONGEST:
+            raise WrongDataError(
+                f"the reset of {name[:40]} is {reset}, more than a day away",
+                hint="it is in seconds since 1970; is the clock of this host right?",
+                code="bad-headers",
+            )
         known = state["resources"].get(name)
         current = known is not None and known["reset"] > now
         if current and reset < known["reset"] - _SAME:

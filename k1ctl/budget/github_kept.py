@@ -34,7 +34,7 @@ class GitHub:
         self.kept = Kept(workspace, "github", github.tables(), github.shift)
 
     def record(self, seen: list[Seen], now: float | None = None) -> None:
-        """Add what answers said. Raises ConfigError, OSError."""
+        """Add what answers said. Raises WrongDataError (bad-headers), ConfigError, OSError."""
         with self.kept.change(now) as (state, now):
             before = state["secondary"].get("end")
             for one in seen:

@@ -20,6 +20,7 @@ COLUMNS = (
 )
 _NAME = 200  # characters of a name
 OPEN, SETTLED, RELEASED, LOST = "open", "settled", "released", "lost"
+RUN_TTL = 30 * 86400.0  # s; of a hold that is its command's: the end of the command ends it
 
 
 class HoldNotFoundError(K1ctlError):
@@ -88,7 +89,9 @@ class Hold:
         from k1ctl import groups
 
         start = {"started": self.since, "started_monotonic": self.since_monotonic}
-        return "" if groups.still(self.owner, start) else "owner"
+        if groups.still(self.owner, start):
+            return ""
+        return "" if self.ttl >= RUN_TTL and _unreaped(self.owner) else "owner"
 
     def document(self) -> dict[str, Any]:
         """The hold as JSON."""
@@ -179,8 +182,9 @@ def ended(hold: Hold) -> HoldEndedError:
     )
 
 
-def same(there: Hold, asked: Hold) -> Hold:
-    """The hold that a repeated reserve finds. Raises UsageError where it asks for something else, HoldEndedError."""
+def same(there: Hold, asked: Hold, clock: Clock) -> Hold:
+    """The hold that a repeated reserve finds. Raises UsageError where it asks for something else, HoldEndedError
+    (one that anybody may take back holds nothing)."""
     for name in ("agent", "task", "pool", "tokens"):
         if getattr(there, name) != getattr(asked, name):
             raise UsageError(
@@ -188,4 +192,22 @@ def same(there: Hold, asked: Hold) -> Hold:
             )
     if there.state != OPEN:
         raise ended(there)
+    if why := there.gone(clock):
+        raise HoldEndedError(
+            f"the hold {there.id} {'is past its deadline' if why == 'deadline' else 'has lost its owner'}",
+            hint="reserve anew, under another id; settle this one with what was spent",
+            state=LOST,
+        )
     return there
+
+
+def _unreaped(pid: int) -> bool:
+    """Whether a process has ended and its parent, who settles its hold, has yet to look. Init settles nothing."""
+    import psutil
+
+    from k1ctl import groups
+
+    try:
+        return not groups.living(pid) and psutil.Process(pid).ppid() > 1
+    except psutil.Error:
+        return False

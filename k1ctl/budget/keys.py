@@ -102,9 +102,15 @@ def fresh_key() -> dict[str, Any]:
 
 
 def tables() -> dict[str, Any]:
-    """What entries look like in the parts of the state (`k1ctl.budget.kept.like`)."""
+    """What the parts of the state look like (`k1ctl.budget.kept.Kept`)."""
     bucket = {**fresh_bucket(), "use": [(0.0, 0, 0)]}
-    return {"turn": 0, "buckets": bucket, "keys": fresh_key(), "open": ("", "", 0, 0.0)}
+    return {"turn": 0, "buckets": bucket, "keys": fresh_key(), "open": _are_open}
+
+
+def _are_open(part: Any) -> bool:
+    """Whether these are reservations by id; there may be a thousand of them, looked at with each call."""
+    kinds = ([str, str, int, float], [str, str, int, int])
+    return isinstance(part, dict) and all(type(e) is list and [*map(type, e)] in kinds for e in part.values())
 
 
 def used(record: Mapping[str, Any], bucket: Bucket, now: float) -> tuple[int, int]:

@@ -157,7 +157,8 @@ class Keys:
         when = f"again at {rfc3339(first)} (in {format_duration(first - now)})" if first else "not by itself"
         return BusyError(
             f"no key may be used now ({when}): {texts}",
-            hint="k1ctl budget keys list shows what each waits for",
+            hint="k1ctl budget keys list shows what each waits for; one that is out and was mended is back after"
+            " k1ctl budget keys report NAME --status 200",
             code="no-key",
             reasons=reasons,
             until=rfc3339(first) if first else None,
@@ -209,10 +210,15 @@ class Keys:
         """All keys and buckets for programs and people, with their warnings; no value of a key."""
         closed = self._closed(self.buckets.values(), now)
         state, now = self.kept.read(now)
+        providers = self.breakers.config.names("budget", "providers")
+        strange = [b for b in self.buckets.values() if providers and b.provider and b.provider not in providers]
+        said = [
+            f"{b.name}: no [budget.providers.{b.provider}] is there; it has {', '.join(providers)}" for b in strange
+        ]
         return {
             "keys": [self._key_row(state, key) for key in self.keys],
             "buckets": [_bucket_row(state, bucket, closed, now) for bucket in self.buckets.values()],
-            "warnings": keys_places.warnings(self.keys, self.places),
+            "warnings": keys_places.warnings(self.keys, self.places) + said,
         }
 
     def _key_row(self, state: State, key: Key) -> dict[str, Any]:
@@ -265,10 +271,10 @@ def _judge(state: State, bucket: Bucket, key: Key, status: int, end: End | None,
         assert cool is not None
         return {"action": "cooled", "until": rfc3339(cool["until"]), "why": cool["why"]}
     if status == 401:
-        own["out"] = f"status 401: the key is not valid; mended: keys report {key.name} --status 200"
+        own["out"] = "status 401: the key is not valid"
         return {"action": "out", "until": None, "why": own["out"]}
     if status == 402:
-        account["out"] = f"status 402: the account has no credit; mended: keys report {key.name} --status 200"
+        account["out"] = "status 402: the account has no credit"
         return {"action": "out", "until": None, "why": account["out"]}
     if status == 403:
         own["forbidden"] += 1

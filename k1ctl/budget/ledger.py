@@ -9,7 +9,7 @@ full, whatever was held: an overrun is flagged and leaves less, or nothing, for 
 from __future__ import annotations
 
 from k1ctl.budget import holds, money, rows
-from k1ctl.budget.holds import COLUMNS, LOST, OPEN, RELEASED, SETTLED, Hold, Settled
+from k1ctl.budget.holds import LOST, OPEN, RELEASED, SETTLED, Hold, Settled
 from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of
 from k1ctl.budget.tokens import Usage
 from k1ctl.errors import UsageError
@@ -72,7 +72,7 @@ class Ledger:
         def step(db: sqlite3.Connection) -> Hold:
             row = db.execute(rows.HOLD, (hold.id,)).fetchone() if id else None
             if row is not None:
-                return holds.same(Hold(row, again=True), hold)
+                return holds.same(Hold(row, again=True), hold, (wall, monotonic))
             self._count(db, keys, wall, held=(hold.tokens, hold.micro_usd), critical=critical, refuse=True)
             db.execute(rows.PUT, hold.row)
             rows.record(db, wall, "reserve", hold, hold.usage, hold.tokens, hold.micro_usd)
@@ -80,14 +80,12 @@ class Ledger:
 
         try:
             return self.state.write(step)
-        except Refused as first:
-            refused = first
-        if self.reclaim(now):
-            try:
-                return self.state.write(step)
-            except Refused as second:
-                refused = second
-        raise self._exhausted(hold, refused.reasons, (wall, monotonic), quiet)
+        except Refused:
+            self.reclaim(now)
+        try:  # also where others took them back meanwhile
+            return self.state.write(step)
+        except Refused as exc:
+            raise self._exhausted(hold, exc.reasons, (wall, monotonic), quiet) from None
 
     def settle(
         self, id: str, used: int | Usage | None, *, micro_usd: int | None = None, now: float | None = None
@@ -123,8 +121,8 @@ class Ledger:
         settled = self.state.write(step, durable=self.durable)
         if settled.overrun and not settled.again:
             hold = settled.hold
-            words = {"id": id, "agent": hold.agent, "task": hold.task, "held": hold.tokens, "booked": settled.booked}
-            self._tell("budget.overrun", **words)
+            words = {"id": id, "agent": hold.agent, "task": hold.task, "held_tokens": hold.tokens}
+            self._tell("budget.overrun", **words, booked_tokens=settled.booked)
         return settled
 
     def release(self, id: str, *, now: float | None = None) -> Hold:
@@ -220,8 +218,7 @@ class Ledger:
         """The open holds, in the order they were made, those that are gone among them."""
         if not self.state.exists:
             return []
-        query = f"SELECT {COLUMNS} FROM holds WHERE state = 'open' ORDER BY since, id"
-        return self.state.read(lambda db: [Hold(row) for row in db.execute(query)])
+        return self.state.read(rows.opened)
 
     def hold(self, id: str) -> Hold:
         """The hold with this id, in whatever state. Raises HoldNotFoundError."""
@@ -234,9 +231,8 @@ class Ledger:
         if not self.state.exists:
             return {key: Figures() for key in keys}
         clock = self._now(now)
-        gone = [hold for hold in self.holds() if hold.gone(clock)]
-        found = self.state.read(lambda db: rows.figures(db, keys))
-        for hold in gone:
+        opened, found = self.state.read(lambda db: (rows.opened(db), rows.figures(db, keys)))
+        for hold in (each for each in opened if each.gone(clock)):
             for key in keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool):
                 if key in found:
                     held = found[key].held
@@ -367,7 +363,8 @@ class Ledger:
             for percent in self.limits.soft:
                 if not (used - added[unit]) * 100 < percent * most <= used * 100:
                     continue
-                if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", (*key, percent, wall)).rowcount > 0:
+                mark = (f"{key[0]}{'_usd' * unit}", key[1], percent, wall)
+                if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", mark).rowcount > 0:
                     facts = {"scope": key[0], "name": key[1], "percent": percent, "used": used, "limit": most}
                     self._tell("budget.soft", **facts, unit=("tokens", "micro_usd")[unit])
 
@@ -382,7 +379,7 @@ class Ledger:
     def _timed(self, reasons: list[Reason], clock: Clock) -> list[Reason]:
         from k1ctl.budget.waiting import expect
 
-        expect(reasons, self.holds(), clock, self.limits.zone)
+        expect(reasons, [hold for hold in self.holds() if not hold.gone(clock)], clock, self.limits.zone)
         return reasons
 
     def _exhausted(self, hold: Hold, reasons: list[Reason], clock: Clock, quiet: bool) -> Exception:

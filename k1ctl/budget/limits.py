@@ -155,7 +155,7 @@ class Reason:
         if spent > self.limit:
             text += f", overrun by {amount(unit, spent - self.limit)}"
         if self.reserved:
-            text += f"; {amount(0, self.reserved)} more are for critical work"
+            text += f"; {amount(0, self.reserved)} above that are for critical work only"
         return text + ("; more than the limit itself" if self.never else "")
 
     def document(self) -> dict[str, Any]:

@@ -193,7 +193,10 @@ class Models:
 
     def _nobody(self, task: str, before: list[Passed], now: float) -> K1ctlError:
         first = min((passed.until for passed in before if passed.until is not None), default=None)
-        texts = "; ".join(f"{passed.model} ({passed.provider}): {passed.why}" for passed in before)
+        alike: dict[str, list[str]] = {}
+        for passed in before:
+            alike.setdefault(passed.why, []).append(f"{passed.model} ({passed.provider})")
+        texts = "; ".join(f"{', '.join(names)}: {why}" for why, names in alike.items())
         when = f"again at {rfc3339(first)} (in {format_duration(max(first - now, 0.0))})" if first else "not by itself"
         return BusyError(
             f"no model for {task} now, {when}: {texts}" if before else f"{task} is done by a person: {MANUAL}",

@@ -44,6 +44,12 @@ def found(db: sqlite3.Connection, id: str) -> Hold:
     return Hold(row)
 
 
+def opened(db: sqlite3.Connection) -> list[Hold]:
+    """The open holds, in the order they were made."""
+    query = f"SELECT {COLUMNS} FROM holds WHERE state = 'open' ORDER BY since, id"
+    return [Hold(row) for row in db.execute(query)]
+
+
 def count(
     db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], held: tuple[int, int]
 ) -> list[tuple[Any, ...]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from k1ctl.budget.sync_store import Row
     from k1ctl.budget.transcripts import Look, Position, UsageReader
     from k1ctl.config import Config
+    from k1ctl.state import State
     from k1ctl.workspace import Workspace
 
 ELSEWHERE = "elsewhere"  # whom a message counts for whose folder is in no worktree of this repository
@@ -29,6 +30,8 @@ LOCK = "budget-sync.lock"
 _NAME = 200  # characters, as the ledger takes them
 _MESSAGES = 20_000  # in one transaction
 _BYTES = 256 << 20
+_PATIENCE = 60.0  # s that another sync is waited for
+_LOOK_AGAIN = 0.05  # s
 _CLASSES = ("input", "output", "cache_write", "cache_read")
 
 
@@ -50,7 +53,10 @@ class Places:
         """The workspace's name, or `ELSEWHERE`."""
         name = self._found.get(folder)
         if name is None:
-            name = self._look(os.path.normpath(folder)) or self._look(os.path.realpath(folder)) or ELSEWHERE
+            try:
+                name = self._look(os.path.normpath(folder)) or self._look(os.path.realpath(folder)) or ELSEWHERE
+            except ValueError:  # what no folder can be called
+                name = ELSEWHERE
             self._found[folder] = name
         return name
 
@@ -96,10 +102,6 @@ class Report:
         }
 
 
-class _Undo(Exception):
-    """A dry run ends its transaction with it."""
-
-
 class Sync:
     """One call of `budget sync`. ``folders`` are read instead of the agents' own; ``since`` (seconds since 1970) leaves
     out files that nobody wrote to since, and days before it from the report."""
@@ -124,15 +126,15 @@ class Sync:
         self._places: Places | None = None
         self.report = Report(self.prices, since=since, dry_run=dry_run)
         self._days: dict[int, str] = {}
+        self._scratch: sqlite3.Connection | None = None
+        self.patience = _PATIENCE
 
     def run(self) -> Report:
         """Read, book, and tell. Raises UsageError (nothing to read in ``folders``), ConfigError, BusyError."""
         import gc
 
-        from k1ctl.files import open_locked
-
         found = list(self._files())
-        fd = -1 if self.report.dry_run else open_locked(self.workspace.ops_path(LOCK))
+        fd = -1 if self.report.dry_run else self._alone()
         collected = gc.isenabled()
         gc.disable()  # records hold no cycles, and looking for some took longer than all else
         try:
@@ -140,7 +142,7 @@ class Sync:
         finally:
             if collected:
                 gc.enable()
-            if fd is not None and fd >= 0:
+            if fd >= 0:
                 os.close(fd)
         booked = self.report.booked
         if not self.report.dry_run and any(booked.values()):
@@ -148,6 +150,25 @@ class Sync:
 
             events.emit(self.workspace, "budget.synced", **booked, settled=len(self.report.settled))
         return self.report
+
+    def _alone(self) -> int:
+        """A descriptor that holds the lock of all syncs. Raises BusyError after a minute: another one does the work."""
+        import time
+
+        from k1ctl.errors import BusyError
+        from k1ctl.files import open_locked
+
+        path = self.workspace.ops_path(LOCK)
+        until = time.monotonic() + self.patience
+        while (fd := open_locked(path, blocking=False)) is None:
+            if time.monotonic() >= until:
+                raise BusyError(
+                    f"another budget sync is under way for more than {self.patience:g} s",
+                    hint=f"what it books need not be booked again; who holds it: lsof {path}",
+                    code="sync-busy",
+                )
+            time.sleep(_LOOK_AGAIN)
+        return fd
 
     @property
     def places(self) -> Places:
@@ -173,6 +194,9 @@ class Sync:
                     if path in seen:
                         continue
                     seen.add(path)
+                    if not _writable(path):
+                        self.report.failed[os.fsencode(path).decode(errors="replace")] = "its name is no UTF-8"
+                        continue
                     try:
                         stat = os.stat(path)
                     except OSError as exc:
@@ -203,12 +227,14 @@ class Sync:
                 continue
             taken.append((reader, path, look))
             messages, size = messages + len(look.messages), size + look.bytes
-            if (messages >= _MESSAGES or size >= _BYTES) and not report.dry_run:
+            if messages >= _MESSAGES or size >= _BYTES:
                 self._keep(taken)
                 taken, messages, size = [], 0, 0
         if taken:
             self._keep(taken)
-        if not report.dry_run and state.exists:
+        if self._scratch is not None:
+            report.usage = self._usage(self._scratch)
+        elif state.exists:
             report.usage = state.read(self._usage)
 
     def _look(self, reader: UsageReader, path: str, position: Position | None) -> Look | None:
@@ -218,6 +244,11 @@ class Sync:
             look = transcripts.look(reader, path, position, unknown)
         except OSError as exc:
             report.failed[path] = exc.strerror or str(exc)
+            return None
+        except Exception as exc:  # a foreign reader may fail in any way: on this file alone
+            from k1ctl.plugins import one_line
+
+            report.failed[path] = f"the reader {reader.name} failed: {one_line(exc)}"
             return None
         if self.refuse:
             strange = sorted({m.model for m in look.messages if self.prices.of(m.model) is None})
@@ -245,18 +276,14 @@ class Sync:
             sync_store.keep_days(db, sums)
             settled = self._book(db, changed)
             sync_store.keep_positions(db, ((reader.name, path, look.position) for reader, path, look in taken))
-            if self.report.dry_run:
-                self.report.usage = self._usage(db)
             self._tell(sum(len(look.messages) for _, _, look in taken), changed, settled)
-            if self.report.dry_run:
-                raise _Undo
 
-        try:
-            if self.report.dry_run and not self.ledger.state.exists:
-                step(_empty())
+        if not self.report.dry_run:
             self.ledger.state.write(step, durable=True)
-        except _Undo:
-            pass
+            return
+        if self._scratch is None:
+            self._scratch = _copy(self.ledger.state)
+        step(self._scratch)
 
     def _cost(self, row: Row) -> int:
         price = self.prices.of(row.model) or self.prices.dearest()
@@ -267,7 +294,7 @@ class Sync:
         from k1ctl.budget.sync_holds import Within, match, settle
 
         ledger = Within.of(self.ledger, db, quiet=self.report.dry_run)
-        under, alone = match(db, changed)
+        under, alone = match(db, changed, self.ledger.clock())
         settled = [settle(ledger, hold, rows) for hold, rows in under]
         ledger.book_all(_bookings(alone))
         return settled
@@ -310,6 +337,14 @@ def readers(plugins: Any) -> tuple[list[UsageReader], list[str]]:
     return [reader for _, reader in found.values()], said
 
 
+def _writable(path: str) -> bool:
+    """Whether the database can have the name."""
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _worktrees(workspace: Workspace) -> list[str]:
     """The folders of the repository's worktrees; outside git the root alone."""
     from k1ctl import worktrees
@@ -319,13 +354,16 @@ def _worktrees(workspace: Workspace) -> list[str]:
     return [entry.path for entry in worktrees.entries(worktrees.whole(workspace)) if not entry.bare]
 
 
-def _empty() -> sqlite3.Connection:
-    """Books in memory, for a dry run where there are none: it makes no file."""
+def _copy(state: State) -> sqlite3.Connection:
+    """The books in memory, for a dry run: it makes no file and keeps nobody waiting."""
     import sqlite3
 
     from k1ctl.state_schema import STEPS
 
     db = sqlite3.connect(":memory:", isolation_level=None)
+    if state.exists:
+        state.read(lambda kept: kept.backup(db))
+        return db
     for statement in (statement for step in STEPS for statement in step):
         db.execute(statement)
     return db

@@ -1,11 +1,15 @@
-"""What a transcript tells settles the hold that it was used under: that agent's, open then, for that model or any."""
+"""What a transcript tells settles the hold that it was used under: that agent's, open then, for that model or any.
+
+One with a living owner is the owner's to settle: work under way would lose the rest of its hold with its first message.
+One past its deadline is nobody's: what came later would count for the day of the hold, and not for its own.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.budget import prices
-from k1ctl.budget.holds import COLUMNS, OPEN, Hold
+from k1ctl.budget.holds import COLUMNS, Hold
 from k1ctl.budget.ledger import Ledger
 from k1ctl.state import State
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    from k1ctl.budget.holds import Clock
     from k1ctl.budget.sync_store import Row
 
     T = TypeVar("T")
@@ -53,28 +58,34 @@ class Within(Ledger):
             super()._tell(event, **facts)
 
 
-def match(db: sqlite3.Connection, changed: Changed) -> tuple[list[tuple[Hold, Changed]], Changed]:
+def match(db: sqlite3.Connection, changed: Changed, clock: Clock) -> tuple[list[tuple[Hold, Changed]], Changed]:
     """(each open hold with what was used under it, what was used under none).
 
     Of several that an agent has open, a message is of the newest that was there when it came.
     """
-    agents = sorted({row.agent for row, _ in changed})
+    if not changed:
+        return [], changed
+    agents = {row.agent for row, _ in changed}
+    times = [row.at for row, _ in changed]
+    query = (
+        f"SELECT {COLUMNS} FROM holds WHERE state = 'open' AND since <= ? AND since + ttl >= ? ORDER BY since DESC, id"
+    )
     open_holds: dict[str, list[Hold]] = {}
-    for agent in agents:
-        query = f"SELECT {COLUMNS} FROM holds WHERE state = ? AND agent = ? ORDER BY since DESC, id"
-        found = [Hold(row) for row in db.execute(query, (OPEN, agent))]
-        if found:
-            open_holds[agent] = found
+    for found in db.execute(query, (max(times), min(times))):
+        hold = Hold(found)
+        if hold.agent in agents and not (hold.owner and not hold.gone(clock)):
+            open_holds.setdefault(hold.agent, []).append(hold)
     if not open_holds:
         return [], changed
     under: dict[str, tuple[Hold, list[tuple[Row, tuple[int, ...]]]]] = {}
     alone = []
     for row, added in changed:
-        hold = next((h for h in open_holds.get(row.agent, ()) if h.since <= row.at and _for(h.model, row.model)), None)
-        if hold is None:
+        holds = open_holds.get(row.agent, ())
+        of = next((h for h in holds if h.since <= row.at <= h.until and _for(h.model, row.model)), None)
+        if of is None:
             alone.append((row, added))
         else:
-            under.setdefault(hold.id, (hold, []))[1].append((row, added))
+            under.setdefault(of.id, (of, []))[1].append((row, added))
     return list(under.values()), alone
 
 

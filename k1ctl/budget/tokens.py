@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from k1ctl.budget.prices import Price
 
 CLASSES = ("input", "output", "cache_write", "cache_read")
-MOST = 10**15  # tokens; sums of a million such still fit 64 bits
+MOST = 10**15  # tokens; sums of a thousand such, weighed, still fit 64 bits
 
 
 class Usage:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CHUNK = 64 << 10  # bytes read at a time: larger ones are mapped and faulted in each time, three times as slow
+_LONGEST = 64 << 20  # bytes of a line: no record is longer
 _MOST = 10**12  # tokens of an answer, or of a session
 _NAME = 100  # characters of a name
+_ID = 400
+_LAST = 253_370_764_800.0  # 9999-01-01: later ones are the last day in no zone
 _PROBE = 512  # bytes at both ends of what was read that tell whether the file is still that one
 
 
@@ -139,6 +142,7 @@ class _Lines:
     """The whole lines from ``offset`` up to ``end``; ``offset`` moves behind each that was handed out.
 
     What is written meanwhile behind ``end`` is left to the next look: its size and time are those of the stat before.
+    A line that is longer than any record is handed out as its last part behind a zero byte, which is no JSON.
     """
 
     def __init__(self, fd: int, offset: int, end: int) -> None:
@@ -147,6 +151,7 @@ class _Lines:
     def __iter__(self) -> Iterator[bytes]:
         at = self.offset
         parts: list[bytes] = []  # of a line whose end is not there yet
+        length = 0  # of that line
         while at < self.end:
             block = os.pread(self.fd, min(_CHUNK, self.end - at), at)
             if not block:
@@ -154,24 +159,34 @@ class _Lines:
             at += len(block)
             cut = block.rfind(b"\n") + 1
             if not cut:
+                length += len(block)
                 parts.append(block)
+                if length > _LONGEST:
+                    parts = [b"\0"]
                 continue
             lines = b"".join((*parts, block[:cut])).split(b"\n")
             del lines[-1]
             parts = [block[cut:]]
+            length = len(parts[0])
             self.count += len(lines)
             yield from lines
             self.offset = at - len(parts[0])
 
 
 def below(folder: str, ending: str) -> Iterator[str]:
-    """The files below ``folder`` whose names end so, in the order of their paths; links to folders are not followed."""
+    """The files below ``folder`` whose names end so, in the order of their paths; links to folders are not followed.
+
+    A folder that may not be listed comes as itself.
+    """
     pending = [folder]
     while pending:
         here = pending.pop()
         try:
             with os.scandir(here) as entries:
                 found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except PermissionError:
+            yield here  # it is told as what cannot be read
+            continue
         except OSError:
             continue
         names = []
@@ -197,6 +212,11 @@ def named(value: object) -> str:
     return value if isinstance(value, str) and len(value) <= _NAME and value.isprintable() else ""
 
 
+def identity(value: object) -> str:
+    """An id as JSON has it; "" for what is none."""
+    return value if isinstance(value, str) and len(value) <= _ID and value.isprintable() else ""
+
+
 def seconds(text: object) -> float:
     """Seconds since 1970 of an RFC 3339 time. Raises ValueError for anything else, also without a zone."""
     from datetime import datetime
@@ -206,4 +226,7 @@ def seconds(text: object) -> float:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         raise ValueError("a time without a zone")
-    return at.timestamp()
+    since = at.timestamp()
+    if not 0 <= since < _LAST:
+        raise ValueError("a time that no clock tells")
+    return since

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from k1ctl.budget.transcripts import Message, UsageReader, below, count, named, seconds
+from k1ctl.budget.transcripts import Message, UsageReader, below, count, identity, named, seconds
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -97,7 +97,7 @@ def _message(record: dict[str, Any], memory: dict[str, Any], unknown: Counter[st
     if not isinstance(inner, dict) or not isinstance(usage, dict):
         unknown["assistant without usage"] += 1
         return None
-    identity, model = inner.get("id"), named(inner.get("model"))
+    name, model = identity(inner.get("id")), named(inner.get("model"))
     try:
         classes = _classes(usage)
     except (ValueError, AttributeError):
@@ -108,7 +108,7 @@ def _message(record: dict[str, Any], memory: dict[str, Any], unknown: Counter[st
     if model == _NO_MODEL:
         unknown["synthetic with usage"] += 1
         return None
-    if not isinstance(identity, str) or not identity:
+    if not name:
         unknown["assistant without message id"] += 1
         return None
     try:
@@ -119,9 +119,12 @@ def _message(record: dict[str, Any], memory: dict[str, Any], unknown: Counter[st
     if not model:
         unknown["assistant without a model"] += 1
     request = record.get("requestId")
+    if isinstance(request, str) and identity(request) != request:
+        unknown["assistant with a request id that is none"] += 1
+        return None
     return Message(
-        identity,
-        request if isinstance(request, str) else "",
+        name,
+        identity(request),
         record.get("isSidechain") is True,
         at,
         model,

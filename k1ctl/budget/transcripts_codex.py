@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from k1ctl.budget.transcripts import Message, UsageReader, below, count, named, seconds
+from k1ctl.budget.transcripts import Message, UsageReader, below, count, identity, named, seconds
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -83,8 +83,8 @@ def _begin(record: dict[str, Any], payload: dict[str, Any], memory: dict[str, An
     """The first one is the file's own; those behind it are its parents', copied."""
     if "session" in memory:
         return
-    session, folder, source = payload.get("id"), payload.get("cwd"), payload.get("source")
-    if not isinstance(session, str) or not session:
+    session, folder, source = identity(payload.get("id")), payload.get("cwd"), payload.get("source")
+    if not session:
         unknown["session_meta without an id"] += 1
         return
     memory["session"] = session
@@ -141,10 +141,10 @@ def _counted(
     if "model" not in memory:
         unknown["token_count before a model"] += 1
     fed, cached, written, output = used
-    identity = f"{memory['session']}/{memory.get('resets', 0)}/{'.'.join(map(str, total))}"
+    name = f"{memory['session']}/{memory.get('resets', 0)}/{'.'.join(map(str, total))}"
     fresh = max(0, fed - cached - written)
     return Message(
-        identity, "", False, at, memory.get("model", ""), memory.get("folder", ""), fresh, output, written, cached
+        name, "", False, at, memory.get("model", ""), memory.get("folder", ""), fresh, output, written, cached
     )
 
 

@@ -22,11 +22,11 @@ _MOST = 50  # differences that are told
 
 
 class Proof:
-    """``entries`` of the record replayed, ``holds``, ``counters`` and ``spends`` (rows of spend) compared; the
-    ``differences``, in sentences, at most `_MOST` of the ``wrong`` ones."""
+    """``entries`` of the record replayed, ``holds``, ``counters``, ``spends`` (rows of it) and ``messages`` compared;
+    the ``differences``, in sentences, at most `_MOST` of the ``wrong`` ones."""
 
     def __init__(self) -> None:
-        self.entries = self.holds = self.counters = self.spends = self.wrong = 0
+        self.entries = self.holds = self.counters = self.spends = self.messages = self.wrong = 0
         self.tokens = self.micro_usd = 0
         self.differences: list[str] = []
 
@@ -44,6 +44,7 @@ class Proof:
             "holds": self.holds,
             "counters": self.counters,
             "spend_rows": self.spends,
+            "messages": self.messages,
             "spent_tokens": self.tokens,
             "spent_micro_usd": self.micro_usd,
             "wrong": self.wrong,
@@ -58,7 +59,8 @@ class _Replay:
         self.proof = proof
         self.counters: dict[Key, list[int]] = {}
         self.spend: dict[tuple[Any, ...], list[int]] = {}
-        self.holds: dict[str, list[Any]] = {}  # state, tokens, micro_usd held, booked, booked_micro_usd
+        self.holds: dict[str, list[Any]] = {}  # state, tokens, micro_usd held, booked, booked_micro_usd, place
+        self.messages: dict[str, list[Any]] = {}  # place, classes, micro_usd
 
     def entry(self, row: tuple[Any, ...]) -> None:
         """One line of the record."""
@@ -67,10 +69,13 @@ class _Replay:
         if what == "reserve":
             if hold is not None:
                 self.proof.differ(f"entry {seq}: {id} is reserved a second time")
-            self.holds[id] = [OPEN, tokens, cost, 0, 0]
+            self.holds[id] = [OPEN, tokens, cost, 0, 0, place]
             self.add(place, held=(tokens, cost))
         elif what == "book":
             self.spent(place, usage, tokens, cost)
+            if id:
+                told = self.messages.setdefault(id, [place, 0, 0, 0, 0, 0])
+                told[1:] = [a + b for a, b in zip(told[1:], (*usage, cost), strict=True)]
         elif hold is None:
             self.proof.differ(f"entry {seq}: {what} of {id}, which was never reserved")
         elif what in _ENDS:
@@ -80,7 +85,7 @@ class _Replay:
                 self.add(place, held=(-hold[1], -hold[2]))
             hold[0] = _ENDS[what]
             if what == "settle":
-                hold[3:] = [tokens, cost]
+                hold[3:5] = [tokens, cost]
                 self.spent(place, usage, tokens, cost)
         elif what != "extend":
             self.proof.differ(f"entry {seq}: {what!r} is nothing that happens")
@@ -124,6 +129,7 @@ def _verify(db: sqlite3.Connection, proof: Proof) -> None:
     _compare_counters(db, replay, proof)
     _compare_spend(db, replay, proof)
     _compare_holds(db, replay, proof)
+    _compare_messages(db, replay, proof)
 
 
 def _compare_counters(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
@@ -150,8 +156,19 @@ def _compare_spend(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> Non
 def _compare_holds(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
     names = COLUMNS.split(", ")
     picked = [names.index(n) for n in ("state", "tokens", "micro_usd", "booked", "booked_micro_usd")]
-    there = {row[0]: [row[i] for i in picked] for row in db.execute(f"SELECT {COLUMNS} FROM holds")}
+    query = f"SELECT {COLUMNS} FROM holds"
+    there = {row[0]: [*(row[i] for i in picked), row[2:8]] for row in db.execute(query)}
     proof.holds = len(there)
     for id in sorted({*there, *replay.holds}):
         if there.get(id) != replay.holds.get(id):
             proof.differ(f"hold {id} is {there.get(id)}, the record comes to {replay.holds.get(id)}")
+
+
+def _compare_messages(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
+    named, classes = "day, hour, agent, task, pool, model", "input, output, cache_write, cache_read"
+    query = f"SELECT id, {named}, {classes}, micro_usd FROM messages"
+    there = {row[0]: [row[1:7], *row[7:]] for row in db.execute(query)}
+    proof.messages = len(there)
+    for id in sorted({*there, *replay.messages}):
+        if there.get(id) != replay.messages.get(id):
+            proof.differ(f"message {id} is {there.get(id)}, the record comes to {replay.messages.get(id)}")

@@ -75,6 +75,14 @@ def test_what_tells_of_no_limit_is_refused(text: str) -> None:
         parse(answer(1).replace("5000", "-1"))
 
 
+def test_a_reset_that_is_misread_blocks_nobody(tmp_path: Path) -> None:
+    """Milliseconds in the place of seconds would hold writes for millennia, and no later answer would count."""
+    one = desk(tmp_path)
+    with pytest.raises(WrongDataError, match="more than a day away"):
+        one.record(parse(answer(3) + answer(0, (NOON + 600) * 1000)), NOON)
+    assert remaining(one) == {} and one.pace(now=NOON, sleep=lambda _: None) == 0.0
+
+
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from([0.0, 0.2, 1.0, 3.0, 20.0]), max_size=40), st.integers(1, 6), st.integers(1, 12))
 def test_no_window_has_more_writes_than_it_may(gaps: list[float], minute: int, hour: int) -> None:

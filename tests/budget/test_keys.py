@@ -167,7 +167,7 @@ def test_what_a_status_means(tmp_path: Path) -> None:
     assert one.report("b1", 401, now=NOON + 2)["action"] == "out"
     with pytest.raises(BusyError) as refused:
         one.next(Want(), now=NOON + 3)
-    assert refused.value.details["expected_seconds"] == pytest.approx(27)
+    assert refused.value.details["expected_seconds"] == pytest.approx(27) and "--status 200" in refused.value.hint
     assert "b1 is out (status 401" in refused.value.message
     assert one.next(Want(), now=NOON + 30).key.bucket == "a"
     assert one.report("a2", 402, now=NOON + 31)["action"] == "out"
@@ -248,10 +248,12 @@ def test_what_was_used_replaces_what_was_reserved(tmp_path: Path) -> None:
 
 def test_names_of_one_key_are_one_key(tmp_path: Path) -> None:
     """A value under two names is used under the first only, so that no account's limit counts twice; it is told."""
-    one = desk(tmp_path, environ={"A_ONE": "x", "B_ONE": " x\n"})
+    providers = '[budget.providers.q]\nmodels = ["m"]\n'
+    one = desk(tmp_path, TOML + providers, environ={"A_ONE": "x", "B_ONE": " x\n"})
     assert {one.next(Want(), now=NOON).key.name for _ in range(4)} == {"a1"}
     warnings = one.document(NOON)["warnings"]
     assert "a1, a2 share the bucket a" in warnings[0] and "b1 and a1 hold the same key" in warnings[1]
+    assert warnings[2:] == [f"{name}: no [budget.providers.p] is there; it has q" for name in "ab"]
 
 
 def test_a_key_file_is_ours_and_closed(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from k1ctl import events
-from k1ctl.budget.holds import HoldEndedError, HoldNotFoundError
+from k1ctl.budget import bound
+from k1ctl.budget.holds import RUN_TTL, HoldEndedError, HoldNotFoundError
 from k1ctl.budget.ledger import Ledger
 from k1ctl.budget.tokens import Usage
 from k1ctl.budget.verify import verify
+from k1ctl.config import load
 from k1ctl.errors import BusyError, UsageError
 from tests.budget.ledgers import Clock, ledger
 
@@ -106,6 +108,39 @@ def test_a_repeated_reserve_is_one(tmp_path: Path) -> None:
     proved(books)
 
 
+def test_a_repeated_reserve_gets_no_hold_that_anybody_may_take(tmp_path: Path) -> None:
+    """Past its deadline it holds nothing, though nobody has taken it back yet."""
+    clock = Clock()
+    books = ledger(tmp_path, "day = 100", clock=clock)
+    books.reserve(60, agent="a", id="mine", ttl=10)
+    clock.pass_(11)
+    with pytest.raises(HoldEndedError, match="past its deadline"):
+        books.reserve(60, agent="a", id="mine", ttl=10)
+    assert books.holds()[0].state == "open"
+
+
+def test_a_refusal_counts_on_no_hold_that_is_gone(tmp_path: Path) -> None:
+    """Neither as held nor as room to come: it would fit when one that holds comes to its end."""
+    clock = Clock()
+    books = ledger(tmp_path, "day = 100", clock=clock)
+    books.reserve(40, agent="a", ttl=10)
+    books.reserve(60, agent="a", ttl=500)
+    clock.pass_(11)
+    (reason,) = books.ask(60, agent="b")
+    assert (reason.free, reason.expected_seconds) == (40, 489)
+
+
+def test_a_refusal_looks_again_at_what_others_took_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two who are about to be refused find the same gone hold: whoever takes it back, there is room for both."""
+    clock = Clock()
+    books, other = (ledger(tmp_path, "day = 100", clock=clock) for _ in range(2))
+    books.reserve(100, agent="a", ttl=10)
+    clock.pass_(11)
+    monkeypatch.setattr(books, "reclaim", lambda now: [] if other.reclaim(now) else None)
+    assert books.reserve(50, agent="b").tokens == 50
+    proved(books)
+
+
 def test_a_settle_books_once(tmp_path: Path) -> None:
     """A second one, with whatever numbers, changes nothing; an unknown id is an error."""
     books = ledger(tmp_path, "day = 100")
@@ -125,7 +160,7 @@ def test_an_overrun_is_booked_in_full_and_blocks_the_next(tmp_path: Path) -> Non
     hold = books.reserve(60, agent="a")
     assert books.settle(hold.id, 150).overrun == 90
     assert "overrun by 50 tokens" in refused(books, 1)["reasons"][0]["text"]
-    assert [e["booked"] for e in told(books, "budget.overrun")] == [150]
+    assert [e["booked_tokens"] for e in told(books, "budget.overrun")] == [150]
     proved(books)
 
 
@@ -187,6 +222,40 @@ def test_an_owner_that_is_gone_frees_its_hold(tmp_path: Path) -> None:
     proved(books)
 
 
+def test_a_hold_of_a_run_is_kept_until_its_command_is_settled(tmp_path: Path) -> None:
+    """A command that ended is looked at by who began it: until it is, nobody else gets what it spent."""
+    books = ledger(tmp_path, "day = 100")
+    owner = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run = books.reserve(60, agent="a", owner=owner.pid, ttl=RUN_TTL)
+        books.reserve(40, agent="a", owner=owner.pid, ttl=3600)
+        owner.kill()
+        os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)
+        assert refused(books, 41)["reasons"][0]["held"] == 60
+        assert not books.settle(run.id, 60).late
+    finally:
+        owner.kill()
+        owner.communicate()
+    proved(books)
+
+
+def test_soft_limits_of_money_are_told_beside_those_of_tokens(tmp_path: Path) -> None:
+    """One limit's events hide no other's."""
+    books = ledger(tmp_path, "day = 100\nday_usd = 1\nsoft = [60]")
+    books.reserve(60, agent="a", micro_usd=0)
+    books.reserve(1, agent="a", micro_usd=700_000)
+    assert [e["unit"] for e in told(books, "budget.soft")] == ["tokens", "micro_usd"]
+
+
+def test_capacity_asks_for_money_too(tmp_path: Path) -> None:
+    """What a start will cost is not known there, but where none is left it is refused."""
+    books = ledger(tmp_path, "day_usd = 1")
+    config = load(books.workspace)
+    assert not bound.ask(books.workspace, config, 1000)
+    books.reserve(1, agent="a", micro_usd=1_000_000)
+    assert [(r.key[0], r.unit) for r in bound.ask(books.workspace, config, 1000)] == [("day", 1)]
+
+
 def test_soft_limits_are_told_once(tmp_path: Path) -> None:
     """At each share, when it is first passed, and not for a reserve that was refused."""
     books = ledger(tmp_path, "day = 100")
@@ -238,7 +307,11 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path: Path) -> None:
     """A counter, a hold, a spend, and the record, which SQLite itself keeps whole."""
     books = ledger(tmp_path, "day = 100")
     books.settle(books.reserve(60, agent="a").id, 10)
+    books.book(Usage(3), agent="a", message_id="m1")
     for change in (
+        "UPDATE messages SET input = 2",
+        "DELETE FROM messages",
+        "UPDATE holds SET agent = 'b'",
         "UPDATE counters SET spent = spent - 1 WHERE scope = 'day'",
         "UPDATE holds SET booked = 1",
         "UPDATE spend SET output = output + 1",

@@ -140,6 +140,7 @@ def test_the_budget_is_asked_and_not_held(tmp_path: Path) -> None:
     ledger.reserve(6000, agent="ada", now=NOON)
     with pytest.raises(BusyError) as refused:
         models.choose("fw", Spender("ada", 5000), now=NOON)
+    assert refused.value.message.count("tokens asked") == 1, "what is said of all is said once"
     assert {r["gate"] for r in refused.value.details["reasons"]} == {"budget"} and refused.value.details["until"]
     assert told(models.choose("fw", Spender("bob", 5000), now=NOON))[0] == "opus"
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import pytest
 from k1ctl import events
 from k1ctl.budget import sync_store
 from k1ctl.budget.ledger import Ledger
-from k1ctl.budget.sync import ELSEWHERE, Places, Report, Sync, readers
+from k1ctl.budget.sync import ELSEWHERE, LOCK, Places, Report, Sync, readers
 from k1ctl.budget.transcripts_claude import ClaudeCode
 from k1ctl.budget.transcripts_codex import Codex
 from k1ctl.budget.verify import verify
 from k1ctl.config import load
-from k1ctl.errors import K1ctlError, UsageError
+from k1ctl.errors import BusyError, K1ctlError, UsageError
+from k1ctl.files import open_locked
 from k1ctl.testing import Project
+from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
 from tests.budget.ledgers import ledger
 from tests.budget.transcripts import BEGIN, MODELS, answer, home, lines, rollout
@@ -144,6 +147,89 @@ def test_what_was_used_settles_the_hold_it_was_used_under(tmp_path: Path) -> Non
     put(tmp_path, "a.jsonl", [answer(6, at=BEGIN + 1, cwd=cwd)])
     assert synced(tmp_path).settled == [] and spent(tmp_path, here)[0] == 300
     books.state.close()
+
+
+def test_a_hold_that_lives_or_has_ended_is_not_settled(tmp_path: Path) -> None:
+    """What came after the deadline of a hold that nobody took back counts for its own day; a living owner keeps its
+    hold; one whose owner is gone is settled."""
+    books, here, now = ledger(tmp_path, "day = 1000000"), tmp_path.name, time.time()
+    stale = books.reserve(5000, agent=here, ttl=600, now=now - 5 * 86400)
+    owned = books.reserve(5000, agent=here, ttl=600, owner=os.getpid(), now=now - 10)
+    put(tmp_path, "a.jsonl", [answer(1, at=now, cwd=str(tmp_path))])
+    assert synced(tmp_path).settled == []
+    assert {hold.id for hold in books.holds()} == {stale.id, owned.id}
+    day = rfc3339(now)[:10]
+    assert books.state.read(lambda db: db.execute("SELECT day, tokens FROM spend").fetchall()) == [(day, 60)]
+    books.state.write(
+        lambda db: db.execute("UPDATE holds SET since_monotonic = 0, since = 1 WHERE id = ?", (owned.id,))
+    )
+    books.state.write(lambda db: db.execute("UPDATE holds SET ttl = ? WHERE id = ?", (now, owned.id)))
+    put(tmp_path, "a.jsonl", [answer(2, at=now - 1, cwd=str(tmp_path))])
+    assert [told["hold"]["id"] for told in synced(tmp_path).settled] == [owned.id]
+    books.state.close()
+
+
+@pytest.mark.parametrize(
+    ("broken", "messages"),
+    [
+        ({"timestamp": "0001-01-01T00:00:00+14:00"}, 1),
+        ({"timestamp": "9999-12-31T23:59:59-14:00"}, 1),
+        ({"requestId": "\ud800"}, 1),
+        ({"message": {**answer(2)["message"], "id": "msg_\ud800"}}, 1),
+        ({"cwd": "/a\0b"}, 2),
+        ({"cwd": "/a\ud800"}, 2),
+    ],
+)
+def test_one_strange_record_stops_no_sync(tmp_path: Path, broken: dict[str, Any], messages: int) -> None:
+    """Times of no calendar, ids and folders that are no text: it is counted, or is elsewhere; all else is booked."""
+    put(tmp_path, "a.jsonl", [{**answer(2), **broken}, answer(1)])
+    report = synced(tmp_path)
+    assert report.booked["messages"] == messages
+    assert sum(report.document()["unknown"].get("claude", {}).values()) == 2 - messages
+
+
+def test_a_sync_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """While another one holds the lock it is refused as busy; a dry run needs it not, and tells what is booked too."""
+    put(tmp_path, "a.jsonl", [answer(1)])
+    assert synced(tmp_path).booked["messages"] == 1
+    put(tmp_path, "a.jsonl", [answer(2)])
+    fd = open_locked(str(tmp_path / "ops" / LOCK))
+    assert fd is not None
+    place = Workspace(str(tmp_path), str(tmp_path), "here")
+    sync = Sync(place, load(place), [ClaudeCode()], folders=[str(tmp_path / "claude")])
+    sync.patience = 0.0
+    with pytest.raises(BusyError, match="another budget sync"):
+        sync.run()
+    tried = synced(tmp_path, dry_run=True)
+    assert tried.booked["messages"] == 1 and sum(use["messages"] for use in tried.usage) == 2
+    os.close(fd)
+    assert synced(tmp_path).booked["messages"] == 1
+    assert sum(use["messages"] for use in synced(tmp_path, dry_run=True).usage) == 2
+
+
+def test_a_reader_or_a_file_that_is_broken_stops_no_other(tmp_path: Path) -> None:
+    """A foreign reader that raises and a file whose name is no text are told; the others' messages are booked."""
+
+    class Broken(Codex):
+        name = "broken"
+
+        def read(self, *_: Any) -> Any:
+            raise RuntimeError("of its own")
+
+    good = put(tmp_path, "a.jsonl", [answer(1)])
+    rollouts = tmp_path / "codex" / "sessions"
+    rollouts.mkdir(parents=True)
+    (rollouts / "r.jsonl").write_text(lines(rollout("s", [(10, 0, 5)])))
+    try:
+        Path(os.fsdecode(os.fsencode(good.parent) + b"/\xff.jsonl")).write_text("{}\n")
+    except OSError:  # APFS takes no such name
+        pass
+    place = Workspace(str(tmp_path), str(tmp_path), "here")
+    folders = [str(tmp_path / "claude"), str(tmp_path / "codex")]
+    report = Sync(place, load(place), [Broken(), ClaudeCode()], folders=folders).run()
+    assert report.booked["messages"] == 1
+    assert "the reader broken failed: RuntimeError: of its own" in report.failed.values()
+    json.dumps(report.document(), ensure_ascii=False).encode()
 
 
 def test_a_folder_is_the_innermost_worktrees(tmp_path: Path) -> None:

@@ -126,6 +126,19 @@ def test_what_is_not_understood_is_counted_by_kind_and_not_guessed(tmp_path: Pat
     assert [key[0] for key in kept(batch)] == ["claude:msg_000007", "claude:msg_000008"]
 
 
+def test_a_line_without_an_end_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One longer than any record is counted as what is none; the lines around it count, wherever a block ends."""
+    monkeypatch.setattr(transcripts, "_LONGEST", 40)
+    monkeypatch.setattr(transcripts, "_CHUNK", 7)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"one\n" + b"x" * 500 + b"\nthree\n" + b"y" * 80 + b"\nfour\nto")
+    with path.open("rb") as f:
+        source = transcripts._Lines(f.fileno(), 0, path.stat().st_size)
+        found = list(source)
+    assert [line for line in found if b"\0" not in line] == [b"one", b"three", b"four"]
+    assert len(found) == source.count == 5 and max(map(len, found)) < 50 and source.offset == path.stat().st_size - 2
+
+
 def test_writes_for_an_hour_are_told_apart(tmp_path: Path) -> None:
     """The cache's writes of both times to live are one class; the part for an hour is kept beside it."""
     path = put(tmp_path / "s.jsonl", [answer(1, write=900, hour=600, read=7), answer(1, write=900, hour=600, read=7)])

@@ -77,6 +77,8 @@ def test_wrong_calls_are_one_line(
         (("reserve", "1k", "--ttl", "0"), 2, "more than 0 s"),
         (("reserve", "1k", "--owner-pid", "4194300"), 2, "no such process"),
         (("reserve", "1k", "--agent", "a\nb"), 2, "printable"),
+        (("reserve", "1k", "--usd", "nan"), 2, "no number of dollars"),
+        (("settle", "b0", "--usd", "1e300"), 2, "no number of dollars"),
         (("settle", "b0"), 1, "no hold 'b0'"),
         (("release", "b0"), 1, "no hold"),
         (("history", "--by", "day", "--by", "day"), 2, "the same twice"),
@@ -109,13 +111,25 @@ def test_a_run_settles_what_it_says(workspace: Project) -> None:
     workspace.run(*run, "--", "sh", "-c", "kill -TERM $$").assert_fails(128 + signal.SIGTERM)
     workspace.run(*run, "--settle-by", "sync", "--", "true").assert_ok()
     workspace.run(*run, "--", "touch", "ran").assert_ok()
-    workspace.run(*run, "--", "touch", "ran-too").assert_fails(75, "no budget")
+    (workspace.root / "told").write_text("of another run\n")
+    workspace.run(*run, "--settle-from", "told", "--", "touch", "ran-too").assert_fails(75, "no budget")
+    assert (workspace.root / "told").read_text() == "of another run\n"
+    workspace.run(*run, "--settle-from", ".", "--", "touch", "ran-too").assert_fails(2, "is no file")
     assert not (workspace.root / "ran-too").exists()
     record = [line for line in workspace.run("budget", "export").jsonl if line["what"] != "reserve"]
     assert [(line["what"], line["tokens"]) for line in record] == [
         ("settle", 8), ("settle", 50_000), ("release", 0), ("settle", 50_000),
     ]  # fmt: skip
     assert not list((workspace.ops / "cache" / "budget").iterdir())
+
+
+def test_a_run_that_cannot_settle_has_its_commands_status(workspace: Project) -> None:
+    """It tells how to book it later, and what the command told is kept."""
+    script = 'echo \'{"tokens": 5}\' > "$K1CTL_BUDGET_USAGE"; mv ops/state.db ops/x; : > ops/state.db; exit 7'
+    ran = workspace.run("budget", "run", "--estimate", "50k", "--", "sh", "-c", script)
+    ran.assert_fails(7, "not booked")
+    (kept,) = (workspace.ops / "cache" / "budget").iterdir()
+    assert kept.read_text() == '{"tokens": 5}\n' and f"k1ctl budget settle {kept.stem}" in ran.stderr
 
 
 def test_a_killed_run_keeps_the_hold_for_its_command(workspace: Project) -> None:

@@ -8,7 +8,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.budget.tokens import CLASSES, Usage
+from k1ctl.budget.holds import RUN_TTL
+from k1ctl.budget.tokens import CLASSES, MOST, Usage
 from k1ctl.budget.waiting import reserve
 from k1ctl.errors import K1ctlError, NotExecutableError, NotFoundError, UsageError
 from k1ctl.output import say
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from k1ctl.budget.ledger import Ledger
 
 HOLD, USAGE = "K1CTL_BUDGET_HOLD", "K1CTL_BUDGET_USAGE"
-_TTL = 30 * 86400.0  # s; the end of the command ends the hold
 _LIMIT = 1 << 20  # bytes of a file of usage
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python; a command expects the usual
@@ -37,10 +37,12 @@ class Call:
         id_ = new_id(self.ledger.clock()[0])
         usage = os.path.abspath(settle_from) if settle_from else self._usage_file(id_)
         if settle_from:
-            _fresh(usage)
+            _check_file(usage)
         child = _Child(self.command, {HOLD: id_, USAGE: usage})
         try:
-            hold = reserve(self.ledger, self.estimate, wait=wait, ttl=_TTL, owner=child.pid, id=id_, **self.who)
+            hold = reserve(self.ledger, self.estimate, wait=wait, ttl=RUN_TTL, owner=child.pid, id=id_, **self.who)
+            if settle_from:
+                _check_file(usage, "w")  # what an earlier run left must not be taken for this one's
         except BaseException:
             child.give_up()
             raise
@@ -48,11 +50,16 @@ class Call:
         if failure is not None:
             self.ledger.release(hold.id)
             raise failure
-        status = child.wait()
-        self._settle(hold, usage, settle_by)
-        if not settle_from:
-            _remove(usage)
-        return status
+        child.ended()
+        try:
+            self._settle(hold, usage, settle_by)
+        except K1ctlError as exc:
+            say(f"k1ctl: what was used is not booked: {exc.message}")
+            say(f"hint: once that is mended: k1ctl budget settle {hold.id} TOKENS; what it told is in {usage}")
+        else:
+            if not settle_from:
+                _remove(usage)
+        return child.wait()
 
     def _usage_file(self, id_: str) -> str:
         folder = self.ledger.workspace.ops_path("cache", "budget")
@@ -83,7 +90,7 @@ class _Child:
     def __init__(self, command: list[str], variables: dict[str, str]) -> None:
         go, self.go = os.pipe()
         self.failed, failed = os.pipe()  # both end with an exec
-        self.command = command
+        self.command, self.status = command, -1
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -122,15 +129,28 @@ class _Child:
             return NotFoundError(f"{name} is not there", hint="nothing was run, and the budget is given back")
         return NotExecutableError(f"{name} cannot be run: {os.strerror(number)}", hint="the budget is given back")
 
-    def wait(self) -> int:
-        """Its exit code, 128+N for a signal. What ends this call is handed on, and the command waited for."""
+    def ended(self) -> None:
+        """Wait for its end. What ends this call is handed on. It stays a zombie, and the hold its own, until `wait`:
+        nobody takes the hold back before it is settled. (macOS has waitid(2) from Python 3.13 on.)
+        """
         for number in _FORWARDED:
             signal.signal(number, self._forward)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the command as well
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return status if status >= 0 else 128 - status
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self.status = os.waitpid(self.pid, 0)[1]
+
+    def wait(self) -> int:
+        """The exit code of one that has ended, 128+N for a signal."""
+        if self.status < 0:
+            self.status = os.waitpid(self.pid, 0)[1]
+        code = os.waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else 128 - code
 
     def _forward(self, number: int, frame: object) -> None:
+        if self.status >= 0:
+            return  # its number may be another's
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
@@ -165,6 +185,8 @@ def read_usage(path: str) -> tuple[int | Usage, int | None] | None:
             tokens += found
         if "usd" in document:
             usd = (usd or 0) + round(document["usd"] * 1_000_000)
+    if tokens > MOST or (usd or 0) > MOST:
+        raise ValueError("more than anybody uses")
     if tokens and usage:
         raise ValueError("tokens in all and by class; name either")
     return (tokens if tokens else usage), usd
@@ -187,10 +209,12 @@ def _usage(document: Any) -> int | Usage:
     return Usage(**numbers)
 
 
-def _fresh(path: str) -> None:
-    """What an earlier run left must not be taken for this one's. Raises UsageError."""
+def _check_file(path: str, mode: str = "a") -> None:
+    """Whether a command can write there; with "w" it is emptied. Raises UsageError."""
+    if os.path.exists(path) and not os.path.isfile(path):  # one end of a pipe would wait for the other
+        raise UsageError(f"--settle-from {path} is no file", hint="a file that CMD will write")
     try:
-        with open(path, "w"):
+        with open(path, mode):
             pass
     except OSError as exc:
         raise UsageError(f"--settle-from {path}: {exc.strerror}", hint="a file that CMD will write") from None

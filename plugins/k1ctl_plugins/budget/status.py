@@ -6,6 +6,7 @@ import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.output import emit_json, json_option, put, table
+from k1ctl.units import format_tokens
 
 
 @click.command(short_help="What is spent and held today, of what limit, and by whom.")
@@ -33,6 +34,8 @@ def status(context: Context, agent: str | None, task: str | None, as_json: bool)
         return
     put(f"day {state.day} ({state.zone}), until {state.until[:19]}Z")
     put(table(state.rows(), ("OF", "SPENT", "HELD", "LIMIT", "FREE", "USED")))
+    if state.limits.reserve and state.limits.tokens.get("day"):
+        put(f"of the day's limit, {format_tokens(state.limits.reserve)} are for critical work only")
     if state.holds:
         put()
         put(table(state.hold_rows(), ("HOLD", "TOKENS", "AGENT", "TASK", "LEFT", "OWNER")))

@@ -48,9 +48,15 @@ class State:
         query = "SELECT scope, name, percent, at FROM marks ORDER BY at DESC, percent DESC LIMIT 200"
         rows = ledger.state.read(lambda db: db.execute(query).fetchall())
         return [
-            {"scope": scope, "name": name, "percent": percent, "at": rfc3339(at)}
+            {
+                "scope": scope.removesuffix("_usd"),
+                "name": name,
+                "unit": "micro_usd" if scope.endswith("_usd") else "tokens",
+                "percent": percent,
+                "at": rfc3339(at),
+            }
             for scope, name, percent, at in rows
-            if (scope, name) in self.figures
+            if (scope.removesuffix("_usd"), name) in self.figures
         ]
 
     def document(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
+_MOST_USD = 10**9
 _CLASSES = ("input", "output", "cache_write", "cache_read")
 
 
@@ -76,5 +77,10 @@ def amount(tokens: int | None, options: Mapping[str, Any]) -> int | Usage | None
 
 
 def micro_usd(options: Mapping[str, Any]) -> int | None:
-    """The dollars of --usd in micro-dollars, None where it was not given."""
-    return None if options.get("usd") is None else round(options["usd"] * 1_000_000)
+    """The dollars of --usd in micro-dollars, None where it was not given. Raises UsageError."""
+    usd = options.get("usd")
+    if usd is None:
+        return None
+    if not usd <= _MOST_USD:  # nor nan
+        raise UsageError(f"--usd {usd:g} is no number of dollars", hint=f"at most {_MOST_USD:,}")
+    return round(usd * 1_000_000)

@@ -58,5 +58,7 @@ def report(
         say(f"k1ctl: {result['bucket']} cools down until {result['until']}: {result['why']}")
     elif result["action"] == "back":
         say(f"k1ctl: {name} is used again")
-    elif result["action"] == "out" or status == 403:
+    elif result["action"] == "out":
+        say(f"k1ctl: {name}: {result['why']}; once that is mended: k1ctl budget keys report {name} --status 200")
+    elif status == 403:
         say(f"k1ctl: {name}: {result['why']}")
