@@ -78,7 +78,7 @@ def amount(tokens: int | None, options: Mapping[str, Any]) -> int | Usage | None
 
 def micro_usd(options: Mapping[str, Any]) -> int | None:
     """The dollars of --usd in micro-dollars, None where it was not given. Raises UsageError."""
-    usd = options.get("usd")
+    usd: float | None = options.get("usd")
     if usd is None:
         return None
     if not usd <= _MOST_USD:  # nor nan
