@@ -120,13 +120,7 @@ class Plugins:
         One that fails, in whatever way, fails alone; its own K1ctlError is handed on as it is. Plugins come in the
         order of their names; those that did not load come too, as the PluginError that `load_all` remembers.
         """
-        for name in sorted(self.targets):
-            if _silent(self.targets[name], hook_name):
-                continue
-            try:
-                self.load(name)
-            except PluginError as exc:
-                self.broken[name] = exc
+        self.load_all()
         yield from sorted(self.broken.items())
         loaded = sorted(self.manager.list_name_plugin(), key=lambda pair: pair[0])
         for name, plugin in loaded:
@@ -142,22 +136,6 @@ class Plugins:
                 yield name, exc
             except (Exception, SystemExit) as exc:  # a foreign plugin may fail in any way
                 yield name, PluginError(f"plugin {name}, {hook_name}: {one_line(exc)}", plugin=name)
-
-
-def _silent(module: str, hook_name: str) -> bool:
-    """Whether a plugin of our own certainly does not implement a hook: its package, where ours have them, does not name
-    it. Reading it costs a tenth of importing it. Any other plugin may have its hooks from anywhere."""
-    package, _, name = module.partition(".")
-    if package != "k1ctl_plugins" or not name.isidentifier():
-        return False
-    try:
-        import k1ctl_plugins
-
-        folder = next(iter(k1ctl_plugins.__path__))
-        with open(os.path.join(folder, name, "__init__.py"), encoding="utf-8") as f:
-            return hook_name not in f.read()
-    except (OSError, ImportError, StopIteration, ValueError):
-        return False
 
 
 class _Talk:

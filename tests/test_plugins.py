@@ -9,7 +9,7 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from k1ctl.plugins import PluginError, Plugins, _silent
+from k1ctl.plugins import PluginError, Plugins
 
 GOOD = """
 import click
@@ -154,16 +154,3 @@ def test_no_trace_unless_asked(value: str | None, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("K1CTL_TRACE_PLUGINS", value)
     plugins = Plugins({})
     assert plugins.manager._inner_hookexec is pluggy.PluginManager("x")._inner_hookexec
-
-
-def test_a_broadcast_imports_no_plugin_of_ours_without_the_hook() -> None:
-    """Every hook of ours is named in its plugin's package, so that the others need not be imported to be asked."""
-    plugins = Plugins()
-    for name, module in plugins.targets.items():
-        if module.startswith("k1ctl_plugins."):
-            hooks = plugins.hooks(name)
-            assert hooks and not [hook for hook in hooks if _silent(module, hook)], name
-    asked = Plugins()
-    assert "budget" in [name for name, _ in asked.each("k1ctl_usage_readers")]
-    assert [name for name, _ in asked.manager.list_name_plugin()] == ["budget"]
-    assert not _silent("k1ctl_plugins.nowhere", "k1ctl_usage_readers") and not _silent("other", "k1ctl_usage_readers")
