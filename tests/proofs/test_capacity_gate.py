@@ -46,6 +46,7 @@ PROCESSES = {
     "k1ctl/capacity/baseline_container.py": "asks the container tool; what it runs is measured by the one above",
     "plugins/k1ctl_plugins/worktree/running.py": "steps of worktree setup, which has room for an agent by then",
     "plugins/k1ctl_plugins/worktree/npm.py": "npm of worktree setup",
+    "plugins/k1ctl_plugins/budget/run_call.py": "budget run: holds tokens; memory is capacity run's, as its page says",
     "plugins/k1ctl_plugins/hook/interactive.py": "becomes the command of a hook, whose tether is a run",
     "plugins/k1ctl_plugins/hook/routine.py": "k1ctl's own commands, each a call of its own",
     "plugins/k1ctl_plugins/upload/flow.py": "k1ctl build: a run",
