@@ -8,4 +8,15 @@ if TYPE_CHECKING:
 else:
     import _signal as signals
 
-__all__ = ["signals"]
+__all__ = ["FOR_COMMANDS", "signals"]
+
+# What k1ctl or Python handles or ignores, and a command that it starts finds as the system has it.
+FOR_COMMANDS = [
+    signals.SIGHUP,
+    signals.SIGINT,
+    signals.SIGTERM,
+    signals.SIGPIPE,
+    signals.SIGUSR1,
+    signals.SIGCHLD,
+    signals.SIGXFSZ,
+]

@@ -10,22 +10,13 @@ import os
 import sys
 
 from k1ctl.capacity import watchdog
-from k1ctl.signals import signals
+from k1ctl.signals import FOR_COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-_RESET = [
-    signals.SIGHUP,
-    signals.SIGINT,
-    signals.SIGTERM,
-    signals.SIGPIPE,
-    signals.SIGUSR1,
-    signals.SIGCHLD,
-    signals.SIGXFSZ,
-]
 _ENTRY = """
 import os, sys, _signal
 for n in (_signal.SIGINT, _signal.SIGPIPE, _signal.SIGXFSZ): _signal.signal(n, _signal.SIG_DFL)
@@ -62,7 +53,7 @@ def start(
     more: dict[str, Any] = {"setpgroup": 0} if session else {"setsid": True}
     try:
         moves = [*actions, (os.POSIX_SPAWN_DUP2, high, number)]
-        return os.posix_spawn(entry[0], entry, env, file_actions=moves, setsigdef=_RESET, **more)
+        return os.posix_spawn(entry[0], entry, env, file_actions=moves, setsigdef=FOR_COMMANDS, **more)
     finally:
         os.close(high)
 

@@ -9,7 +9,7 @@ import time
 from k1ctl import groups
 from k1ctl.errors import K1ctlError
 from k1ctl.process import nested
-from k1ctl.signals import signals
+from k1ctl.signals import FOR_COMMANDS, signals
 from k1ctl.units import format_duration, rfc3339
 
 TYPE_CHECKING = False
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from k1ctl.process.limiting import Limiting
     from k1ctl.process.supervisor import Caller, Supervisor
 
-_RESET = [
-    signals.SIGHUP,
-    signals.SIGINT,
-    signals.SIGTERM,
-    signals.SIGPIPE,
-    signals.SIGUSR1,
-    signals.SIGCHLD,
-    signals.SIGXFSZ,
-]
 _LINGER_NOTICE = 0.2  # s after which a group that outlives its command is worth telling of
 _BOOKS_AFTER = 0.005  # s after its start that a command is recorded: who hands over and who starts keep the cores busy
 _LONGEST = 3600.0  # s; poll takes no endless float
@@ -156,7 +147,9 @@ class Attempt:
             self.limiting = Limiting(self, self.spec.limits)
             return self.limiting.spawn(actions)
         argv = self.spec.argv
-        return os.posix_spawnp(argv[0], argv, sup.environment(), file_actions=actions, setpgroup=0, setsigdef=_RESET)
+        return os.posix_spawnp(
+            argv[0], argv, sup.environment(), file_actions=actions, setpgroup=0, setsigdef=FOR_COMMANDS
+        )
 
     def _save_start(self, pid: int) -> None:
         if self.saved:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.errors import UsageError
 from k1ctl.output import emit_json, json_option, put, say
+
+if TYPE_CHECKING:
+    from k1ctl.budget.models import Models
 
 
 @click.command(short_help="Print the model to use now for a kind of task.")
@@ -57,33 +61,18 @@ def model(
       k1ctl budget model --report limit --model opus --until 2026-03-01T17:00:00Z
       k1ctl budget model --report ok --model opus
     """
-    from k1ctl.budget import ends
     from k1ctl.budget.models import Models, Spender
     from k1ctl.units import parse_tokens
 
     models = Models(context.workspace, context.config)
     if what is not None:
-        if (
-            not model
-            or dry_run
-            or (until and what == "ok")
-            or (all_models and what != "limit")
-            or (lift and what != "ok")
-        ):
+        words = {"provider": provider, "until": until, "all_models": all_models, "lift": lift}
+        if dry_run or not _goes_together(model, what, words):
             raise UsageError(
                 "--report goes with --model M; --until with limit and error, --all-models with limit, --lift with ok",
                 hint="as in --report limit --model opus --until 5h",
             )
-        end = ends.given(until, time.time(), f"{model}: {what}, as told") if until else None
-        if lift:
-            states = models.lift(model, provider=provider)
-        else:
-            states = models.report(model, what, provider=provider, end=end, all_models=all_models)
-        if as_json:
-            emit_json({"ok": True, "model": model, "breakers": states})
-        for state in () if as_json else states:
-            if state["until"]:
-                say(f"k1ctl: {state['name']} is left alone until {state['until']}: {state['why']}")
+        _report(models, model, what, words, as_json=as_json)
         return
     if model or provider or until or all_models or lift:
         raise UsageError("--model, --provider, --until, --all-models and --lift are for --report")
@@ -102,3 +91,28 @@ def model(
     if chosen.probe:
         say(f"k1ctl: {chosen.provider} failed before: --report what becomes of this call")
     put(chosen.model)
+
+
+def _goes_together(model: str, what: str, words: dict[str, Any]) -> bool:
+    """Whether the options of a report make sense with each other."""
+    if not model or (words["until"] and what == "ok"):
+        return False
+    return not (words["all_models"] and what != "limit") and not (words["lift"] and what != "ok")
+
+
+def _report(models: Models, model: str, what: str, words: dict[str, Any], *, as_json: bool) -> None:
+    """Tell the breakers what became of a call, and what that means for the next."""
+    from k1ctl.budget import ends
+
+    until, provider = words["until"], words["provider"]
+    end = ends.given(until, time.time(), f"{model}: {what}, as told") if until else None
+    if words["lift"]:
+        states = models.lift(model, provider=provider)
+    else:
+        states = models.report(model, what, provider=provider, end=end, all_models=words["all_models"])
+    if as_json:
+        emit_json({"ok": True, "model": model, "breakers": states})
+        return
+    for state in states:
+        if state["until"]:
+            say(f"k1ctl: {state['name']} is left alone until {state['until']}: {state['why']}")
