@@ -6,14 +6,13 @@ looked up. Pairs are interleaved, each in turn first; the figure is the median o
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import time
 from pathlib import Path
 
 import kit
-from report import Report, median, percentile
-from start import timed
+from report import Report
+from start import compare
 
 BAR = 1.60
 CHECK = [kit.K1CTL, "capacity", "check", "--need", "mem=64M"]
@@ -45,33 +44,11 @@ def main() -> int:
             "python -c 'import click, psutil'": [kit.PYTHON, "-c", "import click, psutil"],
             "python -c pass": [kit.PYTHON, "-c", "pass"],
         }
-        names, cwd = list(sides), str(repository.worktree)
-        for argv in sides.values():
-            timed(argv, cwd, repository.env)
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        idle = kit.quiet()
-        for i in range(report.rounds(100, 20)):
-            for name in names if i % 2 else reversed(names):
-                taken[name].append(timed(sides[name], cwd, repository.env))
+        cwd, env = str(repository.worktree), repository.env
+        compare(report, "capacity_check", sides, cwd, env, over="import click, psutil", bar=BAR)
         for holder in holders:
             holder.terminate()
             holder.wait()
-    imports = taken[names[1]]
-    for name, pairs in taken.items():
-        walls = [wall for wall, _ in pairs]
-        ratio = statistics.median(own[0] / other[0] for own, other in zip(pairs, imports, strict=True))
-        report.put(
-            "capacity_check",
-            tool=name,
-            rounds=len(pairs),
-            p50_ms=median(walls),
-            p95_ms=percentile(walls, 0.95),
-            cpu_ms=median([cpu for _, cpu in pairs]),
-            over_imports=round(ratio, 3),
-            idle=idle,
-        )
-        if name == names[0]:
-            report.bar("k1ctl capacity check over import click, psutil", round(ratio, 3), BAR, "times")
     return report.finish()
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any
 
 import kit
 from report import Report, median, percentile
-from start import timed
+from start import compare
 
 PROCESSES = 100
 HOT, HOT_SYNCED, P95, COLD = 20_000, 2_000, 50.0, 1.60
@@ -192,26 +191,8 @@ def cold(report: Report) -> None:
             "python -c 'import click, sqlite3'": [kit.PYTHON, "-c", "import click, sqlite3"],
             "python -c pass": [kit.PYTHON, "-c", "pass"],
         }
-        names, cwd = list(sides), str(repository.worktree)
-        for argv in sides.values():
-            timed(argv, cwd, repository.env)
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        idle = kit.quiet()
-        for i in range(report.rounds(100, 20)):
-            for name in names if i % 2 else reversed(names):
-                taken[name].append(timed(sides[name], cwd, repository.env))
-    imports = taken[names[1]]
-    for name, pairs in taken.items():
-        walls = [wall for wall, _ in pairs]
-        ratio = statistics.median(own[0] / other[0] for own, other in zip(pairs, imports, strict=True))
-        figures = {
-            "p50_ms": median(walls),
-            "p95_ms": percentile(walls, 0.95),
-            "cpu_ms": median([cpu for _, cpu in pairs]),
-        }
-        report.put("ledger_cold", tool=name, rounds=len(pairs), **figures, over_imports=round(ratio, 3), idle=idle)
-        if name == names[0]:
-            report.bar("k1ctl budget reserve over import click, sqlite3", round(ratio, 3), COLD, "times")
+        cwd, env = str(repository.worktree), repository.env
+        compare(report, "ledger_cold", sides, cwd, env, over="import click, sqlite3", bar=COLD)
 
 
 def main() -> int:

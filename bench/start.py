@@ -32,6 +32,28 @@ def timed(argv: list[str], cwd: str, env: dict[str, str]) -> tuple[float, float]
     return wall, (usage.ru_utime + usage.ru_stime) * 1e3
 
 
+def compare(
+    report: Report, section: str, sides: dict[str, list[str]], cwd: str, env: dict[str, str], *, over: str, bar: float
+) -> None:
+    """Call the sides in turn and report them; the first is ours, the second what it is measured over: ``over``."""
+    names = list(sides)
+    for argv in sides.values():
+        timed(argv, cwd, env)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    idle = kit.quiet()
+    for i in range(report.rounds(100, 20)):
+        for name in names if i % 2 else reversed(names):
+            taken[name].append(timed(sides[name], cwd, env))
+    peer = taken[names[1]]
+    for name, pairs in taken.items():
+        walls = [wall for wall, _ in pairs]
+        ratio = statistics.median(own[0] / other[0] for own, other in zip(pairs, peer, strict=True))
+        figures = {"p50_ms": median(walls), "p95_ms": percentile(walls, 0.95), "cpu_ms": median([c for _, c in pairs])}
+        report.put(section, tool=name, rounds=len(pairs), **figures, over_imports=round(ratio, 3), idle=idle)
+        if name == names[0]:
+            report.bar(f"{name} over {over}", round(ratio, 3), bar, "times")
+
+
 def main() -> int:
     report = Report(__doc__ or "")
     kit.prepare()
@@ -44,32 +66,9 @@ def main() -> int:
             "python -c 'import click'": [kit.PYTHON, "-c", "import click"],
             "python -c pass": [kit.PYTHON, "-c", "pass"],
         }
-        names = list(sides)
-        for argv in sides.values():
-            timed(argv, cwd, env)
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        idle = kit.quiet()
-        for i in range(report.rounds(100, 20)):
-            for name in names if i % 2 else reversed(names):
-                taken[name].append(timed(sides[name], cwd, env))
+        compare(report, "start", sides, cwd, env, over="import click", bar=BAR)
         os.close(gate)
         arena.ended(3)
-    click = taken[names[1]]
-    for name, pairs in taken.items():
-        walls = [wall for wall, _ in pairs]
-        ratio = statistics.median(own[0] / other[0] for own, other in zip(pairs, click, strict=True))
-        report.put(
-            "start",
-            tool=name,
-            rounds=len(pairs),
-            p50_ms=median(walls),
-            p95_ms=percentile(walls, 0.95),
-            cpu_ms=median([cpu for _, cpu in pairs]),
-            over_click=round(ratio, 3),
-            idle=idle,
-        )
-        if name == names[0]:
-            report.bar("k1ctl queue list --json over import click", round(ratio, 3), BAR, "times")
     return report.finish()
 
 
