@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,10 @@ def _in_memory() -> bool:
 
 if _in_memory():
     os.environ["TMPDIR"] = tempfile.tempdir = _MEMORY
+
+# It is noon at the tests' place: a day's end, which limits and schedules know, comes only where a test asks for it.
+os.environ["TZ"] = f"NOON{time.gmtime().tm_hour - 12:+d}"
+time.tzset()
 
 # Run by nohup or in the background these are ignored, and that is inherited by every process a test starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
