@@ -16,7 +16,7 @@ _LEDGER = (
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, critical INTEGER NOT NULL,
         owner INTEGER NOT NULL, since REAL NOT NULL, since_monotonic REAL NOT NULL, ttl REAL NOT NULL,
-        booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL) WITHOUT ROWID""",
+        booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL, ended REAL NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX holds_open ON holds(id) WHERE state = 'open'",
     """CREATE TABLE counters(
         scope TEXT NOT NULL, name TEXT NOT NULL,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "id, state, day, hour, agent, task, pool, model, input, output, cache_write, cache_read, tokens, micro_usd,"
-    " critical, owner, since, since_monotonic, ttl, booked, booked_micro_usd"
+    " critical, owner, since, since_monotonic, ttl, booked, booked_micro_usd, ended"
 )
 _NAME = 200  # characters of a name
 OPEN, SETTLED, RELEASED, LOST = "open", "settled", "released", "lost"
@@ -37,21 +37,22 @@ class HoldEndedError(K1ctlError):
 
 class Hold:
     """A row of ``holds``: ``tokens`` and ``micro_usd`` that it keeps, ``usage`` where they were asked for by class;
-    ``owner`` a process whose end frees it (0: none), ``since`` and ``ttl`` in seconds; ``booked`` once settled.
+    ``owner`` a process whose end frees it (0: none), ``since`` and ``ttl`` in seconds; ``booked`` once settled;
+    ``ended``: when it was settled, given back or lost, in seconds since 1970 (0: it is open).
 
     ``again``: it was there before this call.
     """
 
     __slots__ = (
-        "again", "agent", "booked", "booked_micro_usd", "critical", "day", "hour", "id", "micro_usd", "model", "owner",
-        "pool", "since", "since_monotonic", "state", "task", "tokens", "ttl", "usage",
+        "again", "agent", "booked", "booked_micro_usd", "critical", "day", "ended", "hour", "id", "micro_usd", "model",
+        "owner", "pool", "since", "since_monotonic", "state", "task", "tokens", "ttl", "usage",
     )  # fmt: skip
 
     def __init__(self, row: tuple[Any, ...], *, again: bool = False) -> None:
         (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model) = row[:8]
         self.usage = Usage(*row[8:12])
         (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic) = row[12:18]
-        (self.ttl, self.booked, self.booked_micro_usd) = row[18:]
+        (self.ttl, self.booked, self.booked_micro_usd, self.ended) = row[18:]
         self.again = again
 
     @property
@@ -59,7 +60,7 @@ class Hold:
         """The row, in the order of `COLUMNS`."""
         named = (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model)
         kept = (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic, self.ttl)
-        return (*named, *self.usage.classes, *kept, self.booked, self.booked_micro_usd)
+        return (*named, *self.usage.classes, *kept, self.booked, self.booked_micro_usd, self.ended)
 
     @property
     def until(self) -> float:

@@ -106,7 +106,7 @@ class Ledger:
             hold.booked = hold.tokens if used is None else self.limits.counted(used)
             cost = money.as_held(hold, used) if micro_usd is None else micro_usd
             hold.booked_micro_usd = self.price(hold.model, used or 0, cost)
-            hold.state = SETTLED
+            hold.state, hold.ended = SETTLED, wall
             back = (-hold.tokens, -hold.micro_usd) if kept else (0, 0)
             spent = (hold.booked, hold.booked_micro_usd)
             keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
@@ -286,7 +286,7 @@ class Ledger:
         day, hour, _ = self.limits.keys(wall, agent, task, pool)
         cost = self.price(model, need, micro_usd)
         named = (holds.new_id(wall), OPEN, day, hour, agent, task, pool, model)
-        return Hold((*named, *usage.classes, tokens, cost, int(critical), 0, wall, 0.0, 0.0, 0, 0))
+        return Hold((*named, *usage.classes, tokens, cost, int(critical), 0, wall, 0.0, 0.0, 0, 0, 0.0))
 
     def _check(self, hold: Hold) -> None:
         for what, name in (("agent", hold.agent), ("task", hold.task), ("pool", hold.pool), ("model", hold.model)):
@@ -370,7 +370,7 @@ class Ledger:
 
     def _end(self, db: sqlite3.Connection, hold: Hold, state: str, what: str, wall: float, why: str = "") -> None:
         """An open hold holds no longer."""
-        hold.state = state
+        hold.state, hold.ended = state, wall
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
         self._count(db, keys, wall, held=(-hold.tokens, -hold.micro_usd), critical=True)
         rows.change(db, hold)

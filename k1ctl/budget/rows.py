@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from k1ctl.budget.tokens import Usage
 
 HOLD = f"SELECT {COLUMNS} FROM holds WHERE id = ?"
-PUT = f"INSERT INTO holds VALUES({', '.join('?' * 21)})"
-CHANGE = "UPDATE holds SET state = ?, ttl = ?, booked = ?, booked_micro_usd = ? WHERE id = ?"
+PUT = f"INSERT INTO holds VALUES({', '.join('?' * 22)})"
+CHANGE = "UPDATE holds SET state = ?, ttl = ?, booked = ?, booked_micro_usd = ?, ended = ? WHERE id = ?"
 _COUNT = (
     " ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
     " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
@@ -67,7 +67,7 @@ def figures(db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, Figures]:
 
 def change(db: sqlite3.Connection, hold: Hold) -> None:
     """Write down what can change in a hold."""
-    db.execute(CHANGE, (hold.state, hold.ttl, hold.booked, hold.booked_micro_usd, hold.id))
+    db.execute(CHANGE, (hold.state, hold.ttl, hold.booked, hold.booked_micro_usd, hold.ended, hold.id))
 
 
 def record(
