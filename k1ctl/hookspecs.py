@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
     from k1ctl.budget.transcripts import UsageReader
     from k1ctl.builds import BuildKind
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.notify import Channel
+    from k1ctl.reasons import Reason, Subject
+    from k1ctl.samples import Family
     from k1ctl.setup import SetupStep
     from k1ctl.stores import Store
     from k1ctl.transports import Transport
@@ -115,4 +118,41 @@ def k1ctl_usage_readers() -> Sequence[UsageReader]:  # type: ignore[empty-body]
         @hookimpl
         def k1ctl_usage_readers() -> list[UsageReader]:
             return [OtherAgent()]
+    """
+
+
+@hookspec
+def k1ctl_samples(workspace: Workspace, config: Config) -> Sequence[Family]:  # type: ignore[empty-body]
+    """Return what this plugin tells a monitoring stack now, from the files of ``ops/`` alone.
+
+    Called by ``k1ctl metrics`` at every scrape: it starts no process, waits for no lock and asks no device. Two plugins
+    that return a family of the same name are an error that names both. Example::
+
+        @hookimpl
+        def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+            return [Family("k1_lamps", GAUGE, "Lamps that are lit.").add(3, room="lab")]
+    """
+
+
+@hookspec
+def k1ctl_checks(workspace: Workspace, config: Config) -> Sequence[Check]:  # type: ignore[empty-body]
+    """Return what this plugin finds in order, or not, here; it mends nothing.
+
+    Called by ``k1ctl doctor``. Each check is made within a second or two and says how to mend what it finds. Example::
+
+        @hookimpl
+        def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+            return [Check("lamp", WARNING, "the lamp is broken", why="nobody sees", fix="k1ctl lamp replace")]
+    """
+
+
+@hookspec
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> Sequence[Reason]:  # type: ignore[empty-body]
+    """Return why ``subject`` waits, was refused or failed, as far as this plugin knows; nothing is an empty list.
+
+    Called by ``k1ctl why``. Each reason carries the events that prove it. Example::
+
+        @hookimpl
+        def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+            return [Reason(BLOCKED, "the lamp is borrowed", holder="oslo", next="ask oslo")]
     """
