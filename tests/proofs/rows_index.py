@@ -178,6 +178,7 @@ def _no_filter(tree: Tree) -> None:
     tree.repository.git("config", "filter.lfs.smudge", "no-such-program-of-lfs smudge -- %f")
     tree.repository.git("config", "filter.lfs.process", "no-such-program-of-lfs filter-process")
     tree.repository.git("config", "filter.lfs.required", "true")
+    os.utime(tree.path / "image.big", (1, 1))  # git has to read it anew, and so to run the filter
     tree.write("untracked.big", os.urandom(1000))
     tree.write("b.txt", "changed\n")
     tree.write("ignored/x.big")
