@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from k1ctl.budget.limits import Reason
     from k1ctl.config import Config
+    from k1ctl.errors import BusyError
     from k1ctl.workspace import Workspace
 
 
@@ -30,3 +31,13 @@ def ask(workspace: Workspace, config: Config, tokens: int, *, critical: bool = F
         return ledger.ask(tokens, agent=workspace.name, critical=critical, micro_usd=least)
     finally:
         ledger.state.close()
+
+
+def refused(workspace: Workspace, tokens: int, reasons: list[Reason]) -> BusyError:
+    """The refusal for these ``reasons``: whoever waits for room on the host does not wait for the budget."""
+    from k1ctl.budget.limits import amount, exhausted
+
+    error = exhausted(f"{amount(0, tokens)} of {workspace.name}", reasons)
+    if not error.details["never"]:
+        error.hint = "k1ctl budget status shows who holds and spent what; --wait is for room on the host, not for this"
+    return error

@@ -226,13 +226,15 @@ def look(
 
 
 def _paid(workspace: Workspace, config: Config, need: Need, found: Decision, priority: str) -> Decision:
-    """The decision with what the token budget has to say."""
+    """The decision with what the token budget has to say. Raises BusyError for more than a limit itself."""
     from k1ctl.budget import bound
     from k1ctl.budget.limits import expected_of
 
     short = bound.ask(workspace, config, need.tokens, critical=priority == "critical")
     if not short:
         return found
+    if any(r.never for r in short):
+        raise bound.refused(workspace, need.tokens, short)  # there is nothing to wait for
     reasons = []
     for r in short:
         spent, held = r.figures.spent[r.unit], r.figures.held[r.unit]
@@ -302,11 +304,10 @@ def promise(
 def _check_budget(workspace: Workspace, config: Config, tokens: int, priority: str) -> None:
     """Money is the last gate. Raises BusyError (budget-exhausted)."""
     from k1ctl.budget import bound
-    from k1ctl.budget.limits import amount, exhausted
 
     short = bound.ask(workspace, config, tokens, critical=priority == "critical")
     if short:
-        raise exhausted(f"{amount(0, tokens)} of {workspace.name}", short)
+        raise bound.refused(workspace, tokens, short)
 
 
 def numbers(decision: Decision) -> list[dict[str, Any]]:
@@ -339,10 +340,11 @@ def no_capacity(what: str, decision: Decision, waited: float = 0.0) -> K1ctlErro
     when = "; expected any moment" if expected == 0 else when
     after = f"waited {format_duration(waited)}: " if waited else ""
     money = any(r.resource == BUDGET for r in decision.reasons)
-    short, shown = ("budget", "budget status") if money else ("room", "capacity list")
+    short = "budget" if money else "room"
+    shown = "budget status shows who holds and spent what" if money else "capacity list shows what is promised to whom"
     return BusyError(
         f"{after}no {short} for {what} now: {decision.text or 'others wait for it already'}{when}",
-        hint=f"k1ctl {shown} shows what is promised to whom; --wait waits for it",
+        hint=f"k1ctl {shown}; --wait waits for it",
         code="budget-exhausted" if money else "no-capacity",
         reasons=[r.document() for r in decision.reasons],
         expected_seconds=expected,

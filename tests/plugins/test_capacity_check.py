@@ -186,19 +186,23 @@ def test_release_is_tried_out_first(workspace: Project) -> None:
 
 def test_money_is_the_last_gate(workspace: Project) -> None:
     """Where the budget has limits, tokens are asked of it once the host has room: a look and a promise are refused with
-    its reasons, nothing stays promised, and nothing was ever held in the ledger."""
+    its reasons, nothing stays promised, and nothing was ever held in the ledger. Nobody waits here for budget."""
     workspace.configure('[budget]\nagent_day = "10k"\n')
     assert call(workspace, "mem=1M,tokens=10k").look().need.tokens == 10_000
-    asked = call(workspace, "mem=1M,tokens=11k")
+    asked = call(workspace, "mem=1M,tokens=11k", wait=9.0)  # what never fits is not waited for
     for act in (asked.look, call(workspace, "mem=1M,tokens=11k", reserve=True).reserve):
         with pytest.raises(BusyError) as found:
             act()
-        assert found.value.code == "budget-exhausted"
-        assert found.value.details["reasons"][0]["need"] == 11_000
+        assert found.value.code == "budget-exhausted" and found.value.details["never"]
+        assert found.value.details["reasons"][0]["need"] == 11_000 and "budget set" in found.value.hint
     assert promises.held() == []
     with pytest.raises(ConfigError):
         call(workspace, "mem=900G,tokens=11k").look()
     assert not (workspace.ops / "state.db").exists()
+    workspace.run("budget", "reserve", "9k", "--agent", "here").assert_ok()
+    with pytest.raises(BusyError) as found:
+        call(workspace, "tokens=2k", reserve=True, wait=9.0).reserve()
+    assert "not for this" in found.value.hint and found.value.details["expected_seconds"] <= 600
 
 
 def test_a_class_says_what_memory_is_needed(workspace: Project) -> None:
