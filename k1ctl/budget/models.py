@@ -170,6 +170,7 @@ class Models:
 
     def _budget(self, model: str, spender: Spender, now: float | None) -> Passed | None:
         """Why the ledger would not let the call be reserved. Money is the last gate; here it is only asked."""
+        from k1ctl.budget import prices
         from k1ctl.budget.ledger import Ledger
 
         ledger = Ledger(self.workspace, self.config)
@@ -184,7 +185,10 @@ class Models:
         waits = [None if reason.never else reason.expected_seconds for reason in reasons]
         known = [wait for wait in waits if wait is not None]
         until = moment + max(known) if len(known) == len(waits) else None
-        return Passed(model, "", "budget", "; ".join(reason.text for reason in reasons), until)
+        why = "; ".join(reason.text for reason in reasons)
+        if any(reason.unit for reason in reasons) and prices.load(ledger.limits.prices).of(model) is None:
+            why += "; no price is known of it, so it counts as the dearest (budget.prices)"
+        return Passed(model, "", "budget", why, until)
 
     def _keys(self, model: str, provider: str, now: float | None) -> Passed | None:
         """Why no key of the provider can be used; a provider without keys here has its login elsewhere."""

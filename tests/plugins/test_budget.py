@@ -16,7 +16,7 @@ from k1ctl.__main__ import main
 from k1ctl.budget.ledger import Ledger
 from k1ctl.budget.tokens import Usage
 from k1ctl.config import load
-from k1ctl_plugins.budget.run_call import read_usage
+from k1ctl.budget.told import read as read_usage
 from tests.kit import Project, finish, wait_until
 
 
@@ -43,8 +43,10 @@ def test_from_a_reserve_to_the_proof(workspace: Project) -> None:
     status = workspace.run("budget", "status", "--json").json
     day = next(c for c in status["counters"] if c["scope"] == "day")
     assert (day["spent_tokens"], day["held_tokens"], day["free_tokens"], status["holds"]) == (3500, 0, 96500, [])
-    rows = workspace.run("budget", "history", "--by", "agent", "--by", "task", "--json").assert_ok().json["rows"]
-    assert [(r["agent"], r["task"], r["input"], r["output"]) for r in rows] == [("A", "T", 3000, 500)]
+    (row,) = workspace.run("budget", "history", "--by", "agent", "--by", "hour", "--json").assert_ok().json["rows"]
+    assert (row["agent"], row["input"], row["output"]) == ("A", 3000, 500)
+    hour = next(c for c in status["counters"] if c["scope"] == "hour")
+    assert row["hour_utc"] == hour["name"] and hour["name"].endswith(":00:00.000Z")
     record = workspace.run("budget", "export").assert_ok().jsonl
     assert [line["what"] for line in record] == ["reserve", "extend", "settle"]
     assert workspace.run("budget", "verify", "--json").assert_ok().json["entries"] == 3
@@ -86,6 +88,8 @@ def test_wrong_calls_are_one_line(
         (("set",), 2, "no limit is named"),
         (("set", "--pool", "web"), 2, "a name and a number"),
         (("set", "--soft", "90,50"), 78, "percents that rise"),
+        (("set", "--reserve-pool", "100k"), 2, "nothing would be left for other work"),
+        (("set", "--day", "1k", "--reserve-pool", "2k"), 2, "all of the day's limit"),
         (("set", "--zone", "Mars/Base"), 78, "no zone 'Mars/Base'"),
         (("run", "--estimate", "1k", "--", "no-such-program"), 127, "is not there"),
         (("run", "--estimate", "1k", "--", "/etc"), 126, "cannot be run"),
@@ -97,6 +101,26 @@ def test_wrong_calls_are_one_line(
         assert not said.out
     facts = workspace.facts()
     assert Ledger(facts, load(facts)).holds() == []
+
+
+def test_money_is_named_or_priced(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where money is limited a look needs the model or the dollars; a model without a price is told to be dear."""
+    limited(workspace, "day_usd = 1")
+    monkeypatch.chdir(workspace.root)
+    for words, code, text in (
+        (("check", "--need", "1k"), 2, "--usd"),
+        (("check", "--need", "1k", "--usd", "0.9"), 0, ""),
+        (("check", "--need", "1k", "--usd", "1.1"), 75, "$1.10 asked"),
+        (("check", "--need", "1k", "--model", "claude-opus-4-5"), 0, ""),
+        (("check", "--need", "1k", "--model", "glm"), 0, "no price is known of glm: priced as the dearest"),
+        (("reserve", "1k", "--model", "glm"), 0, "no price is known of glm"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["k1ctl", "budget", *words])
+        assert main() == code, words
+        said = capsys.readouterr().err
+        assert text in said and bool(text) == bool(said), words
 
 
 def test_a_run_settles_what_it_says(workspace: Project) -> None:

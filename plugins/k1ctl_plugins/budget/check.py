@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Tell whether there is budget for a need now: exit 0 or 75.")
 @click.option("--need", type=words.TOKENS, metavar="TOKENS", required=True, help="As 50k.")
 @words.whose
+@words.priced
 @json_option
 @pass_context
 def check(context: Context, /, need: int, as_json: bool, **options: Any) -> None:
@@ -29,10 +30,13 @@ def check(context: Context, /, need: int, as_json: bool, **options: Any) -> None
     \b
     Example:
       k1ctl budget check --need 50k --agent A --task T || exit
+      k1ctl budget check --need 50k --model claude-opus-4-5 || exit
     """
     from k1ctl.budget.ledger import Ledger
 
     options["agent"] = options["agent"] or context.workspace.name
+    options["micro_usd"] = words.micro_usd(options)
+    del options["usd"]
     tell(Ledger(context.workspace, context.config), need, options, as_json)
 
 
@@ -40,6 +44,7 @@ def tell(ledger: Ledger, need: int | Usage, who: dict[str, Any], as_json: bool) 
     """Print what a reserve would come to. Raises BusyError where it would be refused."""
     from k1ctl.budget.limits import amount, exhausted
 
+    words.tell_unpriced(ledger, who["model"], who.get("micro_usd"))
     reasons, tokens = ledger.ask(need, **who), ledger.limits.counted(need)
     if reasons:
         raise exhausted(f"{amount(0, tokens)} of {who['agent']}", reasons)

@@ -41,6 +41,9 @@ def history(
     keys = by or ("day",)
     rows = _rows(Ledger(context.workspace, context.config), days, keys, agent, task)
     if as_json:
+        for row in rows:
+            if "hour" in row:
+                row["hour_utc"] = rfc3339(row.pop("hour") * 3600)
         emit_json({"ok": True, "by": list(keys), "rows": rows})
         return
     if not rows:

@@ -58,7 +58,7 @@ def model(
     \b
     Example:
       model=$(k1ctl budget model --for fw) || exit
-      k1ctl budget model --report limit --model opus --until 2026-03-01T17:00:00Z
+      k1ctl budget model --report limit --model opus --until 5h
       k1ctl budget model --report ok --model opus
     """
     from k1ctl.budget.models import Models, Spender
@@ -113,6 +113,8 @@ def _report(models: Models, model: str, what: str, words: dict[str, Any], *, as_
     if as_json:
         emit_json({"ok": True, "model": model, "breakers": states})
         return
+    if end is not None and end["until"] <= time.time():
+        say(f"k1ctl: {until} is past: {model} may be used now")
     for state in states:
         if state["until"]:
             say(f"k1ctl: {state['name']} is left alone until {state['until']}: {state['why']}")

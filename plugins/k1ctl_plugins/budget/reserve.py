@@ -67,6 +67,7 @@ def reserve(
 
         tell(ledger, need, who, as_json)
         return
+    words.tell_unpriced(ledger, who["model"], who["micro_usd"])
     held = hold(ledger, need, wait=wait, ttl=ttl, owner=owner_pid or 0, id=id_, **who)
     if as_json:
         emit_json({"ok": True, "id": held.id, "again": held.again, "hold": held.document()})

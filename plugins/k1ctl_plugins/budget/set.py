@@ -13,6 +13,8 @@ from k1ctl.output import emit_json, json_option, put, say
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from k1ctl.config import Config
+
 
 @click.command(short_help="Set the limits in ops/k1ctl.toml.")
 @click.option("--day", metavar="N", help="Tokens a day, as 3M; 0 takes the limit away.")
@@ -50,6 +52,7 @@ def set(context: Context, /, dry_run: bool, as_json: bool, **options: Any) -> No
     if not values:
         raise UsageError("no limit is named", hint="as in k1ctl budget set --day 3M --agent-day 500k --task 2M")
     check_zone(values.get("budget.zone", ""))
+    _check_reserve(values, context.config)
     change = set_settings(context.workspace, values, dry_run=dry_run)
     if as_json:
         emit_json({**change.document(), "dry_run": dry_run, "settings": values})
@@ -60,6 +63,30 @@ def set(context: Context, /, dry_run: bool, as_json: bool, **options: Any) -> No
     say(f"k1ctl: {'set' if change.written else 'unchanged'}: {', '.join(f'{k} = {v}' for k, v in values.items())}")
     for note in change.notes:
         say(f"k1ctl: {note}")
+
+
+def _check_reserve(values: Mapping[str, str], config: Config) -> None:
+    """What is kept for critical work is a part of the day's limit: with all of it nobody else could spend anything.
+
+    Raises UsageError.
+    """
+    from k1ctl.units import parse_tokens
+
+    def tokens(name: str) -> int:
+        text = values.get(f"budget.{name}")
+        return int(config.get("budget", name)) if text is None else parse_tokens(text)
+
+    try:
+        day, kept = tokens("day"), tokens("reserve_pool")
+    except ValueError:
+        return  # whoever writes it says what is wrong
+    if day and kept >= day:
+        raise UsageError(
+            f"the reserve pool ({kept} tokens) is all of the day's limit ({day}): nothing would be left for other work",
+            hint="set --reserve-pool below --day",
+        )
+    if kept and not day:
+        say("k1ctl: the reserve pool is a part of the day's limit, and there is none: set --day")
 
 
 def _values(options: Mapping[str, Any]) -> dict[str, str]:

@@ -50,7 +50,7 @@ class State:
         return [
             {
                 "scope": scope.removesuffix("_usd"),
-                "name": name,
+                "name": rfc3339(int(name) * days.HOUR) if scope.startswith("hour") else name,
                 "unit": "micro_usd" if scope.endswith("_usd") else "tokens",
                 "percent": percent,
                 "at": rfc3339(at),
@@ -77,7 +77,8 @@ class State:
         }
 
     def _counter(self, key: Key, figures: Figures) -> dict[str, Any]:
-        found: dict[str, Any] = {"scope": key[0], "name": key[1]}
+        name = rfc3339(int(key[1]) * days.HOUR) if key[0] == "hour" else key[1]
+        found: dict[str, Any] = {"scope": key[0], "name": name}
         for unit, name in enumerate(("tokens", "micro_usd")):
             most = self.limits.most(key, critical=True)[unit]
             found[f"spent_{name}"], found[f"held_{name}"] = figures.spent[unit], figures.held[unit]

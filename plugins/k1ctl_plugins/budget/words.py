@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k1ctl.errors import UsageError
+from k1ctl.output import say
 from k1ctl.units import parse_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
 
+    from k1ctl.budget.ledger import Ledger
     from k1ctl.budget.tokens import Usage
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -49,12 +51,16 @@ def whose(function: F) -> F:
     return function
 
 
+def priced(function: F) -> F:
+    """Add --usd."""
+    text = "Dollars (default: by the model's price)."
+    return click.option("--usd", type=click.FloatRange(min=0), metavar="D", help=text)(function)
+
+
 def by_class(function: F) -> F:
     """Add --input, --output, --cache-write, --cache-read and --usd."""
+    function = priced(function)
     for option in (
-        click.option(
-            "--usd", type=click.FloatRange(min=0), metavar="D", help="Dollars (default: by the model's price)."
-        ),
         click.option("--cache-read", type=TOKENS, metavar="N", help="Tokens read from the cache."),
         click.option("--cache-write", type=TOKENS, metavar="N", help="Tokens written to the cache."),
         click.option("--output", type=TOKENS, metavar="N", help="Output tokens."),
@@ -84,3 +90,13 @@ def micro_usd(options: Mapping[str, Any]) -> int | None:
     if not usd <= _MOST_USD:  # nor nan
         raise UsageError(f"--usd {usd:g} is no number of dollars", hint=f"at most {_MOST_USD:,}")
     return round(usd * 1_000_000)
+
+
+def tell_unpriced(ledger: Ledger, model: str, micro_usd: int | None) -> None:
+    """Say on stderr that a model without a price counts as the dearest, where money is limited and nobody named it."""
+    if not ledger.limits.micro_usd or not model or micro_usd is not None:
+        return
+    from k1ctl.budget import prices
+
+    if prices.load(ledger.limits.prices).of(model) is None:
+        say(f"k1ctl: no price is known of {model}: priced as the dearest; set budget.prices, or name --usd")
