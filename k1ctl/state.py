@@ -101,6 +101,31 @@ class State:
         except sqlite3.Error as exc:
             raise self._explained(exc) from exc
 
+    def glance(self, step: Callable[[sqlite3.Connection], T]) -> T:
+        """As `read`, for who only looks: without the lock, making and changing nothing, on a connection of its own.
+
+        Raises as `read` does, and ConfigError (state-older) for a file that another command has to bring forward first.
+        """
+        import sqlite3
+
+        from k1ctl.state_schema import STEPS
+
+        if not os.path.exists(self.path) or not os.path.getsize(self.path):
+            raise self._damaged("it is gone or empty")
+        try:
+            db = self._open(self.path, "ro")
+            try:
+                self._check(db)
+                if _pragma(db, "user_version") < len(STEPS):
+                    text = f"{self.path} was written by an older k1ctl"
+                    raise ConfigError(text, hint="k1ctl budget status brings it forward", code="state-older")
+                db.execute("BEGIN")
+                return step(db)
+            finally:
+                db.close()
+        except sqlite3.Error as exc:
+            raise self._explained(exc) from exc
+
     def close(self) -> None:
         """Let go of the file. It is opened again when used."""
         db, self._db = self._db, None

@@ -91,6 +91,17 @@ def folder_of() -> str:
     return os.path.join(host_dir(), "capacity")
 
 
+def seen(facts: Facts, config: Config, *, folder: str = "") -> Level:
+    """The level for people who look: what this look reached, or what the last kept one still holds. Keeps nothing."""
+    at = time.time()
+    marks = {n: float(m) for n, key in WATERMARKS.items() if (m := config.get("capacity", key))}
+    kept = _kept(os.path.join(folder or folder_of(), "level.json"), at)
+    before = kept["level"] if facts.origin == facts.system else CALM
+    held = max((n for n in marks if n <= before and facts.used_percent > marks[n] - LEAVE), default=CALM)
+    number = max(held, _reached(facts, marks))
+    return _level(number, kept["since"] if number == before else at, facts, marks)
+
+
 def told(facts: Facts) -> int:
     """The level that the system's own word for its pressure stands for (macOS)."""
     return _PRESSURE.get(facts.level or "", CALM)

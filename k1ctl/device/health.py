@@ -82,6 +82,16 @@ def ask(
             os.close(fd)
 
 
+def last(workspace: Workspace, device: Mapping[str, Any]) -> Record | None:
+    """The shared record with its ``age_seconds``, whoever asked and however long ago; None when there is none of this
+    address. Asks nobody and waits for nothing; after a restart of the host the wall clock alone tells the age."""
+    record = _read(state_path(workspace, str(device["name"])), device)
+    try:
+        return None if record is None else {**record, "age_seconds": max(0.0, time.time() - record["wall"])}
+    except (KeyError, TypeError):
+        return None
+
+
 def _no_answer(device: Mapping[str, Any], patience: float, hint: str) -> BusyError:
     text = f"no answer within {patience:g} s from the one who asks {device['name']} for all"
     return BusyError(text, hint=hint, code="probe-busy")

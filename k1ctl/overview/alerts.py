@@ -1,0 +1,21 @@
+"""What the last `k1ctl alert check` found: alerts that fire, and that are about to."""
+
+from __future__ import annotations
+
+from k1ctl.overview.parts import Part
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from k1ctl.overview.parts import Sources
+
+_KEYS = ("name", "key", "state", "since", "value", "limit", "text")
+
+
+def look(sources: Sources) -> Part:
+    """Rows: ``name``, ``key``, ``state`` (firing, pending), ``since``, ``value``, ``limit``, ``text``; firing ones
+    first."""
+    from k1ctl.alerts import state
+
+    found = [alert for alert in state(sources.workspace) if alert.state in ("firing", "pending")]
+    found.sort(key=lambda alert: alert.state != "firing")
+    return Part([{key: getattr(alert, key) for key in _KEYS} for alert in found])

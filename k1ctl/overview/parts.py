@@ -1,0 +1,115 @@
+"""What the parts of an overview are made of: files that several of them need are read once."""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from k1ctl.capacity.promises import Promise
+    from k1ctl.config import Config
+    from k1ctl.tally import Outcome, Tally
+    from k1ctl.workspace import Workspace
+
+
+_OUTCOME = (
+    *("at", "kind", "target", "result", "workspace", "run", "device"),
+    *("seconds", "wait_seconds", "code", "message"),
+)
+
+
+class Part:
+    """``rows`` of a table (a dict each, the same keys in all) and ``facts`` on the whole; ``error``: why it could not
+    be made, "" when it was."""
+
+    __slots__ = ("error", "facts", "rows")
+
+    def __init__(
+        self, rows: list[dict[str, Any]] | None = None, facts: dict[str, Any] | None = None, *, error: str = ""
+    ) -> None:
+        self.rows, self.facts, self.error = rows or [], facts or {}, error
+
+    def document(self) -> dict[str, Any]:
+        return {"rows": self.rows, "facts": self.facts, "error": self.error or None}
+
+
+class Sources:
+    """The files that an overview is made of, each read when the first part wants it; one that cannot be read is tried
+    again by the next, so that each part says what it lacks. ``now``: seconds since 1970."""
+
+    def __init__(self, workspace: Workspace, config: Config) -> None:
+        self.workspace, self.config, self.now = workspace, config, time.time()
+        self._kept: dict[str, Any] = {}
+
+    def ago(self, at: Any) -> float | None:
+        """Seconds from a time (RFC 3339, or seconds since 1970) to now; None for what is no time."""
+        from k1ctl.units import parse_rfc3339
+
+        try:
+            then = float(at) if isinstance(at, int | float) else parse_rfc3339(str(at or ""))
+        except ValueError:
+            return None
+        return round(max(0.0, self.now - then), 3)
+
+    @property
+    def queue(self) -> str:
+        """The folder of the queue."""
+        from k1ctl.queue.folder import queue_folder
+
+        return queue_folder(self.workspace, self.config)
+
+    @property
+    def tickets(self) -> list[dict[str, Any]]:
+        """Every ticket whose owner lives, or whose place is kept (`k1ctl.queue.view.entries`)."""
+        if "tickets" not in self._kept:
+            from k1ctl.queue.view import entries
+
+            self._kept["tickets"] = [row for row in entries(self.queue) if row["state"] != "dead"]
+        return self._kept["tickets"]  # type: ignore[no-any-return]
+
+    @property
+    def paused(self) -> dict[str, str]:
+        """{resource that nobody new gets: reason}; of a device that is out of service, too."""
+        if "paused" not in self._kept:
+            from k1ctl.queue.view import paused
+
+            self._kept["paused"] = paused(self.queue)
+        return self._kept["paused"]  # type: ignore[no-any-return]
+
+    @property
+    def promises(self) -> list[Promise]:
+        """What of the host is promised to whom, and who waits for it; without what each uses, which costs a walk over
+        all processes."""
+        if "promises" not in self._kept:
+            from k1ctl.capacity.promises import held
+
+            self._kept["promises"] = held(waiting=True, seen=False)
+        return self._kept["promises"]  # type: ignore[no-any-return]
+
+    @property
+    def tally(self) -> Tally:
+        """What all events come to (`k1ctl.tally.current`)."""
+        if "tally" not in self._kept:
+            from k1ctl.tally import current
+
+            self._kept["tally"] = current(self.workspace)
+        return self._kept["tally"]  # type: ignore[no-any-return]
+
+    def is_ours(self, run: str) -> bool:
+        """Whether a run is of this root; several may share a queue."""
+        return not run or os.path.isdir(self.workspace.ops_path("runs", run))
+
+
+def shown(resources: dict[str, int]) -> list[str]:
+    """The resources of a ticket that people know: the lock of a build folder (``tree:HASH``) is none."""
+    return [name for name in resources if not name.startswith("tree:")]
+
+
+def outcome(found: Outcome | None) -> dict[str, Any] | None:
+    """An outcome of the tally as JSON; None for none."""
+    if found is None:
+        return None
+    return {key: getattr(found, key) for key in _OUTCOME}
