@@ -37,8 +37,8 @@ class HoldEndedError(K1ctlError):
 
 class Hold:
     """A row of ``holds``: ``tokens`` and ``micro_usd`` that it keeps, ``usage`` where they were asked for by class;
-    ``owner`` a process whose end frees it (0: none), ``since`` and ``ttl`` in seconds; ``booked`` once settled;
-    ``ended``: when it was settled, given back or lost, in seconds since 1970 (0: it is open).
+    ``owner`` a process whose end frees it (0: none), ``since`` and ``ttl`` in seconds; ``booked``: all that was booked
+    under it; ``ended``: when it was settled, given back or lost, in seconds since 1970 (0: it is open).
 
     ``again``: it was there before this call.
     """
@@ -92,7 +92,12 @@ class Hold:
         start = {"started": self.since, "started_monotonic": self.since_monotonic}
         if groups.still(self.owner, start):
             return ""
-        return "" if self.ttl >= RUN_TTL and _unreaped(self.owner) else "owner"
+        return "" if self.of_run and _unreaped(self.owner) else "owner"
+
+    @property
+    def of_run(self) -> bool:
+        """Whether its owner is a command that was run under it, and has spent something when it is gone."""
+        return bool(self.owner) and self.ttl >= RUN_TTL
 
     def document(self) -> dict[str, Any]:
         """The hold as JSON."""

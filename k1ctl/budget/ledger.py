@@ -8,8 +8,8 @@ full, whatever was held: an overrun is flagged and leaves less, or nothing, for 
 
 from __future__ import annotations
 
-from k1ctl.budget import holds, money, rows
-from k1ctl.budget.holds import LOST, OPEN, RELEASED, SETTLED, Hold, Settled
+from k1ctl.budget import holds, money, rows, settling
+from k1ctl.budget.holds import LOST, OPEN, RELEASED, Hold, Settled
 from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of
 from k1ctl.budget.tokens import Usage
 from k1ctl.errors import UsageError
@@ -73,7 +73,7 @@ class Ledger:
             row = db.execute(rows.HOLD, (hold.id,)).fetchone() if id else None
             if row is not None:
                 return holds.same(Hold(row, again=True), hold, (wall, monotonic))
-            self._count(db, keys, wall, held=(hold.tokens, hold.micro_usd), critical=critical, refuse=True)
+            self.count(db, keys, wall, held=(hold.tokens, hold.micro_usd), critical=critical, refuse=True)
             db.execute(rows.PUT, hold.row)
             rows.record(db, wall, "reserve", hold, hold.usage, hold.tokens, hold.micro_usd)
             return hold
@@ -98,31 +98,12 @@ class Ledger:
         wall, _ = self._now(now)
 
         def step(db: sqlite3.Connection) -> Settled:
-            hold = rows.found(db, id)
-            if hold.state == SETTLED:
-                return Settled(hold, again=True)
-            late, kept = hold.state != OPEN, hold.state == OPEN
-            usage = hold.usage if used is None else used if isinstance(used, Usage) else Usage()
-            hold.booked = hold.tokens if used is None else self.limits.counted(used)
-            cost = money.as_held(hold, used) if micro_usd is None else micro_usd
-            hold.booked_micro_usd = self.price(hold.model, used or 0, cost)
-            hold.state, hold.ended = SETTLED, wall
-            back = (-hold.tokens, -hold.micro_usd) if kept else (0, 0)
-            spent = (hold.booked, hold.booked_micro_usd)
-            keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
-            self._count(db, keys, wall, spent=spent, held=back, critical=True)
-            rows.change(db, hold)
-            rows.spend(db, hold, usage, *spent)
-            note = " ".join(["late"] * late + ["overrun"] * (hold.booked > hold.tokens))
-            rows.record(db, wall, "settle", hold, usage, *spent, note)
-            return Settled(hold, late=late)
+            return settling.settle(self, db, rows.found(db, id), used, micro_usd, wall)
 
         holds.check_used(used, micro_usd)
         settled = self.state.write(step, durable=self.durable)
         if settled.overrun and not settled.again:
-            hold = settled.hold
-            words = {"id": id, "agent": hold.agent, "task": hold.task, "held_tokens": hold.tokens}
-            self._tell("budget.overrun", **words, booked_tokens=settled.booked)
+            settling.tell(self, settled.hold)
         return settled
 
     def release(self, id: str, *, now: float | None = None) -> Hold:
@@ -139,8 +120,9 @@ class Ledger:
 
         return self.state.write(step)
 
-    def extend(self, id: str, ttl: float, *, now: float | None = None) -> Hold:
-        """Keep an open hold for at least ``ttl`` seconds from now. Raises HoldNotFoundError, HoldEndedError."""
+    def extend(self, id: str, ttl: float, *, orphan: bool = False, now: float | None = None) -> Hold:
+        """Keep an open hold for at least ``ttl`` seconds from now; ``orphan``: for so long, and without its owner.
+        Raises HoldNotFoundError, HoldEndedError."""
         clock = self._now(now)
         holds.check_ttl(ttl)
 
@@ -149,7 +131,8 @@ class Ledger:
             if hold.state != OPEN:
                 raise holds.ended(hold)
             age = hold.age(clock)
-            hold.ttl = max(hold.ttl, (age if age < float("inf") else 0.0) + ttl)
+            until = (age if age < float("inf") else 0.0) + ttl
+            hold.ttl, hold.owner = (until, 0) if orphan else (max(hold.ttl, until), hold.owner)
             rows.change(db, hold)
             rows.record(db, clock[0], "extend", hold, Usage(), 0, 0, f"{hold.ttl:.3f}")
             return hold
@@ -194,7 +177,8 @@ class Ledger:
         return self.state.write(step, durable=self.durable)
 
     def reclaim(self, now: float | None = None) -> list[Hold]:
-        """End the holds that are past their deadline or whose owner is gone; which they were. Raises ConfigError."""
+        """End the holds that are past their deadline or whose owner is gone; which they were. Those of runs that nobody
+        settled are booked. Raises ConfigError."""
         clock = self._now(now)
         gone = {hold.id: why for hold in self.holds() if (why := hold.gone(clock))}  # looked at without the lock
         if not gone:
@@ -205,13 +189,18 @@ class Ledger:
             for id, why in gone.items():
                 hold = rows.found(db, id)
                 if hold.state == OPEN and (why == "owner" or hold.age(clock) >= hold.ttl):
-                    self._end(db, hold, LOST, "lost", clock[0], why)
+                    if hold.of_run:
+                        settling.owed(self, db, hold, clock[0])
+                    else:
+                        self._end(db, hold, LOST, "lost", clock[0], why)
                     ended.append(hold)
             return ended
 
-        lost = self.state.write(step)
+        lost = self.state.write(step, durable=self.durable and any(why == "owner" for why in gone.values()))
         for hold in lost:
-            self._tell("budget.lost", id=hold.id, agent=hold.agent, tokens=hold.tokens, why=gone[hold.id])
+            words = {"id": hold.id, "agent": hold.agent, "tokens": hold.tokens, "booked_tokens": hold.booked}
+            self.tell("budget.lost", **words, why=gone[hold.id])
+            settling.told_of(self, hold)
         return lost
 
     def holds(self) -> list[Hold]:
@@ -232,7 +221,7 @@ class Ledger:
             return {key: Figures() for key in keys}
         clock = self._now(now)
         opened, found = self.state.read(lambda db: (rows.opened(db), rows.figures(db, keys)))
-        for hold in (each for each in opened if each.gone(clock)):
+        for hold in (each for each in opened if not each.of_run and each.gone(clock)):
             for key in keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool):
                 if key in found:
                     held = found[key].held
@@ -310,11 +299,11 @@ class Ledger:
     ) -> None:
         """Within a transaction: book what nobody held, where ``hold`` says."""
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
-        self._count(db, keys, wall, spent=(tokens, micro_usd), critical=True)
+        self.count(db, keys, wall, spent=(tokens, micro_usd), critical=True)
         rows.spend(db, hold, usage, tokens, micro_usd)
         rows.record(db, wall, "book", hold, usage, tokens, micro_usd, note)
 
-    def _count(
+    def count(
         self,
         db: sqlite3.Connection,
         keys: Sequence[Key],
@@ -366,13 +355,13 @@ class Ledger:
                 mark = (f"{key[0]}{'_usd' * unit}", key[1], percent, wall)
                 if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", mark).rowcount > 0:
                     facts = {"scope": key[0], "name": key[1], "percent": percent, "used": used, "limit": most}
-                    self._tell("budget.soft", **facts, unit=("tokens", "micro_usd")[unit])
+                    self.tell("budget.soft", **facts, unit=("tokens", "micro_usd")[unit])
 
     def _end(self, db: sqlite3.Connection, hold: Hold, state: str, what: str, wall: float, why: str = "") -> None:
         """An open hold holds no longer."""
         hold.state, hold.ended = state, wall
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
-        self._count(db, keys, wall, held=(-hold.tokens, -hold.micro_usd), critical=True)
+        self.count(db, keys, wall, held=(-hold.tokens, -hold.micro_usd), critical=True)
         rows.change(db, hold)
         rows.record(db, wall, what, hold, Usage(), 0, 0, why)
 
@@ -388,10 +377,10 @@ class Ledger:
             return error
         facts = {"agent": hold.agent, "task": hold.task, "pool": hold.pool, "tokens": hold.tokens}
         short = [{k: v for k, v in r.document().items() if k != "text"} for r in reasons]
-        self._tell("budget.refused", **facts, reasons=short, expected_seconds=error.details["expected_seconds"])
+        self.tell("budget.refused", **facts, reasons=short, expected_seconds=error.details["expected_seconds"])
         return error
 
-    def _tell(self, event: str, **facts: Any) -> None:
+    def tell(self, event: str, **facts: Any) -> None:
         from k1ctl import events
 
         events.emit(self.workspace, event, **facts)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HOLD = f"SELECT {COLUMNS} FROM holds WHERE id = ?"
 PUT = f"INSERT INTO holds VALUES({', '.join('?' * 22)})"
-CHANGE = "UPDATE holds SET state = ?, ttl = ?, booked = ?, booked_micro_usd = ?, ended = ? WHERE id = ?"
+CHANGE = "UPDATE holds SET state = ?, owner = ?, ttl = ?, booked = ?, booked_micro_usd = ?, ended = ? WHERE id = ?"
 _COUNT = (
     " ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
     " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
@@ -67,7 +67,8 @@ def figures(db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, Figures]:
 
 def change(db: sqlite3.Connection, hold: Hold) -> None:
     """Write down what can change in a hold."""
-    db.execute(CHANGE, (hold.state, hold.ttl, hold.booked, hold.booked_micro_usd, hold.ended, hold.id))
+    changed = (hold.state, hold.owner, hold.ttl, hold.booked, hold.booked_micro_usd, hold.ended)
+    db.execute(CHANGE, (*changed, hold.id))
 
 
 def record(

@@ -53,9 +53,9 @@ class Within(Ledger):
         within.quiet = quiet
         return within
 
-    def _tell(self, event: str, **facts: Any) -> None:
+    def tell(self, event: str, **facts: Any) -> None:
         if not self.quiet:
-            super()._tell(event, **facts)
+            super().tell(event, **facts)
 
 
 def match(db: sqlite3.Connection, changed: Changed, clock: Clock) -> tuple[list[tuple[Hold, Changed]], Changed]:

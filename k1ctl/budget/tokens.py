@@ -46,6 +46,10 @@ class Usage:
         """Of each class the larger number: what repeated reports of one message come to."""
         return Usage(*(max(a, b) for a, b in zip(self.classes, other.classes, strict=True)))
 
+    def part(self, share: int, whole: int) -> Usage:
+        """Of each class ``share`` parts of ``whole``, rounded down; all of it where these are equal."""
+        return self if share == whole else Usage(*(n * share // whole for n in self.classes))
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(a + b for a, b in zip(self.classes, other.classes, strict=True)))
 

@@ -76,6 +76,9 @@ class _Replay:
             if id:
                 told = self.messages.setdefault(id, [place, 0, 0, 0, 0, 0])
                 told[1:] = [a + b for a, b in zip(told[1:], (*usage, cost), strict=True)]
+        elif what == "exceed" and hold is not None:
+            self.spent(place, usage, tokens, cost)
+            hold[3:5] = [hold[3] + tokens, hold[4] + cost]
         elif hold is None:
             self.proof.differ(f"entry {seq}: {what} of {id}, which was never reserved")
         elif what in _ENDS:
@@ -85,7 +88,7 @@ class _Replay:
                 self.add(place, held=(-hold[1], -hold[2]))
             hold[0] = _ENDS[what]
             if what == "settle":
-                hold[3:5] = [tokens, cost]
+                hold[3:5] = [hold[3] + tokens, hold[4] + cost]
                 self.spent(place, usage, tokens, cost)
         elif what != "extend":
             self.proof.differ(f"entry {seq}: {what!r} is nothing that happens")

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from k1ctl import groups
 from k1ctl.__main__ import main
 from k1ctl.budget.ledger import Ledger
+from k1ctl.budget.settling import OWNER_GONE
 from k1ctl.budget.tokens import Usage
-from k1ctl.config import load
 from k1ctl.budget.told import read as read_usage
+from k1ctl.config import load
+from k1ctl_plugins.budget.run_call import FOR_SYNC
 from tests.kit import Project, finish, wait_until
 
 
@@ -125,8 +127,8 @@ def test_money_is_named_or_priced(
 
 def test_a_run_settles_what_it_says(workspace: Project) -> None:
     """By the file it was given, with the command's own status; by the estimate where it says nothing; not at all when
-    nothing was run for want of budget, or when that is left to `budget sync`."""
-    limited(workspace, 'day = "149k"')
+    nothing was run for want of budget; one that is left to `budget sync` is held until then."""
+    limited(workspace, 'day = "199k"')
     script = (
         'echo \'{"input": 3, "output": 4}\' >> "$K1CTL_BUDGET_USAGE"; echo \'{"input": 1}\' >> "$K1CTL_BUDGET_USAGE"'
     )
@@ -142,8 +144,10 @@ def test_a_run_settles_what_it_says(workspace: Project) -> None:
     assert not (workspace.root / "ran-too").exists()
     record = [line for line in workspace.run("budget", "export").jsonl if line["what"] != "reserve"]
     assert [(line["what"], line["tokens"]) for line in record] == [
-        ("settle", 8), ("settle", 50_000), ("release", 0), ("settle", 50_000),
+        ("settle", 8), ("settle", 50_000), ("extend", 0), ("settle", 50_000),
     ]  # fmt: skip
+    (kept,) = workspace.run("budget", "status", "--json").json["holds"]
+    assert kept["owner_pid"] is None and kept["gone"] is None and kept["left_seconds"] <= FOR_SYNC
     assert not list((workspace.ops / "cache" / "budget").iterdir())
 
 
@@ -157,11 +161,14 @@ def test_a_run_that_cannot_settle_has_its_commands_status(workspace: Project) ->
 
 
 def test_a_killed_run_keeps_the_hold_for_its_command(workspace: Project) -> None:
-    """The hold is the command's: it lasts as long as that, whoever started it, and no longer."""
+    """The hold is the command's: it lasts as long as that, whoever started it. Then it is booked with what the command
+    told, as nobody knows that it spent nothing."""
     limited(workspace)
     fifo = workspace.root / "fifo"
     os.mkfifo(fifo)
-    call = workspace.popen("budget", "run", "--estimate", "100k", "--", "sh", "-c", f"echo $$ > pid; read x < {fifo}")
+    script = f"echo $$ > pid; read x < {fifo}; echo '{{\"tokens\": 30000}}' > told"
+    words = ("budget", "run", "--estimate", "100k", "--settle-from", "told")
+    call = workspace.popen(*words, "--", "sh", "-c", script)
     pid = workspace.root / "pid"
     wait_until(lambda: pid.exists() and pid.read_text().strip())
     call.kill()
@@ -169,7 +176,11 @@ def test_a_killed_run_keeps_the_hold_for_its_command(workspace: Project) -> None
     workspace.run("budget", "reserve", "1k").assert_fails(75, "100k tokens held")
     fifo.write_text("go\n")
     wait_until(lambda: not groups.living(int(pid.read_text())))
-    workspace.run("budget", "reserve", "100k").assert_ok()
+    workspace.run("budget", "reserve", "71k").assert_fails(75, "30k tokens spent, 0 tokens held")
+    workspace.run("budget", "reserve", "70k").assert_ok()
+    record = [line for line in workspace.run("budget", "export").jsonl if line["what"] == "settle"]
+    assert [(line["tokens"], line["note"]) for line in record] == [(30_000, OWNER_GONE)]
+    assert not list((workspace.ops / "cache" / "budget").iterdir())
 
 
 @settings(max_examples=20)

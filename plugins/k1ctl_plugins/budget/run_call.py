@@ -8,8 +8,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.budget.holds import RUN_TTL
-from k1ctl.budget.tokens import CLASSES, MOST, Usage
+from k1ctl.budget import told
+from k1ctl.budget.holds import RUN_TTL, HoldEndedError
 from k1ctl.budget.waiting import reserve
 from k1ctl.errors import K1ctlError, NotExecutableError, NotFoundError, UsageError
 from k1ctl.output import say
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from k1ctl.budget.ledger import Ledger
 
 HOLD, USAGE = "K1CTL_BUDGET_HOLD", "K1CTL_BUDGET_USAGE"
-_LIMIT = 1 << 20  # bytes of a file of usage
+FOR_SYNC = 6 * 3600.0  # s that a hold is kept for `budget sync` after its command's end
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python; a command expects the usual
 
@@ -35,20 +35,26 @@ class Call:
         from k1ctl.budget.holds import new_id
 
         id_ = new_id(self.ledger.clock()[0])
-        usage = os.path.abspath(settle_from) if settle_from else self._usage_file(id_)
+        own = told.path_of(self.ledger.workspace, id_)
+        usage = os.path.abspath(settle_from) if settle_from else own
         if settle_from:
             _check_file(usage)
-        child = _Child(self.command, {HOLD: id_, USAGE: usage})
+        os.makedirs(os.path.dirname(own), exist_ok=True)
+        child, hold = _Child(self.command, {HOLD: id_, USAGE: usage}), None
         try:
             hold = reserve(self.ledger, self.estimate, wait=wait, ttl=RUN_TTL, owner=child.pid, id=id_, **self.who)
             if settle_from:
                 _check_file(usage, "w")  # what an earlier run left must not be taken for this one's
+                os.symlink(usage, own)  # for whoever settles it when this call was killed
         except BaseException:
             child.give_up()
+            if hold is not None:
+                self.ledger.release(id_)
             raise
         failure = child.begin()
         if failure is not None:
             self.ledger.release(hold.id)
+            told.remove(own)
             raise failure
         child.ended()
         try:
@@ -57,27 +63,22 @@ class Call:
             say(f"k1ctl: what was used is not booked: {exc.message}")
             say(f"hint: once that is mended: k1ctl budget settle {hold.id} TOKENS; what it told is in {usage}")
         else:
-            if not settle_from:
-                _remove(usage)
+            told.remove(own)
         return child.wait()
-
-    def _usage_file(self, id_: str) -> str:
-        folder = self.ledger.workspace.ops_path("cache", "budget")
-        os.makedirs(folder, exist_ok=True)
-        return os.path.join(folder, f"{id_}.json")
 
     def _settle(self, hold: Hold, usage: str, settle_by: str) -> None:
         from k1ctl.budget.limits import amount
 
         used, micro_usd = None, None
         try:
-            told = read_usage(usage)
-            if told is not None:
-                used, micro_usd = told
+            used, micro_usd = told.read(usage) or (None, None)
         except ValueError as exc:
             say(f"k1ctl: {usage} is no usage: {exc}")
         if used is None and settle_by == "sync":
-            self.ledger.release(hold.id)
+            try:
+                self.ledger.extend(hold.id, FOR_SYNC, orphan=True)
+            except HoldEndedError:
+                pass  # somebody settled it, or sync will
             return
         settled = self.ledger.settle(hold.id, used, micro_usd=micro_usd)
         if settled.overrun:
@@ -157,58 +158,6 @@ class _Child:
             pass
 
 
-def read_usage(path: str) -> tuple[int | Usage, int | None] | None:
-    """(what was used, micro-dollars or None) by a file of JSON documents; None where it has none. Raises ValueError."""
-    from k1ctl.jsontext import loads
-
-    try:
-        with open(path, encoding="utf-8") as f:
-            text = f.read(_LIMIT + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise ValueError(exc.strerror) from None
-    if len(text) > _LIMIT:
-        raise ValueError(f"more than {_LIMIT} bytes")
-    if not text.strip():
-        return None
-    try:
-        documents = [loads(text, bounded=True)]
-    except ValueError:
-        documents = [loads(line, bounded=True) for line in text.splitlines() if line.strip()]
-    usage, tokens, usd = Usage(), 0, None
-    for document in documents:
-        found = _usage(document)
-        if isinstance(found, Usage):
-            usage += found
-        else:
-            tokens += found
-        if "usd" in document:
-            usd = (usd or 0) + round(document["usd"] * 1_000_000)
-    if tokens > MOST or (usd or 0) > MOST:
-        raise ValueError("more than anybody uses")
-    if tokens and usage:
-        raise ValueError("tokens in all and by class; name either")
-    return (tokens if tokens else usage), usd
-
-
-def _usage(document: Any) -> int | Usage:
-    if not isinstance(document, dict) or not ({"tokens", *CLASSES} & document.keys()):
-        raise ValueError(f"has none of tokens, {', '.join(CLASSES)}")
-    numbers = {name: document[name] for name in ("tokens", *CLASSES) if name in document}
-    for name, number in numbers.items():
-        if type(number) is not int or not 0 <= number < 10**15:
-            raise ValueError(f"{name} is {str(number)[:40]!r}, and no number of tokens")
-    usd = document.get("usd", 0)
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e9:
-        raise ValueError("usd is no number of dollars")
-    if "tokens" in numbers:
-        if len(numbers) > 1:
-            raise ValueError("tokens in all and by class; name either")
-        return int(numbers["tokens"])
-    return Usage(**numbers)
-
-
 def _check_file(path: str, mode: str = "a") -> None:
     """Whether a command can write there; with "w" it is emptied. Raises UsageError."""
     if os.path.exists(path) and not os.path.isfile(path):  # one end of a pipe would wait for the other
@@ -218,10 +167,3 @@ def _check_file(path: str, mode: str = "a") -> None:
             pass
     except OSError as exc:
         raise UsageError(f"--settle-from {path}: {exc.strerror}", hint="a file that CMD will write") from None
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

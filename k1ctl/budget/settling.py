@@ -1,0 +1,107 @@
+"""What a settle books, what transcripts tell beyond one, and what a run is booked at that nobody settled.
+
+Under a hold is booked the larger of what was settled and what transcripts told (`k1ctl.budget.sync_holds`): who comes
+second adds what is missing. ``booked`` of a hold is all that was booked under it, also while it is open.
+"""
+
+from __future__ import annotations
+
+from k1ctl.budget import money, rows
+from k1ctl.budget.holds import OPEN, SETTLED, Hold, Settled
+from k1ctl.budget.limits import keys_of
+from k1ctl.budget.tokens import Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+
+    from k1ctl.budget.ledger import Ledger
+
+OWNER_GONE = "owner gone"  # in the note of a settle that nobody made: the run's owner is gone
+
+
+def settle(
+    ledger: Ledger,
+    db: sqlite3.Connection,
+    hold: Hold,
+    used: int | Usage | None,
+    micro_usd: int | None,
+    wall: float,
+    why: str = "",
+) -> Settled:
+    """Settle ``hold`` within a transaction: book ``used`` (None: what it held), less what was booked under it before.
+
+    ``why`` goes into the record's note. Raises UsageError.
+    """
+    if hold.state == SETTLED:
+        return Settled(hold, again=True)
+    late, before = hold.state != OPEN, (hold.booked, hold.booked_micro_usd)
+    usage = hold.usage if used is None else used if isinstance(used, Usage) else Usage()
+    hold.booked = hold.tokens if used is None else ledger.limits.counted(used)
+    cost = money.as_held(hold, used) if micro_usd is None else micro_usd
+    hold.booked_micro_usd = ledger.price(hold.model, used or 0, cost)
+    hold.state, hold.ended = SETTLED, wall
+    spent = (hold.booked, hold.booked_micro_usd)
+    if before != (0, 0):
+        spent = (max(0, spent[0] - before[0]), max(0, spent[1] - before[1]))
+        usage = usage.part(spent[0], hold.booked)
+        hold.booked, hold.booked_micro_usd = before[0] + spent[0], before[1] + spent[1]
+    keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
+    back = (0, 0) if late else (-hold.tokens, -hold.micro_usd)
+    ledger.count(db, keys, wall, spent=spent, held=back, critical=True)
+    rows.change(db, hold)
+    rows.spend(db, hold, usage, *spent)
+    note = " ".join(["late"] * late + ["overrun"] * (hold.booked > hold.tokens) + [why] * bool(why))
+    rows.record(db, wall, "settle", hold, usage, *spent, note)
+    return Settled(hold, late=late)
+
+
+def owed(ledger: Ledger, db: sqlite3.Connection, hold: Hold, wall: float) -> None:
+    """Settle the hold of a run, which is over, and whose k1ctl was killed: with what its command told, else with the
+    estimate. Nobody knows that it spent nothing."""
+    from k1ctl.budget import told
+
+    try:
+        used, micro_usd = told.read(told.path_of(ledger.workspace, hold.id)) or (None, None)
+    except ValueError:
+        used, micro_usd = None, None
+    settle(ledger, db, hold, used, micro_usd, wall, OWNER_GONE)
+
+
+def told_of(ledger: Ledger, hold: Hold) -> None:
+    """After the transaction of `owed`: tell of an overrun, and forget what the command told, now that it is booked."""
+    from k1ctl.budget import told
+
+    if hold.state != SETTLED:
+        return
+    if hold.booked > hold.tokens:
+        tell(ledger, hold)
+    told.remove(told.path_of(ledger.workspace, hold.id))
+
+
+def exceed(
+    ledger: Ledger,
+    db: sqlite3.Connection,
+    hold: Hold,
+    place: tuple[str, int, str],
+    usage: Usage,
+    spent: tuple[int, int],
+    wall: float,
+) -> None:
+    """Book ``spent`` (tokens, micro-dollars) more under ``hold`` within a transaction, open or settled, in ``place``:
+    (day, hour, model) of what was used; agent, task and pool are the hold's."""
+    day, hour, model = place
+    there = Hold(hold.row)
+    there.day, there.hour, there.model = day, hour, model
+    hold.booked, hold.booked_micro_usd = hold.booked + spent[0], hold.booked_micro_usd + spent[1]
+    ledger.count(db, keys_of(day, hour, hold.agent, hold.task, hold.pool), wall, spent=spent, critical=True)
+    rows.change(db, hold)
+    rows.spend(db, there, usage, *spent)
+    note = "overrun" if hold.booked > hold.tokens else ""
+    rows.record(db, wall, "exceed", there, usage, *spent, note)
+
+
+def tell(ledger: Ledger, hold: Hold, event: str = "budget.overrun") -> None:
+    """The event that more was booked under ``hold`` than it held (or, of another name, than was settled)."""
+    words = {"id": hold.id, "agent": hold.agent, "task": hold.task, "held_tokens": hold.tokens}
+    ledger.tell(event, **words, booked_tokens=hold.booked)
