@@ -306,6 +306,16 @@ SETTINGS: dict[Place, Setting] = {
     ("run_targets", "*", "interactive"): Setting("bool", False, "keep it in the terminal's foreground"),
     ("run_targets", "*", "port"): Setting("list", [], "words added to it; {port} is the worktree's first port"),
     ("run_targets", "*", "about"): Setting("str", "", "one line for `hook run --list`"),
+    ("metrics", "port"): Setting("port", 8080, "port of `metrics serve`, on 127.0.0.1 (0: any free one)"),
+    ("metrics", "most"): Setting("slots", 50, "values that a label may have; the others are summed as `other`"),
+    ("metrics", "aliases"): Setting("bool", True, "tell the figures under the annexes' names as well"),
+    ("metrics", "period"): Setting("duration", 60.0, "how often samples are taken; older than twice this is stale"),
+    ("metrics", "window"): Setting("duration", 86400.0, "what rates and means of lately are of"),
+    ("metrics", "active"): Setting("duration", 3600.0, "a workspace whose last event is younger is active"),
+    ("metrics", "fps_target"): Setting("int", 150, "frames a second that devices are to reach (0: not told)"),
+    ("metrics", "hosts"): Setting(
+        "list", [], "names by which `metrics serve` may be called beside localhost and 127.0.0.1"
+    ),
 }
 
 
