@@ -316,6 +316,45 @@ SETTINGS: dict[Place, Setting] = {
     ("metrics", "hosts"): Setting(
         "list", [], "names by which `metrics serve` may be called beside localhost and 127.0.0.1"
     ),
+    ("slo", "*", "kind"): Setting("choice:build|upload|test|run|turn", "build", "what it is about"),
+    ("slo", "*", "of"): Setting("str", "", "the target, the device of a test, the kind of a run (default: all)"),
+    ("slo", "*", "percent"): Setting("number", 95.0, "percent that have to be good, below 100 (0: no objective)"),
+    ("slo", "*", "within"): Setting("duration", 0.0, "good is what is done within it (0: what succeeds, in any time)"),
+    ("slo", "*", "window"): Setting("duration", 604800.0, "the time it is kept in, up to 35 days"),
+    ("slo", "*", "escalate"): Setting("int", 0, "failures of a workspace in a row that are to be mended (0: not)"),
+    ("slo", "*", "investigate"): Setting("duration", 0.0, "one that takes longer is looked into (0: not)"),
+    ("alerts", "gap"): Setting("duration", 420.0, "two checks that are further apart tell nothing of the time between"),
+    ("alerts", "resolve"): Setting("duration", 120.0, "an alert is over when it was well for so long"),
+    ("alerts", "throttle"): Setting("duration", 900.0, "people are told of an alert once in it, often as it fires"),
+    ("alerts", "queue", "on"): Setting("bool", True, "whether the length of the queue is an alert"),
+    ("alerts", "queue", "limit"): Setting("int", 5, "tickets that may wait for one resource"),
+    ("alerts", "queue", "for"): Setting("duration", 600.0, "how long more may"),
+    ("alerts", "success", "on"): Setting("bool", True, "whether the success rate is an alert"),
+    ("alerts", "success", "limit"): Setting(
+        "number", 0.8, "share of builds, uploads, tests and runs that has to succeed"
+    ),
+    ("alerts", "success", "window"): Setting("duration", 86400.0, "the time it is taken over"),
+    ("alerts", "success", "events"): Setting("slots", 10, "fewer of them tell nothing"),
+    ("alerts", "success", "for"): Setting("duration", 0.0, "how long it may be less"),
+    ("alerts", "disk", "on"): Setting("bool", True, "whether a full disk is an alert"),
+    ("alerts", "disk", "limit"): Setting("int", 80, "percent of the disk that may be used"),
+    ("alerts", "disk", "for"): Setting("duration", 0.0, "how long more may"),
+    ("alerts", "device", "on"): Setting("bool", True, "whether a device that does not answer is an alert"),
+    ("alerts", "device", "age"): Setting("duration", 600.0, "an older answer to a probe tells nothing"),
+    ("alerts", "device", "for"): Setting("duration", 180.0, "how long it may not answer"),
+    ("alerts", "escalation", "on"): Setting("bool", True, "whether trouble that reached a person or more is an alert"),
+    ("alerts", "escalation", "for"): Setting("duration", 0.0, "how long it may last"),
+    ("alerts", "burn", "on"): Setting("bool", True, "whether an error budget that burns is an alert"),
+    ("alerts", "burn", "for"): Setting("duration", 0.0, "how long it may"),
+    ("alerts", "budget", "on"): Setting("bool", True, "whether a budget of tokens or dollars near its end is an alert"),
+    ("alerts", "budget", "limit"): Setting("int", 90, "percent of a limit that may be spent and held"),
+    ("alerts", "budget", "for"): Setting("duration", 0.0, "how long more may"),
+    ("alerts", "exporter", "on"): Setting("bool", True, "whether metrics that nobody writes any more are an alert"),
+    ("alerts", "exporter", "period"): Setting("duration", 60.0, "how often `metrics write` is called; twice is stale"),
+    ("alerts", "exporter", "for"): Setting("duration", 0.0, "how long they may be stale"),
+    ("alerts", "host", "on"): Setting("bool", True, "whether a host that stalls is an alert"),
+    ("alerts", "host", "level"): Setting("choice:crit|warn", "crit", "the verdict of `host health` that is wrong"),
+    ("alerts", "host", "for"): Setting("duration", 300.0, "how long it may be"),
 }
 
 
@@ -357,7 +396,17 @@ def _presets() -> dict[Place, Any]:
     return {("run_targets", name, key): value for name, entry in entries.items() for key, value in entry.items()}
 
 
-PRESETS: dict[Place, Any] = _presets()  # defaults of sections whose names the user may choose
+_OBJECTIVES: dict[str, dict[str, Any]] = {
+    "build-success": {"kind": "build", "percent": 95.0, "escalate": 2},
+    "upload-success": {"kind": "upload", "percent": 98.0, "escalate": 1},
+    "upload-time": {"kind": "upload", "percent": 90.0, "within": 60.0, "investigate": 120.0},
+    "turn-time": {"kind": "turn", "percent": 90.0, "within": 900.0},
+}
+# defaults of sections whose names the user may choose
+PRESETS: dict[Place, Any] = {
+    **_presets(),
+    **{("slo", name, key): value for name, entry in _OBJECTIVES.items() for key, value in entry.items()},
+}
 
 _NO_KEY = "does not belong here: set env (the name of a variable) or file (a path, 0600)"
 FORBIDDEN: dict[Place, str] = {  # what must not stand in a file that is shared, and what to do instead

@@ -40,6 +40,11 @@ _ABOUT: dict[Place, str] = {
     ("budget", "providers", "anthropic"): "Who serves which models, and when it is left alone (docs/budget-keys.md).",
     ("budget", "chains", "fw"): "Which models `k1ctl budget model --for fw` falls back to, the best first.",
     ("archive",): "What `k1ctl archive run` takes away, and how long it can be brought back.",
+    ("slo", "web-build"): (
+        "An objective of your own for `k1ctl slo`. A section with the name of one that is there (build-success,"
+        " upload-success, upload-time, turn-time) changes it key by key."
+    ),
+    ("alerts",): "What `k1ctl alert check` finds wrong, and when people are told (docs/alerts.md).",
     ("hooks",): "What `k1ctl hook run` does when Conductor calls it.",
     ("run_targets", "fw:size"): (
         "A run target of your own. `k1ctl hook run --list` shows those that are there; a section with the name of one"
@@ -114,6 +119,7 @@ _USUAL: dict[Place, str] = {  # a name for what the user names
     ("run_targets",): "fw:size",
     ("setup",): "codegen",
     ("stores",): "nas",
+    ("slo",): "web-build",
     ("budget", "buckets"): "team-a",
     ("budget", "keys"): "team-a-1",
     ("budget", "providers"): "anthropic",
