@@ -35,7 +35,7 @@ def bounded(family: Family, most: int) -> tuple[Family, int]:
         if summed or key == tuple(labels.items()):
             values[key] = values.get(key, 0) + value
     found.samples = [(dict(key), value) for key, value in values.items()]
-    found.histograms = _merged(((_joined(each[0], kept), *each[1:]) for each in family.histograms))
+    found.histograms = _merged((_joined(each[0], kept), *each[1:]) for each in family.histograms)
     return found, beyond
 
 

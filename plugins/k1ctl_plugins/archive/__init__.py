@@ -11,6 +11,7 @@ from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
+    from k1ctl.samples import Family
     from k1ctl.stores import Store
     from k1ctl.workspace import Workspace
 
@@ -49,6 +50,13 @@ def archive() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return archive
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace) -> list[Family]:
+    from k1ctl_plugins.archive.samples import samples
+
+    return samples(workspace)
 
 
 @hookimpl

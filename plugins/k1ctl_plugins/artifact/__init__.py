@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 COMMANDS = (
     "list",
@@ -36,3 +43,10 @@ def artifact() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return artifact
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+    from k1ctl_plugins.artifact.samples import samples
+
+    return samples(workspace, config)

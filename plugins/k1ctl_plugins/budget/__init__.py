@@ -11,6 +11,9 @@ from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from k1ctl.budget.transcripts import UsageReader
+    from k1ctl.config import Config
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 COMMANDS = (
     *("status", "set", "reserve", "settle", "release", "extend", "run", "check", "history", "verify", "export"),
@@ -40,6 +43,13 @@ def budget() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return budget
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+    from k1ctl_plugins.budget.samples import samples
+
+    return samples(workspace, config)
 
 
 @hookimpl

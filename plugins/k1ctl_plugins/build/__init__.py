@@ -15,6 +15,7 @@ from k1ctl.queue.names import PRIORITIES
 if TYPE_CHECKING:
     from k1ctl.builds import BuildKind
     from k1ctl.config import Config
+    from k1ctl.samples import Family
     from k1ctl.setup import SetupStep
     from k1ctl.workspace import Workspace
 
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return build
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace) -> list[Family]:
+    from k1ctl_plugins.build.samples import samples
+
+    return samples(workspace)
 
 
 @hookimpl

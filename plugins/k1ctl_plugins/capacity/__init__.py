@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.samples import Family
 
 COMMANDS = (
     "show",
@@ -56,3 +61,10 @@ def capacity() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return capacity
+
+
+@hookimpl
+def k1ctl_samples(config: Config) -> list[Family]:
+    from k1ctl_plugins.capacity.samples import samples
+
+    return samples(config)

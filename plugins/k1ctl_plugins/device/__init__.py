@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 # each in the package of its name beside this module
 COMMANDS = (
@@ -48,3 +55,10 @@ def device() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return device
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+    from k1ctl_plugins.device.samples import samples
+
+    return samples(workspace, config)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, emit_jsonl, flush, json_option, put
+
+if TYPE_CHECKING:
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 
 @purpose("Look", example="k1ctl events tail -f --jsonl | jq .event")
@@ -112,3 +116,10 @@ def _print(found: Iterable[dict[str, Any]], as_jsonl: bool) -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return events
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace) -> list[Family]:
+    from k1ctl_plugins.events.samples import samples
+
+    return samples(workspace)

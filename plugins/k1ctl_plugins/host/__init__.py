@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 COMMANDS = ("health", "doctor")  # each in the package or module of its name beside this one
 
@@ -25,3 +32,10 @@ def host() -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return host
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+    from k1ctl_plugins.host.samples import samples
+
+    return samples(workspace, config)

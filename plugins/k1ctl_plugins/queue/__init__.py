@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from k1ctl.capacity.need import Need
     from k1ctl.config import Config
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 
 @purpose("Share", example="k1ctl queue run device:k1 --timeout 5m -- ./flash.sh")
@@ -375,3 +377,10 @@ for _command in (history, stats, ticket, acquire):
 @hookimpl
 def k1ctl_command() -> click.Command:
     return queue
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+    from k1ctl_plugins.queue.samples import samples
+
+    return samples(workspace, config)

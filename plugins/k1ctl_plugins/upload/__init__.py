@@ -15,7 +15,9 @@ from k1ctl.queue.names import PRIORITIES
 from k1ctl.units import format_size
 
 if TYPE_CHECKING:
+    from k1ctl.samples import Family
     from k1ctl.transports import Transport
+    from k1ctl.workspace import Workspace
 
 
 @purpose("Work", example="k1ctl upload --build")
@@ -100,3 +102,10 @@ def k1ctl_transports() -> list[Transport]:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return upload
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace) -> list[Family]:
+    from k1ctl_plugins.upload.samples import samples
+
+    return samples(workspace)

@@ -1,0 +1,27 @@
+"""What the tally knows of one kind of work, as families."""
+
+from __future__ import annotations
+
+from k1ctl.metrics import shared
+from k1ctl.samples import COUNTER, HISTOGRAM, Family
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from k1ctl.workspace import Workspace
+
+
+def families(workspace: Workspace, kind: str, plural: str, label: str = "target") -> list[Family]:
+    """``k1_PLURAL_total`` by ``label`` and result, and ``k1_KIND_duration_seconds`` of those that went well.
+
+    Both are since the first event there is. Results: `k1ctl.tally.kinds`.
+    """
+    tally = shared.tally(workspace)
+    ended = Family(f"k1_{plural}", COUNTER, f"{plural.capitalize()} that ended, by result, since the first event.")
+    for (of, target, result), count in sorted(tally.outcomes.items()):
+        if of == kind:
+            ended.add(count, **{label: target, "result": result})
+    took = Family(f"k1_{kind}_duration_seconds", HISTOGRAM, f"How long {plural} took that went well.")
+    for (of, target), histogram in sorted(tally.seconds.items()):
+        if of == kind:
+            took.observe(histogram.buckets(), histogram.count, histogram.sum, {label: target})
+    return [ended, took]
