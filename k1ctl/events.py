@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 
 from k1ctl.errors import ConfigError
-from k1ctl.files import LINE_LIMIT, append_line
+from k1ctl.files import LINE_LIMIT
 from k1ctl.jsontext import dumps, loads
 from k1ctl.units import rfc3339
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _FIELD_LIMIT = 400  # characters a field keeps when the line would grow past one atomic write
+_AT = b'{"at":"'
 
 
 def _cut(value: Any) -> Any:
@@ -38,28 +41,62 @@ def emit(workspace: Workspace, event: str, **fields: Any) -> None:
     if len(line) >= LINE_LIMIT:
         line = dumps({**head, "run": _cut(fields.get("run", "")), "cut": True})
     try:
-        append_line(workspace.ops_path("events", now[:10] + ".jsonl"), line)
+        append(workspace.ops_path("events", now[:10] + ".jsonl"), line)
     except (OSError, ConfigError):
         pass
 
 
-def read(folder: str, *, since: str = "") -> Iterator[dict[str, Any]]:
-    """The events under ``folder`` (``ops/events``) in order, from the RFC 3339 time ``since`` on.
+def append(path: str, line: str) -> None:
+    """Append one line to a day's file in one write, as long as the file has a name.
+
+    Between the lock and the end of the write nobody removes it (`k1ctl.events_compact` asks for the lock alone), and
+    one that was removed before is made anew: so no line goes into a file that nobody will read. Where the filesystem
+    has no flock nothing is ever removed. Raises OSError when the line cannot be written whole.
+    """
+    data = (line + "\n").encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    while True:
+        try:
+            fd = os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            fd = os.open(path, flags, 0o644)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH)
+            except OSError:
+                pass
+            if os.fstat(fd).st_nlink:
+                if os.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+                return
+        finally:
+            os.close(fd)
+
+
+def read(folder: str, *, since: str = "", until: str = "") -> Iterator[dict[str, Any]]:
+    """The events under ``folder`` (``ops/events``) in order, compressed days too, from the RFC 3339 time ``since`` on
+    and before ``until``.
 
     A line that is not JSON (a disk that was full in the middle of it) is passed over.
     """
-    try:
-        names = sorted(n for n in os.listdir(folder) if n.endswith(".jsonl"))
-    except FileNotFoundError:
-        return
-    for name in names:
-        if since and name[:10] < since[:10]:
+    from k1ctl.events_files import open_part, parts
+
+    for part in parts(folder, since=since, until=until):
+        opened = open_part(folder, part)
+        if opened is None:
             continue
-        with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as f:
-            for line in f:
-                event = parse(line)
-                if event is not None and event.get("at", "") >= since:
-                    yield event
+        with opened:
+            for block in opened.blocks():
+                for line in block.splitlines():
+                    if since and line[:7] == _AT and line[7:31] < since.encode():
+                        continue  # most of a day, and not worth parsing
+                    event = parse(line.decode("utf-8", "replace"))
+                    if event is None:
+                        continue
+                    at = event.get("at", "")
+                    if at >= since and (not until or at < until):
+                        yield event
 
 
 def parse(line: str) -> dict[str, Any] | None:

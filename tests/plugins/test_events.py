@@ -16,7 +16,7 @@ import pytest
 from k1ctl.errors import UsageError
 from k1ctl.events import emit
 from k1ctl.units import rfc3339
-from k1ctl_plugins.events.follow import Follower
+from k1ctl.events_follow import Follower
 from tests.kit import Project, finish, wait_until
 
 

@@ -90,13 +90,13 @@ def tail(
     Example: k1ctl events tail -f -n 0 --event 'upload.*' --jsonl
     """
     from k1ctl_plugins.events.choose import Choice
-    from k1ctl_plugins.events.follow import Follower, wait_for_news
+    from k1ctl.events_follow import Follower, wait_for_news
 
     choice = Choice(globs, run, workspace)
     follower = Follower(ctx.workspace.ops_path("events"))
     _print(follower.last(count, choice.matches), as_jsonl)
     try:
-        while follow and wait_for_news(0.2):
+        while follow and wait_for_news():
             _print((e for e in follower.news() if choice.matches(e)), as_jsonl)
     except KeyboardInterrupt:
         return
