@@ -163,7 +163,7 @@ class Breakers:
             report(breaker, self.rules(name), what, now, end=end, share=random.random())
             if breaker != fresh() or name in state["providers"]:
                 state["providers"][name] = breaker
-        if breaker["state"] == OPEN and (OPEN, breaker["end"]) != before:
+        if breaker["state"] == OPEN and breaker["end"]["until"] > now and (OPEN, breaker["end"]) != before:
             facts = {"until": rfc3339(breaker["end"]["until"]), "why": breaker["end"]["why"]}
             emit(self.workspace, "budget.breaker_opened", provider=name, failures=breaker["failures"], **facts)
         elif before[0] != CLOSED and breaker["state"] == CLOSED:

@@ -164,6 +164,8 @@ def test_on_the_command_line(workspace: Project) -> None:
     workspace.configure(TOML)
     assert workspace.run("budget", "model", "--for", "fw").assert_ok().stdout == "opus\n"
     limit = ("budget", "model", "--report", "limit", "--until", "2h")
+    past = workspace.run(*limit[:-1], "2026-03-01T17:00:00Z", "--model", "opus").assert_ok()
+    assert "2026-03-01T17:00:00Z is past: opus may be used now" in past.stderr
     told = workspace.run(*limit, "--model", "opus", "--all-models").assert_ok()
     assert told.stdout == "" and "anthropic is left alone until" in told.stderr
     fallen = workspace.run("budget", "model", "--for", "fw").assert_ok()
