@@ -55,8 +55,14 @@ _USAGE = (  # what transcripts told: how far each was read, every message once, 
         id TEXT NOT NULL, request TEXT NOT NULL, side INTEGER NOT NULL, at REAL NOT NULL, day TEXT NOT NULL,
         agent TEXT NOT NULL, model TEXT NOT NULL,
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
-        write_1h INTEGER NOT NULL, fast INTEGER NOT NULL, micro_usd INTEGER NOT NULL,
+        write_1h INTEGER NOT NULL, fast INTEGER NOT NULL, micro_usd INTEGER NOT NULL, hold TEXT NOT NULL,
         PRIMARY KEY(id, request)) WITHOUT ROWID""",
+    # what messages told of a hold, and its state as the last sync left it
+    """CREATE TABLE usage_holds(
+        id TEXT PRIMARY KEY,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX usage_holds_open ON usage_holds(id) WHERE state = 'open'",
     """CREATE TABLE usage_days(
         day TEXT NOT NULL, agent TEXT NOT NULL, model TEXT NOT NULL, messages INTEGER NOT NULL,
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,

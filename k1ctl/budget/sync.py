@@ -10,58 +10,28 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.budget import sync_store, transcripts
+from k1ctl.budget import sync_holds, sync_store, transcripts
+from k1ctl.budget.sync_places import Places, worktrees_of
 from k1ctl.errors import UsageError
-from k1ctl.output import clean
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
     from k1ctl.budget.prices import Prices
+    from k1ctl.budget.sync_holds import Change, Told
     from k1ctl.budget.sync_store import Row
     from k1ctl.budget.transcripts import Look, Position, UsageReader
     from k1ctl.config import Config
     from k1ctl.state import State
     from k1ctl.workspace import Workspace
 
-ELSEWHERE = "elsewhere"  # whom a message counts for whose folder is in no worktree of this repository
 LOCK = "budget-sync.lock"
-_NAME = 200  # characters, as the ledger takes them
 _MESSAGES = 20_000  # in one transaction
 _BYTES = 256 << 20
 _PATIENCE = 60.0  # s that another sync is waited for
 _LOOK_AGAIN = 0.05  # s
 _CLASSES = ("input", "output", "cache_write", "cache_read")
-
-
-class Places:
-    """Which workspace a folder belongs to: the worktree that it is in, the innermost one."""
-
-    def __init__(self, folders: Iterable[str]) -> None:
-        kept = [os.path.normpath(folder) for folder in folders]
-        names = Counter(os.path.basename(path) for path in kept)
-        self._found: dict[str, str] = {"": ELSEWHERE}
-        self.tops: list[tuple[str, str]] = []
-        for path in kept:
-            name = os.path.basename(path)
-            named = clean(name if names[name] == 1 else "/".join(path.rsplit("/", 2)[1:]))[:_NAME]
-            self.tops += [(top, named) for top in {path, os.path.realpath(path)}]
-        self.tops.sort(key=lambda pair: -len(pair[0]))
-
-    def of(self, folder: str) -> str:
-        """The workspace's name, or `ELSEWHERE`."""
-        name = self._found.get(folder)
-        if name is None:
-            try:
-                name = self._look(os.path.normpath(folder)) or self._look(os.path.realpath(folder)) or ELSEWHERE
-            except ValueError:  # what no folder can be called
-                name = ELSEWHERE
-            self._found[folder] = name
-        return name
-
-    def _look(self, folder: str) -> str:
-        return next((name for top, name in self.tops if folder == top or folder.startswith(top + "/")), "")
 
 
 class Report:
@@ -77,7 +47,15 @@ class Report:
         self.refused: dict[str, list[str]] = {}
         self.failed: dict[str, str] = {}
         self.settled: list[dict[str, Any]] = []
+        self.explained: dict[str, dict[str, Any]] = {}
         self.usage: list[dict[str, Any]] = []
+
+    def explain(self, found: dict[str, Any]) -> None:
+        """Tell of a hold that explains what was used, beside what an earlier portion told of it."""
+        before = self.explained.get(found["hold"]["id"], {})
+        for name in ("explained_tokens", "exceeded_tokens", "exceeded_micro_usd"):
+            found[name] += before.get(name, 0)
+        self.explained[found["hold"]["id"]] = found
 
     def document(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -92,6 +70,7 @@ class Report:
             "copies": self.copies,
             "booked": self.booked,
             "settled": self.settled,
+            "explained": [*self.explained.values()],
             "usage": self.usage,
             "unknown": {reader: dict(counts) for reader, counts in self.unknown.items() if counts},
             "priced_as_dearest": self.unpriced,
@@ -174,7 +153,7 @@ class Sync:
     def places(self) -> Places:
         """Whose folders are whose; git is asked when there is something to book."""
         if self._places is None:
-            self._places = Places(_worktrees(self.workspace))
+            self._places = Places(worktrees_of(self.workspace))
         return self._places
 
     def day(self, at: float) -> str:
@@ -230,7 +209,7 @@ class Sync:
             if messages >= _MESSAGES or size >= _BYTES:
                 self._keep(taken)
                 taken, messages, size = [], 0, 0
-        if taken:
+        if taken or (state.exists and state.read(lambda db: sync_holds.waiting(db, self.ledger.clock()))):
             self._keep(taken)
         if self._scratch is not None:
             report.usage = self._usage(self._scratch)
@@ -269,14 +248,14 @@ class Sync:
             batch.add(reader.name, look.messages)
 
         def step(db: sqlite3.Connection) -> None:
-            changed = sync_store.keep(db, batch, self._cost)
+            changed = sync_store.keep(db, batch, self._cost, lambda rows: sync_holds.assign(db, rows))
             sums: dict[tuple[str, str, str], list[int]] = {}
             for row, added in changed:
                 _add(sums.setdefault((row.day, row.agent, row.model), [0] * 6), added)
             sync_store.keep_days(db, sums)
-            settled = self._book(db, changed)
+            under = self._book(db, changed)
             sync_store.keep_positions(db, ((reader.name, path, look.position) for reader, path, look in taken))
-            self._tell(sum(len(look.messages) for _, _, look in taken), changed, settled)
+            self._tell(sum(len(look.messages) for _, _, look in taken), changed, under)
 
         if not self.report.dry_run:
             self.ledger.state.write(step, durable=True)
@@ -289,17 +268,17 @@ class Sync:
         price = self.prices.of(row.model) or self.prices.dearest()
         return price.cost(row.classes, row.write_1h, at=row.at, fast=row.fast)
 
-    def _book(self, db: sqlite3.Connection, changed: Sequence[tuple[Row, tuple[int, ...]]]) -> list[dict[str, Any]]:
-        """Book what came on: under the hold that its agent had open then, which is settled by it, else by itself."""
-        from k1ctl.budget.sync_holds import Within, match, settle
-
-        ledger = Within.of(self.ledger, db, quiet=self.report.dry_run)
-        under, alone = match(db, changed, self.ledger.clock())
-        settled = [settle(ledger, hold, rows) for hold, rows in under]
+    def _book(self, db: sqlite3.Connection, changed: Sequence[Change]) -> list[Told]:
+        """Book what came on: under the hold that its agent had then, as far as that does not explain it, else by
+        itself."""
+        ledger, clock = sync_holds.Within.of(self.ledger, db, quiet=self.report.dry_run), self.ledger.clock()
+        under, alone = sync_holds.told(db, changed)
+        for told in under:
+            told.take(ledger, db, clock)
         ledger.book_all(_bookings(alone))
-        return settled
+        return under
 
-    def _tell(self, read: int, changed: Sequence[tuple[Row, tuple[int, ...]]], settled: list[dict[str, Any]]) -> None:
+    def _tell(self, read: int, changed: Sequence[Change], under: Sequence[Told]) -> None:
         booked = self.report.booked
         for row, added in changed:
             booked["grown"] += not added[0]
@@ -310,7 +289,11 @@ class Sync:
                 for name, value in zip(told, (added[0], sum(added[1:5]), added[5]), strict=True):
                     told[name] += value
         self.report.copies += read - sum(added[0] for _, added in changed)
-        self.report.settled += settled
+        for one in under:
+            if one.settled is not None:
+                self.report.settled.append(one.settled.document())
+            elif one.changes or any(one.exceeded):
+                self.report.explain(one.document())
 
     def _usage(self, db: sqlite3.Connection) -> list[dict[str, Any]]:
         return sync_store.days(db, "" if self.since is None else self.day(self.since))
@@ -345,15 +328,6 @@ def _writable(path: str) -> bool:
         return False
 
 
-def _worktrees(workspace: Workspace) -> list[str]:
-    """The folders of the repository's worktrees; outside git the root alone."""
-    from k1ctl import worktrees
-
-    if not workspace.git_dir:
-        return [workspace.root]
-    return [entry.path for entry in worktrees.entries(worktrees.whole(workspace)) if not entry.bare]
-
-
 def _copy(state: State) -> sqlite3.Connection:
     """The books in memory, for a dry run: it makes no file and keeps nobody waiting."""
     import sqlite3
@@ -374,7 +348,7 @@ def _add(sums: list[int], added: Sequence[int]) -> None:
         sums[i] += value
 
 
-def _bookings(changed: Iterable[tuple[Row, tuple[int, ...]]]) -> list[Any]:
+def _bookings(changed: Iterable[Change]) -> list[Any]:
     """One booking an hour, agent and model: the messages themselves are kept beside the ledger, each once."""
     from k1ctl.budget.booking import Booking
     from k1ctl.budget.tokens import Usage

@@ -1,28 +1,43 @@
-"""What a transcript tells settles the hold that it was used under: that agent's, open then, for that model or any.
+"""Which hold a message was used under, and what a transcript tells of it that is not booked yet.
 
-One with a living owner is the owner's to settle: work under way would lose the rest of its hold with its first message.
-One past its deadline is nobody's: what came later would count for the day of the hold, and not for its own.
+Transcripts are the truth of what was used. A message is of the newest hold of its agent, for its model or any, that
+was there when it came. An open hold is settled by its messages. One that somebody else settled, with a number or an
+estimate, has told of them already: what was booked under it explains them, and only what exceeds that is booked. One
+whose owner lives is the owner's to settle, as work under way would lose the rest of it with its first message: what it
+holds explains them meanwhile. So under a hold is booked the larger of what was settled and what transcripts tell.
+
+What exceeds counts for day, hour and model of the message, and for agent, task and pool of the hold.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.budget import prices
-from k1ctl.budget.holds import COLUMNS, Hold
+from k1ctl.budget import prices, rows, settling
+from k1ctl.budget.days import hour_of
+from k1ctl.budget.holds import COLUMNS, OPEN, SETTLED, Hold, HoldNotFoundError
 from k1ctl.budget.ledger import Ledger
+from k1ctl.budget.tokens import Usage
 from k1ctl.state import State
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
 
-    from k1ctl.budget.holds import Clock
+    from k1ctl.budget.holds import Clock, Settled
     from k1ctl.budget.sync_store import Row
 
     T = TypeVar("T")
-    Changed = Sequence[tuple[Row, tuple[int, ...]]]
+    Change = tuple[Row, tuple[int, ...]]  # a message, and what came on: (messages, four classes, micro-dollars)
+
+SYNCED = "synced"  # a hold that a sync has settled
+_AT_ONCE = 500  # agents in one question
+_CANDIDATES = (
+    f"SELECT {COLUMNS}, (SELECT told.state FROM usage_holds told WHERE told.id = holds.id) FROM holds"
+    " WHERE since <= ? AND CASE state WHEN 'open' THEN since + ttl ELSE ended END >= ?"
+)
+_KEPT = "SELECT input, output, cache_write, cache_read, tokens, micro_usd, state FROM usage_holds WHERE id = ?"
 
 
 class _Transaction(State):
@@ -58,45 +73,162 @@ class Within(Ledger):
             super().tell(event, **facts)
 
 
-def match(db: sqlite3.Connection, changed: Changed, clock: Clock) -> tuple[list[tuple[Hold, Changed]], Changed]:
-    """(each open hold with what was used under it, what was used under none).
-
-    Of several that an agent has open, a message is of the newest that was there when it came.
-    """
-    if not changed:
-        return [], changed
-    agents = {row.agent for row, _ in changed}
-    times = [row.at for row, _ in changed]
-    query = (
-        f"SELECT {COLUMNS} FROM holds WHERE state = 'open' AND since <= ? AND since + ttl >= ? ORDER BY since DESC, id"
-    )
-    open_holds: dict[str, list[Hold]] = {}
-    for found in db.execute(query, (max(times), min(times))):
-        hold = Hold(found)
-        if hold.agent in agents and not (hold.owner and not hold.gone(clock)):
-            open_holds.setdefault(hold.agent, []).append(hold)
-    if not open_holds:
-        return [], changed
-    under: dict[str, tuple[Hold, list[tuple[Row, tuple[int, ...]]]]] = {}
-    alone = []
-    for row, added in changed:
-        holds = open_holds.get(row.agent, ())
-        of = next((h for h in holds if h.since <= row.at <= h.until and _for(h.model, row.model)), None)
-        if of is None:
-            alone.append((row, added))
-        else:
-            under.setdefault(of.id, (of, []))[1].append((row, added))
-    return list(under.values()), alone
+def assign(db: sqlite3.Connection, messages: Sequence[Row]) -> None:
+    """Set ``hold`` of new messages: once and for all, so that what they grow by is of the same one."""
+    if not messages:
+        return
+    by_agent: dict[str, list[Row]] = {}
+    for row in messages:
+        by_agent.setdefault(row.agent, []).append(row)
+    times = [row.at for row in messages]
+    query, words = _CANDIDATES, [max(times), min(times), *by_agent]
+    if len(by_agent) <= _AT_ONCE:
+        query += f" AND agent IN ({','.join('?' * len(by_agent))})"
+    else:
+        words = words[:2]
+    holds: dict[str, list[tuple[Hold, float]]] = {}
+    for found in db.execute(query, words):
+        hold = Hold(found[:-1])
+        holds.setdefault(hold.agent, []).append((hold, _end(hold, found[-1])))
+    for agent, those in holds.items():
+        those.sort(key=lambda pair: (pair[0].since, pair[0].id))
+        _assign(sorted(by_agent.get(agent, ()), key=lambda row: row.at), those)
 
 
-def settle(ledger: Ledger, hold: Hold, changed: Changed) -> dict[str, Any]:
-    """Settle ``hold`` with what was used under it; as JSON."""
-    from k1ctl.budget.tokens import Usage
+def _assign(messages: Iterable[Row], holds: Sequence[tuple[Hold, float]]) -> None:
+    """Those of one agent; both in order of time."""
+    there: list[tuple[Hold, float]] = []
+    begun = 0
+    for row in messages:
+        while begun < len(holds) and holds[begun][0].since <= row.at:
+            there.append(holds[begun])
+            begun += 1
+        there = [pair for pair in there if pair[1] >= row.at]
+        row.hold = next((hold.id for hold, _ in reversed(there) if _for(hold.model, row.model)), "")
 
-    sums = [sum(values) for values in zip(*(added for _, added in changed), strict=True)]
-    return ledger.settle(hold.id, Usage(*sums[1:5]), micro_usd=sums[5]).document()
+
+def _end(hold: Hold, kept: str | None) -> float:
+    """Until when messages are of ``hold``. One that somebody settled: until then, as work may outlast the deadline.
+    What comes after the deadline of any other is nobody's: it would count for the task of a hold that was over."""
+    if hold.state == OPEN:
+        return hold.until
+    return float(hold.ended if hold.state == SETTLED and kept != SYNCED else min(hold.ended, hold.until))
 
 
 def _for(wanted: str, model: str) -> bool:
     """Whether a hold for the model ``wanted`` ("" any) is for ``model``, by any of its names."""
     return not wanted or bool({name.lower() for name in prices.names(wanted)} & set(prices.names(model)))
+
+
+class Told:
+    """What transcripts told of ``hold``: ``classes``, counted ``tokens`` and ``micro_usd`` in all; ``state`` as the
+    last sync left it ("" none); ``changes`` are those of this call. Of them ``explained`` tokens were booked or held
+    before; ``exceeded``: (tokens, micro-dollars) that were booked now; ``settled``: what a settle by them came to."""
+
+    __slots__ = ("changes", "classes", "exceeded", "explained", "hold", "micro_usd", "settled", "state", "tokens")
+
+    def __init__(self, db: sqlite3.Connection, hold: Hold) -> None:
+        kept: tuple[Any, ...] = db.execute(_KEPT, (hold.id,)).fetchone() or (0, 0, 0, 0, 0, 0, "")
+        self.hold, self.classes = hold, list(kept[:4])
+        self.tokens: int = kept[4]
+        self.micro_usd: int = kept[5]
+        self.state: str = kept[6]
+        self.changes: list[Change] = []
+        self.explained, self.exceeded = 0, (0, 0)
+        self.settled: Settled | None = None
+
+    def take(self, ledger: Ledger, db: sqlite3.Connection, clock: Clock) -> None:
+        """Book what is not booked yet, and remember what was told."""
+        hold = self.hold
+        lives = hold.state == OPEN and hold.owner != 0 and not hold.gone(clock)
+        if hold.state == SETTLED or lives:
+            held = (hold.tokens, hold.micro_usd) if lives else (0, 0)
+            self.state = OPEN if lives else self.state if self.state == SYNCED else SETTLED
+            self._exceed(ledger, db, held, clock[0])
+        else:
+            for _, added in self.changes:
+                self._add(ledger, added)
+            self.tokens = ledger.limits.counted(Usage(*self.classes))
+            self.settled = ledger.settle(hold.id, Usage(*self.classes), micro_usd=self.micro_usd)
+            self.hold, self.state = self.settled.hold, SYNCED
+        kept = (self.hold.id, *self.classes, self.tokens, self.micro_usd, self.state)
+        db.execute(f"INSERT OR REPLACE INTO usage_holds VALUES({','.join('?' * 8)})", kept)
+
+    def _add(self, ledger: Ledger, added: tuple[int, ...]) -> int:
+        """Add a change; the counted tokens that it adds."""
+        before = ledger.limits.counted(Usage(*self.classes))
+        self.classes = [a + b for a, b in zip(self.classes, added[1:5], strict=True)]
+        tokens = ledger.limits.counted(Usage(*self.classes)) - before
+        self.tokens, self.micro_usd = self.tokens + tokens, self.micro_usd + added[5]
+        return tokens
+
+    def _exceed(self, ledger: Ledger, db: sqlite3.Connection, held: tuple[int, int], wall: float) -> None:
+        """Book what is more than was booked and is ``held``: first of what was told while it was open, then message by
+        message, added up by hour and model."""
+        hold = self.hold
+        parts: dict[tuple[str, int, str], list[Any]] = {}
+        cover = [hold.booked + held[0], hold.booked_micro_usd + held[1]]
+        for step, (place, usage, tokens) in enumerate(self._steps(ledger)):
+            due = [max(0, self.tokens - cover[0]), max(0, self.micro_usd - cover[1])]
+            cover = [cover[0] + due[0], cover[1] + due[1]]
+            self.explained += tokens - due[0] if step else 0
+            if any(due):
+                sums = parts.setdefault(place, [Usage(), 0, 0])
+                sums[0] += usage.part(due[0], tokens) if due[0] else Usage()
+                sums[1:] = [sums[1] + due[0], sums[2] + due[1]]
+        for place, (usage, tokens, micro_usd) in parts.items():
+            settling.exceed(ledger, db, hold, place, usage, (tokens, micro_usd), wall)
+            self.exceeded = (self.exceeded[0] + tokens, self.exceeded[1] + micro_usd)
+        if self.exceeded[0] and hold.booked > hold.tokens:
+            settling.tell(ledger, hold)
+        elif self.exceeded[0] and self.state == SETTLED:
+            settling.tell(ledger, hold, "budget.exceeded")
+
+    def _steps(self, ledger: Ledger) -> Iterator[tuple[tuple[str, int, str], Usage, int]]:
+        """(place, usage, counted tokens) of what was told before, and of each change, once it is added."""
+        hold = self.hold
+        yield (hold.day, hold.hour, hold.model), Usage(*self.classes), self.tokens
+        for row, added in sorted(self.changes, key=lambda change: change[0].at):
+            yield (row.day, hour_of(row.at), row.model), Usage(*added[1:5]), self._add(ledger, added)
+
+    def document(self) -> dict[str, Any]:
+        """The hold with what was used under it, as JSON; ``too_much_tokens`` were settled, and not used as yet."""
+        hold = self.hold
+        return {
+            "hold": hold.document(),
+            "used_tokens": self.tokens,
+            "used_micro_usd": self.micro_usd,
+            "booked_tokens": hold.booked,
+            "booked_micro_usd": hold.booked_micro_usd,
+            "explained_tokens": self.explained,
+            "exceeded_tokens": self.exceeded[0],
+            "exceeded_micro_usd": self.exceeded[1],
+            "too_much_tokens": max(0, hold.booked - self.tokens) if hold.state == SETTLED else 0,
+        }
+
+
+def told(db: sqlite3.Connection, changed: Iterable[Change]) -> tuple[list[Told], list[Change]]:
+    """(each hold with its changes, what was used under none); all that were open when last seen are among them."""
+    found = {id: Told(db, rows.found(db, id)) for id in _open(db)}
+    alone: list[Change] = []
+    for row, added in changed:
+        if row.hold and row.hold not in found:
+            try:
+                found[row.hold] = Told(db, rows.found(db, row.hold))
+            except HoldNotFoundError:
+                row.hold = ""
+        if row.hold:
+            found[row.hold].changes.append((row, added))
+        else:
+            alone.append((row, added))
+    return list(found.values()), alone
+
+
+def waiting(db: sqlite3.Connection, clock: Clock) -> bool:
+    """Whether a hold has ended since a sync was told of it, so that there is something to book without any message."""
+    those = [rows.found(db, id) for id in _open(db)]
+    return any(hold.state != OPEN or not hold.owner or hold.gone(clock) for hold in those)
+
+
+def _open(db: sqlite3.Connection) -> list[str]:
+    return [id for (id,) in db.execute("SELECT id FROM usage_holds WHERE state = 'open'")]

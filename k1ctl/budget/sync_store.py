@@ -17,28 +17,31 @@ if TYPE_CHECKING:
 
     from k1ctl.budget.transcripts import Message
 
-_COLUMNS = "id, request, side, at, day, agent, model, input, output, cache_write, cache_read, write_1h, fast, micro_usd"
+_COLUMNS = (
+    "id, request, side, at, day, agent, model, input, output, cache_write, cache_read, write_1h, fast, micro_usd, hold"
+)
 _AT_ONCE = 500  # ids in one question
 _NOTHING = (0, 0, 0, 0)
 
 
 class Row:
-    """A message as it is kept; ``was``: (request, four classes, micro-dollars) as the database has it, None if new."""
+    """A message as it is kept; ``hold``: the one it was used under, "" none; ``was``: (request, four classes,
+    micro-dollars) as the database has it, None if new."""
 
-    __slots__ = ("agent", "at", "classes", "day", "fast", "id", "model", "request", "side", "was", "write_1h")
+    __slots__ = ("agent", "at", "classes", "day", "fast", "hold", "id", "model", "request", "side", "was", "write_1h")
 
     def __init__(self, message: Message, agent: str, day: str) -> None:
         self.id, self.request, self.side, self.at = message.id, message.request, message.side, message.at
         self.model, self.agent, self.day = message.model, agent, day
         self.classes: tuple[int, int, int, int] = message[6:10]
-        self.write_1h, self.fast = message.write_1h, message.fast
+        self.write_1h, self.fast, self.hold = message.write_1h, message.fast, ""
         self.was: tuple[str, tuple[int, int, int, int], int] | None = None
 
     @classmethod
     def kept(cls, found: tuple[Any, ...]) -> Row:
         row = cls.__new__(cls)
         row.id, row.request, row.side, row.at, row.day, row.agent, row.model = found[:7]
-        row.classes, row.write_1h, row.fast = found[7:11], found[11], bool(found[12])
+        row.classes, row.write_1h, row.fast, row.hold = found[7:11], found[11], bool(found[12]), found[14]
         row.was = (row.request, row.classes, found[13])
         return row
 
@@ -129,10 +132,13 @@ def keep_positions(db: sqlite3.Connection, found: Iterable[tuple[str, str, Posit
     )
 
 
-def keep(db: sqlite3.Connection, batch: Batch, cost: Callable[[Row], int]) -> list[tuple[Row, tuple[int, ...]]]:
+def keep(
+    db: sqlite3.Connection, batch: Batch, cost: Callable[[Row], int], assign: Callable[[list[Row]], None]
+) -> list[tuple[Row, tuple[int, ...]]]:
     """Merge ``batch`` into the database; each row that changed with what came on: (messages, four classes,
-    micro-dollars)."""
+    micro-dollars). ``assign`` sets the hold of the new ones."""
     batch.join(db)
+    assign([row for rows in batch.rows.values() for row in rows if row.was is None])
     changed: list[tuple[Row, tuple[int, ...]]] = []
     gone: list[tuple[str, str]] = []
     written = []
@@ -141,17 +147,17 @@ def keep(db: sqlite3.Connection, batch: Batch, cost: Callable[[Row], int]) -> li
             request, classes, paid = row.was or ("", _NOTHING, 0)
             if row.was is not None and request == row.request and classes == row.classes:
                 continue
-            micro_usd = max(paid, cost(row))
+            delta = [now - then for now, then in zip(row.classes, classes, strict=True)]
+            micro_usd = max(paid, cost(row)) if any(delta) else paid  # what is kept is what is booked
             if row.was is not None and request != row.request:
                 gone.append((row.id, request))
             named = (row.id, row.request, row.side, row.at, row.day, row.agent, row.model)
-            written.append((*named, *row.classes, row.write_1h, row.fast, micro_usd))
-            delta = [now - then for now, then in zip(row.classes, classes, strict=True)]
+            written.append((*named, *row.classes, row.write_1h, row.fast, micro_usd, row.hold))
             if any(delta):
                 changed.append((row, (row.was is None, *delta, micro_usd - paid)))
     db.executemany("DELETE FROM usage_messages WHERE id = ? AND request = ?", gone)
     db.executemany(
-        f"INSERT OR REPLACE INTO usage_messages({_COLUMNS}) VALUES({','.join('?' * 14)})",
+        f"INSERT OR REPLACE INTO usage_messages({_COLUMNS}) VALUES({','.join('?' * 15)})",
         written,
     )
     return changed

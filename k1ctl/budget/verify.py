@@ -133,6 +133,7 @@ def _verify(db: sqlite3.Connection, proof: Proof) -> None:
     _compare_spend(db, replay, proof)
     _compare_holds(db, replay, proof)
     _compare_messages(db, replay, proof)
+    _compare_transcripts(db, replay, proof)
 
 
 def _compare_counters(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
@@ -175,3 +176,18 @@ def _compare_messages(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> 
     for id in sorted({*there, *replay.messages}):
         if there.get(id) != replay.messages.get(id):
             proof.differ(f"message {id} is {there.get(id)}, the record comes to {replay.messages.get(id)}")
+
+
+def _compare_transcripts(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
+    """What transcripts told of each hold is the sum of its messages, and is booked once the hold has ended."""
+    sums = "SUM(input), SUM(output), SUM(cache_write), SUM(cache_read), SUM(micro_usd)"
+    query = f"SELECT hold, {sums} FROM usage_messages WHERE hold != '' GROUP BY hold"
+    told = {row[0]: row[1:] for row in db.execute(query)}
+    kept = {row[0]: row[1:] for row in db.execute("SELECT * FROM usage_holds")}
+    for id in sorted({*told, *kept}):
+        row = kept.get(id, (0,) * 7)
+        if told.get(id, (0,) * 5) != (*row[:4], row[5]):
+            proof.differ(f"transcripts of hold {id}: {row} is kept, its messages come to {told.get(id)}")
+        hold = replay.holds.get(id, [""] * 6)
+        if row[6] != OPEN and (hold[0] != SETTLED or hold[3] < row[4] or hold[4] < row[5]):
+            proof.differ(f"transcripts of hold {id} tell {row[4:6]}, and booked is {hold[3:5]}")

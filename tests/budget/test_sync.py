@@ -15,7 +15,8 @@ import pytest
 from k1ctl import events
 from k1ctl.budget import sync_store
 from k1ctl.budget.ledger import Ledger
-from k1ctl.budget.sync import ELSEWHERE, LOCK, Places, Report, Sync, readers
+from k1ctl.budget.sync import LOCK, Report, Sync, readers
+from k1ctl.budget.sync_places import ELSEWHERE, Places
 from k1ctl.budget.transcripts_claude import ClaudeCode
 from k1ctl.budget.transcripts_codex import Codex
 from k1ctl.budget.verify import verify
@@ -151,7 +152,7 @@ def test_what_was_used_settles_the_hold_it_was_used_under(tmp_path: Path) -> Non
 
 def test_a_hold_that_lives_or_has_ended_is_not_settled(tmp_path: Path) -> None:
     """What came after the deadline of a hold that nobody took back counts for its own day; a living owner keeps its
-    hold; one whose owner is gone is settled."""
+    hold, which explains the tokens, and not the money that it does not hold; one whose owner is gone is settled."""
     books, here, now = ledger(tmp_path, "day = 1000000"), tmp_path.name, time.time()
     stale = books.reserve(5000, agent=here, ttl=600, now=now - 5 * 86400)
     owned = books.reserve(5000, agent=here, ttl=600, owner=os.getpid(), now=now - 10)
@@ -159,7 +160,8 @@ def test_a_hold_that_lives_or_has_ended_is_not_settled(tmp_path: Path) -> None:
     assert synced(tmp_path).settled == []
     assert {hold.id for hold in books.holds()} == {stale.id, owned.id}
     day = rfc3339(now)[:10]
-    assert books.state.read(lambda db: db.execute("SELECT day, tokens FROM spend").fetchall()) == [(day, 60)]
+    booked = "SELECT day, tokens, micro_usd > 0 FROM spend"
+    assert books.state.read(lambda db: db.execute(booked).fetchall()) == [(day, 0, 1)]
     books.state.write(
         lambda db: db.execute("UPDATE holds SET since_monotonic = 0, since = 1 WHERE id = ?", (owned.id,))
     )

@@ -97,15 +97,32 @@ def _print(report: Report, document: dict[str, Any]) -> None:
     booked, files = report.booked, report.files
     tokens = sum(booked[name] for name in names)
     verb = "would be booked" if report.dry_run else "booked"
+    known = sum(told["explained_tokens"] for told in report.explained.values())
+    of_them = f" ({format_tokens(known)} of them settled or held before)" if known else ""
     put(
-        f"{verb}: {booked['messages']} messages, {format_tokens(tokens)} tokens, {dollars(booked['micro_usd'])};"
-        f" {files['read']} files read ({format_size(report.bytes)}), {files['unchanged']} unchanged"
+        f"{verb}: {booked['messages']} messages, {format_tokens(tokens)} tokens{of_them},"
+        f" {dollars(booked['micro_usd'])}; {files['read']} files read ({format_size(report.bytes)}), {files['unchanged']} unchanged"
     )
     for settled in report.settled:
         hold, over = settled["hold"], settled["overrun_tokens"]
         beyond = f", {format_tokens(over)} more than it held" if over else ""
         put(f"settled: {hold['id']} of {hold['agent']}: {format_tokens(settled['booked_tokens'])} tokens{beyond}")
+    for told in report.explained.values():
+        put(_explained(told))
     _warn(report)
+
+
+def _explained(told: dict[str, Any]) -> str:
+    """What was used under a hold that its owner settles, or settled."""
+    from k1ctl.units import format_tokens
+
+    hold, more, most = told["hold"], told["exceeded_tokens"], told["too_much_tokens"]
+    known = f"{format_tokens(hold['tokens'])} held" if hold["state"] == "open" else "settled"
+    text = f"{format_tokens(told['used_tokens'])} tokens used, {format_tokens(told['booked_tokens'])} booked"
+    text += f", {format_tokens(more)} of them now, beyond what was {known}" if more else f", {known}"
+    if most:
+        text += f"; {format_tokens(most)} were not used"
+    return f"explained: {hold['id']} of {hold['agent']}: {text}"
 
 
 def _cents(micro_usd: int) -> str:
