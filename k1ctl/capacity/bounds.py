@@ -261,7 +261,10 @@ def by_tokens(config: Config, seen: Seen) -> Bound:
     """Tokens that may be promised at once, over what one promise is of."""
     limit = int(config.get("capacity", "tokens"))
     if not limit:
-        return Bound("tokens", None, "not counted (capacity.tokens)")
+        from k1ctl.budget.bound import limited
+
+        spent = "; what is spent has limits: k1ctl budget status" if limited(config) else ""
+        return Bound("tokens", None, f"not counted (capacity.tokens){spent}")
     if not seen.tokens:
         return Bound("tokens", None, f"{limit} at once (capacity.tokens); nobody has promised any: how many have room?")
     return Bound("tokens", limit // seen.tokens, f"{limit} at once (capacity.tokens), {seen.tokens} a promise")

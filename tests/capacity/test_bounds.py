@@ -95,6 +95,9 @@ def test_the_disk_and_the_quota_bound_by_what_a_worktree_takes() -> None:
 
 def test_what_is_configured_bounds_and_what_is_not_says_so() -> None:
     """Tokens over what a promise is of, GPU memory over an agent's, models on a condition, workspaces by number."""
+    limited = Config("/r/ops/k1ctl.toml", {("budget", "day"): 1000}, {})
+    assert "k1ctl budget status" in bounds.by_tokens(limited, Seen()).text
+    assert "budget" not in bounds.by_tokens(config(), Seen()).text
     assert bounds.by_tokens(config(), Seen()).agents is None
     assert bounds.by_tokens(config(tokens=100_000), Seen()).agents is None
     assert bounds.by_tokens(config(tokens=100_000), Seen(tokens=30_000)).agents == 3
