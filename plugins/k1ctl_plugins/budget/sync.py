@@ -101,7 +101,8 @@ def _print(report: Report, document: dict[str, Any]) -> None:
     of_them = f" ({format_tokens(known)} of them settled or held before)" if known else ""
     put(
         f"{verb}: {booked['messages']} messages, {format_tokens(tokens)} tokens{of_them},"
-        f" {dollars(booked['micro_usd'])}; {files['read']} files read ({format_size(report.bytes)}), {files['unchanged']} unchanged"
+        f" {dollars(booked['micro_usd'])};"
+        f" {files['read']} files read ({format_size(report.bytes)}), {files['unchanged']} unchanged"
     )
     for settled in report.settled:
         hold, over = settled["hold"], settled["overrun_tokens"]
