@@ -113,6 +113,14 @@ def test_listing_devices_stays_light(workspace: Project) -> None:
     assert imported("device", "list", "--json", cwd=workspace.root) & (HEAVY | {"zeroconf"}) == {"serial"}
 
 
+def test_status_stays_light(workspace: Project) -> None:
+    """`status` reads files: no socket, process, walk over processes or database, which only kept books need."""
+    workspace.configure('[targets.fw]\n[devices.k1]\nhost = "127.0.0.1"\nmac = "02:4B:31:00:00:01"\n')
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    workspace.run("config", "get", "ota.attempts").assert_ok()
+    assert not imported("status", cwd=workspace.root) & (HEAVY | {"threading", "textual"})
+
+
 def test_listing_worktrees_stays_light(workspace: Project) -> None:
     """`worktree list` asks git about every worktree without threads and without what is heavy."""
     (workspace.ops / "queue").mkdir(exist_ok=True)

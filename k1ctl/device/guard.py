@@ -25,7 +25,7 @@ _LOOK = 0.1  # seconds; two roots rarely meet here, so asking again is simpler t
 
 def guard_key(device: Mapping[str, Any], mac: str = "") -> str:
     """The name a device is guarded by: its MAC, else ``host:port``."""
-    from k1ctl.device.probe import normal_mac
+    from k1ctl.device.identity import normal_mac
 
     known = normal_mac(mac or str(device["mac"]))
     return known or f"{device['host']}:{device['ota_port']}"

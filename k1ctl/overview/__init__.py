@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from k1ctl.overview.parts import Part, Sources
+from k1ctl.overview.parts import Part, Sources, reason
+from k1ctl.overview.verdict import next_step, problems
 from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
@@ -26,7 +27,8 @@ PARTS = ("workspaces", "slots", "waiting", "devices", "builds", "uploads", "budg
 
 
 class Overview:
-    """One look, at ``at`` (RFC 3339), at the root of ``workspace``: a `Part` of each name of `PARTS`."""
+    """One look, at ``at`` (RFC 3339), at the root of ``workspace``: a `Part` of each name of `PARTS`; ``problems``:
+    what is not well, the worst first ({level: error or warning, part, text} each)."""
 
     workspaces: Part
     slots: Part
@@ -42,6 +44,7 @@ class Overview:
         self.workspace, self.at, self.parts = workspace, rfc3339(at), parts
         for name, part in parts.items():
             setattr(self, name, part)
+        self.problems = problems(self)
 
     @property
     def errors(self) -> dict[str, str]:
@@ -56,6 +59,8 @@ class Overview:
             "root": self.workspace.root,
             "workspace": self.workspace.name,
             **{name: part.document() for name, part in self.parts.items()},
+            "problems": self.problems,
+            "next": next_step(self) or None,
             "errors": self.errors,
         }
 
@@ -68,19 +73,9 @@ def look(workspace: Workspace, config: Config, *, parts: Sequence[str] = PARTS) 
 
 
 def _made(name: str, sources: Sources) -> Part:
-    from k1ctl.errors import K1ctlError
-
     try:
         part = import_module(f"{__name__}.{name}").look(sources)
         assert isinstance(part, Part)
         return part
-    except (K1ctlError, OSError) as exc:
-        from k1ctl.failure import words
-
-        return Part(error=words(exc))
-    except ImportError:
-        return Part()
     except Exception as exc:  # a damaged file that nobody thought of hides its own part only
-        from k1ctl.plugins import one_line
-
-        return Part(error=one_line(exc))
+        return Part(error=reason(exc))

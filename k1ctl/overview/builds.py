@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k1ctl.overview.parts import Part, outcome
+from k1ctl.overview.parts import Part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def of(sources: Sources, kind: str) -> Part:
     message, age_seconds}). Facts of the last day: ``good``, ``bad``, ``ignored`` (docs/events.md says which is which),
     ``p50_seconds`` and ``p90_seconds`` (None: there was none)."""
     tally = sources.tally
-    found = [outcome(each) for each in tally.last if each.kind == kind][:_ROWS]
-    rows = [{**row, "age_seconds": sources.ago(row["at"])} for row in found if row is not None]
+    found = [each.document() for each in tally.last if each.kind == kind][:_ROWS]
+    rows = [{**row, "age_seconds": sources.ago(row["at"])} for row in found]
     window = tally.window(kind, DAY, now=sources.now)
     return Part(
         rows,

@@ -11,14 +11,12 @@ if TYPE_CHECKING:
 
     from k1ctl.capacity.promises import Promise
     from k1ctl.config import Config
-    from k1ctl.tally import Outcome, Tally
+    from k1ctl.tally.fold import Tally
     from k1ctl.workspace import Workspace
 
 
-_OUTCOME = (
-    *("at", "kind", "target", "result", "workspace", "run", "device"),
-    *("seconds", "wait_seconds", "code", "message"),
-)
+# of a workspace; the first of these is told where it does several things at once
+STATES = ("uploading", "testing", "building", "running", "waiting", "parked", "idle")
 
 
 class Part:
@@ -34,6 +32,19 @@ class Part:
 
     def document(self) -> dict[str, Any]:
         return {"rows": self.rows, "facts": self.facts, "error": self.error or None}
+
+
+def reason(exc: Exception) -> str:
+    """Why something cannot be told, in a line."""
+    from k1ctl.errors import K1ctlError
+
+    if isinstance(exc, K1ctlError | OSError):
+        from k1ctl.failure import words
+
+        return words(exc)
+    from k1ctl.plugins import one_line
+
+    return one_line(exc)
 
 
 class Sources:
@@ -67,8 +78,25 @@ class Sources:
         if "tickets" not in self._kept:
             from k1ctl.queue.view import entries
 
-            self._kept["tickets"] = [row for row in entries(self.queue) if row["state"] != "dead"]
+            over = self._over()
+            found = [row for row in entries(self.queue) if row["state"] != "dead"]
+            self._kept["tickets"] = [row for row in found if row["state"] != "parked" or row["ticket"] not in over]
         return self._kept["tickets"]  # type: ignore[no-any-return]
+
+    def _over(self) -> set[int]:
+        """The numbers of places that were kept for longer than they are: nobody has taken them away yet."""
+        from k1ctl.queue.names import parse
+
+        folder, most = os.path.join(self.queue, "tickets"), float(self.config.get("queue", "park"))
+        found = set()
+        for file in os.listdir(folder) if os.path.isdir(folder) else ():
+            name = parse(file) if file.startswith("p") else None
+            try:
+                if name is not None and self.now - os.stat(os.path.join(folder, file)).st_mtime > most:
+                    found.add(name.seq)
+            except FileNotFoundError:
+                pass
+        return found
 
     @property
     def paused(self) -> dict[str, str]:
@@ -106,10 +134,3 @@ class Sources:
 def shown(resources: dict[str, int]) -> list[str]:
     """The resources of a ticket that people know: the lock of a build folder (``tree:HASH``) is none."""
     return [name for name in resources if not name.startswith("tree:")]
-
-
-def outcome(found: Outcome | None) -> dict[str, Any] | None:
-    """An outcome of the tally as JSON; None for none."""
-    if found is None:
-        return None
-    return {key: getattr(found, key) for key in _OUTCOME}

@@ -6,17 +6,16 @@ from __future__ import annotations
 import os
 
 from k1ctl.overview.line import expected
-from k1ctl.overview.parts import Part, outcome, shown
+from k1ctl.overview.parts import STATES, Part, reason, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from k1ctl.overview.parts import Sources
-    from k1ctl.tally import Activity
+    from k1ctl.tally.fold import Activity
 
 _DOING = {"build": "building", "upload": "uploading", "device-test": "testing"}  # by the kind of a run; else: running
-_STATES = ("uploading", "testing", "building", "running", "waiting", "parked", "idle")  # the first of these is told
 
 
 def look(sources: Sources) -> Part:
@@ -37,7 +36,7 @@ def look(sources: Sources) -> Part:
         rows.append(_row(sources, name, path, own, main, doing.get(name, []), activities.get(name)))
     for name in sorted(set(doing) - names):
         rows.append(_row(sources, name, "", "", False, doing[name], activities.get(name)))
-    counts: dict[str, Any] = {state: sum(row["state"] == state for row in rows) for state in _STATES}
+    counts: dict[str, Any] = {state: sum(row["state"] == state for row in rows) for state in STATES}
     return Part(rows, {"count": len(rows), **{state: count for state, count in counts.items() if count}}, error=error)
 
 
@@ -45,12 +44,8 @@ def _activities(sources: Sources) -> tuple[dict[str, Activity], str]:
     """({workspace: what its events say}, why that is not known): worktrees are told of all the same."""
     try:
         return sources.tally.workspaces, ""
-    except ImportError:
-        return {}, ""
-    except OSError as exc:
-        from k1ctl.failure import words
-
-        return {}, words(exc)
+    except Exception as exc:  # whatever it is, worktrees and tickets are there
+        return {}, reason(exc)
 
 
 def worktrees(root: str, git_dir: str) -> list[tuple[str, str, bool]]:
@@ -108,15 +103,15 @@ def _row(
         "main": main,
         "current": bool(path) and path == sources.workspace.path,
         "missing": bool(path) and not os.path.isdir(path),
-        "state": min(states, key=_STATES.index),
+        "state": min(states, key=STATES.index),
         "doing": doing,
         "holds": [r for each in doing if each["state"] not in ("waiting", "parked") for r in each["resources"]],
         "promised_bytes": sum(p.units.get("mem", 0) for p in promises) << 20,
         "active_at": None if idle is None else rfc3339(sources.now - idle),
         "idle_seconds": 0.0 if doing else idle,
         "last_event": None if activity is None else activity.event,
-        "build": None if activity is None else outcome(activity.build),
-        "upload": None if activity is None else outcome(activity.upload),
+        "build": activity.build.document() if activity and activity.build else None,
+        "upload": activity.upload.document() if activity and activity.upload else None,
         "turns": 0 if activity is None else activity.turns,
     }
 

@@ -1,0 +1,241 @@
+"""One look tells what is so: from files alone, a part at a time, whatever is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k1ctl import overview
+from k1ctl.budget.ledger import Ledger
+from k1ctl.config import load
+from k1ctl.device.health import state_path
+from k1ctl.events import emit
+from k1ctl.files import write_json
+from k1ctl.overview import PARTS, Overview
+from k1ctl.queue import history, view
+from k1ctl.queue.line import Line
+from k1ctl.queue.ticket import Ticket
+from k1ctl.units import rfc3339
+from k1ctl.workspace import Workspace
+from tests.kit import Project
+
+CONFIG = '[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\n[targets.fw]\n[queue.slots]\n"build:fw" = 2\n'
+Stand = Callable[..., Ticket]
+
+
+@pytest.fixture
+def stand(workspace: Project) -> Iterator[Stand]:
+    """Stand in line for ``needs`` as a workspace: the ticket, held by this process."""
+    tickets = []
+
+    def enqueue(name: str, needs: dict[str, int], slots: int = 1, **facts: Any) -> Ticket:
+        line = Line(str(workspace.ops / "queue"))
+        own = {"workspace": name, "kind": "upload", "run": f"run-{name}", "queued_at": rfc3339(time.time() - 30)}
+        ticket = Ticket(line, needs, lambda r: slots, key=f"{name}{needs}", facts={**own, **facts})
+        if ticket.enqueue():
+            ticket.tell(granted_at=rfc3339(time.time() - 5), granted=time.time() - 5)
+        tickets.append(ticket)
+        return ticket
+
+    before = signal.set_wakeup_fd(-1)
+    yield enqueue
+    signal.set_wakeup_fd(before)
+    for ticket in tickets:
+        ticket.close()
+
+
+def look(project: Project, **options: Any) -> Overview:
+    facts = project.facts()
+    return overview.look(facts, load(facts), **options)
+
+
+def named(found: Overview, name: str) -> dict[str, Any]:
+    [row] = [row for row in found.workspaces.rows if row["name"] == name]
+    return row
+
+
+def test_who_holds_who_waits_and_when(workspace: Project, stand: Stand) -> None:
+    """The holder, the order of those behind it, what each workspace does, and when each may start, are one story."""
+    workspace.configure(CONFIG)
+    for name in ("oslo", "lava", "bloom"):
+        workspace.add_worktree(name)
+    for _ in range(3):
+        history.add(str(workspace.ops / "queue"), "device:k1", 20.0)
+    stand("oslo", {"device:k1": 1, "tree:00ff": 1}, label="upload fw")
+    stand("lava", {"device:k1": 1})
+    stand("bloom", {"device:k1": 1})
+    stand("lava", {"build:fw": 1}, 2, kind="build", run="run-b")
+    found = look(workspace)
+    assert found.errors == {}
+    oslo, lava = named(found, "oslo"), named(found, "lava")
+    assert (oslo["state"], oslo["holds"], oslo["branch"]) == ("uploading", ["device:k1"], "oslo")
+    assert 4.9 < oslo["doing"][0]["seconds"] < 60
+    assert lava["state"] == "building" and lava["holds"] == ["build:fw"]
+    assert [(d["state"], d["position"]) for d in lava["doing"] if d["kind"] == "upload"] == [("waiting", 1)]
+    assert named(found, workspace.root.name)["state"] == "idle"
+    slot = next(row for row in found.slots.rows if row["resource"] == "device:k1")
+    assert [each["workspace"] for each in slot["held"]] == ["oslo"]
+    assert (slot["waiting"], slot["typical_seconds"], slot["held_slots"]) == (2, 20.0, 1)
+    assert not any(row["resource"].startswith("tree:") for row in found.slots.rows)
+    first, second = found.waiting.rows
+    assert [(r["workspace"], r["position"]) for r in (first, second)] == [("lava", 1), ("bloom", 2)]
+    assert 10 < first["expected_seconds"] < 15.1 and round(second["expected_seconds"] - first["expected_seconds"]) == 20
+    folder = str(workspace.ops / "queue")
+    slots = load(workspace.facts()).slots
+    for row in found.waiting.rows:  # the same as `queue show` tells, up to the time between two looks
+        stands = view.standing(folder, row["ticket"], slots)
+        assert stands is not None and stands.position == row["position"]
+
+
+def test_a_pause_is_told_where_it_holds_somebody_up(workspace: Project, stand: Stand) -> None:
+    """A paused resource is among the problems, and nobody who waits for it is promised a time."""
+    workspace.configure(CONFIG)
+    view.pause(str(workspace.ops / "queue"), "build:fw", "the disk is full")
+    history.add(str(workspace.ops / "queue"), "build:fw", 5.0)
+    stand("oslo", {"build:fw": 1}, 2, kind="build")
+    found = look(workspace)
+    [row] = found.waiting.rows
+    assert row["expected_seconds"] is None and "the disk is full" in row["blocked"]
+    assert [p["text"] for p in found.problems] == ["build:fw is paused: the disk is full"]
+    assert named(found, "oslo")["path"] is None, "who has no worktree here stands in the line all the same"
+
+
+def test_a_place_that_was_kept_for_too_long_is_none(workspace: Project, stand: Stand) -> None:
+    """A parked ticket is shown as long as its place is kept, whether or not somebody has taken it away since."""
+    stand("oslo", {"device:k1": 1})
+    ticket = stand("lava", {"device:k1": 1})
+    ticket.leave()
+    folder = workspace.ops / "queue" / "tickets"
+    [parked] = [file for file in folder.iterdir() if file.name.startswith("p")]
+    assert [row["state"] for row in look(workspace).waiting.rows] == ["parked"]
+    os.utime(parked, (1, 1))
+    assert look(workspace).waiting.rows == []
+
+
+def test_builds_uploads_and_what_failed(workspace: Project) -> None:
+    """The last ones stand with their results, a day's figures beside them, and a failure that is the last word is a
+    problem until a success follows."""
+    facts = workspace.facts()
+    for result, code in (("one", 1), ("two", 0)):
+        run = f"b-{result}"
+        emit(facts, "queue.granted", run=run, ticket=1, resources={"build:fw": 1}, wait_seconds=0.5)
+        words = {"run": run, "target": "fw", "exit_code": code, "code": "done" if not code else "build-failed"}
+        emit(facts, "build.finished", **words, message="" if not code else "main.cpp:3", seconds=2.0)
+    emit(facts, "upload.finished", run="u", target="fw", outcome="refused", exit_code=1, message="too large")
+    found = look(workspace)
+    assert [row["result"] for row in found.builds.rows] == ["done", "failed"]
+    assert (found.builds.facts["good"], found.builds.facts["bad"]) == (1, 1)
+    assert found.uploads.rows[0]["message"] == "too large"
+    row = named(found, facts.name)
+    assert row["build"]["result"] == "done" and row["last_event"] == "upload.finished"
+    assert [(p["part"], p["text"]) for p in found.problems] == [
+        ("uploads", f"the last upload of {facts.name} failed: too large")
+    ]
+    emit(facts, "upload.finished", run="v", target="fw", outcome="installed", exit_code=0)
+    assert look(workspace).problems == []
+
+
+def record_of(project: Project, outcome: str, wall: float) -> None:
+    """Leave the word of a prober on k1."""
+    document = {"device": "K1.reinvented", "mac": "", "uptime_ms": 5000, "build": {"id": "abc123"}}
+    answer = {"outcome": outcome, "code": "device-offline", "message": "no route", "hint": ""}
+    answer |= {"document": document} if outcome == "answered" else {}
+    health = {"outcome": outcome, "code": "", "message": "no route", "hint": "", "document": {"fps": 150.2}}
+    write_json(
+        state_path(project.facts(), "k1"),
+        {
+            "device": "k1",
+            "host": "127.0.0.1",
+            "http_port": 9,
+            "probed_at": rfc3339(wall),
+            "wall": wall,
+            "monotonic": 1.0,
+            "seconds": 0.1,
+            "restarted": None,
+            "seen": None,
+            "answers": {"/api/device/info": answer, "/api/health": health if outcome == "answered" else dict(answer)},
+        },
+    )
+
+
+def test_a_device_is_as_its_last_prober_left_it(workspace: Project) -> None:
+    """State, figures, build and age come from the shared record; an old word is told with its age; none is asked."""
+    workspace.configure(CONFIG)
+    assert look(workspace).devices.rows[0]["state"] == "unknown"
+    record_of(workspace, "answered", time.time() - 3)
+    row = look(workspace).devices.rows[0]
+    assert (row["state"], row["fps"], row["version"]) == ("online", 150.2, "abc123")
+    assert 2 < row["age_seconds"] < 60
+    record_of(workspace, "no-answer", time.time() - 7200)
+    found = look(workspace)
+    assert found.devices.rows[0]["state"] == "offline"
+    assert found.problems[0]["text"] == "k1 was offline 2 h ago: no route" and found.problems[0]["level"] == "error"
+
+
+def test_the_budget_is_looked_up_and_not_made(workspace: Project) -> None:
+    """Without books there is no budget and none appears; with them, the day and each agent stand with their limits."""
+    workspace.configure('[budget]\nday = "1M"\n')
+    assert look(workspace).budget.rows == [] and not (workspace.ops / "state.db").exists()
+    facts = workspace.facts()
+    ledger = Ledger(facts, load(facts))
+    hold = ledger.reserve(400_000, agent="ada")
+    ledger.settle(hold.id, 1_000_000)
+    ledger.state.close()
+    found = look(workspace)
+    day, agent = found.budget.rows
+    assert (day["scope"], day["spent_tokens"], day["free_tokens"]) == ("day", 1_000_000, 0)
+    assert agent["scope"] == "agent" and agent["limit_tokens"] is None
+    assert "nothing is left of 1M tokens for day" in found.problems[0]["text"]
+
+
+def test_damage_hides_its_own_part_only(workspace: Project) -> None:
+    """Each part that cannot be made says so, the others are there, and the whole is still JSON."""
+    workspace.configure(CONFIG)
+    (workspace.ops / "state.db").write_bytes(b"not a database at all" * 100)
+    (workspace.ops / "events").mkdir()
+    (workspace.ops / "events" / f"{rfc3339()[:10]}.jsonl").write_bytes(b'{"at":\n\xff\xfe\n[]\n{"at":5,"event":6}\n')
+    (workspace.ops / "device").mkdir()
+    Path(state_path(workspace.facts(), "k1")).write_text('{"answers": 5')
+    found = look(workspace)
+    document = json.loads(json.dumps(found.document(), allow_nan=False))
+    assert list(found.errors) == ["budget"] and "damaged" in document["errors"]["budget"]
+    assert document["devices"]["rows"][0]["state"] == "unknown" and document["host"]["facts"]["memory_bytes"]
+    assert set(PARTS) <= set(document)
+
+
+def test_nothing_is_written_but_the_tally(workspace: Project, stand: Stand) -> None:
+    """A look changes no file of the queue, of devices and of the host."""
+    workspace.configure(CONFIG)
+    stand("oslo", {"device:k1": 1})
+    load(workspace.facts())
+
+    def files() -> set[str]:
+        tops = (workspace.ops, Path(os.environ["K1CTL_HOST_DIR"]))
+        return {str(path) for top in tops for path in top.rglob("*")}
+
+    before = files()
+    look(workspace)
+    new = {os.path.relpath(path, workspace.ops) for path in files() - before}
+    assert new <= {"metrics", "metrics/tally.json", "metrics/.tally.lock"}
+
+
+def test_worktrees_are_found_without_git(workspace: Project) -> None:
+    """A detached one has no branch, one whose folder was removed is missing; all by git's own files."""
+    gone, loose = workspace.add_worktree("gone"), workspace.add_worktree("loose")
+    workspace.git("checkout", "-q", "--detach", cwd=loose)
+    for file in sorted(gone.rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    gone.rmdir()
+    found = look(workspace, parts=("workspaces",))
+    assert named(found, "gone")["missing"] and named(found, "gone")["branch"] == "gone"
+    assert named(found, "loose")["branch"] is None and not named(found, "loose")["missing"]
+    assert named(found, workspace.root.name)["main"] and found.slots.rows == []
+    bare = overview.look(Workspace(str(workspace.ops), str(workspace.ops), "ops"), load(workspace.facts()))
+    assert [row["name"] for row in bare.workspaces.rows] == ["ops"], "outside git the root stands for itself"
