@@ -309,8 +309,6 @@ SETTINGS: dict[Place, Setting] = {
     ("metrics", "port"): Setting("port", 8080, "port of `metrics serve`, on 127.0.0.1 (0: any free one)"),
     ("metrics", "most"): Setting("slots", 50, "values that a label may have; the others are summed as `other`"),
     ("metrics", "aliases"): Setting("bool", True, "tell the figures under the annexes' names as well"),
-    ("metrics", "period"): Setting("duration", 60.0, "how often samples are taken; older than twice this is stale"),
-    ("metrics", "window"): Setting("duration", 86400.0, "what rates and means of lately are of"),
     ("metrics", "active"): Setting("duration", 3600.0, "a workspace whose last event is younger is active"),
     ("metrics", "fps_target"): Setting("int", 150, "frames a second that devices are to reach (0: not told)"),
     ("metrics", "hosts"): Setting(
@@ -331,7 +329,7 @@ SETTINGS: dict[Place, Setting] = {
     ("alerts", "queue", "for"): Setting("duration", 600.0, "how long more may"),
     ("alerts", "success", "on"): Setting("bool", True, "whether the success rate is an alert"),
     ("alerts", "success", "limit"): Setting(
-        "number", 0.8, "share of builds, uploads, tests and runs that has to succeed"
+        "number", 0.8, "share of builds, uploads and tests that has to succeed"
     ),
     ("alerts", "success", "window"): Setting("duration", 86400.0, "the time it is taken over"),
     ("alerts", "success", "events"): Setting("slots", 10, "fewer of them tell nothing"),

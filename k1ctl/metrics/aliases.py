@@ -23,9 +23,9 @@ ANNEX_B = {
     "workspace_count_active": "Workspaces that run, wait, or did something lately.",
     "device_upload_queue_length": "Tickets that wait for a device.",
     "build_cache_hit_rate": "Share of the newest builds' steps that came from a cache.",
-    "agent_success_rate": "Share of builds, uploads and tests that went well, in the window of [metrics].",
-    "mean_time_to_upload": "Mean seconds from asking for an upload to the device's OK, in the window of [metrics].",
-    "mean_time_to_compile": "Mean seconds that a build took, in the window of [metrics].",
+    "agent_success_rate": "Share of builds, uploads and tests that went well, lately.",
+    "mean_time_to_upload": "Mean seconds from asking for an upload to the device's OK, lately.",
+    "mean_time_to_compile": "Mean seconds that a build took, lately.",
     "render_fps_min": "Frames a second of the slowest device that answered.",
     "render_fps_target": "Frames a second that a device is to reach ([metrics] fps_target).",
 }
@@ -62,7 +62,7 @@ def of(families: Families, config: Config) -> list[Family]:
     found.append(workspaces)
     runs = [("k1_run_duration_seconds", ""), ("k1_build_duration_seconds", ":build")]
     runs.append(("k1_upload_duration_seconds", ":upload"))
-    there = [(families[name], "", suffix) for name, suffix in runs if name in families]
+    there = [(families[name], suffix) for name, suffix in runs if name in families]
     found.append(merged(there, "conductor_run_duration_seconds", "How long runs took, by run target."))
     for name in ("device_upload_queue_length", "agent_success_rate"):
         value = values[name]

@@ -73,12 +73,13 @@ def _merged(
     return [(dict(key), sorted(mine.items()), count, total) for key, (mine, count, total) in found.items()]
 
 
-def merged(families: Iterable[tuple[Family, str, str]], name: str, help: str) -> Family:
-    """One histogram of several: each with a label ``target`` whose values get a prefix and a suffix: ``fw:build``."""
+def merged(families: Iterable[tuple[Family, str]], name: str, help: str) -> Family:
+    """One histogram of several (family, suffix), its label ``target`` made of theirs with the suffix: ``fw:build``."""
     rows = []
-    for family, prefix, suffix in families:
+    for family, suffix in families:
         for labels, buckets, count, total in family.histograms:
-            rows.append(((("target", f"{prefix}{labels.get('target', '')}{suffix}"),), buckets, count, total))
+            named = labels.get("target") or labels.get("kind") or ""
+            rows.append(((("target", f"{named}{suffix}"),), buckets, count, total))
     found = Family(name, HISTOGRAM, help)
     found.histograms = _merged(rows)
     return found

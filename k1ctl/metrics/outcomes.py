@@ -15,11 +15,13 @@ def families(workspace: Workspace, kind: str, plural: str, label: str = "target"
 
     Both are since the first event there is. Results: `k1ctl.tally.kinds`.
     """
+    from k1ctl.tally.kinds import RESULTS
+
     tally = shared.tally(workspace)
     ended = Family(f"k1_{plural}", COUNTER, f"{plural.capitalize()} that ended, by result, since the first event.")
-    for (of, target, result), count in sorted(tally.outcomes.items()):
-        if of == kind:
-            ended.add(count, **{label: target, "result": result})
+    for target in sorted({target for of, target, _ in tally.outcomes if of == kind}):
+        for result in RESULTS:  # also those that did not occur: a rate needs a counter's 0
+            ended.add(tally.outcomes.get((kind, target, result), 0), **{label: target, "result": result})
     took = Family(f"k1_{kind}_duration_seconds", HISTOGRAM, f"How long {plural} took that went well.")
     for (of, target), histogram in sorted(tally.seconds.items()):
         if of == kind:

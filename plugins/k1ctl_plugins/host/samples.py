@@ -32,7 +32,7 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
     if facts.oom_kills is not None:
         kills = Family("k1_host_oom_kills", COUNTER, "Processes killed for want of memory, since boot.")
         found.append(kills.add(facts.oom_kills))
-    return [*found, *_disk(workspace, config)]
+    return [*found, *_disk(workspace)]
 
 
 def _watermark(facts: Facts, config: Config) -> Family:
@@ -59,13 +59,11 @@ def _stall(facts: Facts) -> Family:
     return family
 
 
-def _disk(workspace: Workspace, config: Config) -> list[Family]:
+def _disk(workspace: Workspace) -> list[Family]:
     from k1ctl.disk import use
 
     now = use(workspace.root)
     size = Family("k1_disk_size_bytes", GAUGE, "Size of the disk of the root.").add(now.total)
     free = Family("k1_disk_free_bytes", GAUGE, "Free on the disk of the root, for who is no superuser.").add(now.free)
     used = Family("k1_disk_used_ratio", GAUGE, "Share of the disk of the root that is used.").add(now.percent / 100)
-    mark = Family("k1_disk_archive_ratio", GAUGE, "Use above which archiving is suggested ([disk] archive_percent).")
-    percent = config.get("disk", "archive_percent")
-    return [size, free, used, *([mark.add(percent / 100)] if percent else [])]
+    return [size, free, used]

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from k1ctl.cli import purpose
-from k1ctl.errors import K1ctlError
+from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
+if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
-@purpose("Look", example="k1ctl metrics")
-@click.command(short_help="Samples for a monitoring stack.")
+COMMANDS = ("print", "write", "serve", "json", "rules")  # each in the module of its name beside this one
+
+
+@purpose("Look", example="k1ctl metrics serve")
+@click.group(cls=Subcommands, package=__name__, names=COMMANDS, short_help="Samples for a monitoring stack.")
 def metrics() -> None:
-    """Samples for a monitoring stack.
+    """What all plugins know, as samples for Prometheus and what reads its formats.
 
-    Example: k1ctl metrics
+    Everything is read from files: nothing waits, no device is asked. docs/metrics.md lists the names.
+
+    \b
+    Examples:
+      k1ctl metrics print
+      k1ctl metrics serve
+      k1ctl metrics rules --out /etc/prometheus
     """
-    raise K1ctlError("k1ctl metrics is not there yet")
 
 
 @hookimpl
 def k1ctl_command() -> click.Command:
     return metrics
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
+    from k1ctl_plugins.metrics.samples import samples
+
+    return samples(workspace, config)

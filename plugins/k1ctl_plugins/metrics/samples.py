@@ -16,10 +16,10 @@ QUANTILES = (0.5, 0.9, 0.99)
 
 
 def samples(workspace: Workspace, config: Config) -> list[Family]:
-    """Outcomes, mean and quantiles of durations by kind of work, within ``[metrics] window``."""
+    """Outcomes, mean and quantiles of durations by kind of work, within ``[alerts.success] window``."""
     from k1ctl.units import format_duration
 
-    seconds = float(config.get("metrics", "window"))
+    seconds = float(config.get("alerts", "success", "window"))
     within = f"of the last {format_duration(seconds)}"
     ended = Family("k1_recent_outcomes", GAUGE, f"Good, bad and other ends {within}.")
     mean = Family("k1_recent_mean_seconds", GAUGE, f"Mean duration of what went well {within}.")

@@ -1,0 +1,94 @@
+"""``k1ctl metrics serve``: the samples over HTTP, on loopback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from k1ctl.cli import Context, pass_context
+from k1ctl.output import emit_json, json_option, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from k1ctl.samples import Family
+
+
+class _EndedError(BaseException):
+    """A signal said that it is enough."""
+
+
+@click.command(short_help="Serve the samples to Prometheus, on 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port, 0: any free one (default: metrics.port, 8080).")
+@click.option("--no-aliases", is_flag=True, help="Leave out the annexes' names (default: [metrics] aliases).")
+@click.option("--dry-run", is_flag=True, help="Say where it would serve, and whether the port can be had.")
+@json_option
+@pass_context
+def serve(context: Context, port: int | None, no_aliases: bool, dry_run: bool, as_json: bool) -> None:
+    """Serve /metrics on 127.0.0.1 until ^C or SIGTERM; /-/healthy says ok.
+
+    Samples are taken from files when they are asked for, once for all who ask meanwhile, in OpenMetrics for who
+    accepts it. The configuration is read anew each time. A request that calls this host by another name than
+    localhost is refused; [metrics] hosts adds names.
+
+    \b
+    Example:
+      k1ctl metrics serve
+      k1ctl metrics serve --port 0 --json
+      curl -s http://127.0.0.1:8080/metrics | grep ^k1_queue
+    """
+    from k1ctl.metrics.serving import Server
+
+    config = context.config
+    wanted = int(config.get("metrics", "port")) if port is None else port
+    with Server(wanted, _look(context, False if no_aliases else None), config.get("metrics", "hosts")) as server:
+        if as_json:
+            emit_json({"ok": True, "dry_run": dry_run, "url": server.url, "port": server.server_port})
+        if dry_run:
+            say(f"would serve {server.url}")
+            return
+        server.scrapes.text("prometheus")  # so that the first scrape loads no plugin any more
+        say(f"serving {server.url}")
+        _until_ended(server.serve_forever)
+
+
+def _look(context: Context, aliases: bool | None) -> Callable[[], list[Family]]:
+    """Take the samples with the configuration of now; while that is broken, with the last one that was whole."""
+    from k1ctl.config import load
+    from k1ctl.errors import ConfigError
+    from k1ctl.metrics.gathering import gather
+    from k1ctl.samples import GAUGE, Family
+
+    config, told = context.config, ""
+
+    def look() -> list[Family]:
+        nonlocal config, told
+        valid, why = 1, ""
+        try:
+            config = load(context.workspace)
+        except ConfigError as exc:
+            valid, why = 0, exc.message
+        if why and why != told:
+            say(f"k1ctl: the configuration as it was is used on: {why}")
+        told = why
+        found = gather(context.plugins, context.workspace, config, aliases=aliases)
+        return [*found.families, Family("k1_config_valid", GAUGE, "Whether ops/k1ctl.toml can be read (1).").add(valid)]
+
+    return look
+
+
+def _until_ended(run: Callable[[float], None]) -> None:
+    from k1ctl.signals import signals
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _EndedError
+
+    for number in (signals.SIGTERM, signals.SIGINT):
+        signals.signal(number, end)
+    try:
+        run(3600.0)  # seconds between two looks whether to end: a signal does not wait for them
+    except _EndedError:
+        for number in (signals.SIGTERM, signals.SIGINT):
+            signals.signal(number, signals.SIG_IGN)
