@@ -11,7 +11,7 @@ from k1ctl.errors import BusyError, ConfigError, K1ctlError, UsageError
 _PRINTERS = ("k1ctl.output", "k1ctl.process.view", "k1ctl.__main__", "__main__", "click.utils")
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _ENVIRONMENT = {
-    errno.EROFS: ("read-only", "the filesystem is read-only", "make it writable ([queue] dir moves what the queue keeps)"),
+    errno.EROFS: ("read-only", "the filesystem is read-only", "make it writable; [queue] dir moves the queue"),
     errno.EACCES: ("no-permission", "permission denied", "check who owns the folder"),
     errno.EPERM: ("no-permission", "operation not permitted", "check who owns the folder"),
     errno.ENOTDIR: ("in-the-way", "a file is where a folder belongs", "move it away"),
