@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.budget import prices, rows, settling
 from k1ctl.budget.days import hour_of
-from k1ctl.budget.holds import COLUMNS, OPEN, SETTLED, Hold, HoldNotFoundError
+from k1ctl.budget.holds import OPEN, SETTLED, Hold, HoldNotFoundError
 from k1ctl.budget.ledger import Ledger
 from k1ctl.budget.tokens import Usage
 from k1ctl.state import State
@@ -29,12 +29,20 @@ if TYPE_CHECKING:
     from k1ctl.budget.sync_store import Row
 
     T = TypeVar("T")
+    _Candidate = tuple[float, str, str, float]  # since, id, model, until
     Change = tuple[Row, tuple[int, ...]]  # a message, and what came on: (messages, four classes, micro-dollars)
 
 SYNCED = "synced"  # a hold that a sync has settled
 _AT_ONCE = 500  # agents in one question
+# Until when messages are of a hold. One that somebody settled: until then, as work may outlast the deadline. What comes
+# after the deadline of any other is nobody's: it would count for the task of a hold that was over.
+_UNTIL = (
+    "CASE state WHEN 'open' THEN since + ttl WHEN 'settled' THEN CASE WHEN EXISTS(SELECT 1 FROM usage_holds told"
+    f" WHERE told.id = holds.id AND told.state = '{SYNCED}') THEN MIN(ended, since + ttl) ELSE ended END"
+    " ELSE MIN(ended, since + ttl) END"
+)
 _CANDIDATES = (
-    f"SELECT {COLUMNS}, (SELECT told.state FROM usage_holds told WHERE told.id = holds.id) FROM holds"
+    f"SELECT agent, since, id, model, {_UNTIL} FROM holds"
     " WHERE since <= ? AND CASE state WHEN 'open' THEN since + ttl ELSE ended END >= ?"
 )
 _KEPT = "SELECT input, output, cache_write, cache_read, tokens, micro_usd, state FROM usage_holds WHERE id = ?"
@@ -86,33 +94,23 @@ def assign(db: sqlite3.Connection, messages: Sequence[Row]) -> None:
         query += f" AND agent IN ({','.join('?' * len(by_agent))})"
     else:
         words = words[:2]
-    holds: dict[str, list[tuple[Hold, float]]] = {}
-    for found in db.execute(query, words):
-        hold = Hold(found[:-1])
-        holds.setdefault(hold.agent, []).append((hold, _end(hold, found[-1])))
+    holds: dict[str, list[_Candidate]] = {}
+    for agent, *candidate in db.execute(query, words):
+        holds.setdefault(agent, []).append(tuple(candidate))
     for agent, those in holds.items():
-        those.sort(key=lambda pair: (pair[0].since, pair[0].id))
-        _assign(sorted(by_agent.get(agent, ()), key=lambda row: row.at), those)
+        _assign(sorted(by_agent.get(agent, ()), key=lambda row: row.at), sorted(those))
 
 
-def _assign(messages: Iterable[Row], holds: Sequence[tuple[Hold, float]]) -> None:
+def _assign(messages: Iterable[Row], holds: Sequence[_Candidate]) -> None:
     """Those of one agent; both in order of time."""
-    there: list[tuple[Hold, float]] = []
+    there: list[_Candidate] = []
     begun = 0
     for row in messages:
-        while begun < len(holds) and holds[begun][0].since <= row.at:
+        while begun < len(holds) and holds[begun][0] <= row.at:
             there.append(holds[begun])
             begun += 1
-        there = [pair for pair in there if pair[1] >= row.at]
-        row.hold = next((hold.id for hold, _ in reversed(there) if _for(hold.model, row.model)), "")
-
-
-def _end(hold: Hold, kept: str | None) -> float:
-    """Until when messages are of ``hold``. One that somebody settled: until then, as work may outlast the deadline.
-    What comes after the deadline of any other is nobody's: it would count for the task of a hold that was over."""
-    if hold.state == OPEN:
-        return hold.until
-    return float(hold.ended if hold.state == SETTLED and kept != SYNCED else min(hold.ended, hold.until))
+        there = [hold for hold in there if hold[3] >= row.at]
+        row.hold = next((id for _, id, model, _ in reversed(there) if _for(model, row.model)), "")
 
 
 def _for(wanted: str, model: str) -> bool:
