@@ -4,9 +4,12 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-NO_WORK = "no work"  # nothing was asked for
+    from k1ctl.workspace import Workspace
+
+NO_WORK = "no work"  # nothing was asked for, or all of it is done
 BLOCKED = "blocked by"  # somebody holds what it waits for
 LIMITED = "limited until"  # a limit with a known end
 BUDGET = "over budget"
@@ -16,23 +19,104 @@ RUNNING = "running"
 NOT_VISIBLE = "not visible"  # k1ctl cannot know it: another host, another clone, a process that never called it
 KINDS = (FAILED, BLOCKED, LIMITED, BUDGET, HOST, RUNNING, NOT_VISIBLE, NO_WORK)
 
+WAITS = "waits"  # it holds the subject up now
+RUNS = "runs"  # the subject works now
+ENDED = "ended"  # how something of the subject ended
+AROUND = "around"  # holds for everybody here; the subject would meet it
+IDLE = "idle"  # nothing holds it up
+STAGES = (WAITS, RUNS, ENDED, AROUND, IDLE)  # in the order in which they are the answer
+
 
 class Subject:
-    """Of what it is asked: a ``workspace``, a ``run`` or a ``ticket``, each "" or 0 where it is not known; ``what`` was
-    typed."""
+    """Of what it is asked: a ``workspace``, a ``run``, a ``ticket`` or a ``resource`` (device:k1), each "" or 0 where
+    it is not known; ``what`` was typed.
 
-    __slots__ = ("run", "ticket", "what", "workspace")
+    ``runs``: records (run.json) of the subject, newest first: the run itself, or the last ones of the workspace;
+    ``tickets``: its entries of the queue (`k1ctl.queue.view.entries`); ``path`` of its worktree; ``find(*names,
+    limit=3, **fields)`` gives the newest events with these names and fields, newest last.
+    """
 
-    def __init__(self, what: str, *, workspace: str = "", run: str = "", ticket: int = 0) -> None:
-        self.what, self.workspace, self.run, self.ticket = what, workspace, run, ticket
+    __slots__ = ("_find", "path", "resource", "run", "runs", "ticket", "tickets", "what", "workspace")
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        workspace: str = "",
+        run: str = "",
+        ticket: int = 0,
+        resource: str = "",
+        path: str = "",
+        runs: Sequence[dict[str, Any]] = (),
+        tickets: Sequence[dict[str, Any]] = (),
+        find: Callable[..., list[dict[str, Any]]] | None = None,
+    ) -> None:
+        self.what, self.workspace, self.run, self.ticket, self.resource = what, workspace, run, ticket, resource
+        self.path, self.runs, self.tickets, self._find = path, list(runs), list(tickets), find
+
+    @property
+    def kind(self) -> str:
+        """resource, run, ticket or workspace."""
+        return "resource" if self.resource else "run" if self.run else "ticket" if self.ticket else "workspace"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a workspace, so that what holds for all of it belongs to the answer."""
+        return self.kind == "workspace"
+
+    def find(self, *names: str, limit: int = 3, **fields: Any) -> list[dict[str, Any]]:
+        """The newest events of these names whose fields have these values, newest last; [] without a record."""
+        return [] if self._find is None else self._find(*names, limit=limit, **fields)
+
+    def living(self, state: str) -> Iterator[dict[str, Any]]:
+        """Its tickets in this state: running, waiting, parked or dead."""
+        return (ticket for ticket in self.tickets if ticket["state"] == state)
+
+    def ended(self, workspace: Workspace) -> Iterator[dict[str, Any]]:
+        """The records of its runs that are over, the newest of each kind. A run without an end (killed with its
+        supervisor) is among them."""
+        kinds = set()
+        for record in self.runs:
+            kind = record.get("kind", "")
+            if kind not in kinds and not under_way(workspace, record):
+                kinds.add(kind)
+                yield record
+
+    def document(self) -> dict[str, Any]:
+        """The subject as JSON."""
+        return {
+            "kind": self.kind,
+            "what": self.what,
+            "workspace": self.workspace or None,
+            "run": self.run or None,
+            "ticket": self.ticket or None,
+            "resource": self.resource or None,
+        }
+
+
+def under_way(workspace: Workspace, record: dict[str, Any]) -> bool:
+    """Whether somebody of a recorded run lives: its supervisor or its command."""
+    if record.get("state") == "ended":
+        return False
+    from k1ctl.process.record import Run, alive
+
+    return alive(Run(workspace.ops_path("runs", record["run"]), record))
 
 
 class Reason:
     """``kind``: one of `KINDS`; ``text``: a sentence; ``holder``: who holds what; ``bound`` and ``limit``: what binds
     and where it is; ``until``: RFC 3339 where an end is known; ``next``: what to do; ``events`` that prove it, newest
-    last; ``at``: RFC 3339, when it came to be so."""
+    last; ``at``: RFC 3339, when it came to be so.
 
-    __slots__ = ("at", "bound", "code", "events", "holder", "kind", "limit", "next", "text", "until")
+    ``stage``: one of `STAGES` (default: that of the kind). ``chain``: sentences on what stands behind it, the nearest
+    cause first. ``files`` and ``lines`` prove it where events do not: paths, and lines out of a log. ``about``: the run
+    or ticket that it is of; a ``general`` reason gives way to any other one that is about the same.
+    """
+
+    __slots__ = (
+        "about", "at", "bound", "chain", "code", "events", "files", "general", "holder", "kind", "limit", "lines",
+        "next", "stage", "text", "until",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,9 +131,17 @@ class Reason:
         next: str = "",
         at: str = "",
         events: list[dict[str, Any]] | None = None,
+        stage: str = "",
+        chain: Sequence[str] = (),
+        files: Sequence[str] = (),
+        lines: Sequence[str] = (),
+        about: str = "",
+        general: bool = False,
     ) -> None:
         self.kind, self.text, self.code, self.holder, self.bound, self.limit = kind, text, code, holder, bound, limit
         self.until, self.next, self.at, self.events = until, next, at, events or []
+        self.stage = stage or {FAILED: ENDED, RUNNING: RUNS, NO_WORK: IDLE, NOT_VISIBLE: IDLE}.get(kind, WAITS)
+        self.chain, self.files, self.lines, self.about, self.general = [*chain], [*files], [*lines], about, general
 
     def document(self) -> dict[str, Any]:
         """The reason as JSON."""

@@ -11,6 +11,7 @@ from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.stores import Store
     from k1ctl.workspace import Workspace
@@ -66,3 +67,10 @@ def k1ctl_archive_store(workspace: Workspace, config: Config) -> list[Store]:
     from k1ctl_plugins.archive.stores import configured
 
     return configured(config)
+
+
+@hookimpl
+def k1ctl_reasons(subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.archive.reasons import reasons
+
+    return reasons(subject)

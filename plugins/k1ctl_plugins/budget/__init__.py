@@ -12,6 +12,7 @@ from k1ctl.hookspecs import hookimpl
 if TYPE_CHECKING:
     from k1ctl.budget.transcripts import UsageReader
     from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
 
@@ -58,3 +59,10 @@ def k1ctl_usage_readers() -> list[UsageReader]:
     from k1ctl.budget.transcripts_codex import Codex
 
     return [ClaudeCode(), Codex()]
+
+
+@hookimpl
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.budget.reasons import reasons
+
+    return reasons(workspace, config, subject)

@@ -15,6 +15,7 @@ from k1ctl.queue.names import PRIORITIES
 if TYPE_CHECKING:
     from k1ctl.builds import BuildKind
     from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.setup import SetupStep
     from k1ctl.workspace import Workspace
@@ -176,3 +177,10 @@ def log_(ctx: Context, run: str, follow: bool, as_json: bool) -> None:
     from k1ctl_plugins.build import runs
 
     runs.print_log(runs.find(ctx.workspace, run), follow=follow, as_json=as_json)
+
+
+@hookimpl
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.build.reasons import reasons
+
+    return reasons(workspace, config, subject)

@@ -12,7 +12,9 @@ from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
+    from k1ctl.workspace import Workspace
 
 COMMANDS = (
     "show",
@@ -68,3 +70,10 @@ def k1ctl_samples(config: Config) -> list[Family]:
     from k1ctl_plugins.capacity.samples import samples
 
     return samples(config)
+
+
+@hookimpl
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.capacity.reasons import reasons
+
+    return reasons(workspace, config, subject)

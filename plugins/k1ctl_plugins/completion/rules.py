@@ -53,6 +53,7 @@ _EXACT = {
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),
     ("upload", "device"): ("any", "@device"),
+    ("why", "what"): ("last", "@workspace", "@ticket", "@run", "@device", "@target"),
     ("worktree add", "path"): ("@folder",),
 }
 _BEHIND = "a command line, which is completed as such behind --"

@@ -11,6 +11,7 @@ from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
 
@@ -62,3 +63,10 @@ def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
     from k1ctl_plugins.device.samples import samples
 
     return samples(workspace, config)
+
+
+@hookimpl
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.device.reasons import reasons
+
+    return reasons(workspace, config, subject)

@@ -89,8 +89,8 @@ def tail(
 
     Example: k1ctl events tail -f -n 0 --event 'upload.*' --jsonl
     """
-    from k1ctl_plugins.events.choose import Choice
     from k1ctl.events_follow import Follower, wait_for_news
+    from k1ctl_plugins.events.choose import Choice
 
     choice = Choice(globs, run, workspace)
     follower = Follower(ctx.workspace.ops_path("events"))
@@ -103,7 +103,7 @@ def tail(
 
 
 def _print(found: Iterable[dict[str, Any]], as_jsonl: bool) -> None:
-    from k1ctl_plugins.events.choose import line_for_people
+    from k1ctl.events_text import line_for_people
 
     if as_jsonl:
         emit_jsonl(found)

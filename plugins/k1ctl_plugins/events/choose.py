@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import UsageError
 from k1ctl.events import read
-from k1ctl.jsontext import dumps
-from k1ctl.output import clean
 from k1ctl.units import parse_duration, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_HEAD = ("at", "event", "workspace")
 
 
 class Choice:
@@ -56,15 +52,3 @@ def parse_since(text: str) -> str:
         raise UsageError(
             f"--since {text!r} is neither an age nor a time", hint="write 90s, 1h, 2d or 2026-01-31T10:00Z"
         )
-
-
-def line_for_people(event: dict[str, Any]) -> str:
-    """``at  event  workspace  key=value ...`` on one line, without control characters."""
-    rest = [f"{key}={_short(value)}" for key, value in event.items() if key not in _HEAD]
-    words = [str(event.get("at", "-")), str(event.get("event", "-")).ljust(18), str(event.get("workspace", "-")), *rest]
-    return clean("  ".join(words[:3]) + "  " + " ".join(words[3:])).rstrip()
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else dumps(value)
-    return dumps(text) if not text or " " in text else text

@@ -13,6 +13,7 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import clean, emit_json, json_option, put, say, table
 
 if TYPE_CHECKING:
+    from k1ctl.reasons import Reason, Subject
     from k1ctl_plugins.hook.targets import Target
 
 _SHOWN = 500  # characters of a command line that are worth a reader's time
@@ -255,3 +256,10 @@ def weekly(ctx: Context, dry_run: bool, as_json: bool) -> int:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return hook
+
+
+@hookimpl
+def k1ctl_reasons(subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.hook.reasons import reasons
+
+    return reasons(subject)

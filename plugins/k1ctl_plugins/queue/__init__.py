@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from k1ctl.capacity.need import Need
     from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
 
@@ -384,3 +385,10 @@ def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
     from k1ctl_plugins.queue.samples import samples
 
     return samples(workspace, config)
+
+
+@hookimpl
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.queue.reasons import reasons
+
+    return reasons(workspace, config, subject)

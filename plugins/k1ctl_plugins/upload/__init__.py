@@ -15,6 +15,8 @@ from k1ctl.queue.names import PRIORITIES
 from k1ctl.units import format_size
 
 if TYPE_CHECKING:
+    from k1ctl.config import Config
+    from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.transports import Transport
     from k1ctl.workspace import Workspace
@@ -109,3 +111,10 @@ def k1ctl_samples(workspace: Workspace) -> list[Family]:
     from k1ctl_plugins.upload.samples import samples
 
     return samples(workspace)
+
+
+@hookimpl
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    from k1ctl_plugins.upload.reasons import reasons
+
+    return reasons(workspace, config, subject)

@@ -1,0 +1,221 @@
+"""What the budget knows of why: a refusal and its counter, what is used up, who is not asked until when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from k1ctl.reasons import AROUND, BUDGET, ENDED, FAILED, LIMITED, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from k1ctl.config import Config
+    from k1ctl.reasons import Subject
+    from k1ctl.workspace import Workspace
+
+_UNITS = ("tokens", "micro_usd")
+_STATUS = "`k1ctl budget status` shows who holds and spent what; `k1ctl budget set` changes a limit"
+
+
+def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    """Why the workspace's agent gets no budget, and which provider, account or GitHub is not asked now."""
+    if not subject.whole:
+        return []
+    rows = _rows(workspace, config)
+    refused = _refused(workspace, subject, rows)
+    full = [] if refused and refused[0].until else list(_used_up(workspace, config, subject, rows))
+    return [
+        *refused,
+        *full,
+        *_breakers(workspace, config, subject),
+        *_keys(workspace, subject),
+        *_github(workspace, config, subject),
+    ]
+
+
+def _rows(workspace: Workspace, config: Config) -> dict[tuple[str, str], dict[str, Any]]:
+    """What is spent, held and free of each counter now; looked up without a lock."""
+    from k1ctl.errors import K1ctlError
+    from k1ctl.overview import budget
+    from k1ctl.overview.parts import Sources
+
+    try:
+        return {(row["scope"], row["name"]): row for row in budget.look(Sources(workspace, config)).rows}
+    except (K1ctlError, OSError):
+        return {}
+
+
+def _refused(workspace: Workspace, subject: Subject, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Reason]:
+    """The last refusal of a reserve: still so by the counters of now, or the last thing that the agent asked for."""
+    from k1ctl.budget.limits import amount, named
+    from k1ctl.units import format_duration, parse_rfc3339, rfc3339
+
+    found = subject.find("budget.refused", agent=subject.workspace, limit=1)
+    if not found:
+        return []
+    event = found[-1]
+    short = [r for r in event.get("reasons") or [] if isinstance(r, dict)]
+    still = any(_short(rows, reason) for reason in short)
+    if not still and any(str(record.get("created_at", "")) > event["at"] for record in subject.runs):
+        return []
+    chain = []
+    for r in short:
+        unit, key = _UNITS.index(r["unit"]), (r["scope"], r["name"])
+        need, had, limit, spent, held = (amount(unit, r[k]) for k in ("need", "free", "limit", "spent", "held"))
+        free = (rows.get(key) or {}).get(f"free_{r['unit']}")
+        now = "" if free is None else f"; now {amount(unit, free)} are free"
+        chain.append(f"{named(key)}: {need} asked, {had} free of {limit} ({spent} spent, {held} held){now}")
+    chain += _holders(workspace, short)
+    counters = ", ".join(named((r["scope"], r["name"])) for r in short)
+    seconds = float(event.get("expected_seconds") or 0.0)
+    until = rfc3339(parse_rfc3339(event["at"]) + seconds) if seconds and still else ""
+    when = f"; it would fit in about {format_duration(seconds)} from then" if until else ""
+    over = "" if still else "; by now there is room for it"
+    task = f" for task {event['task']}" if event.get("task") else ""
+    text = f"{event['agent']} was refused {amount(0, event['tokens'])}{task}: {counters} has no room for it{when}{over}"
+    return [
+        Reason(
+            BUDGET,
+            text,
+            code="budget-exhausted",
+            stage=ENDED,
+            bound=counters,
+            limit=_limit(short),
+            until=until,
+            at=event["at"],
+            chain=chain,
+            events=found,
+            files=[workspace.ops_path("state.db")],
+            next=_STATUS,
+        )
+    ]
+
+
+def _short(rows: dict[tuple[str, str], dict[str, Any]], reason: dict[str, Any]) -> bool:
+    """Whether a counter has still less than was asked of it."""
+    row = rows.get((reason["scope"], reason["name"]))
+    free = None if row is None else row.get(f"free_{reason['unit']}")
+    return free is not None and free < reason["need"]
+
+
+def _limit(short: list[dict[str, Any]]) -> str:
+    from k1ctl.budget.limits import amount
+
+    return ", ".join(amount(_UNITS.index(r["unit"]), r["limit"]) for r in short)
+
+
+def _holders(workspace: Workspace, short: list[dict[str, Any]]) -> list[str]:
+    """Who holds what of these counters now."""
+    from k1ctl.budget import rows
+    from k1ctl.budget.limits import amount, keys_of
+    from k1ctl.errors import K1ctlError
+    from k1ctl.state import State
+
+    wanted = {(r["scope"], r["name"]) for r in short}
+    try:
+        opened = State(workspace, patience=0.2).glance(rows.opened)
+    except (K1ctlError, OSError):
+        return []
+    mine = [h for h in opened if wanted & set(keys_of(h.day, h.hour, h.agent, h.task, h.pool))]
+    return [f"{h.agent} holds {amount(0, h.tokens)}{f' for task {h.task}' if h.task else ''}" for h in mine[:5]]
+
+
+def _used_up(
+    workspace: Workspace, config: Config, subject: Subject, rows: dict[tuple[str, str], dict[str, Any]]
+) -> Iterator[Reason]:
+    """Counters that the agent's next reserve falls on, and of which nothing is free."""
+    import time
+
+    from k1ctl.budget import days
+    from k1ctl.budget.limits import Limits, amount, named
+    from k1ctl.units import rfc3339
+
+    if not rows:
+        return
+    zone = Limits(config).zone
+    now = time.time()
+    for (scope, name), row in rows.items():
+        mine = scope in ("day", "hour") or (scope == "agent" and name.partition(" ")[2] == subject.workspace)
+        for unit, word in enumerate(_UNITS):
+            if not mine or row[f"free_{word}"] != 0:
+                continue
+            end = (days.hour_of(now) + 1) * days.HOUR if scope == "hour" else days.next_day(now, zone)
+            spent, held, limit = (amount(unit, row[f"{what}_{word}"]) for what in ("spent", "held", "limit"))
+            text = f"nothing is left of {named((scope, name))}: {spent} spent and {held} held of {limit}"
+            proof: dict[str, Any] = {
+                "events": subject.find("budget.soft", scope=scope, name=name, limit=2),
+                "files": [workspace.ops_path("state.db")],
+            }
+            yield Reason(
+                BUDGET, text, code="budget-exhausted", stage=AROUND, bound=named((scope, name)), limit=limit,
+                until=rfc3339(end), next=_STATUS, **proof,
+            )  # fmt: skip
+
+
+def _breakers(workspace: Workspace, config: Config, subject: Subject) -> Iterator[Reason]:
+    from k1ctl.budget.breaker import OPEN, Breakers
+    from k1ctl.files import read_json
+
+    breakers = Breakers(workspace, config)
+    kept = read_json(breakers.kept.path)
+    names = kept.get("providers") if isinstance(kept, dict) else None
+    for name in sorted(names) if isinstance(names, dict) else []:
+        told = breakers.document(name)
+        if told["state"] == OPEN:
+            yield Reason(
+                LIMITED, f"{name} is not asked until {told['until']}: {told['why']}", code="breaker-open",
+                stage=AROUND, bound=f"breaker of {name}", limit=f"{told['failures']} failures", until=told["until"],
+                events=subject.find("budget.breaker_opened", provider=name, limit=1), files=[breakers.kept.path],
+                next="`k1ctl budget model` names another one that answers, where one is configured",
+            )  # fmt: skip
+
+
+def _keys(workspace: Workspace, subject: Subject) -> Iterator[Reason]:
+    import time
+
+    from k1ctl.files import read_json
+    from k1ctl.units import rfc3339
+
+    path = workspace.ops_path("budget", "keys.json")
+    kept = read_json(path)
+    buckets = kept.get("buckets") if isinstance(kept, dict) else None
+    nxt = "`k1ctl budget keys list` shows every account; `k1ctl budget keys next` takes one that is ready"
+    for name, bucket in sorted(buckets.items()) if isinstance(buckets, dict) else []:
+        proof: dict[str, Any] = {"stage": AROUND, "bound": f"account {name}", "files": [path], "next": nxt}
+        if bucket.get("out"):
+            found = subject.find("budget.key_out", bucket=name, limit=1)
+            yield Reason(FAILED, f"the account {name} is out: {bucket['out']}", code="key-out", events=found, **proof)
+            continue
+        cool = bucket.get("cool")
+        if cool and cool["until"] > time.time():
+            until = rfc3339(cool["until"])
+            found = subject.find("budget.key_cooled", bucket=name, limit=1)
+            text = f"the account {name} cools down until {until}: {cool['why']}"
+            yield Reason(LIMITED, text, code="key-cooling", until=until, events=found, **proof)
+
+
+def _github(workspace: Workspace, config: Config, subject: Subject) -> Iterator[Reason]:
+    import os
+
+    from k1ctl.budget.github_kept import GitHub
+
+    github = GitHub(workspace, config)
+    if not os.path.exists(github.kept.path):
+        return
+    told = github.document()
+    proof: dict[str, Any] = {
+        "stage": AROUND,
+        "code": "github-limited",
+        "events": subject.find("budget.github_limited", limit=1),
+        "files": [github.kept.path],
+        "next": "`k1ctl budget github --pace --wait D` waits for the next write",
+    }
+    if told["secondary"]["limited"]:
+        until = told["secondary"]["until"]
+        text = f"GitHub's secondary limit lets nobody write until {until}"
+        yield Reason(LIMITED, text, bound="GitHub secondary", until=until, **proof)
+    for row in told["resources"]:
+        if row["remaining"] == 0 and not row["is_past"]:
+            text = f"GitHub's limit of {row['resource']} is used up until {row['reset']}"
+            bound, limit = f"GitHub {row['resource']}", str(row["limit"])
+            yield Reason(LIMITED, text, bound=bound, limit=limit, until=row["reset"], **proof)

@@ -1,0 +1,50 @@
+"""The answer for people: in one sentence, what stands behind it, what proves it, what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from k1ctl.output import clean, put, say, style
+
+if TYPE_CHECKING:
+    from k1ctl.reasons import Reason
+    from k1ctl.workspace import Workspace
+    from k1ctl_plugins.why.answer import Answer
+
+_ALSO = 4  # further reasons that are told
+_COLOURS = {"failed": "red", "running": "green", "no work": "green"}
+
+
+def show(answer: Answer, workspace: Workspace) -> None:
+    """Print it; what could not be asked is told on stderr."""
+    for line in lines(answer, workspace):
+        put(line)
+    for plugin, message in answer.left_out.items():
+        say(f"plugin {plugin} is left out: {message}")
+
+
+def lines(answer: Answer, workspace: Workspace) -> list[str]:
+    """The lines of it."""
+    first = answer.first
+    found = [f"{style(first.kind, 'bold', _COLOURS.get(first.kind, 'yellow'))}: {clean(first.text)}"]
+    found += [f"  {clean(sentence)}" for sentence in first.chain]
+    found += [f"  | {clean(line)}" for line in first.lines]
+    also = answer.reasons[1 : 1 + _ALSO]
+    if also:
+        found += ["", style("also", "bold")]
+        found += [f"  {reason.kind}: {clean(reason.text)}" for reason in also]
+    if len(answer.reasons) > 1 + _ALSO:
+        found.append(f"  and {len(answer.reasons) - 1 - _ALSO} more: --json has them")
+    proof = _proof(first, workspace)
+    if proof:
+        found += ["", style("what proves it", "bold"), *(f"  {clean(line)}" for line in proof)]
+    if first.next:
+        found += ["", style("next", "bold"), f"  {clean(first.next)}"]
+    return found
+
+
+def _proof(reason: Reason, workspace: Workspace) -> list[str]:
+    from k1ctl.events_text import line_for_people
+
+    events = [line_for_people(event) for event in reason.events]
+    return events + [path.removeprefix(workspace.root + "/") for path in reason.files]
