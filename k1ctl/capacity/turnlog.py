@@ -79,7 +79,9 @@ def read(ops: str, *, since: float = 0.0, most: int = MOST) -> Log:
     log, found = Log(), _Found()
     for line in reversed([*_newest(os.path.join(ops, "events"), since, most, log)]):
         try:
-            found.take(loads(line.decode()))
+            work = found.runs.take(loads(line.decode()))
+            if work is not None:
+                found.works[work.run] = work
         except _DAMAGE:
             log.damaged += 1
     _records(os.path.join(ops, "runs"), since, found, log)
@@ -92,35 +94,42 @@ def turns(works: Iterable[Work], is_slot: Callable[[str], bool]) -> list[Turn]:
     current: dict[str, Turn] = {}
     found = []
     for work in works:
-        last = current.get(work.workspace)
-        slot = next((r for r in work.resources if is_slot(r)), None)
-        if slot is not None:
-            if last is not None:
-                gap = work.asked - last.ended
-                last.think = last.idle + gap if 0 <= gap <= AWAY else None
-            current[work.workspace] = turn = Turn(work, slot)
-            found.append(turn)
-        elif work.kind == "upload" and last is not None and 0 <= work.asked - last.ended <= AWAY:
-            last.idle += work.asked - last.ended
-            last.upload_wait += max(0.0, work.began - work.asked)
-            last.upload += work.ended - work.began
-            last.ended = work.ended
+        begun = follow(current, work, next((r for r in work.resources if is_slot(r)), None))
+        found += [] if begun is None else [begun]
     return found
 
 
-class _Found:
-    """Works put together from their events, by run."""
+def follow(current: dict[str, Turn], work: Work, slot: str | None) -> Turn | None:
+    """Take a workspace's next work into ``current`` {workspace: its turn}; ``slot`` is the resource it was built on,
+    None where it was no build. Returns the turn that began with it; the one before is over then."""
+    last = current.get(work.workspace)
+    if slot is not None:
+        if last is not None:
+            gap = work.asked - last.ended
+            last.think = last.idle + gap if 0 <= gap <= AWAY else None
+        current[work.workspace] = turn = Turn(work, slot)
+        return turn
+    if work.kind == "upload" and last is not None and 0 <= work.asked - last.ended <= AWAY:
+        last.idle += work.asked - last.ended
+        last.upload_wait += max(0.0, work.began - work.asked)
+        last.upload += work.ended - work.began
+        last.ended = work.ended
+    return None
+
+
+class Runs:
+    """Works put together from their events: ``granted`` {run: (at, wait, resources, workspace)} of those that have not
+    ended, ``seconds`` that a finished build took, ``promised``: the wait for promised memory."""
 
     def __init__(self) -> None:
-        self.works: dict[str, Work] = {}
         self.granted: dict[str, tuple[float, float, dict[str, int], str]] = {}
         self.seconds: dict[str, float] = {}
         self.promised: dict[str, float] = {}
         self.days: dict[str, float] = {}
 
-    def take(self, event: dict[str, Any]) -> None:
-        """One event; ValueError, KeyError, TypeError for one that is not as we write it."""
-        name, run, at = event["event"], event["run"], self._at(event["at"])
+    def take(self, event: dict[str, Any]) -> Work | None:
+        """The work that ended with an event; ValueError, KeyError, TypeError for one that is not as we write it."""
+        name, run, at = event["event"], event["run"], self.epoch(event["at"])
         if not isinstance(run, str):
             raise TypeError(run)
         if name == "queue.granted":
@@ -139,15 +148,25 @@ class _Found:
             began = min(began, at - self.seconds.pop(run)) if run in self.seconds else began
             if not (0 <= wait < NEVER and 0 <= at - began < NEVER):
                 raise ValueError("a time before another")
-            self.works[run] = Work(run, workspace, str(event.get("kind", "run")), resources, began - wait, began, at)
+            return Work(run, workspace, str(event.get("kind", "run")), resources, began - wait, began, at)
+        return None
 
-    def _at(self, text: str) -> float:
+    def epoch(self, text: str) -> float:
+        """Seconds since 1970 of an event's time. Raises ValueError, TypeError."""
         day = self.days.get(text[:10])
         if day is None:
             day = self.days[text[:10]] = parse_rfc3339(text[:10] + "T00:00:00Z")
         if text[10] != "T" or text[-1] != "Z":
             raise ValueError(text)
         return day + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + float(text[17:-1])
+
+
+class _Found:
+    """The works of the events, by run."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Work] = {}
+        self.runs = Runs()
 
 
 def _newest(folder: str, since: float, most: int, log: Log) -> Iterator[bytes]:
@@ -193,7 +212,7 @@ def _records(folder: str, since: float, found: _Found, log: Log) -> None:
             continue
         try:
             kept = read_json(os.path.join(folder, run, "run.json")) or {}
-            clock, ended = kept["monotonic"], found._at(kept["ended_at"])
+            clock, ended = kept["monotonic"], found.runs.epoch(kept["ended_at"])
             held = clock["released"] - clock.get("admitted", clock["granted"])
             waited = clock["released"] - held - clock["enqueued"]
             if ended < since or kept["run"] != run:

@@ -93,7 +93,7 @@ class Flash:
         try:
             done = self._flash()
             if done.outcome == "installed":
-                self.record.update(code="installed", message=done.message, exit_code=0)
+                self.record.update(code="installed", message=done.message, exit_code=0, installed_at=rfc3339())
                 self._try_write(outcome="installed", fsync=True)
                 self._verified()
             code, text = EXIT[done.outcome], {"installed": "installed", "refused": "image-refused"}

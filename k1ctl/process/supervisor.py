@@ -305,7 +305,8 @@ class Supervisor(Client):
             )
         except OSError as exc:
             self.tell("warning", message=f"the record could not be written: {exc.strerror}: {exc.filename}")
-        self.note("run.ended", kind=self.spec.kind, **facts)
+        target = self.spec.details.get("target")
+        self.note("run.ended", kind=self.spec.kind, **({"target": target} if target else {}), **facts)
         self.write_result(facts if self.limited is None else {**facts, "limits": self.limited})
         last = {"hint": ending.hint, "result": ending.result, "error": ending.error, **facts}
         if len(dumps(last)) > _WORD_LIMIT:  # a pipe takes no more in one piece; the record has it

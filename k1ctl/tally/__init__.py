@@ -11,7 +11,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from k1ctl.tally.fold import Tally
+    from k1ctl.tally.fold import Tally as Tally
     from k1ctl.workspace import Workspace
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from calendar import timegm
+from collections import deque
 
-from k1ctl.capacity.turnlog import AWAY, Turn, Work
+from k1ctl.capacity.turnlog import AWAY, Runs, Turn, Work, follow
+from k1ctl.jsontext import loads
 from k1ctl.tally import kinds
 from k1ctl.tally.histogram import Histogram
 from k1ctl.tally.kinds import Outcome
@@ -15,10 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LAST, WORKSPACES, NAMES, OPEN = 100, 500, 200, 2000
+LAST, WORKSPACES, OPEN = 100, 500, 2000
+NAMES, SERIES = 200, 40  # names of events and of resources; kinds and targets
+OTHER = "other"  # what one name more counts as
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError)
-OTHER = "other"  # what one name more than `NAMES` of them counts as
 _UNCLASSED = ("tree", "port")  # kinds of resources of which there is one a worktree
+_MESSAGE = 200  # characters of it that are kept
+_RUNS = ("queue.granted", "capacity.granted", "queue.released", "build.finished", "run.ended")
+_FEW = 1 << 16  # bytes of lines that are parsed one by one
+_AGES = 2 * AWAY  # s: whoever has done nothing for so long has no upload in line that belongs to his turn
 
 
 class Activity:
@@ -33,42 +39,38 @@ class Activity:
         self.upload: Outcome | None = None
 
 
-class Open:
-    """A run that has not ended: ``asked`` and ``began`` (seconds since 1970), ``wait`` in seconds, what it holds."""
-
-    __slots__ = ("asked", "began", "resources", "told", "wait", "workspace")
-
-    def __init__(self, asked: float, began: float, wait: float, resources: list[str], workspace: str) -> None:
-        self.asked, self.began, self.wait, self.resources, self.workspace = asked, began, wait, resources, workspace
-        self.told = False  # an event has said how it ended
-
-
 class Tally:
     """What all events come to.
 
     ``outcomes`` {(kind, target, result): number}, ``seconds`` {(kind, target): Histogram} with ("turn", "") for turns,
-    ``waits`` {resource: Histogram} of the wait for what was granted, ``counts`` {event: number}, ``last`` [Outcome]
-    newest first, ``workspaces`` {name: Activity}; ``since`` and ``at``: time of the first and of the last event
-    (RFC 3339, "" before any); ``events`` read, and ``bad_lines`` that are none.
+    ``waits`` {resource: Histogram} of the wait for what was granted, ``counts`` {event: number}, ``workspaces``
+    {name: Activity}; ``since`` and ``at``: time of the first and of the last event (RFC 3339, "" before any);
+    ``events`` read, and ``bad_lines`` that are none, or not as k1ctl writes them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: float | None = None) -> None:
+        self.now = time.time() if now is None else now
         self.outcomes: dict[tuple[str, str, str], int] = {}
         self.seconds: dict[tuple[str, str], Histogram] = {}
         self.waits: dict[str, Histogram] = {}
         self.counts: dict[str, int] = {}
-        self.last: list[Outcome] = []
         self.workspaces: dict[str, Activity] = {}
         self.since = self.at = ""
         self.events = self.bad_lines = 0
+        self.recent: deque[Outcome] = deque(maxlen=LAST)
         self.series: dict[tuple[str, str], Series] = {}
-        self.open: dict[str, Open] = {}
-        self.promised: dict[str, float] = {}
-        self.turns: dict[str, Turn] = {}
-        self._days: dict[str, float] = {}
+        self.runs = Runs()
+        self.told: dict[str, None] = {}  # runs of which an event has said how they ended
+        self.turns: dict[str, Turn] = {}  # that are under way
+
+    @property
+    def last(self) -> list[Outcome]:
+        """The last 100 things that ended, newest first."""
+        return list(self.recent)
 
     def window(self, kind: str, seconds: float, *, target: str = "", now: float | None = None) -> Window:
-        """What ended within the last ``seconds`` (of one ``target``; "": of all)."""
+        """What ended within the last ``seconds`` (of one ``target``; "": of all): of the last 6 hours to 5 minutes, of
+        up to 35 days to an hour."""
         now = time.time() if now is None else now
         window = Window()
         for (of, name), series in self.series.items():
@@ -76,78 +78,117 @@ class Tally:
                 series.into(window, now - seconds, now)
         return window
 
+    def take_lines(self, block: bytes) -> None:
+        """Count the events in whole lines; one that is damaged is counted as that."""
+        if len(block) > _FEW and self._take_many(block):
+            return
+        for line in block.splitlines():
+            try:
+                self.take(loads(line.decode()))
+            except DAMAGE:
+                self.bad_lines += 1
+
     def take(self, event: dict[str, Any]) -> None:
-        """Count one event. Raises one of `DAMAGE` for one that is not as we write it."""
-        name, at = str(event["event"]), str(event["at"])
-        when = self.epoch(at)
-        self.head(at, name, str(event.get("workspace") or ""))
-        if name == "queue.granted":
-            self._granted(event, when)
-        elif name == "capacity.granted":
-            self.promised[str(event["run"])] = float(event["wait_seconds"])
-        else:
-            kind = kinds.kind_of(event)
-            if kind:
-                self._ended(kind, event, when)
+        """Count one event. Raises one of `DAMAGE` for one that is not as k1ctl writes it."""
+        at, name, workspace = str(event["at"]), str(event["event"]), str(event.get("workspace") or "")
+        self.runs.epoch(at)
+        self._count_name(name, 1)
+        self._seen(at, at)
+        self._active(workspace, at, name)
+        self._details(event)
 
-    def head(self, at: str, name: str, workspace: str) -> None:
-        """Count an event by what every event has."""
+    def settle(self) -> None:
+        """End the turns of those who have long done nothing, and forget what is too old to be asked for."""
+        for workspace in [name for name, turn in self.turns.items() if turn.ended < self.now - _AGES]:
+            self._over(self.turns.pop(workspace))
+        for series in self.series.values():
+            series.prune(self.now)
+
+    def _take_many(self, block: bytes) -> bool:
+        """The same for many lines, of which only those that tell of runs are parsed; False: one is not as we write."""
+        import re
+
+        line = rb'^\{"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)","event":"([^"\\]*)","workspace":"([^"\\]*)"[,}]'
+        heads = re.findall(line, block, re.MULTILINE)
+        if len(heads) != block.count(b"\n") or block.count(b"}\n") != len(heads):
+            return False
+        wanted = b"|".join(re.escape(name.encode()) for name in (*_RUNS, *kinds.FINISHED))
+        lines = re.findall(rb'^\{"at":"[^"]*","event":"(?:' + wanted + rb')".*$', block, re.MULTILINE)
+        try:
+            found = loads((b"[" + b",".join(lines) + b"]").decode())
+        except ValueError:
+            return False
+        from collections import Counter
+
+        for name, number in Counter(head[1] for head in heads).items():
+            self._count_name(name.decode(), number)
+        times = [head[0] for head in heads]
+        self._seen(min(times).decode(), max(times).decode())
+        for at, name, workspace in {head[2]: head for head in heads}.values():
+            self._active(workspace.decode(), at.decode(), name.decode())
+        for event in found:
+            try:
+                self._details(event)
+            except DAMAGE:
+                self.bad_lines += 1
+        return True
+
+    def _count_name(self, name: str, number: int) -> None:
         name = name if name in self.counts or len(self.counts) < NAMES else OTHER
-        self.counts[name] = self.counts.get(name, 0) + 1
-        self.events += 1
-        self.since = min(self.since, at) if self.since else at
-        self.at = max(self.at, at)
-        if workspace:
-            known = self.activity(workspace)
-            if at >= known.at:
-                known.at, known.event = at, name
+        self.counts[name] = self.counts.get(name, 0) + number
+        self.events += number
 
-    def activity(self, workspace: str) -> Activity:
+    def _seen(self, first: str, last: str) -> None:
+        self.since = min(self.since, first) if self.since else first
+        self.at = max(self.at, last)
+
+    def _active(self, workspace: str, at: str, event: str) -> None:
+        if workspace:
+            known = self._activity(workspace)
+            if at >= known.at:
+                known.at, known.event = at, event
+
+    def _activity(self, workspace: str) -> Activity:
         """The workspace's, made when there is none; the one that was idle longest goes when there are too many."""
         known = self.workspaces.get(workspace)
         if known is None:
             if len(self.workspaces) >= WORKSPACES:
-                del self.workspaces[min(self.workspaces, key=lambda name: self.workspaces[name].at)]
+                gone = min(self.workspaces, key=lambda name: self.workspaces[name].at)
+                del self.workspaces[gone]
             known = self.workspaces[workspace] = Activity()
         return known
 
-    def epoch(self, text: str) -> float:
-        """Seconds since 1970 of an event's time. Raises ValueError."""
-        day = self._days.get(text[:10])
-        if day is None:
-            day = self._days[text[:10]] = float(timegm(time.strptime(text[:10], "%Y-%m-%d")))
-        if text[10] != "T" or text[-1] != "Z":
-            raise ValueError(text)
-        return day + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + float(text[17:-1])
+    def _details(self, event: dict[str, Any]) -> None:
+        name = event["event"]
+        if name == "queue.granted":
+            wait = float(event["wait_seconds"])
+            for resource in event["resources"]:
+                if resource.partition(":")[0] not in _UNCLASSED:
+                    _histogram(self.waits, resource, NAMES).add(wait)
+        kind = kinds.kind_of(event)
+        if kind:
+            self._ended(kind, event)
+        if name in _RUNS:
+            work = self.runs.take(event)
+            for known in (self.runs.granted, self.runs.seconds, self.runs.promised):
+                _bound(known)
+            if work is not None:
+                self._worked(work)
 
-    def _granted(self, event: dict[str, Any], when: float) -> None:
-        wait, run = float(event["wait_seconds"]), str(event.get("run") or "")
-        resources = list(event["resources"])
-        for resource in resources:
-            if resource.partition(":")[0] not in _UNCLASSED:
-                _histogram(self.waits, resource).add(wait)
-        if run:
-            wait += self.promised.pop(run, 0.0)
-            _bound(self.open)
-            self.open[run] = Open(when - wait, when, wait, resources, str(event["workspace"]))
-
-    def _ended(self, kind: str, event: dict[str, Any], when: float) -> None:
+    def _ended(self, kind: str, event: dict[str, Any]) -> None:
         run = str(event.get("run") or "")
-        known = self.open.get(run)
-        if known is None or not known.told:
-            self._count(kind, event, when, known)
+        if run not in self.told:
+            self._count(kind, event, self.runs.granted.get(run))
         if event["event"] == "run.ended":
-            self.open.pop(run, None)
+            self.told.pop(run, None)
         elif run:
-            if known is None:
-                _bound(self.open)
-                known = self.open[run] = Open(when, when, 0.0, [], str(event["workspace"]))
-            known.told = True
+            self.told[run] = None
+            _bound(self.told)
 
-    def _count(self, kind: str, event: dict[str, Any], when: float, known: Open | None) -> None:
-        result = kinds.result_of(kind, event)
-        resources = known.resources if known else []
-        target, seconds = kinds.target_of(kind, event, resources), kinds.seconds_of(kind, event, when, known)
+    def _count(self, kind: str, event: dict[str, Any], granted: kinds.Granted | None) -> None:
+        when, result = self.runs.epoch(event["at"]), kinds.result_of(kind, event)
+        target, seconds = kinds.target_of(kind, event, granted), kinds.seconds_of(kind, event, granted, self.runs.epoch)
+        wait = granted[1] if granted else event.get("wait_seconds")
         outcome = Outcome(
             str(event["at"]),
             kind,
@@ -155,62 +196,50 @@ class Tally:
             result,
             workspace=str(event.get("workspace") or ""),
             run=str(event.get("run") or ""),
-            device=kinds.device_of(event, resources),
-            seconds=seconds,
-            wait_seconds=known.wait if known else event.get("wait_seconds"),
+            device=kinds.device_of(event, granted),
+            seconds=None if seconds is None else round(seconds, 3),
+            wait_seconds=None if wait is None else float(wait),
             code=str(event.get("code") or ""),
-            message=str(event.get("message") or ""),
+            message=str(event.get("message") or "")[:_MESSAGE],
         )
-        key = (kind, target, result)
-        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+        if (kind, target, result) not in self.outcomes and len(self.outcomes) >= NAMES:
+            target = OTHER
+        self.outcomes[kind, target, result] = self.outcomes.get((kind, target, result), 0) + 1
         self._timed(kind, target, when, kinds.verdict(kind, result), seconds if result == kinds.DONE else None)
-        self.last.insert(0, outcome)
-        del self.last[LAST:]
-        activity = self.activity(outcome.workspace)
+        self.recent.appendleft(outcome)
         if kind == kinds.BUILD:
-            activity.build = outcome
-            if known:
-                self._built(outcome, known, when)
+            self._activity(outcome.workspace).build = outcome
         elif kind == kinds.UPLOAD:
-            activity.upload = outcome
-            if known:
-                self._uploaded(outcome.workspace, known, when)
+            self._activity(outcome.workspace).upload = outcome
 
     def _timed(self, kind: str, target: str, when: float, verdict: int, seconds: float | None) -> None:
-        series = self.series.get((kind, target))
-        if series is None:
-            series = self.series[kind, target] = Series()
-        series.add(when, verdict, seconds)
+        if (kind, target) not in self.series and len(self.series) >= SERIES:
+            target = OTHER
+        series = self.series.setdefault((kind, target), Series())
+        series.add(when, verdict, seconds, self.now)
         if seconds is not None:
-            _histogram(self.seconds, (kind, target)).add(seconds)
+            _histogram(self.seconds, (kind, target), SERIES).add(seconds)
 
-    def _built(self, outcome: Outcome, known: Open, when: float) -> None:
-        self._over(outcome.workspace)
-        work = Work(outcome.run, outcome.workspace, kinds.BUILD, known.resources, known.asked, known.began, when)
-        self.turns[outcome.workspace] = Turn(work, known.resources[0] if known.resources else "")
+    def _worked(self, work: Work) -> None:
+        before = self.turns.get(work.workspace)
+        slot = next((r for r in work.resources if r.startswith("build:")), None)
+        if follow(self.turns, work, slot) is not None and before is not None:
+            self._over(before)
+        if len(self.turns) > WORKSPACES:
+            self._over(self.turns.pop(min(self.turns, key=lambda name: self.turns[name].ended)))
 
-    def _uploaded(self, workspace: str, known: Open, when: float) -> None:
-        turn = self.turns.get(workspace)
-        if turn is not None and 0 <= known.asked - turn.ended <= AWAY:
-            turn.upload_wait += known.wait
-            turn.upload += when - known.began
-            turn.ended = when
-
-    def _over(self, workspace: str) -> None:
-        turn = self.turns.pop(workspace, None)
-        if turn is not None:
-            self._timed(kinds.TURN, "", turn.ended, 1, turn.length)
-            self.activity(workspace).turns += 1
+    def _over(self, turn: Turn) -> None:
+        self._timed(kinds.TURN, "", turn.ended, 1, turn.length)
+        if turn.workspace in self.workspaces:
+            self.workspaces[turn.workspace].turns += 1
 
 
-def _histogram(known: dict[Any, Histogram], key: Any) -> Histogram:
-    if key not in known:
-        if len(known) >= NAMES:
-            key = OTHER if isinstance(key, str) else (key[0], OTHER)
-        known.setdefault(key, Histogram())
-    return known[key]
+def _histogram(known: dict[Any, Histogram], key: Any, most: int) -> Histogram:
+    if key not in known and len(known) >= most:
+        key = OTHER if isinstance(key, str) else (key[0], OTHER)
+    return known.setdefault(key, Histogram())
 
 
 def _bound(known: dict[str, Any]) -> None:
-    while len(known) >= OPEN:
+    while len(known) > OPEN:
         del known[next(iter(known))]

@@ -5,13 +5,15 @@
 - ``test``: test.finished, test.skipped; where none came, run.ended of kind device-test
 - ``run``: run.ended of any other kind, which is the target: queue-run, queue-submit, hook-run, capacity-run
 
-Each run counts once, by the first event that says how it ended. Results:
+Each run counts once, by the first event that says how it ended; one whose supervisor was killed, and that nobody
+settled since, counts not at all. A turn is what `k1ctl.capacity.turnlog` says. It counts (as good) when it is over:
+with the workspace's next build, or four hours after its last work. Results:
 
 - ``done``: exit 0
 - ``failed``: the work itself (1), the wrong data or device (65), an unreachable device (69), an image that the device
   refused, one that it took and is not well with, a tool that is missing, a signal from outside, a bug
 - ``timeout``: it ran past its limit (124)
-- ``unknown``: nobody knows (76); of a build or a run whose supervisor was killed, nothing is counted
+- ``unknown``: nobody knows (76)
 - ``refused``: k1ctl did not begin it: not now (75), a wrong call (2), a wrong configuration (78), an unknown target
   (64)
 - ``cancelled``: somebody ended it: `queue cancel`, ^C, a caller that left
@@ -26,9 +28,10 @@ from k1ctl.device.afterwards import NEEDS_USB, NOT_BACK, SOAK_FAILED, WRONG_BUIL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from k1ctl.tally.fold import Open
+    Granted = tuple[float, float, dict[str, int], str]  # as k1ctl.capacity.turnlog.Runs has it
 
 DONE, FAILED, TIMEOUT, UNKNOWN = "done", "failed", "timeout", "unknown"
 REFUSED, CANCELLED, SKIPPED = "refused", "cancelled", "skipped"
@@ -36,7 +39,7 @@ RESULTS = (DONE, FAILED, REFUSED, UNKNOWN, CANCELLED, TIMEOUT, SKIPPED)
 BUILD, UPLOAD, TEST, RUN, TURN = "build", "upload", "test", "run", "turn"
 
 _KINDS = {"build": BUILD, "upload": UPLOAD, "device-test": TEST}
-_FINISHED = {"build.finished": BUILD, "upload.finished": UPLOAD, "test.finished": TEST, "test.skipped": TEST}
+FINISHED = {"build.finished": BUILD, "upload.finished": UPLOAD, "test.finished": TEST, "test.skipped": TEST}
 _CANCELS = ("cancelled", "caller-gone", "caller-left", "caller-terminated", "interrupted")
 _EXITS = {0: DONE, 2: REFUSED, 64: REFUSED, 75: REFUSED, 78: REFUSED, 76: UNKNOWN, 77: SKIPPED, 124: TIMEOUT}
 _UPLOADS = {"installed": DONE, "unknown": UNKNOWN, "sending": UNKNOWN}
@@ -99,7 +102,7 @@ def kind_of(event: dict[str, Any]) -> str:
     name = event["event"]
     if name == "run.ended":
         return _KINDS.get(str(event.get("kind")), RUN)
-    return _FINISHED.get(name, "")
+    return FINISHED.get(name, "")
 
 
 def result_of(kind: str, event: dict[str, Any]) -> str:
@@ -119,29 +122,38 @@ def result_of(kind: str, event: dict[str, Any]) -> str:
     return _EXITS.get(exit_code, FAILED)
 
 
-def target_of(kind: str, event: dict[str, Any], resources: list[str]) -> str:
+def target_of(kind: str, event: dict[str, Any], granted: Granted | None) -> str:
     """The target that was built or uploaded, the device that was tested, the kind of run."""
     if kind == RUN:
         return str(event.get("kind") or "")
     if kind == TEST:
-        return device_of(event, resources)
-    slot = next((r.partition(":")[2] for r in resources if r.startswith("build:")), "")
-    return str(event.get("target") or slot)
+        return device_of(event, granted)
+    return str(event.get("target") or _resource("build:", granted))
 
 
-def device_of(event: dict[str, Any], resources: list[str]) -> str:
+def device_of(event: dict[str, Any], granted: Granted | None) -> str:
     """The device's name; "" where there is none."""
     device = event.get("device")
     name = device.get("name") if isinstance(device, dict) else device
-    return str(name or next((r.partition(":")[2] for r in resources if r.startswith("device:")), ""))
+    return str(name or _resource("device:", granted))
 
 
-def seconds_of(kind: str, event: dict[str, Any], when: float, known: Open | None) -> float | None:
-    """How long it took: a build and a run from its start, an upload from asking to the device's OK."""
+def seconds_of(
+    kind: str, event: dict[str, Any], granted: Granted | None, epoch: Callable[[str], float]
+) -> float | None:
+    """How long it took: a build, a test and a run from their start, an upload from asking to the device's OK; None
+    where nothing tells."""
     if event.get("seconds") is not None:
         return float(event["seconds"])
-    if known is None or not known.resources:
+    if granted is None:
         return None
-    if kind == UPLOAD:
-        return max(0.0, when - known.asked - float(event.get("soak_seconds") or 0.0))
-    return max(0.0, when - known.began)
+    if kind != UPLOAD:
+        return max(0.0, epoch(event["at"]) - granted[0])
+    if event.get("installed_at"):
+        return max(0.0, epoch(event["installed_at"]) - granted[0] + granted[1])
+    # one that was written before events told when the device said OK: what was watched afterwards is not the upload
+    return max(0.0, epoch(event["at"]) - granted[0] + granted[1] - float(event.get("soak_seconds") or 0.0))
+
+
+def _resource(kind: str, granted: Granted | None) -> str:
+    return next((r.removeprefix(kind) for r in granted[2] if r.startswith(kind)), "") if granted else ""

@@ -55,9 +55,11 @@ class Series:
         self.fine: dict[int, Cell | str] = {int(at): str(text) for at, text in document.get("fine", {}).items()}
         self.coarse: dict[int, Cell | str] = {int(at): str(text) for at, text in document.get("hours", {}).items()}
 
-    def add(self, at: float, verdict: int, seconds: float | None) -> None:
+    def add(self, at: float, verdict: int, seconds: float | None, now: float) -> None:
         """Count an end at ``at`` (seconds since 1970): ``verdict`` 1 good, -1 bad, 0 neither."""
-        for cells, width in ((self.fine, FINE), (self.coarse, COARSE)):
+        for cells, width, kept in ((self.fine, FINE, FINE_KEPT), (self.coarse, COARSE, COARSE_KEPT)):
+            if at < now - kept:
+                continue
             cell = _cell(cells, int(at // width) * width)
             if verdict > 0:
                 cell.good += 1

@@ -215,7 +215,8 @@ def upload(workspace: Workspace, config: Config, plan: Plan) -> dict[str, Any]:
 
 def _note(workspace: Workspace, run: Run, done: dict[str, Any]) -> None:
     fields = {k: done.get(k) for k in ("outcome", "code", "message", "transfer_seconds")}
-    fields |= {k: done[k] for k in ("transport",) if k in done}  # the one it was, where `auto` was asked for
+    # the transport that it was, where `auto` was asked for; when the device said OK: what follows is verification
+    fields |= {k: done[k] for k in ("transport", "installed_at") if k in done}
     fields["verification"] = (done.get("verification") or {}).get("state", "")
     events.emit(workspace, "upload.finished", run=run.id, **{**run.record.get("details", {}), **fields})
 
