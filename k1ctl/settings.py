@@ -309,6 +309,7 @@ SETTINGS: dict[Place, Setting] = {
     ("metrics", "port"): Setting("port", 8080, "port of `metrics serve`, on 127.0.0.1 (0: any free one)"),
     ("metrics", "most"): Setting("slots", 50, "values that a label may have; the others are summed as `other`"),
     ("metrics", "aliases"): Setting("bool", True, "tell the figures under the annexes' names as well"),
+    ("metrics", "period"): Setting("duration", 60.0, "how often samples are taken; older than twice this is stale"),
     ("metrics", "active"): Setting("duration", 3600.0, "a workspace whose last event is younger is active"),
     ("metrics", "fps_target"): Setting("int", 150, "frames a second that devices are to reach (0: not told)"),
     ("metrics", "hosts"): Setting(

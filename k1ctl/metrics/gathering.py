@@ -59,8 +59,8 @@ def gather(plugins: Plugins, workspace: Workspace, config: Config, *, aliases: b
         Family("k1_exported_at_seconds", GAUGE, "When these samples were taken, in seconds since 1970.").add(
             round(time.time(), 3)
         ),
-        Family("k1_export_period_seconds", GAUGE, "How often they are to be taken ([alerts.exporter]).").add(
-            float(config.get("alerts", "exporter", "period"))
+        Family("k1_export_period_seconds", GAUGE, "How often they are to be taken ([metrics] period).").add(
+            float(config.get("metrics", "period"))
         ),
     ]
     return Gathered([*families, *([beyond] if beyond.samples else []), up, took, *own], failed)

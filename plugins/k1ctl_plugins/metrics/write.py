@@ -17,7 +17,7 @@ def write(context: Context, file: str | None, dry_run: bool, as_json: bool) -> N
     """Write the samples into FILE (default: ops/metrics/k1ctl.prom), in one step, readable by everybody.
 
     For cron and node_exporter's textfile collector, which reads files *.prom of one folder and nothing else; so FILE
-    has to end so. k1_exported_at_seconds tells when it was written: older than twice [alerts.exporter] period, it is stale.
+    has to end so. k1_exported_at_seconds tells when it was written: older than twice [metrics] period, it is stale.
 
     \b
     Example:
