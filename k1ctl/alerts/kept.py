@@ -92,10 +92,13 @@ def state(workspace: Workspace, now: float | None = None) -> list[Alert]:
     """
     import time
 
+    return alerts_of(load(workspace), time.time() if now is None else now)
+
+
+def alerts_of(kept: State, now: float) -> list[Alert]:
+    """The alerts of a state, as `state` has them."""
     from k1ctl.alerts.silences import silenced
 
-    kept = load(workspace)
-    now = time.time() if now is None else now
     alerts = []
     for key, entry in kept["alerts"].items():
         until = silenced(kept, key, entry["name"], now)
@@ -121,7 +124,7 @@ def sound(found: Any) -> bool:
             for entry in found["alerts"].values()
         )
         silences = all(_is_silence(each) for each in found["silences"].values())
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError, ValueError):
         return False
     return bool(whole and entries and silences)
 
@@ -145,4 +148,8 @@ def _is_silence(value: Any) -> bool:
 
 
 def _is_message(value: Any) -> bool:
-    return _is_number(value["tries"]) and _is_number(value["tried"]) and isinstance(value["document"], dict)
+    from k1ctl.notify import Notification
+
+    told = all(isinstance(what + key, str) and _is_number(episode) for what, key, episode in value["items"])
+    tried = _is_number(value["tries"]) and _is_number(value["tried"])
+    return told and tried and value["document"].keys() == {*Notification.__slots__}

@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from k1ctl.workspace import Workspace
+
 _CLOCK = 60.0  # s that a clock may be set back by before a silence of later is not believed
 
 
@@ -24,3 +26,42 @@ def silenced(kept: dict[str, Any], key: str, name: str, now: float) -> float:
 def pruned(silences: dict[str, Any], now: float) -> dict[str, Any]:
     """Those that are not over."""
     return {name: each for name, each in silences.items() if each["at"] - _CLOCK <= now < each["until"]}
+
+
+def silence(workspace: Workspace, name: str, seconds: float, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Silence a rule, or one alert of it, for ``seconds`` (0: no longer); {name, until, reason, changed, dry_run}.
+
+    Raises UsageError (unknown-alert), BusyError, OSError.
+    """
+    import time
+
+    from k1ctl.alerts.checking import Held
+    from k1ctl.alerts.kept import load
+    from k1ctl.events import emit
+    from k1ctl.units import rfc3339
+
+    before = load(workspace)
+    _check_name(name, before)
+    now = time.time()
+    changed = bool(seconds) or name in before["silences"]
+    until = rfc3339(now + seconds) if seconds else None
+    done = {"name": name, "until": until, "reason": reason, "changed": changed, "dry_run": dry_run}
+    if dry_run or not changed:
+        return done
+    with Held(workspace) as held:
+        silences = {key: each for key, each in pruned(held.state["silences"], now).items() if key != name}
+        if seconds:
+            silences[name] = {"at": now, "until": now + seconds, "reason": reason, "by": workspace.caller()}
+        held.write({**held.state, "silences": silences})
+    emit(workspace, "alert.silenced" if seconds else "alert.heard", name=name, until=until, reason=reason)
+    return done
+
+
+def _check_name(name: str, state: dict[str, Any]) -> None:
+    from k1ctl.alerts.looks import RULES
+    from k1ctl.errors import UsageError
+
+    if name in RULES or name in state["alerts"] or name in state["silences"]:
+        return
+    hint = f"rules are {', '.join(RULES)}; k1ctl alert list --all shows single alerts"
+    raise UsageError(f"there is no alert {name!r}", hint=hint, code="unknown-alert")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from k1ctl.settings import PRESETS
+from k1ctl.settings import PRESETS, SETTINGS
 
 SOURCES = {
     "workspace": "folder names of the repository's worktrees",
@@ -40,6 +40,7 @@ _BY_NAME = {
     "workspace": ("@workspace",),
 }
 _EXACT = {
+    ("alert silence", "name"): tuple(dict.fromkeys(p[1] for p in SETTINGS if p[0] == "alerts" and len(p) == 3)),
     ("archive restore", "reference"): ("@archive",),
     ("archive run", "names"): ("@workspace",),
     ("archive save", "name"): ("@workspace",),
@@ -52,6 +53,7 @@ _EXACT = {
     ("hook run", "args"): ("@file",),
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),
+    ("slo", "names"): tuple(dict.fromkeys(place[1] for place in PRESETS if place[0] == "slo")),
     ("upload", "device"): ("any", "@device"),
     ("why", "what"): ("last", "@workspace", "@ticket", "@run", "@device", "@target"),
     ("worktree add", "path"): ("@folder",),
