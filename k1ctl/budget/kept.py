@@ -1,9 +1,10 @@
 """What all callers share about accounts, breakers and GitHub: one small JSON document each, in ``ops/budget``.
 
-A change is made under a flock of the document's own, and the document is replaced whole (write + rename): a SIGKILL at
-any moment leaves the state before or the one behind. Times are seconds since 1970. Each document has the time of its
-last change (``at``): when the clock is earlier than that, it was set back, and the times that rest on this host's clock
-are moved back with it, so that no wait grows by the hour that went missing.
+A change is made under a flock of the document's own, and the document is replaced whole (write, fsync, rename): a
+SIGKILL or a loss of power at any moment leaves a state before or the one behind, and never half of one. Times are
+seconds since 1970. Each document has the time of its last change (``at``): when the clock is earlier than that, it was
+set back, and the times that rest on this host's clock are moved back with it, so that no wait grows by the hour that
+went missing.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Kept:
         with open(fresh, "wb") as f:
             self._text = dumps(state)
             f.write(self._text.encode() + b"\n")
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(fresh, self.path)
 
     def _load(self) -> State:

@@ -218,8 +218,21 @@ class Keys:
         return {
             "keys": [self._key_row(state, key) for key in self.keys],
             "buckets": [_bucket_row(state, bucket, closed, now) for bucket in self.buckets.values()],
-            "warnings": keys_places.warnings(self.keys, self.places) + said,
+            "warnings": keys_places.warnings(self.keys, self.places) + said + self._out(state),
         }
+
+    def _out(self, state: State) -> list[str]:
+        """What is out for everybody, and how it comes back; a bucket by any key of it."""
+        found = []
+        for key in self.keys:
+            if out := (state["keys"].get(key.name) or fresh_key())["out"]:
+                found.append((key.name, out, key.name))
+        for name in self.buckets:
+            own = [key.name for key in self.keys if key.bucket == name]
+            if own and (out := (state["buckets"].get(name) or fresh_bucket())["out"]):
+                found.append((name, out, own[0]))
+        back = "once that is mended: k1ctl budget keys report"
+        return [f"{name} is out for everybody ({out}); {back} {key} --status 200" for name, out, key in found]
 
     def _key_row(self, state: State, key: Key) -> dict[str, Any]:
         record, place = state["keys"].get(key.name) or fresh_key(), self.places[key.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -169,11 +170,14 @@ def test_what_a_status_means(tmp_path: Path) -> None:
         one.next(Want(), now=NOON + 3)
     assert refused.value.details["expected_seconds"] == pytest.approx(27) and "--status 200" in refused.value.hint
     assert "b1 is out (status 401" in refused.value.message
+    (said,) = [text for text in one.document(NOON + 3)["warnings"] if "out for everybody" in text]
+    assert said.startswith("b1 is out") and said.endswith("k1ctl budget keys report b1 --status 200")
     assert one.next(Want(), now=NOON + 30).key.bucket == "a"
     assert one.report("a2", 402, now=NOON + 31)["action"] == "out"
     with pytest.raises(BusyError) as refused:
         one.next(Want(), now=NOON + 32)
     assert refused.value.details["until"] is None and "not by itself" in refused.value.message
+    assert any(text.startswith("a is out for everybody (status 402") for text in one.document(NOON + 32)["warnings"])
     assert one.report("a1", 200, now=NOON + 33)["action"] == one.report("b1", 200, now=NOON + 33)["action"] == "back"
     assert {one.next(Want(), now=NOON + 34).key.bucket for _ in range(2)} == {"a", "b"}
     for _ in range(3):
@@ -208,6 +212,20 @@ def test_the_time_that_is_told_is_the_last_of_all(tmp_path: Path) -> None:
     with pytest.raises(BusyError):
         one.next(Want(bucket="a"), now=moment - 0.01)
     assert one.next(Want(bucket="a"), now=moment).key.bucket == "a"
+
+
+def test_a_loss_of_power_leaves_no_half_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a document is replaced by is on the disk before it gets the name."""
+    one, replace = desk(tmp_path), os.replace
+    written: list[int] = []
+
+    def named(fresh: str, path: str) -> None:
+        assert written == [os.stat(fresh).st_ino]
+        replace(fresh, path)
+
+    monkeypatch.setattr(os, "fsync", lambda fd: written.append(os.fstat(fd).st_ino))
+    monkeypatch.setattr(os, "replace", named)
+    assert one.next(Want()).id and written
 
 
 def test_a_wait_for_a_lock_is_no_clock_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

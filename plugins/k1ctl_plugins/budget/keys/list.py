@@ -16,7 +16,8 @@ from k1ctl.output import emit_json, json_option, put, say, table
 def list(context: Context, as_json: bool) -> None:
     """List the keys: where each is, whether it is there, how much of its account is used, and until when it cools down.
 
-    No value is shown, nor a part of one. "set" is as seen from here: another agent's environment may differ.
+    No value is shown, nor a part of one. "set" is as seen from here: another agent's environment may differ. What was
+    found invalid (401) or without credit (402) is out for everybody; with it is told what brings it back.
 
     \b
     Example:
