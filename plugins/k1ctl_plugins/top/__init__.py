@@ -2,21 +2,77 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from k1ctl.cli import purpose
-from k1ctl.errors import K1ctlError
+from k1ctl.cli import Context, pass_context, purpose
+from k1ctl.durations import DURATION
+from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
+from k1ctl.output import say
+
+if TYPE_CHECKING:
+    from k1ctl.overview import Overview
+
+_LEAST = 0.2  # s between two looks
 
 
 @purpose("Look", example="k1ctl top")
-@click.command(short_help="The live view of a terminal.")
-def top() -> None:
-    """The live view of a terminal.
+@click.command(short_help="Watch workspaces, queue, devices and host live, in a terminal.")
+@click.option("--interval", type=DURATION, default=2.0, metavar="D", help="Look so often where no event tells of news.")
+@click.option("--plain", is_flag=True, help="Draw the screen of `k1ctl status` anew instead.")
+@pass_context
+def top(context: Context, interval: float, plain: bool) -> None:
+    """Watch live what runs, waits and fails: a tile for each workspace, the queue, slots, devices, the host with its
+    last minutes, the budget, and events as they come.
 
-    Example: k1ctl top
+    It is drawn anew at every event, and every --interval (default 2s) without. Like `k1ctl status` it reads files
+    alone. Keys: arrows and Tab choose a workspace or a ticket; l opens the log of its run, w says why it waits or
+    failed, c cancels its ticket (it asks first), b bumps it; / filters the events, p holds the picture, q ends.
+
+    It needs the extra `top` (pip install 'k1ctl[top]'); without it, the screen of `k1ctl status` is drawn anew.
+
+    \b
+    Examples:
+      k1ctl top
+      k1ctl top --plain --interval 5s
     """
-    raise K1ctlError("k1ctl top is not there yet")
+    import sys
+    from importlib.util import find_spec
+
+    from k1ctl import config, overview
+
+    if interval < _LEAST:
+        raise UsageError(f"--interval is {_LEAST:g} s at least", hint="k1ctl top --interval 2s")
+    _check_terminal()
+    workspace = context.workspace
+
+    def look() -> Overview:
+        return overview.look(workspace, config.load(workspace))
+
+    if plain or find_spec("textual") is None or not sys.stderr.isatty():  # textual draws on stderr
+        from k1ctl.overview.watch import watch
+
+        if not plain and sys.stderr.isatty():
+            say("k1ctl top shows more with textual: pip install 'k1ctl[top]'")
+        watch(look, interval)
+        return
+    from k1ctl_plugins.top.app import TopApp
+
+    TopApp(workspace, look, interval).run()
+
+
+def _check_terminal() -> None:
+    """Raises UsageError where there is no terminal to draw on, or to take keys from."""
+    import sys
+
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        raise UsageError(
+            "k1ctl top draws on a terminal, and this is none",
+            hint="k1ctl status --watch 2s prints on anything, k1ctl status --json is for programs",
+            code="no-terminal",
+        )
 
 
 @hookimpl
