@@ -203,10 +203,10 @@ def _fitting(first: list[str], rest: list[str]) -> list[str]:
 
 def _told(value: Any, width: int = _WIDTH) -> str:
     """What somebody else said as one line that may be shown: ``width`` characters at most, no secret in it."""
-    return _masked(_line(value)[:_LONGEST])[:width]
+    return masked(_line(value)[:_LONGEST])[:width]
 
 
-def _masked(line: str) -> str:
+def masked(line: str) -> str:
     """A line without what looks like a secret: a tool may print one. Takes time in proportion to the line."""
     import re
 

@@ -36,7 +36,7 @@ def _failed(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> R
     seconds = result.get("seconds")
     ran = f" after {format_duration(seconds)}" if seconds is not None else ""
     lines = [] if code in _STOPPED else [str(line) for line in result.get("error_lines") or []]
-    count = result.get("error_count") or 0
+    count = result.get("error_message_count") or 0
     first = f": {lines[0].strip()}" if lines else ""
     text = f"{record.get('workspace', '?')}: the build of {target} failed{ran}: {record['message']}{first}"
     commit = str(result.get("commit") or "")[:12]

@@ -14,19 +14,14 @@ if TYPE_CHECKING:
 _EVENTS = ("run.ended", "queue.parked", "queue.cancelled", "run.caller_gone", "run.retry", "queue.enqueued")
 _LINES = 8  # of a log that are shown
 _ITS_OWN = ("command-failed", "killed-by-signal")  # of a command that k1ctl knows nothing of
-_WORDS = {  # code: what to say beside the message of the run, and what next
-    "queue-full": ("the line was as long as it may be", "call again when some have been served"),
-    "caller-gone": (
-        "whoever called it went away (a killed terminal or harness)",
-        "call it again: a place in line that is kept is taken over; `k1ctl queue submit` needs no caller",
-    ),
-    "caller-terminated": ("its caller was told to end (^C, TERM)", "call it again"),
-    "cancelled": ("somebody cancelled it", ""),
-    "queue-cancelled": ("somebody took it out of the line", "call it again if it is still wanted"),
-    "timed-out": ("it ran past its limit", "a larger --timeout, or find what hangs at the end of its log"),
-    "tool-missing": ("its program is not there", "install it, or correct the command"),
-    "not-executable": ("its program cannot be run", "chmod, or correct the command"),
-    "no-folder": ("its folder was removed meanwhile", ""),
+_NEXT = {  # code: what to do; these are explained by the message of the run, and by nobody else
+    "queue-full": "call again when some have been served",
+    "caller-gone": "call it again: a place in line that is kept is taken over; `k1ctl queue submit` needs no caller",
+    "caller-terminated": "call it again, if it is still wanted",
+    "timed-out": "a larger --timeout, or find what hangs at the end of its log",
+    "tool-missing": "install it, or correct the command",
+    "not-executable": "correct the command, or the rights of its file",
+    "no-folder": "",
 }
 
 
@@ -49,11 +44,11 @@ def ended(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> Rea
         return Reason(BLOCKED, text, code=code, bound=", ".join(record.get("resources", {})), **{**about, "next": nxt})
     if code in ("cancelled", "queue-cancelled"):
         return _cancelled(subject, what, record, about)
-    told, nxt = _WORDS.get(code, ("", str(record.get("hint", ""))))
+    nxt = _NEXT.get(code, "") or str(record.get("hint", ""))
     kind = BLOCKED if code == "queue-full" else FAILED
-    text = f"{what}: {message}{f' ({told})' if told else ''}{_signal(exit_code)}"
+    text = f"{what}: {message}{_signal(exit_code)}"
     # a signal or an exit code of a command of ours is for whoever knows that command to explain
-    general = code not in _WORDS or record.get("by") == "command"
+    general = code not in _NEXT or record.get("by") == "command"
     lines = _tail(run) if code in _ITS_OWN or code == "timed-out" else []
     hint = " ".join(filter(None, [nxt, f"the whole log: {run.log}" if lines else ""]))
     return Reason(kind, text, code=code, general=general, lines=lines, **{**about, "next": hint})

@@ -27,14 +27,25 @@ class Answer:
         return self.reasons[0]
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON."""
-        return {
+        """All of it as JSON, without what looks like a secret: commands and what they print may have one."""
+        found: dict[str, Any] = {
             "subject": self.subject.document(),
             "answer": self.first.kind,
             "text": self.first.text,
             "reasons": [reason.document() for reason in self.reasons],
             "left_out": [{"plugin": name, "message": text} for name, text in self.left_out.items()],
         }
+        return _without_secrets(found)  # type: ignore[no-any-return]
+
+
+def _without_secrets(value: Any) -> Any:
+    from k1ctl.escalation.prompts import masked
+
+    if isinstance(value, dict):
+        return {key: _without_secrets(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value]
+    return masked(value) if isinstance(value, str) else value
 
 
 def answer(plugins: Plugins, workspace: Workspace, config: Config, subject: Subject) -> Answer:
@@ -64,7 +75,12 @@ def without_general(reasons: list[Reason]) -> list[Reason]:
 
 
 def ranked(reasons: list[Reason]) -> list[Reason]:
-    """What holds it up now, what it does, how things ended (the last first), what is so for everybody, the rest."""
-    newest = sorted(reasons, key=lambda reason: reason.at, reverse=True)
+    """What holds it up now (the longest first), what it does, how things ended (the last first), what is so for
+    everybody, the rest."""
+    oldest = sorted(reasons, key=lambda reason: reason.at)
+    waits = sorted((r for r in oldest if r.stage == WAITS), key=lambda r: KINDS.index(r.kind))
+    others = [r for r in reversed(oldest) if r.stage != WAITS]
     by_time = (RUNS, ENDED)
-    return sorted(newest, key=lambda r: (STAGES.index(r.stage), 0 if r.stage in by_time else KINDS.index(r.kind)))
+    return waits + sorted(
+        others, key=lambda r: (STAGES.index(r.stage), 0 if r.stage in by_time else KINDS.index(r.kind))
+    )

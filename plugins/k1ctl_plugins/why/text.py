@@ -17,8 +17,10 @@ _COLOURS = {"failed": "red", "running": "green", "no work": "green"}
 
 def show(answer: Answer, workspace: Workspace) -> None:
     """Print it; what could not be asked is told on stderr."""
+    from k1ctl.escalation.prompts import masked
+
     for line in lines(answer, workspace):
-        put(line)
+        put(masked(line))
     for plugin, message in answer.left_out.items():
         say(f"plugin {plugin} is left out: {message}")
 
