@@ -12,7 +12,19 @@ if TYPE_CHECKING:
 
 
 # folders under ops/ that change by themselves: nothing for a commit
-CHANGING = ("alerts", "archive", "artifacts", "builds", "cache", "device", "events", "metrics", "queue", "runs")
+CHANGING = (
+    "alerts",
+    "archive",
+    "artifacts",
+    "budget",
+    "builds",
+    "cache",
+    "device",
+    "events",
+    "metrics",
+    "queue",
+    "runs",
+)
 
 
 class Workspace:

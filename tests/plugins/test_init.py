@@ -42,6 +42,17 @@ def test_the_folders_are_excluded_in_every_worktree(workspace: Project) -> None:
     assert workspace.config_file.exists()
 
 
+def test_what_the_budget_keeps_is_excluded(workspace: Project) -> None:
+    """The ledger, what is known of keys, models and GitHub, and the locks: git sees the configuration alone."""
+    workspace.run("init").assert_ok()
+    workspace.run("budget", "reserve", "1k").assert_ok()
+    workspace.run("budget", "github", "--pace").assert_ok()
+    workspace.run("budget", "sync", env={"HOME": str(workspace.root), "CLAUDE_CONFIG_DIR": "", "CODEX_HOME": ""})
+    assert (workspace.ops / "budget-sync.lock").exists() and (workspace.ops / "budget").exists()
+    there = workspace.git("ls-files", "--others", "--exclude-standard", "ops").split()
+    assert there == ["ops/k1ctl.toml"]
+
+
 def test_run_again_it_keeps_everything(workspace: Project) -> None:
     """Idempotent: the second call makes nothing, and an edited configuration stays as it is."""
     workspace.run("init").assert_ok()

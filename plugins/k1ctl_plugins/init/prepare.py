@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 FOLDERS = ("queue", "runs", "artifacts", "events", "device", "metrics", "archive")
-EXCLUDED = (*(f"/ops/{name}/" for name in CHANGING), "/ops/state.db*", "/ops/state.lock", "/ops/hooks/k1ctl.path")
+EXCLUDED = (
+    *(f"/ops/{name}/" for name in CHANGING),
+    *("/ops/state.db*", "/ops/state.lock", "/ops/budget-sync.lock", "/ops/hooks/k1ctl.path"),
+)
 BEGIN = "# k1ctl: what changes by itself under ops/"
 END = "# k1ctl: end"
 
