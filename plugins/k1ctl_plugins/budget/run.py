@@ -24,7 +24,7 @@ from k1ctl_plugins.budget import words
     type=click.Choice(("estimate", "sync")),
     default="estimate",
     show_default=True,
-    help="Where it does not say: book the estimate, or leave it to `budget sync`.",
+    help="Where it does not say: book the estimate, or keep the hold for `budget sync`.",
 )
 @click.option("--dry-run", is_flag=True, help="Run nothing, hold nothing; tell whether it would be let in.")
 @json_option
@@ -34,9 +34,9 @@ def run(
 ) -> int:
     """Hold the estimate, run CMD in this terminal, book what it used, and exit with its status.
 
-    The hold belongs to CMD itself: it lasts as long as CMD does, also when this call is killed. CMD finds the file that
-    it may write what it used to in K1CTL_BUDGET_USAGE (or the one of --settle-from), and the hold's id in
-    K1CTL_BUDGET_HOLD. The file has one JSON document, or several, one a line, which are added up:
+    The hold belongs to CMD itself: it lasts as long as CMD does, also when this call is killed, and is booked then by
+    whoever needs its room. CMD finds the file that it may write what it used to in K1CTL_BUDGET_USAGE (or the one of
+    --settle-from), and the hold's id in K1CTL_BUDGET_HOLD. The file has one JSON document, or several, one a line, which are added up:
     {"input": 3000, "output": 2100, "cache_write": 0, "cache_read": 180000} or {"tokens": 41200}, and "usd" where it is
     known. No budget is exit code 75, and nothing is run.
 

@@ -29,8 +29,9 @@ def sync(
     """Book what agents really used: read what Claude Code and Codex wrote down, each message once.
 
     Files are read on from where the last call ended. What was used in a worktree of this repository is its workspace's
-    and settles the hold that its agent had open; all else is booked under "elsewhere". Dollars are imputed, by the
-    list prices in the package (budget.prices: a file of your own over it).
+    and settles the hold that its agent had open; what was settled otherwise is not booked again, but for what exceeds
+    it. All else is booked under "elsewhere". Dollars are imputed, by the list prices in the package (budget.prices: a
+    file of your own over it).
 
     \b
     Example:
