@@ -195,9 +195,9 @@ def budget(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
 
 
 def exporter(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
-    """``ops/metrics/k1ctl.prom`` is older than twice ``period``; where nobody writes it there is no alert."""
+    """``ops/metrics/k1ctl.prom`` is older than twice ``metrics.period``; where nobody writes it there is no alert."""
     path = sources.workspace.ops_path("metrics", "k1ctl.prom")
-    period = float(rule["period"])
+    period = float(sources.config.get("metrics", "period"))
     try:
         age = sources.now - os.stat(path).st_mtime
     except FileNotFoundError:
