@@ -60,6 +60,14 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644, fsync: bool
         raise
 
 
+def sync_data(fd: int) -> None:
+    """Make what was written to the file behind ``fd``, by whomever, survive a power cut. Raises OSError."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync(2) leaves it in the drive's cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(fd)
+
+
 def sync_folders(*folders: str) -> None:
     """Make what was made, renamed or removed in these folders survive a power cut. Raises OSError."""
     for folder in folders:

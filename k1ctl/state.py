@@ -1,8 +1,9 @@
 """``ops/state.db``: rows that outlive every command, in SQLite (WAL) behind one flock.
 
 SQLite alone lets writers poll for its lock, and starves some of them under fsync; behind an flock they queue. It is
-``ops/state.lock``, held for one transaction and by the kernel, so a killed process holds up nobody. A new file is built
-beside and renamed into place: a file that is empty or cut off is damage, and never taken for a new one.
+``ops/state.lock``, held for one transaction and by the kernel, so a killed process holds up nobody. What has to survive
+a loss of power is synced after the lock was let go, so that one fsync of the log serves many who wait for theirs. A new
+file is built beside and renamed into place: one that is empty or cut off is damage, and never taken for a new one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from fcntl import LOCK_EX, LOCK_UN
 
 from k1ctl.errors import BusyError, ConfigError, K1ctlError
-from k1ctl.files import flock, same_file, sync_folders
+from k1ctl.files import flock, sync_data, sync_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ class State:
         self.path, self.lock_path = workspace.ops_path(FILE), workspace.ops_path(LOCK)
         self.patience = patience
         self._db: sqlite3.Connection | None = None
-        self._fd = self._pid = -1
+        self._fd = self._pid = self._log_fd = -1
         self._inode: tuple[int, int] | None = None
-        self._full = False
+        self._lock_inode: tuple[int, int] | None = None
         self._until_fold = _FOLD
 
     @property
@@ -64,9 +65,6 @@ class State:
         self._lock()
         try:
             db = self._connected()
-            if durable != self._full:
-                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._full = durable
             db.execute("BEGIN IMMEDIATE")
             try:
                 found = step(db)
@@ -79,6 +77,8 @@ class State:
             raise self._explained(exc) from exc
         finally:
             self._unlock()
+        if durable:
+            self._sync()
         self._until_fold -= 1
         if self._until_fold <= 0:
             self._fold(db)
@@ -133,9 +133,20 @@ class State:
             db.close()
         elif db is not None:
             _inherited.append(db)
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for fd in (self._fd, self._log_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._log_fd = -1
+
+    def _sync(self) -> None:
+        """Bring the log to the disk, as far as it is written: others' transactions, too. One that was folded into the
+        file meanwhile is on the disk already."""
+        try:
+            if self._log_fd < 0:
+                self._log_fd = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            sync_data(self._log_fd)
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
 
     def _lock(self) -> None:
         """Hold the flock, of the file that has the lock's name now."""
@@ -145,8 +156,9 @@ class State:
         while True:
             if self._fd < 0:
                 self._fd = self._open_lock()
+                self._lock_inode = _inode(os.fstat(self._fd))
             flock(self._fd, LOCK_EX, self.lock_path)
-            if same_file(self._fd, self.lock_path):
+            if self._there(self.lock_path) == self._lock_inode:
                 return
             os.close(self._fd)
             self._fd = -1
@@ -167,12 +179,20 @@ class State:
             flock(self._fd, LOCK_UN, self.lock_path)
 
     def _fold(self, db: sqlite3.Connection) -> None:
-        """Fold the log into the file, beside others who write. One that fails is tried again: nothing is lost."""
+        """Fold the log into the file: beside others who write, and what they wrote meanwhile under the lock, so that
+        the log begins anew. One that fails is tried again: nothing is lost."""
         import sqlite3
 
         self._until_fold = _FOLD
         try:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            _, size, folded = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if folded == size:
+                return
+            self._lock()
+            try:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            finally:
+                self._unlock()
         except sqlite3.Error:
             pass
 
@@ -180,11 +200,15 @@ class State:
         """Whether this process is connected to the file that is there now."""
         if self._db is None or self._pid != os.getpid():
             return False
+        return self._there(self.path) == self._inode
+
+    @staticmethod
+    def _there(path: str) -> tuple[int, int] | None:
+        """Which file has this name now."""
         try:
-            there = os.stat(self.path)
+            return _inode(os.stat(path))
         except FileNotFoundError:
-            return False
-        return (there.st_dev, there.st_ino) == self._inode
+            return None
 
     def _connected(self) -> sqlite3.Connection:
         """The connection to a file of the last step; to be called with the lock held."""
@@ -194,6 +218,9 @@ class State:
         if self._db is not None:
             self._db.close()  # of a file that was removed or replaced
             self._db = None
+            if self._log_fd >= 0:
+                os.close(self._log_fd)
+                self._log_fd = -1
         if not os.path.lexists(self.path):
             self._make()
         elif not os.path.exists(self.path):
@@ -207,8 +234,7 @@ class State:
         except BaseException:
             db.close()
             raise
-        there = os.stat(self.path)
-        self._db, self._inode, self._full = db, (there.st_dev, there.st_ino), False
+        self._db, self._inode = db, self._there(self.path)
         self._until_fold = 1 + int.from_bytes(os.urandom(2)) % _FOLD  # of many writers, each in its turn
         return db
 
@@ -302,13 +328,16 @@ class State:
                 code="state-busy",
             )
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-            return ConfigError(
-                f"{self.path} cannot be written: {exc}",
-                hint="look for a full disk (df -h, df -i); what was written before is kept",
-                code="state-unwritable",
-                file=self.path,
-            )
+            return self._unwritable(exc)
         return exc
+
+    def _unwritable(self, exc: Exception) -> K1ctlError:
+        return ConfigError(
+            f"{self.path} cannot be written: {exc}",
+            hint="look for a full disk (df -h, df -i); what was written before is kept",
+            code="state-unwritable",
+            file=self.path,
+        )
 
     def _damaged(self, why: str) -> K1ctlError:
         return ConfigError(
@@ -338,6 +367,10 @@ def _apply(db: sqlite3.Connection, version: int) -> None:
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _inode(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
 
 
 def _remove(path: str) -> None:

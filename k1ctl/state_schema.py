@@ -8,27 +8,26 @@ from __future__ import annotations
 
 APPLICATION = 0x4B316C64  # "K1ld"
 
+_HOLD = """
+    id TEXT PRIMARY KEY, state TEXT NOT NULL, day TEXT NOT NULL, hour INTEGER NOT NULL,
+    agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL, model TEXT NOT NULL,
+    input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, critical INTEGER NOT NULL,
+    owner INTEGER NOT NULL, since REAL NOT NULL, since_monotonic REAL NOT NULL, ttl REAL NOT NULL,
+    booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL, ended REAL NOT NULL"""
+_PLACE = "day, hour, agent, task, pool, model"
+_SUMS = ("input", "output", "cache_write", "cache_read", "tokens", "micro_usd")
+
 _LEDGER = (
-    # a hold is counted under `counters` while it is open, and in no other state
-    """CREATE TABLE holds(
-        id TEXT PRIMARY KEY, state TEXT NOT NULL, day TEXT NOT NULL, hour INTEGER NOT NULL,
-        agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL, model TEXT NOT NULL,
-        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
-        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, critical INTEGER NOT NULL,
-        owner INTEGER NOT NULL, since REAL NOT NULL, since_monotonic REAL NOT NULL, ttl REAL NOT NULL,
-        booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL, ended REAL NOT NULL) WITHOUT ROWID""",
-    "CREATE INDEX holds_open ON holds(id) WHERE state = 'open'",
+    # a hold is counted under `counters` while it is open, and in no other state; open ones are few and looked up often
+    f"CREATE TABLE open_holds({_HOLD}) WITHOUT ROWID",
+    f"CREATE TABLE ended_holds({_HOLD}) WITHOUT ROWID",
+    "CREATE VIEW holds AS SELECT * FROM open_holds UNION ALL SELECT * FROM ended_holds",
     """CREATE TABLE counters(
         scope TEXT NOT NULL, name TEXT NOT NULL,
         spent INTEGER NOT NULL, held INTEGER NOT NULL,
         spent_micro_usd INTEGER NOT NULL, held_micro_usd INTEGER NOT NULL,
         PRIMARY KEY(scope, name)) WITHOUT ROWID""",
-    """CREATE TABLE spend(
-        day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL,
-        model TEXT NOT NULL,
-        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
-        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL,
-        PRIMARY KEY(day, hour, agent, task, pool, model)) WITHOUT ROWID""",
     """CREATE TABLE messages(
         id TEXT PRIMARY KEY, day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL,
         pool TEXT NOT NULL, model TEXT NOT NULL,
@@ -40,6 +39,19 @@ _LEDGER = (
         model TEXT NOT NULL,
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, note TEXT NOT NULL)""",
+    # what was spent by place: folded up to an entry of the record, and the entries after it
+    """CREATE TABLE folded_spend(
+        day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL, pool TEXT NOT NULL,
+        model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL,
+        PRIMARY KEY(day, hour, agent, task, pool, model)) WITHOUT ROWID""",
+    "CREATE TABLE folded(seq INTEGER NOT NULL)",
+    "INSERT INTO folded VALUES(0)",
+    f"""CREATE VIEW fresh_spend AS SELECT {_PLACE}, {", ".join(_SUMS)} FROM record
+        WHERE seq > (SELECT seq FROM folded) AND what IN ('settle', 'book', 'exceed')""",
+    f"""CREATE VIEW spend AS SELECT {_PLACE}, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
+        FROM (SELECT * FROM folded_spend UNION ALL SELECT * FROM fresh_spend) GROUP BY {_PLACE}""",
     """CREATE TABLE marks(
         scope TEXT NOT NULL, name TEXT NOT NULL, percent INTEGER NOT NULL, at REAL NOT NULL,
         PRIMARY KEY(scope, name, percent)) WITHOUT ROWID""",

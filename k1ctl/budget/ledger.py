@@ -70,11 +70,11 @@ class Ledger:
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
 
         def step(db: sqlite3.Connection) -> Hold:
-            row = db.execute(rows.HOLD, (hold.id,)).fetchone() if id else None
+            row = rows.known(db, hold.id) if id else None
             if row is not None:
                 return holds.same(Hold(row, again=True), hold, (wall, monotonic))
             self.count(db, keys, wall, held=(hold.tokens, hold.micro_usd), critical=critical, refuse=True)
-            db.execute(rows.PUT, hold.row)
+            rows.put(db, hold)
             rows.record(db, wall, "reserve", hold, hold.usage, hold.tokens, hold.micro_usd)
             return hold
 
@@ -248,9 +248,7 @@ class Ledger:
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
         reasons = []
         for key, figures in self.figures(keys, now).items():
-            held = (figures.held[0] + hold.tokens, figures.held[1] + hold.micro_usd)
-            after = Figures(figures.spent, held)
-            reasons += self._reasons(key, after, (hold.tokens, hold.micro_usd), critical)
+            reasons += self._reasons(key, figures, (hold.tokens, hold.micro_usd), critical)
         return self._timed(reasons, clock) if reasons else []
 
     def _now(self, now: float | None) -> Clock:
@@ -300,7 +298,6 @@ class Ledger:
         """Within a transaction: book what nobody held, where ``hold`` says."""
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
         self.count(db, keys, wall, spent=(tokens, micro_usd), critical=True)
-        rows.spend(db, hold, usage, tokens, micro_usd)
         rows.record(db, wall, "book", hold, usage, tokens, micro_usd, note)
 
     def count(
@@ -314,43 +311,34 @@ class Ledger:
         critical: bool = False,
         refuse: bool = False,
     ) -> None:
-        """Add to all counters; with ``refuse`` raise `Refused` when one passes its limit, which undoes it all."""
-        limits, reasons, marks = self.limits, [], []
+        """Add to all counters; with ``refuse`` raise `Refused` where one would pass its limit."""
         added = (spent[0] + held[0], spent[1] + held[1])
-        for row in rows.count(db, keys, spent, held):
-            key, most = (row[0], row[1]), limits.most((row[0], row[1]), critical=critical)
-            if most == (None, None):
-                continue
-            figures = Figures((row[2], row[4]), (row[3], row[5]))
-            if refuse:
-                reasons += self._reasons(key, figures, held, critical)
-            if added[0] > 0 or added[1] > 0:
-                marks.append((key, figures))
-        if reasons:
-            raise Refused(reasons)
-        for key, figures in marks:
-            self._mark(db, key, figures, added, wall)
+        if self.limits and (added[0] > 0 or added[1] > 0):  # who takes less than was held passes nothing
+            before = rows.figures(db, keys)
+            if refuse and (reasons := [r for key in keys for r in self._reasons(key, before[key], held, critical)]):
+                raise Refused(reasons)
+            for key in keys:
+                self._mark(db, key, before[key], added, wall)
+        rows.add(db, keys, spent, held)
 
-    def _reasons(self, key: Key, after: Figures, need: tuple[int, int], critical: bool) -> list[Reason]:
-        """Why ``after``, which has ``need`` in it, is too much."""
+    def _reasons(self, key: Key, before: Figures, need: tuple[int, int], critical: bool) -> list[Reason]:
+        """Why ``need`` more than ``before`` is too much."""
         found = []
         for unit, most in enumerate(self.limits.most(key, critical=critical)):
-            if most is None or not need[unit] or after.used(unit) <= most:
-                continue
-            held = [*after.held]
-            held[unit] -= need[unit]
-            reserved = self.limits.reserve if key[0] == "day" and unit == 0 and not critical else 0
-            found.append(Reason(key, unit, need[unit], most, Figures(after.spent, (held[0], held[1])), reserved))
+            if most is not None and need[unit] and before.used(unit) + need[unit] > most:
+                reserved = self.limits.reserve if key[0] == "day" and unit == 0 and not critical else 0
+                found.append(Reason(key, unit, need[unit], most, before, reserved))
         return found
 
-    def _mark(self, db: sqlite3.Connection, key: Key, after: Figures, added: tuple[int, int], wall: float) -> None:
-        """Tell, once each, of the soft limits that this passed. Told before the commit: better twice than never."""
+    def _mark(self, db: sqlite3.Connection, key: Key, before: Figures, added: tuple[int, int], wall: float) -> None:
+        """Tell, once each, of the soft limits that this passes. Told before the commit: better twice than never."""
         for unit, most in enumerate(self.limits.most(key, critical=True)):
             if not most or added[unit] <= 0:
                 continue
-            used = after.used(unit)
+            was = before.used(unit)
+            used = was + added[unit]
             for percent in self.limits.soft:
-                if not (used - added[unit]) * 100 < percent * most <= used * 100:
+                if used * 100 < percent * most or was * 100 >= percent * most:
                     continue
                 mark = (f"{key[0]}{'_usd' * unit}", key[1], percent, wall)
                 if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", mark).rowcount > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k1ctl.budget.holds import COLUMNS, Hold, unknown
+from k1ctl.budget.holds import COLUMNS, OPEN, Hold, unknown
 from k1ctl.budget.limits import Figures
 
 TYPE_CHECKING = False
@@ -14,31 +14,44 @@ if TYPE_CHECKING:
     from k1ctl.budget.limits import Key
     from k1ctl.budget.tokens import Usage
 
-HOLD = f"SELECT {COLUMNS} FROM holds WHERE id = ?"
-PUT = f"INSERT INTO holds VALUES({', '.join('?' * 22)})"
-CHANGE = "UPDATE holds SET state = ?, owner = ?, ttl = ?, booked = ?, booked_micro_usd = ?, ended = ? WHERE id = ?"
-_COUNT = (
-    " ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
+_OPEN = f"SELECT {COLUMNS} FROM open_holds WHERE id = ?"
+_ENDED = f"SELECT {COLUMNS} FROM ended_holds WHERE id = ?"
+_PUT = f"INSERT INTO open_holds VALUES({', '.join('?' * 22)})"
+_CHANGE = "UPDATE open_holds SET owner = ?, ttl = ?, booked = ?, booked_micro_usd = ? WHERE id = ?"
+_END = f"INSERT OR REPLACE INTO ended_holds VALUES({', '.join('?' * 22)})"
+_ADD = (
+    "INSERT INTO counters VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
     " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
     " held_micro_usd = held_micro_usd + excluded.held_micro_usd"
-    " RETURNING scope, name, spent, held, spent_micro_usd, held_micro_usd"
 )
-_COUNTS = [f"INSERT INTO counters VALUES{', '.join(['(?, ?, ?, ?, ?, ?)'] * n)}{_COUNT}" for n in range(6)]
+_AT_ONCE = 5  # counters in one question: as many as a spending falls on
+_COUNTER = "SELECT scope, name, spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
+_FIGURES = [" UNION ALL ".join([_COUNTER] * n) for n in range(_AT_ONCE + 1)]
 _RECORD = (
     "INSERT INTO record(at, what, id, day, hour, agent, task, pool, model, input, output, cache_write, cache_read,"
     f" tokens, micro_usd, note) VALUES({', '.join('?' * 16)})"
 )
-_SPEND = (
-    f"INSERT INTO spend VALUES({', '.join('?' * 12)}) ON CONFLICT DO UPDATE SET input = input + excluded.input,"
+_FOLD = 512  # entries of the record, after which what they spent is folded
+_FOLDS = (
+    "INSERT INTO folded_spend SELECT day, hour, agent, task, pool, model, SUM(input), SUM(output), SUM(cache_write),"
+    " SUM(cache_read), SUM(tokens), SUM(micro_usd) FROM fresh_spend WHERE TRUE"
+    " GROUP BY day, hour, agent, task, pool, model ON CONFLICT DO UPDATE SET input = input + excluded.input,"
     " output = output + excluded.output, cache_write = cache_write + excluded.cache_write,"
     " cache_read = cache_read + excluded.cache_read, tokens = tokens + excluded.tokens,"
-    " micro_usd = micro_usd + excluded.micro_usd"
+    " micro_usd = micro_usd + excluded.micro_usd",
+    "UPDATE folded SET seq = (SELECT MAX(seq) FROM record)",
 )
+
+
+def known(db: sqlite3.Connection, id: str) -> tuple[Any, ...] | None:
+    """The row of the hold with this id, in whatever state; None where there is none."""
+    row: tuple[Any, ...] | None = db.execute(_OPEN, (id,)).fetchone() or db.execute(_ENDED, (id,)).fetchone()
+    return row
 
 
 def found(db: sqlite3.Connection, id: str) -> Hold:
     """The hold with this id. Raises HoldNotFoundError."""
-    row = db.execute(HOLD, (id,)).fetchone()
+    row = known(db, id)
     if row is None:
         raise unknown(id)
     return Hold(row)
@@ -46,29 +59,39 @@ def found(db: sqlite3.Connection, id: str) -> Hold:
 
 def opened(db: sqlite3.Connection) -> list[Hold]:
     """The open holds, in the order they were made."""
-    query = f"SELECT {COLUMNS} FROM holds WHERE state = 'open' ORDER BY since, id"
+    query = f"SELECT {COLUMNS} FROM open_holds ORDER BY since, id"
     return [Hold(row) for row in db.execute(query)]
 
 
-def count(
-    db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], held: tuple[int, int]
-) -> list[tuple[Any, ...]]:
-    """Add to these counters, in one statement; (scope, name, spent, held, both in micro-dollars) of each after it."""
-    values = [value for key in keys for value in (*key, spent[0], held[0], spent[1], held[1])]
-    return db.execute(_COUNTS[len(keys)], values).fetchall()
+def put(db: sqlite3.Connection, hold: Hold) -> None:
+    """Write down a new hold."""
+    db.execute(_PUT, hold.row)
+
+
+def add(db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], held: tuple[int, int]) -> None:
+    """Add to these counters."""
+    amounts = (spent[0], held[0], spent[1], held[1])
+    db.executemany(_ADD, [(*key, *amounts) for key in keys])
 
 
 def figures(db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, Figures]:
     """What these counters have."""
-    query = "SELECT spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
-    found = {key: db.execute(query, key).fetchone() or (0, 0, 0, 0) for key in keys}
-    return {key: Figures(row[:2], row[2:]) for key, row in found.items()}
+    found = {key: Figures() for key in keys}
+    for i in range(0, len(keys), _AT_ONCE):
+        some = keys[i : i + _AT_ONCE]
+        # neither IN nor RETURNING: SQLite makes a temporary table for them, which took as long as all else
+        for row in db.execute(_FIGURES[len(some)], [word for key in some for word in key]):
+            found[row[0], row[1]] = Figures(row[2:4], row[4:6])
+    return found
 
 
 def change(db: sqlite3.Connection, hold: Hold) -> None:
     """Write down what can change in a hold."""
-    changed = (hold.state, hold.owner, hold.ttl, hold.booked, hold.booked_micro_usd, hold.ended)
-    db.execute(CHANGE, (*changed, hold.id))
+    if hold.state == OPEN:
+        db.execute(_CHANGE, (hold.owner, hold.ttl, hold.booked, hold.booked_micro_usd, hold.id))
+    else:
+        db.execute("DELETE FROM open_holds WHERE id = ?", (hold.id,))
+        db.execute(_END, hold.row)
 
 
 def record(
@@ -76,10 +99,7 @@ def record(
 ) -> None:
     """Add an entry to the record."""
     named = (hold.id, hold.day, hold.hour, hold.agent, hold.task, hold.pool, hold.model)
-    db.execute(_RECORD, (at, what, *named, *usage.classes, tokens, micro_usd, note))
-
-
-def spend(db: sqlite3.Connection, hold: Hold, usage: Usage, tokens: int, micro_usd: int) -> None:
-    """Add to the spend of a hold's place."""
-    named = (hold.day, hold.hour, hold.agent, hold.task, hold.pool, hold.model)
-    db.execute(_SPEND, (*named, *usage.classes, tokens, micro_usd))
+    entry = db.execute(_RECORD, (at, what, *named, *usage.classes, tokens, micro_usd, note))
+    if not entry.lastrowid or entry.lastrowid % _FOLD == 0:
+        for statement in _FOLDS:
+            db.execute(statement)

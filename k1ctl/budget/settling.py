@@ -50,7 +50,6 @@ def settle(
     back = (0, 0) if late else (-hold.tokens, -hold.micro_usd)
     ledger.count(db, keys, wall, spent=spent, held=back, critical=True)
     rows.change(db, hold)
-    rows.spend(db, hold, usage, *spent)
     note = " ".join(["late"] * late + ["overrun"] * (hold.booked > hold.tokens) + [why] * bool(why))
     rows.record(db, wall, "settle", hold, usage, *spent, note)
     return Settled(hold, late=late)
@@ -96,7 +95,6 @@ def exceed(
     hold.booked, hold.booked_micro_usd = hold.booked + spent[0], hold.booked_micro_usd + spent[1]
     ledger.count(db, keys_of(day, hour, hold.agent, hold.task, hold.pool), wall, spent=spent, critical=True)
     rows.change(db, hold)
-    rows.spend(db, there, usage, *spent)
     note = "overrun" if hold.booked > hold.tokens else ""
     rows.record(db, wall, "exceed", there, usage, *spent, note)
 

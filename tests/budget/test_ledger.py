@@ -311,10 +311,11 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path: Path) -> None:
     for change in (
         "UPDATE messages SET input = 2",
         "DELETE FROM messages",
-        "UPDATE holds SET agent = 'b'",
+        "UPDATE ended_holds SET agent = 'b'",
         "UPDATE counters SET spent = spent - 1 WHERE scope = 'day'",
-        "UPDATE holds SET booked = 1",
-        "UPDATE spend SET output = output + 1",
+        "UPDATE ended_holds SET booked = 1",
+        "UPDATE folded SET seq = 2",
+        "INSERT INTO folded_spend SELECT * FROM spend",
         "DROP TRIGGER record_is_kept; DELETE FROM record WHERE seq = 1",
         "DROP TRIGGER record_is_kept; DELETE FROM record WHERE seq = 2",
     ):

@@ -163,9 +163,9 @@ def test_a_hold_that_lives_or_has_ended_is_not_settled(tmp_path: Path) -> None:
     booked = "SELECT day, tokens, micro_usd > 0 FROM spend"
     assert books.state.read(lambda db: db.execute(booked).fetchall()) == [(day, 0, 1)]
     books.state.write(
-        lambda db: db.execute("UPDATE holds SET since_monotonic = 0, since = 1 WHERE id = ?", (owned.id,))
+        lambda db: db.execute("UPDATE open_holds SET since_monotonic = 0, since = 1 WHERE id = ?", (owned.id,))
     )
-    books.state.write(lambda db: db.execute("UPDATE holds SET ttl = ? WHERE id = ?", (now, owned.id)))
+    books.state.write(lambda db: db.execute("UPDATE open_holds SET ttl = ? WHERE id = ?", (now, owned.id)))
     put(tmp_path, "a.jsonl", [answer(2, at=now - 1, cwd=str(tmp_path))])
     assert [told["hold"]["id"] for told in synced(tmp_path).settled] == [owned.id]
     books.state.close()
