@@ -14,7 +14,7 @@ from k1ctl.errors import K1ctlError
 from k1ctl.output import clean, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import click
     from pluggy import HookImpl, Result
@@ -114,8 +114,11 @@ class Plugins:
                 self.broken[name] = exc
         return self.manager.hook
 
-    def each(self, hook_name: str, **kwargs: Any) -> Iterator[tuple[str, list[Any] | K1ctlError]]:
+    def each(
+        self, hook_name: str, /, *, among: Collection[str] | None = None, **kwargs: Any
+    ) -> Iterator[tuple[str, list[Any] | K1ctlError]]:
         """Ask every plugin that implements a hook whose result is a list: (plugin name, its list or what went wrong).
+        Only those ``among`` (None: all) are asked.
 
         One that fails, in whatever way, fails alone; its own K1ctlError is handed on as it is. Plugins come in the
         order of their names; those that did not load come too, as the PluginError that `load_all` remembers.
@@ -124,7 +127,7 @@ class Plugins:
         yield from sorted(self.broken.items())
         loaded = sorted(self.manager.list_name_plugin(), key=lambda pair: pair[0])
         for name, plugin in loaded:
-            if not hasattr(plugin, hook_name):
+            if not hasattr(plugin, hook_name) or (among is not None and name not in among):
                 continue
             others = [other for _, other in loaded if other is not plugin]
             try:

@@ -10,6 +10,7 @@ from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
@@ -46,3 +47,10 @@ def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return alert
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.alert.checks import checks
+
+    return checks(workspace, config)

@@ -13,8 +13,11 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, style, table
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
+    from k1ctl.config import Config
     from k1ctl.config_change import Change
     from k1ctl.errors import ConfigError
+    from k1ctl.workspace import Workspace
 
 
 @purpose("Look", example="k1ctl config set devices.k1.host k1.local")
@@ -188,3 +191,10 @@ def _tell(change: Change, done: str, nothing: str, dry_run: bool, as_json: bool)
 @hookimpl
 def k1ctl_command() -> click.Command:
     return config
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.config.checks import checks
+
+    return checks(workspace, config)

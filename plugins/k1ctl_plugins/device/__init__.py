@@ -10,6 +10,7 @@ from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
@@ -70,3 +71,10 @@ def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> lis
     from k1ctl_plugins.device.reasons import reasons
 
     return reasons(workspace, config, subject)
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.device.checks import checks
+
+    return checks(workspace, config)

@@ -13,7 +13,9 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import clean, emit_json, json_option, put, say, table
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
     from k1ctl.reasons import Reason, Subject
+    from k1ctl.workspace import Workspace
     from k1ctl_plugins.hook.targets import Target
 
 _SHOWN = 500  # characters of a command line that are worth a reader's time
@@ -263,3 +265,10 @@ def k1ctl_reasons(subject: Subject) -> list[Reason]:
     from k1ctl_plugins.hook.reasons import reasons
 
     return reasons(subject)
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace) -> list[Check]:
+    from k1ctl_plugins.hook.checks import checks
+
+    return checks(workspace)

@@ -10,6 +10,7 @@ from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
@@ -39,3 +40,10 @@ def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
     from k1ctl_plugins.host.samples import samples
 
     return samples(workspace, config)
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.host.checks import checks
+
+    return checks(workspace, config)

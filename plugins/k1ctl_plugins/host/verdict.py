@@ -96,8 +96,13 @@ def _figure(check: Check) -> str:
 
 def hints(found: Verdict) -> list[str]:
     """What to do about it, each hint once."""
-    told = [_HINTS.get(check.name.partition("_")[0], "") for check in found.problems]
+    told = [hint_of(check.name) for check in found.problems]
     return [hint for hint in dict.fromkeys(told) if hint]
+
+
+def hint_of(check: str) -> str:
+    """What to do about a check of this name that is not well; "" where nothing is known."""
+    return _HINTS.get(check.partition("_")[0], "")
 
 
 def nagios(found: Verdict) -> str:

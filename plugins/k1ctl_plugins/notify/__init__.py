@@ -11,6 +11,7 @@ from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.notify import Channel
     from k1ctl.workspace import Workspace
@@ -89,3 +90,10 @@ def k1ctl_notify(workspace: Workspace, config: Config) -> list[Channel]:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return notify
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.notify.checks import checks
+
+    return checks(workspace, config)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import emit_json, json_option, put, say, table
+
+if TYPE_CHECKING:
+    from k1ctl.checks import Check
 
 
 @purpose("Look")
@@ -54,3 +58,10 @@ def plugins(ctx: Context, check: bool, as_json: bool) -> int:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return plugins
+
+
+@hookimpl
+def k1ctl_checks() -> list[Check]:
+    from k1ctl_plugins.plugins.checks import checks
+
+    return checks()

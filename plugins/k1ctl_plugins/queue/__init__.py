@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k1ctl.capacity.need import Need
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
@@ -392,3 +393,10 @@ def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> lis
     from k1ctl_plugins.queue.reasons import reasons
 
     return reasons(workspace, config, subject)
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.queue.checks import checks
+
+    return checks(workspace, config)

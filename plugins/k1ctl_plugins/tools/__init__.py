@@ -13,6 +13,9 @@ from k1ctl.output import json_option
 if TYPE_CHECKING:
     from typing import Any
 
+    from k1ctl.checks import Check
+    from k1ctl.config import Config
+
 
 @hookimpl
 def k1ctl_command() -> click.Command:
@@ -76,3 +79,10 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
         emit_json({k: v for k, v in document.items() if k != "text"})
     else:
         put(document["text"])
+
+
+@hookimpl
+def k1ctl_checks(config: Config) -> list[Check]:
+    from k1ctl_plugins.tools.checks import checks
+
+    return checks(config)

@@ -10,6 +10,7 @@ from k1ctl.cli import Subcommands, purpose
 from k1ctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from k1ctl.checks import Check
     from k1ctl.config import Config
     from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
@@ -55,3 +56,10 @@ def k1ctl_reasons(subject: Subject) -> list[Reason]:
     from k1ctl_plugins.worktree.reasons import reasons
 
     return reasons(subject)
+
+
+@hookimpl
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
+    from k1ctl_plugins.worktree.checks import checks
+
+    return checks(workspace, config)
