@@ -13,7 +13,7 @@ from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from k1ctl.workspace import Workspace
@@ -74,9 +74,11 @@ def append(path: str, line: str) -> None:
             os.close(fd)
 
 
-def read(folder: str, *, since: str = "", until: str = "") -> Iterator[dict[str, Any]]:
+def read(
+    folder: str, *, since: str = "", until: str = "", take: Callable[[bytes], dict[str, Any] | None] | None = None
+) -> Iterator[dict[str, Any]]:
     """The events under ``folder`` (``ops/events``) in order, compressed days too, from the RFC 3339 time ``since`` on
-    and before ``until``.
+    and before ``until``; ``take`` (as `k1ctl.events_find.Wanted.take`) makes an event of a line, or None.
 
     A line that is not JSON (a disk that was full in the middle of it) is passed over.
     """
@@ -91,7 +93,7 @@ def read(folder: str, *, since: str = "", until: str = "") -> Iterator[dict[str,
                 for line in block.splitlines():
                     if since and line[:7] == _AT and line[7:31] < since.encode():
                         continue  # most of a day, and not worth parsing
-                    event = parse(line.decode("utf-8", "replace"))
+                    event = take(line) if take else parse(line.decode("utf-8", "replace"))
                     if event is None:
                         continue
                     at = event.get("at", "")

@@ -54,9 +54,22 @@ class Follower:
             with opened:
                 end = whole(opened)
                 self._seen[part.key] = (opened.inode, end)
+                if opened.packed:
+                    self._over.add(part.key)
                 if len(found) < count:
                     found += tail(opened, take, count - len(found), end=end)
         return found[::-1]
+
+    def begin(self, since: str) -> None:
+        """`news` begins with the day of the time ``since`` (RFC 3339); "": with the first there is."""
+        self._list()
+        for part in self._parts:
+            opened = open_part(self.folder, part) if part.day < since[:10] else None
+            if opened is not None:
+                with opened:
+                    self._seen[part.key] = (opened.inode, opened.size)
+                    if opened.packed:
+                        self._over.add(part.key)
 
     def news(self) -> Iterator[dict[str, Any]]:
         """The events that came since the last call."""

@@ -354,6 +354,8 @@ SETTINGS: dict[Place, Setting] = {
     ("alerts", "host", "on"): Setting("bool", True, "whether a host that stalls is an alert"),
     ("alerts", "host", "level"): Setting("choice:crit|warn", "crit", "the verdict of `host health` that is wrong"),
     ("alerts", "host", "for"): Setting("duration", 300.0, "how long it may be"),
+    ("events", "compress"): Setting("duration", 172800.0, "a day of events that ended so long ago is compressed"),
+    ("events", "keep"): Setting("duration", 0.0, "one that ended so long ago is removed, as 400d (0: none is)"),
 }
 
 

@@ -60,9 +60,10 @@ def look(workspace: Workspace, *, now: float | None = None, save_after: int = SA
     return tally
 
 
-def count_removed(workspace: Workspace, days: list[str]) -> None:
-    """Count the days that are about to be removed, for good. Raises OSError, ConfigError: then they must stay."""
-    now, last, folder = time.time(), max(days), workspace.ops_path("events")
+def count_removed(workspace: Workspace, last: str) -> None:
+    """Count the days up to ``last``, which are about to be removed, for good. Raises OSError, ConfigError: then they
+    must stay."""
+    now, folder = time.time(), workspace.ops_path("events")
     lock = _lock(path_of(workspace), wait=True)
     try:
         tally, positions = _load(workspace, now)

@@ -63,10 +63,10 @@ def test_list_for_people_has_a_line_an_event(recorded: Project) -> None:
 def test_a_time_that_is_none_is_usage(recorded: Project) -> None:
     """Exit 2 and the forms that are possible."""
     recorded.run("events", "list", "--since", "soon").assert_fails(2, "soon", "1h")
-    from k1ctl_plugins.events.choose import parse_since
+    from k1ctl_plugins.events.choose import parse_time
 
     with pytest.raises(UsageError):
-        parse_since("2026-13-45")
+        parse_time("2026-13-45")
 
 
 def test_before_any_event_there_is_an_empty_list(workspace: Project) -> None:

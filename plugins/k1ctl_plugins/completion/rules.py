@@ -74,6 +74,7 @@ NOTHING = {  # what the user has to make up
     ("capacity stress", "command"): _BEHIND,
     ("config set", "words"): "the value",
     ("device test", "patterns"): "a pattern's id, which the device knows",
+    ("events stats", "what"): "a field's name, or an event's",
     ("worktree add", "name"): "a name that is not there yet",
     ("worktree which", "port"): "a port's number",
 }

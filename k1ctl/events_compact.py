@@ -1,0 +1,181 @@
+"""Closed days are compressed, and removed when they are older than what is kept; no event is lost or told twice.
+
+A day's file is renamed first (`k1ctl.events_files`), so that no writer opens it any more. Its compressed copy is
+written and synced beside it, and only then, alone on the file's lock, the plain one is removed: a writer that still
+had it open either finishes before, and its line is in the next copy, or finds that the file has no name and writes
+into a new one. One that was stopped in the middle of its write holds the lock, and the file stays. Killed at any step,
+this leaves the plain file, which readers prefer to an unfinished copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from k1ctl.errors import BusyError
+from k1ctl.events_files import parts
+from k1ctl.files import Locked, flock, sync_folders
+from k1ctl.units import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from k1ctl.events_files import Part
+    from k1ctl.workspace import Workspace
+
+LEVEL = 6  # of zlib: a tenth of the size of most events; 9 takes three times as long for 4 % less
+_DAY = 86400.0  # s
+_TRIES = 3  # copies of a file that grows meanwhile
+_LOCK = ".compact.lock"
+
+
+class Row:
+    """What became of a part: ``day``, ``file``, ``action`` (compressed, removed, held, growing), bytes before and
+    after."""
+
+    __slots__ = ("action", "after_bytes", "before_bytes", "day", "file")
+
+    def __init__(self, part: Part, action: str, before: int, after: int) -> None:
+        self.day, self.file, self.action = part.day, part.name, action
+        self.before_bytes, self.after_bytes = before, after
+
+    def document(self) -> dict[str, Any]:
+        """The row as JSON."""
+        return {name: getattr(self, name) for name in ("day", "file", "action", "before_bytes", "after_bytes")}
+
+
+def compact(
+    workspace: Workspace,
+    *,
+    older: float,
+    keep: float | None = None,
+    dry_run: bool = False,
+    now: float | None = None,
+) -> list[Row]:
+    """Compress the days that ended ``older`` seconds ago, and remove those that ended ``keep`` seconds ago (None:
+    none); today's is left alone. With ``dry_run`` the rows say what would be done.
+
+    Days are counted (`k1ctl.tally`) before they are removed. Raises BusyError while another call is at it, ConfigError
+    where the filesystem has no flock, OSError.
+    """
+    folder = workspace.ops_path("events")
+    if not os.path.isdir(folder):
+        return []
+    now = time.time() if now is None else now
+    last = _day(now - max(0.0, older) - _DAY)
+    gone = "" if keep is None else min(_day(now - keep - _DAY), last)
+    if dry_run:
+        return _planned(folder, gone, last)
+    lock = Locked(os.path.join(folder, _LOCK), blocking=False)
+    try:
+        lock.__enter__()
+    except BusyError:
+        raise BusyError(f"{folder} is being compressed by another call", hint="wait for it") from None
+    try:
+        _tidy(folder)
+        _close(folder, last)
+        there = [part for part in parts(folder, until=last) if not part.packed and not part.open]
+        rows = [_compress(folder, part) for part in there]
+        return rows + (_remove(workspace, folder, gone) if gone else [])
+    finally:
+        lock.__exit__()
+
+
+def _planned(folder: str, gone: str, last: str) -> list[Row]:
+    rows = []
+    for part in parts(folder, until=last):
+        size = os.stat(os.path.join(folder, part.name)).st_size
+        if gone and part.day <= gone:
+            rows.append(Row(part, "removed", size, 0))
+        elif not part.packed:
+            rows.append(Row(part, "compressed", size, size))
+    return rows
+
+
+def _tidy(folder: str) -> None:
+    """Remove what a killed call left half written."""
+    for name in os.listdir(folder):
+        if name.startswith(".") and name.endswith(".gz.tmp"):
+            os.unlink(os.path.join(folder, name))
+
+
+def _close(folder: str, last: str) -> None:
+    """Give every day up to ``last`` the name under which nobody writes to it."""
+    for part in parts(folder, until=last):
+        if part.open:
+            os.rename(os.path.join(folder, part.name), os.path.join(folder, part.closed))
+    sync_folders(folder)
+
+
+def _compress(folder: str, part: Part) -> Row:
+    """Replace one closed part by its compressed copy, unless a writer has it."""
+    path = os.path.join(folder, part.closed)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for _ in range(_TRIES):
+            size, packed = _copy(fd, path + ".gz")
+            sync_folders(folder)
+            if not flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
+                return Row(part, "held", size, size)
+            try:
+                if os.fstat(fd).st_size == size:
+                    os.unlink(path)
+                    return Row(part, "compressed", size, packed)
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)
+        return Row(part, "growing", size, size)
+    finally:
+        os.close(fd)
+
+
+def _copy(fd: int, path: str) -> tuple[int, int]:
+    """Write a gzip file of what ``fd`` has, whole or not at all, synced; returns (bytes read, bytes written)."""
+    import zlib
+
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp")
+    to = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        packer, size, packed = zlib.compressobj(LEVEL, zlib.DEFLATED, 31), 0, 0
+        while data := os.pread(fd, 1 << 20, size):
+            size += len(data)
+            packed += _write(to, packer.compress(data))
+        packed += _write(to, packer.flush())
+        os.fsync(to)
+    finally:
+        os.close(to)
+    os.replace(temporary, path)
+    return size, packed
+
+
+def _write(fd: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)
+
+
+def _remove(workspace: Workspace, folder: str, last: str) -> list[Row]:
+    """Remove the oldest days up to ``last``, of which no writer has anything, once they are counted for good."""
+    from k1ctl.tally.store import count_removed
+
+    going: list[Part] = []
+    for part in parts(folder, until=last):
+        if not part.packed:  # it may grow: neither it nor a day after it goes
+            going = [earlier for earlier in going if earlier.day != part.day]
+            break
+        going.append(part)
+    if not going:
+        return []
+    count_removed(workspace, going[-1].day)
+    rows = []
+    for part in going:
+        path = os.path.join(folder, part.name)
+        rows.append(Row(part, "removed", os.stat(path).st_size, 0))
+        os.unlink(path)
+    return rows
+
+
+def _day(seconds: float) -> str:
+    return rfc3339(max(0.0, seconds))[:10]
