@@ -36,9 +36,9 @@ def run(
 
     The hold belongs to CMD itself: it lasts as long as CMD does, also when this call is killed, and is booked then by
     whoever needs its room. CMD finds the file that it may write what it used to in K1CTL_BUDGET_USAGE (or the one of
-    --settle-from), and the hold's id in K1CTL_BUDGET_HOLD. The file has one JSON document, or several, one a line, which are added up:
-    {"input": 3000, "output": 2100, "cache_write": 0, "cache_read": 180000} or {"tokens": 41200}, and "usd" where it is
-    known. No budget is exit code 75, and nothing is run.
+    --settle-from), and the hold's id in K1CTL_BUDGET_HOLD. The file has one JSON document, or several, one a line,
+    which are added up: {"input": 3000, "output": 2100, "cache_write": 0, "cache_read": 180000} or {"tokens": 41200},
+    and "usd" where it is known. No budget is exit code 75, and nothing is run.
 
     \b
     Example:
