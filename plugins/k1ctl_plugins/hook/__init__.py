@@ -224,14 +224,15 @@ def _tell_archive(done: Any, as_json: bool) -> None:
         emit_json(done.document())
 
 
-@hook.command(short_help="Archive what is idle and prune the artifacts: the work of the weekly script.")
+@hook.command(short_help="Archive, prune and compress what is old: the work of the weekly script.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; show what the commands would do.")
 @json_option
 @pass_context
 def weekly(ctx: Context, dry_run: bool, as_json: bool) -> int:
-    """Run `k1ctl archive run` and `k1ctl artifact prune`: what ops/hooks/weekly-archive calls for cron or launchd.
+    """Run `k1ctl archive run`, `k1ctl artifact prune` and `k1ctl events compact`: what ops/hooks/weekly-archive calls
+    for cron or launchd.
 
-    What they print goes to ops/archive/weekly.log. Nothing is printed when both end well, so that cron sends no mail;
+    What they print goes to ops/archive/weekly.log. Nothing is printed when all end well, so that cron sends no mail;
     else what failed is, and the exit code is that of the first that did.
 
     \b

@@ -1,4 +1,5 @@
-"""What cron or launchd start once a week: archive what is idle, prune the artifacts, and be silent when all is well."""
+"""What cron or launchd start once a week: archive what is idle, prune the artifacts, compress the events of past days,
+and be silent when all is well."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from k1ctl.workspace import Workspace
 
-STEPS = (("archive", "run"), ("artifact", "prune"))
+STEPS = (("archive", "run"), ("artifact", "prune"), ("events", "compact"))
 _SECONDS = 6 * 3600.0  # s that a step may take: one that hangs must not keep every later week from being done
 _LOG_LIMIT = 1 << 20  # bytes; then the older half goes
 _LINE = 4000  # bytes of one line of a command that the log keeps
