@@ -30,7 +30,7 @@ ANNEX_B = {
     "render_fps_target": "Frames a second that a device is to reach ([metrics] fps_target).",
 }
 DURATIONS = ("mean_time_to_upload", "mean_time_to_compile")
-_AGENTS = ("build", "upload", "test")  # what counts for agent_success_rate
+AGENTS = ("build", "upload", "test")  # what counts for agent_success_rate
 
 
 def figures(families: Families, config: Config) -> dict[str, float | None]:
@@ -87,8 +87,8 @@ def _told(name: str, value: float | None) -> Any:
 
 def success(families: Families) -> float | None:
     """Good outcomes' share of good and bad ones."""
-    good = _sum(families, "k1_recent_outcomes", kind=_AGENTS, verdict=("good",))
-    bad = _sum(families, "k1_recent_outcomes", kind=_AGENTS, verdict=("bad",))
+    good = _sum(families, "k1_recent_outcomes", kind=AGENTS, verdict=("good",))
+    bad = _sum(families, "k1_recent_outcomes", kind=AGENTS, verdict=("bad",))
     return None if good is None or bad is None else _share(good, good + bad)
 
 
