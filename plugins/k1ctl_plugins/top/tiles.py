@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.message import Message
 from textual.widget import Widget
@@ -41,8 +42,9 @@ def tile(row: dict[str, Any], width: int, lines: int) -> list[Text]:
     marks = _marks(row)
     room = width - 1
     if lines == 1:
-        half = max(6, room - len(marks) - 1 - min(len(does), room // 2))
-        told = [_line((name, f"bold {style}"), half), (" ", ""), _line((does, style), room - half - len(marks) - 1)]
+        words = max(0, room - len(marks) - 1)
+        half = min(words, max(6, words - min(len(does), room // 2)))
+        told = [_line((name, f"bold {style}"), half), (" ", ""), _line((does, style), words - half)]
         return [_joined(*told, marks)]
     head = _joined(_line((name, f"bold {style}"), room - len(marks)), marks)
     body = [head, _joined(_line((does, style or "dim"), room))]
@@ -52,11 +54,12 @@ def tile(row: dict[str, Any], width: int, lines: int) -> list[Text]:
 
 
 def _line(part: tuple[str, str], width: int) -> tuple[str, str]:
-    """Cut or filled to ``width``."""
+    """Cut or filled to ``width`` columns; some characters take two."""
     text, style = part
-    return (text if len(text) <= width else text[: max(0, width - 1)] + "…")[: max(0, width)].ljust(
-        max(0, width)
-    ), style
+    width = max(0, width)
+    if cell_len(text) > width > 0:
+        text = set_cell_size(text, width - 1) + "…"
+    return set_cell_size(text, width), style
 
 
 def _joined(*parts: tuple[str, str] | Text) -> Text:
