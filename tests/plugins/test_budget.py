@@ -176,6 +176,8 @@ def test_a_killed_run_keeps_the_hold_for_its_command(workspace: Project) -> None
     workspace.run("budget", "reserve", "1k").assert_fails(75, "100k tokens held")
     fifo.write_text("go\n")
     wait_until(lambda: not groups.living(int(pid.read_text())))
+    (hold,) = workspace.run("budget", "status", "--json").json["holds"]
+    assert (hold["gone"], hold["counts"]) == ("owner", True)
     workspace.run("budget", "reserve", "71k").assert_fails(75, "30k tokens spent, 0 tokens held")
     workspace.run("budget", "reserve", "70k").assert_ok()
     record = [line for line in workspace.run("budget", "export").jsonl if line["what"] == "settle"]

@@ -18,7 +18,8 @@ def status(context: Context, agent: str | None, task: str | None, as_json: bool)
     """What is spent and held now, of which limits, and who holds what.
 
     A hold counts until it is settled, given back, past its deadline, or its owner gone; those that are gone already are
-    shown as such and not counted. Tokens count by their class's weight (budget.weights). Changes nothing.
+    shown as such and not counted, but for a run's that nobody settled yet: what it spent is to be booked. Tokens count
+    by their class's weight (budget.weights). Changes nothing.
 
     \b
     Example:

@@ -70,7 +70,12 @@ class State:
             "soft_percents": self.limits.soft,
             "counters": [self._counter(key, figures) for key, figures in self.figures.items()],
             "holds": [
-                {**h.document(), "left_seconds": round(h.left(self.clock), 3), "gone": self.gone[h.id] or None}
+                {
+                    **h.document(),
+                    "left_seconds": round(h.left(self.clock), 3),
+                    "gone": self.gone[h.id] or None,
+                    "counts": h.of_run or not self.gone[h.id],
+                }
                 for h in self.holds
             ],
             "soft_passed": self.marks,
@@ -102,6 +107,8 @@ class State:
         found: list[tuple[str, ...]] = []
         for hold in self.holds:
             gone = {"deadline": "past its deadline", "owner": "its owner is gone"}.get(self.gone[hold.id])
+            if gone and hold.of_run:
+                gone = "over, not settled"
             left = gone or format_duration(hold.left(self.clock))
             owner = f"process {hold.owner}" if hold.owner else "-"
             found.append((hold.id, format_tokens(hold.tokens), hold.agent, hold.task or "-", left, owner))
