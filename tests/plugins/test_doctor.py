@@ -1,0 +1,165 @@
+"""`k1ctl doctor`: every plugin's checks in one report, whatever one of them does; nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from k1ctl import discovery
+from k1ctl.checks import ERROR, LEVELS, Check
+from k1ctl.cli import Context
+from k1ctl.config import load
+from k1ctl.events import emit
+from k1ctl.files import write_json
+from k1ctl.hookscripts import put
+from k1ctl.hookspecs import hookimpl
+from k1ctl.plugins import Plugins
+from k1ctl.queue import view
+from k1ctl.queue.line import Line
+from k1ctl.queue.service import disable
+from k1ctl_plugins.doctor import doctor
+from tests.kit import Project
+
+CONFIG = '[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\nmac = "02:4B:31:00:00:01"\n[targets.fw]\npath = "."\n'
+PLUGINS = {
+    *("alert", "archive", "budget", "capacity", "config", "device", "events", "hook", "host", "metrics"),
+    *("notify", "plugins", "queue", "tools", "worktree"),
+}
+
+
+def run(project: Project, *words: str, plugins: Plugins | None = None) -> Result:
+    context = Context(plugins or Plugins(), str(project.root))
+    return CliRunner().invoke(doctor, words, obj=context, catch_exceptions=False, standalone_mode=False)
+
+
+def found(project: Project, *words: str, plugins: Plugins | None = None) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(run(project, "--json", *words, plugins=plugins).stdout)
+    return document
+
+
+def codes(document: dict[str, Any], plugin: str) -> set[str]:
+    return {each["code"] for each in document["findings"] if each["plugin"] == plugin and each["level"] != "ok"}
+
+
+def test_every_plugin_answers_and_nothing_changes(workspace: Project) -> None:
+    """All have checks, what is not in order says how it is mended, and not a file of ops/ is touched."""
+    workspace.configure(CONFIG)
+    load(workspace.facts())
+    before = {path: path.stat().st_mtime_ns for path in workspace.ops.rglob("*")}
+    document = found(workspace)
+    assert {each["plugin"] for each in document["plugins"]} == PLUGINS
+    assert document["ok"] and document["counts"]["error"] == 0 and sum(document["counts"].values()) > 15
+    levels = [LEVELS.index(each["level"]) for each in document["findings"]]
+    assert levels == sorted(levels, reverse=True), "the worst comes first"
+    for each in document["findings"]:
+        assert each["what"] and (each["fix"] or each["level"] == "ok"), each
+    assert {path: path.stat().st_mtime_ns for path in workspace.ops.rglob("*")} == before
+
+
+def test_what_is_wrong_is_found(workspace: Project) -> None:
+    """A broken thing of each kind has its finding, errors make the exit code, and names limit who is asked."""
+    config = CONFIG.replace('path = "."', 'path = "gone"')
+    workspace.configure(config.replace("http_port", 'password_file = "~/k1.password"\nhttp_port'))
+    facts = workspace.facts()
+    (workspace.ops / "state.db").write_bytes(b"no database" * 200)
+    folder = str(workspace.ops / "queue")
+    Line(folder).close()
+    view.pause(folder, "build:fw", "a test")
+    disable(folder, "k1", "loose cable", "ada")
+    emit(facts, "device.state", device="k1")
+    with open(next((workspace.ops / "events").glob("*.jsonl")), "a") as f:
+        f.write("torn\n")
+    put(facts, ["conductor-run"])
+    (workspace.ops / "hooks" / "conductor-run").write_text("#!/bin/sh\n# k1ctl hook: of old\n")
+    workspace.write("conductor.json", '{"runScriptMode": "nonconcurrent"}')
+    os.makedirs(workspace.ops / "metrics", exist_ok=True)
+    (workspace.ops / "metrics" / "k1ctl.prom").write_text("# EOF\n")
+    os.utime(workspace.ops / "metrics" / "k1ctl.prom", (1, 1))
+    document = found(workspace)
+    assert codes(document, "budget") == {"state-damaged"}
+    assert codes(document, "queue") == {"paused", "out-of-service"}
+    assert codes(document, "events") == {"bad-lines"}
+    assert codes(document, "hook") >= {"old-script", "nonconcurrent"}
+    assert codes(document, "config") == {"no-project"}
+    assert "password-missing" in codes(document, "device")
+    assert codes(document, "metrics") == {"stale"}
+    assert codes(document, "alert") == {"never-checked"}
+    assert not document["ok"] and run(workspace).return_value == 1
+    only = found(workspace, "queue", "events")
+    assert {each["plugin"] for each in only["plugins"]} == {"queue", "events"} and only["ok"]
+
+
+def test_a_broken_configuration_is_a_finding(workspace: Project) -> None:
+    """What no other command survives is told here, and all else is examined with the defaults."""
+    workspace.configure("[queue]\npark = never\n")
+    document = found(workspace)
+    first = document["findings"][0]
+    assert (first["plugin"], first["code"], first["level"]) == ("config", "broken-config", "error")
+    assert "k1ctl.toml:2" in first["what"] and {each["plugin"] for each in document["plugins"]} == PLUGINS
+
+
+def test_devices_by_the_last_word_of_them(workspace: Project) -> None:
+    """A device that is another one is an error, one that is away a warning; one nobody asked a note."""
+    workspace.configure(CONFIG)
+    assert "never-asked" in codes(found(workspace, "device"), "device")
+    answer = {"outcome": "answered", "code": "", "message": "", "hint": "", "document": {"device": "other", "mac": ""}}
+    record = {"device": "k1", "host": "127.0.0.1", "http_port": 9, "probed_at": "", "wall": 1.0, "monotonic": 1.0}
+    answers = {"/api/device/info": answer, "/api/health": {**answer, "document": {"fps": 150}}}
+    write_json(str(workspace.ops / "device" / "k1.json"), {**record, "answers": answers})
+    document = found(workspace, "device")
+    assert "device-wrong-device" in codes(document, "device") and not document["ok"]
+
+
+class Bad(types.ModuleType):
+    """A plugin whose check raises."""
+
+    def __init__(self, name: str, answer: Any) -> None:
+        super().__init__(name)
+
+        @hookimpl
+        def k1ctl_checks() -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        self.k1ctl_checks = k1ctl_checks
+
+
+@pytest.fixture
+def plugins() -> Iterator[Plugins]:
+    """The real ones, and some that fail in each way."""
+    answers = {"raises": ValueError("oh"), "foreign": [Check("x", ERROR, "it is so"), "no check"], "none": 5}
+    for name, answer in answers.items():
+        sys.modules[f"bad_{name}"] = Bad(f"bad_{name}", answer)
+    queue = {"queue": discovery.entry_points()["queue"]}
+    yield Plugins({**queue, **{name: f"bad_{name}" for name in answers}, "gone": "there_is_no_such_module"})
+    for name in answers:
+        del sys.modules[f"bad_{name}"]
+
+
+def test_a_plugin_that_fails_is_a_finding_itself(workspace: Project, plugins: Plugins) -> None:
+    """One that raises, one that answers nonsense, and one that cannot be loaded hide no other's checks."""
+    document = found(workspace, plugins=plugins)
+    assert codes(document, "raises") == codes(document, "none") == codes(document, "gone") == {"broken-plugin"}
+    assert codes(document, "foreign") == {"x", "bad-check"}
+    assert any(each["plugin"] == "queue" and each["level"] == "ok" for each in document["findings"])
+    text = run(workspace, plugins=plugins).stdout
+    assert "ValueError: oh" in text and text.count("fix: ") >= 4
+
+
+def test_people_see_why_and_what_to_do(workspace: Project, tmp_path: Path) -> None:
+    """A line for each finding, with its reason; what is in order only when asked for; a wrong name is refused."""
+    workspace.configure(CONFIG)
+    view.pause(str(workspace.ops / "queue"), "build:fw", "a test")
+    text = run(workspace, "queue").stdout
+    assert "warning  queue: build:fw is paused: a test (paused)\n    why: who waits for it waits on" in text
+    assert "ok  queue" not in text and "ok  queue: locks work" in run(workspace, "queue", "--all").stdout
+    workspace.run("doctor", "quueue").assert_fails(2, "no plugin that checks anything", "worktree")
