@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from k1ctl.checks import Check
     from k1ctl.events_find import Wanted
     from k1ctl.events_follow import Follower
+    from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
 
 
@@ -255,6 +256,13 @@ def _print(found: Iterable[dict[str, Any]], as_jsonl: bool) -> None:
 @hookimpl
 def k1ctl_command() -> click.Command:
     return events
+
+
+@hookimpl
+def k1ctl_samples(workspace: Workspace) -> list[Family]:
+    from k1ctl_plugins.events.samples import samples
+
+    return samples(workspace)
 
 
 @hookimpl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from k1ctl.metrics import shared
 from k1ctl.samples import GAUGE, Family
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 def families(workspace: Workspace, config: Config) -> list[Family]:
     """The objectives now; one without events has its goal and no figures."""
     from k1ctl.slo import BROKEN, look
-    from k1ctl.tally import current
 
     goal = Family("k1_slo_objective_ratio", GAUGE, "Share that has to be good.")
     good = Family("k1_slo_good_ratio", GAUGE, "Share that is good in the objective's window.")
@@ -23,7 +23,7 @@ def families(workspace: Workspace, config: Config) -> list[Family]:
     broken = Family("k1_slo_broken", GAUGE, "1 when the objective is broken, 0 when it is kept or not known.")
     rate = Family("k1_slo_burn_rate", GAUGE, "How many times faster than allowed the error budget burns, by window.")
     firing = Family("k1_slo_burn_firing", GAUGE, "1 when the burn of a window is an alert.")
-    for each in look(workspace, config, current(workspace)):
+    for each in look(workspace, config, shared.tally(workspace)):
         count = each.good + each.bad
         goal.add(each.target, slo=each.name)
         events.add(count, slo=each.name)
