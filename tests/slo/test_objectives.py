@@ -140,7 +140,7 @@ def test_settings(tmp_path: Path) -> None:
 
 
 def test_the_command(workspace: Project) -> None:
-    """Exit 0 while nothing is broken and 1 when one is, with the runs that count; Nagios gets 3, 1 and 2."""
+    """Exit 0 while nothing is broken and 1 when one is, with the runs that count; Nagios gets 3 and 2."""
     folder = workspace.ops / "events"
     folder.mkdir()
 
@@ -149,11 +149,9 @@ def test_the_command(workspace: Project) -> None:
             with (folder / f"{event['at'][:10]}.jsonl").open("a") as f:
                 f.write(dumps(event) + "\n")
 
-    assert "no builds" in workspace.run("slo").assert_ok().stdout
     assert "not enough data" in workspace.run("slo", "--format", "nagios").assert_fails(3).stdout
     happened(upload(50.0, 5.0, "refused"))
     assert "escalate: the last upload of fw failed in oslo" in workspace.run("slo").assert_ok().stdout
-    assert workspace.run("slo", "--format", "nagios").assert_fails(1).stdout.startswith("K1 WARNING - slo: ")
     happened(build(9.0, 1), build(8.0, 1))
     told = workspace.run("slo", "build-success", "--json").assert_fails(1).json
     assert told["error"]["code"] == "slo-broken" and told["objectives"][0]["burning"]
