@@ -52,7 +52,7 @@ def book(ledger: Ledger, db: sqlite3.Connection, booking: Booking, wall: float) 
 
     used = booking.used
     place: tuple[Any, ...]
-    day, hour, _ = ledger.limits.keys(wall if booking.at is None else booking.at, "", "", "")
+    day, hour = ledger.limits.place(wall if booking.at is None else booking.at)
     place, before, paid = (day, hour, booking.agent, booking.task, booking.pool, booking.model), Usage(), 0
     row = None
     if booking.message_id:

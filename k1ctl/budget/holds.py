@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from k1ctl.budget.tokens import MOST, Usage
+from k1ctl.budget.tokens import MOST, NOTHING, Usage
 from k1ctl.errors import K1ctlError, UsageError
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ class Hold:
 
     def __init__(self, row: tuple[Any, ...], *, again: bool = False) -> None:
         (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model) = row[:8]
-        self.usage = Usage(*row[8:12])
+        self.usage = Usage(*row[8:12]) if any(row[8:12]) else NOTHING
         (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic) = row[12:18]
         (self.ttl, self.booked, self.booked_micro_usd, self.ended) = row[18:]
         self.again = again

@@ -11,7 +11,7 @@ from __future__ import annotations
 from k1ctl.budget import holds, money, rows, settling
 from k1ctl.budget.holds import LOST, OPEN, RELEASED, Hold, Settled
 from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of
-from k1ctl.budget.tokens import Usage
+from k1ctl.budget.tokens import NOTHING, Usage
 from k1ctl.errors import UsageError
 from k1ctl.state import State
 
@@ -134,7 +134,7 @@ class Ledger:
             until = (age if age < float("inf") else 0.0) + ttl
             hold.ttl, hold.owner = (until, 0) if orphan else (max(hold.ttl, until), hold.owner)
             rows.change(db, hold)
-            rows.record(db, clock[0], "extend", hold, Usage(), 0, 0, f"{hold.ttl:.3f}")
+            rows.record(db, clock[0], "extend", hold, NOTHING, 0, 0, f"{hold.ttl:.3f}")
             return hold
 
         return self.state.write(step)
@@ -269,8 +269,8 @@ class Ledger:
         """The hold that is asked for."""
         holds.check_used(need, micro_usd)
         self.limits.check_pool(pool)
-        usage, tokens = (need if isinstance(need, Usage) else Usage()), self.limits.counted(need)
-        day, hour, _ = self.limits.keys(wall, agent, task, pool)
+        usage, tokens = (need if isinstance(need, Usage) else NOTHING), self.limits.counted(need)
+        day, hour = self.limits.place(wall)
         cost = self.price(model, need, micro_usd)
         named = (holds.new_id(wall), OPEN, day, hour, agent, task, pool, model)
         return Hold((*named, *usage.classes, tokens, cost, int(critical), 0, wall, 0.0, 0.0, 0, 0, 0.0))
@@ -314,11 +314,13 @@ class Ledger:
         """Add to all counters; with ``refuse`` raise `Refused` where one would pass its limit."""
         added = (spent[0] + held[0], spent[1] + held[1])
         if self.limits and (added[0] > 0 or added[1] > 0):  # who takes less than was held passes nothing
+            near = self.limits.near
             before = rows.figures(db, keys)
-            if refuse and (reasons := [r for key in keys for r in self._reasons(key, before[key], held, critical)]):
+            close = [(k, f) for k, f in before.items() if near(k[0], f.used(0) + added[0], f.used(1) + added[1])]
+            if refuse and (reasons := [r for key, has in close for r in self._reasons(key, has, held, critical)]):
                 raise Refused(reasons)
-            for key in keys:
-                self._mark(db, key, before[key], added, wall)
+            for key, has in close:
+                self._mark(db, key, has, added, wall)
         rows.add(db, keys, spent, held)
 
     def _reasons(self, key: Key, before: Figures, need: tuple[int, int], critical: bool) -> list[Reason]:
@@ -351,7 +353,7 @@ class Ledger:
         keys = keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool)
         self.count(db, keys, wall, held=(-hold.tokens, -hold.micro_usd), critical=True)
         rows.change(db, hold)
-        rows.record(db, wall, what, hold, Usage(), 0, 0, why)
+        rows.record(db, wall, what, hold, NOTHING, 0, 0, why)
 
     def _timed(self, reasons: list[Reason], clock: Clock) -> list[Reason]:
         from k1ctl.budget.waiting import expect

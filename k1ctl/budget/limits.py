@@ -39,7 +39,7 @@ class Limits:
     is not there. ``reserve``: tokens of a day that only critical work may use; ``soft`` percents; ``zone``; ``weights``
     of the four classes of tokens in thousandths; ``prices``: a file of one's own."""
 
-    __slots__ = ("micro_usd", "pools", "prices", "reserve", "soft", "tokens", "weights", "zone")
+    __slots__ = ("_days", "_near", "micro_usd", "pools", "prices", "reserve", "soft", "tokens", "weights", "zone")
 
     def __init__(self, config: Config) -> None:
         def given(key: str) -> Any:
@@ -55,6 +55,8 @@ class Limits:
         self.zone = str(given("zone"))
         self.prices = str(config.section("budget").get("prices", ""))
         self.weights = tuple(round(w * 1000) for w in config.section("budget", "weights").values())
+        self._days: dict[int, str] = {}
+        self._near = {scope: self._share(scope) for scope in SCOPES}
 
     def __bool__(self) -> bool:
         """Whether anything is limited."""
@@ -64,10 +66,13 @@ class Limits:
         """Tokens as they count against the limits; a plain number counts as it is."""
         return need if isinstance(need, int) else need.counted(self.weights)
 
-    def keys(self, instant: float, agent: str, task: str, pool: str) -> tuple[str, int, list[Key]]:
-        """(day, hour, the counters that a spending of this instant falls on)."""
-        day, hour = days.day_of(instant, self.zone), days.hour_of(instant)
-        return day, hour, keys_of(day, hour, agent, task, pool)
+    def place(self, instant: float) -> tuple[str, int]:
+        """(day, hour) of an instant; the day is looked up once a quarter of an hour: zones differ by no less."""
+        quarter = int(instant // 900)
+        day = self._days.get(quarter)
+        if day is None:
+            day = self._days[quarter] = days.day_of(quarter * 900.0, self.zone)
+        return day, days.hour_of(instant)
 
     def most(self, key: Key, *, critical: bool = False) -> tuple[int | None, int | None]:
         """(counted tokens, micro-dollars) that a counter may reach; None: no limit."""
@@ -78,6 +83,21 @@ class Limits:
         if scope == "day" and tokens is not None and not critical:
             tokens = max(0, tokens - self.reserve)
         return tokens, self.micro_usd.get(scope)
+
+    def near(self, scope: str, tokens: int, micro_usd: int) -> bool:
+        """Whether a counter that comes so far may pass a limit or a soft one: far from them nothing is to be told."""
+        near = self._near[scope]
+        return (near[0] is not None and tokens >= near[0]) or (near[1] is not None and micro_usd >= near[1])
+
+    def _share(self, scope: str) -> tuple[int | None, int | None]:
+        """(counted tokens, micro-dollars) from which on a counter of this scope is near a limit; None: has none."""
+        least = min([100, *self.soft])
+        if scope == "pool":
+            return (0 if self.pools else None), None
+        tokens, micro_usd = self.tokens.get(scope), self.micro_usd.get(scope)
+        if tokens is not None:
+            tokens = min(tokens * least // 100, tokens - self.reserve * (scope == "day"))
+        return tokens, None if micro_usd is None else micro_usd * least // 100
 
     def check_pool(self, pool: str) -> None:
         """A misspelt pool would have no limit. Raises UsageError where pools are limited and this is none of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from k1ctl.budget import money, rows
 from k1ctl.budget.holds import OPEN, SETTLED, Hold, Settled
 from k1ctl.budget.limits import keys_of
-from k1ctl.budget.tokens import Usage
+from k1ctl.budget.tokens import NOTHING, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def settle(
     if hold.state == SETTLED:
         return Settled(hold, again=True)
     late, before = hold.state != OPEN, (hold.booked, hold.booked_micro_usd)
-    usage = hold.usage if used is None else used if isinstance(used, Usage) else Usage()
+    usage = hold.usage if used is None else used if isinstance(used, Usage) else NOTHING
     hold.booked = hold.tokens if used is None else ledger.limits.counted(used)
     cost = money.as_held(hold, used) if micro_usd is None else micro_usd
     hold.booked_micro_usd = ledger.price(hold.model, used or 0, cost)

@@ -71,3 +71,6 @@ class Usage:
     def document(self) -> dict[str, int]:
         """The four numbers by name."""
         return dict(zip(CLASSES, self.classes, strict=True))
+
+
+NOTHING = Usage()
