@@ -148,15 +148,15 @@ class Answers(http.server.BaseHTTPRequestHandler):
     """GitHub on loopback: the path decides how it answers; what it is asked is in ``asked``."""
 
     asked: list[tuple[str, str]] = []
+    over = threading.Event()  # the test: an answer that drips ends with it
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers.get("Authorization", "")))
         if self.path.startswith("/drip"):
             try:
                 self.wfile.write(b"HTTP/1.0 200 OK\r\n")
-                while True:
+                while not self.over.wait(0.02):
                     self.wfile.write(b"x")
-                    time.sleep(0.02)
             except OSError:
                 return
         status = {"/moved": 302, "/no": 401}.get(self.path.removesuffix("/rate_limit"), 200)
@@ -173,10 +173,12 @@ class Answers(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[str]:
     Answers.asked.clear()
+    Answers.over.clear()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as here:
         here.daemon_threads = True
         threading.Thread(target=here.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield f"http://127.0.0.1:{here.server_port}"
+        Answers.over.set()
         here.shutdown()
 
 
