@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LARGEST = 4  # promises that are named
 _MEMORY = ("oom", "host-memory", "memory-limit")  # codes of runs that memory ended
 _REFUSED = ("no-capacity", "never-fits")
+_SIZES = ("mem", "disk", "gpu")  # resources in bytes
 _LIST = "`k1ctl capacity list` shows what is promised to whom; `k1ctl capacity show` what binds"
 
 
@@ -137,7 +138,9 @@ def _ended(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> Re
     }
     who = f"{record.get('workspace', '?')}: {_what(record)}"
     if code in _REFUSED or (code == "budget-exhausted" and told.get("reasons")):
-        chain = [str(reason.get("text", "")) for reason in told.get("reasons") or []]
+        chain = [
+            str(r.get("text", "")) for r in told.get("reasons") or [] if str(r.get("text")) not in record["message"]
+        ]
         kind = BUDGET if code == "budget-exhausted" else HOST
         nxt = str(record.get("hint") or told.get("hint") or _LIST)
         bound = ", ".join(dict.fromkeys(str(r.get("resource", "")) for r in told.get("reasons") or []))
@@ -174,9 +177,17 @@ def _refused(subject: Subject) -> list[Reason]:
     if not found:
         return []
     event = found[-1]
-    short = ", ".join(f"{r['resource']} (free {r['free']:g} of {r['limit']:g})" for r in event.get("reasons") or [])
+    short = ", ".join(_short(reason) for reason in event.get("reasons") or [])
     text = f"{subject.workspace} was refused {event.get('need')} by the gate{f': short of {short}' if short else ''}"
     return [Reason(HOST, text, code="no-capacity", stage=ENDED, bound=short, at=event["at"], events=found, next=_LIST)]
+
+
+def _short(reason: dict[str, Any]) -> str:
+    from k1ctl.units import format_size
+
+    name = str(reason["resource"])
+    free, limit = (format_size(reason[k]) if name in _SIZES else f"{reason[k]:g}" for k in ("free", "limit"))
+    return f"{name} ({free} free of {limit})"
 
 
 def _around(workspace: Workspace, config: Config) -> list[Reason]:

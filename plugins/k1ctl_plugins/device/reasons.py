@@ -102,12 +102,13 @@ def _absent(workspace: Workspace, config: Config, subject: Subject, device: str)
         return
     if verdict.reachable:
         return
+    held = any(f"device:{device}" in ticket["resources"] for ticket in subject.living("running"))  # he knows better
     text = f"{device} was not well when it was last asked, {ago} ago: {verdict.state}, {verdict.message}"
     yield Reason(
         FAILED,
         text,
         code=CODES[verdict.state],
-        stage=WAITS if subject.resource else AROUND,
+        stage=AROUND if held or not subject.resource else WAITS,
         bound=f"device:{device}",
         at=at,
         chain=[f"{who} asked at {at}", *_escalation(workspace, device)],

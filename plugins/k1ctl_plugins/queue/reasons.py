@@ -24,15 +24,13 @@ def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reas
     told = {entry.get("run") for entry in subject.tickets if entry["state"] in ("waiting", "running")}
     over = [record for record in subject.ended(workspace) if record["run"] not in told]
     found += [ended(workspace, subject, record) for record in over]
-    told |= {record["run"] for record in over}
-    gone = [
-        e for e in subject.tickets if e["state"] in ("parked", "dead") and (not e.get("run") or e["run"] not in told)
-    ]
-    return found + [_left(line, subject, entry) for entry in gone]
+    known = {record["run"] for record in subject.runs}  # of these the newest of each kind has been told
+    left = [*subject.living("parked"), *subject.living("dead")]
+    return found + [_left(line, subject, entry) for entry in left if entry.get("run") not in known]
 
 
 def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
-    from k1ctl.process.view import describe_holder, describe_pause
+    from k1ctl.process.view import describe_pause
     from k1ctl.queue.view import standing
     from k1ctl.units import format_duration
 
@@ -62,7 +60,7 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
         text = f"{who} is next for {wanted}, which nobody holds: its waiter (process {entry['pid']}) has not taken it"
         chain = ["whoever is stopped or swapped out keeps the place; after queue.stall the next one goes first"]
         return Reason(BLOCKED, text, code="not-taken", bound=wanted, holder=who, chain=chain, **about)
-    shown = "; ".join(describe_holder(h) for h in holders[:2]) or f"those before it ({len(ahead)})"
+    shown = "; ".join(line.named(h) for h in holders[:2]) or f"those before it ({len(ahead)})"
     more_holders = f" and {len(holders) - 2} more" if len(holders) > 2 else ""
     slots = line.slots_text(full)
     expected = stands.expected_seconds
@@ -76,10 +74,11 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
         BLOCKED,
         text,
         code="queued",
-        holder="; ".join(describe_holder(h) for h in holders),
+        holder="; ".join(line.named(h) for h in holders),
         bound=", ".join(full) or wanted,
         limit=line.limits(full),
         chain=[*chain, *ahead],
+        files=[line.tickets],
         **{**about, "events": evidence + about["events"]},
     )
 
@@ -132,7 +131,7 @@ def _left(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
 
 def _resource(line: Line, subject: Subject) -> Reason:
     """Who has a resource, and who waits for it."""
-    from k1ctl.process.view import describe_holder, describe_pause
+    from k1ctl.process.view import describe_pause
 
     resource = subject.resource
     mine = [e for e in subject.tickets if e["state"] in ("running", "waiting")]
@@ -154,13 +153,13 @@ def _resource(line: Line, subject: Subject) -> Reason:
     evidence = [e for h in running for e in subject.find("queue.granted", run=str(h.get("run", "")), limit=1)]
     taken = sum(e["resources"].get(resource, 0) for e in mine if e["state"] == "running")
     limit = f"{taken} of {slots} slot{'' if slots == 1 else 's'}"
-    who = "; ".join(describe_holder(h) for h in running[:3])
+    who = "; ".join(line.named(h) for h in running[:3])
     more = f" and {len(running) - 3} more" if len(running) > 3 else ""
     if taken >= slots:
         text = f"{resource} is held by {who}{more}{waits}"
         nxt = f"`k1ctl queue list --resource {resource}` shows all who hold it and wait"
         return Reason(
-            BLOCKED, text, code="held", holder=who, limit=limit, chain=chain, events=evidence, next=nxt, **about
+            BLOCKED, text, code="held", stage=RUNS, holder=who, limit=limit, chain=chain, events=evidence, next=nxt, **about
         )
     has = f"; {limit} held by {who}{more}" if running else ": nobody holds it"
     text = f"{resource} has room{has}{waits or '; nobody waits for it'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ class Line:
         self.entries = view.entries(self.folder)
         self.paused = view.paused(self.folder)
 
+    @property
+    def tickets(self) -> str:
+        """The folder whose file names say who holds and who waits."""
+        return os.path.join(self.folder, "tickets")
+
     def who(self, entry: dict[str, Any]) -> str:
         """Whose a ticket is, in a few words."""
         return view.describe(entry)
@@ -48,6 +54,15 @@ class Line:
         """How long such a lease usually lasts, by the last ones of its resource."""
         known = [t for t in (history.typical(self.folder, r) for r in entry["resources"]) if t is not None]
         return f"; such a lease usually lasts {format_duration(max(known))}" if known else ""
+
+    def named(self, holder: dict[str, Any]) -> str:
+        """A holder in a few words; one that was let in and has not begun waits for something behind the line."""
+        from k1ctl.process.view import describe_holder
+
+        if holder.get("waits_for") or holder.get("granted_at"):
+            return describe_holder(holder)
+        what = holder.get("label") or holder.get("command") or "?"
+        return f"{holder.get('workspace', '?')} ({what}, let in and not begun)"
 
     def held(self, entry: dict[str, Any]) -> dict[str, Any]:
         """A running entry as `describe_holder` takes it."""
@@ -114,7 +129,7 @@ class Line:
         who, held = self.who(holder), ", ".join(entry.get("resources", {}))
         told = f"{who} (ticket {holder['ticket']}) holds {held}{self.since(str(entry.get('granted_at', '')))}"
         typical = [t for t in (history.typical(self.folder, r) for r in entry.get("resources", {})) if t is not None]
-        if typical and not holder.get("waits_for"):
+        if typical and not holder.get("waits_for") and entry.get("granted_at"):
             left = max(typical) - holder.get("held_seconds", 0.0)
             usual = format_duration(max(typical))
             ends = f"about {format_duration(left)} are left" if left > 0 else "it takes longer than that"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k1ctl.output import clean, put, say, style
+from k1ctl.reasons import AROUND, RUNS, WAITS
 
 if TYPE_CHECKING:
     from k1ctl.reasons import Reason
@@ -31,12 +32,14 @@ def lines(answer: Answer, workspace: Workspace) -> list[str]:
     found = [f"{style(first.kind, 'bold', _COLOURS.get(first.kind, 'yellow'))}: {clean(first.text)}"]
     found += [f"  {clean(sentence)}" for sentence in first.chain]
     found += [f"  | {clean(line)}" for line in first.lines]
-    also = answer.reasons[1 : 1 + _ALSO]
+    rest = answer.reasons[1:]
+    now = (WAITS, RUNS, AROUND)
+    also = [reason for reason in rest if first.stage not in now or reason.stage in now][:_ALSO]
     if also:
         found += ["", style("also", "bold")]
         found += [f"  {reason.kind}: {clean(reason.text)}" for reason in also]
-    if len(answer.reasons) > 1 + _ALSO:
-        found.append(f"  and {len(answer.reasons) - 1 - _ALSO} more: --json has them")
+    if also and len(rest) > len(also):
+        found.append(f"  and {len(rest) - len(also)} more: --json has them")
     proof = _proof(first, workspace)
     if proof:
         found += ["", style("what proves it", "bold"), *(f"  {clean(line)}" for line in proof)]

@@ -35,7 +35,8 @@ def complete(workspace: Workspace, subject: Subject, reasons: list[Reason]) -> l
     if not event:
         text = f"k1ctl never saw a call from {name}: no event and no run names it"
         who = f"; {there[0]}" if there else ""
-        reason = Reason(NOT_VISIBLE, text + who, code="never-seen", chain=works, files=files, next=_NEXT)
+        # ENDED: what holds for everybody here is no answer for one who never asked for anything
+        reason = Reason(NOT_VISIBLE, text + who, code="never-seen", stage=ENDED, chain=works, files=files, next=_NEXT)
     elif there:
         text = f"nothing of {name} waits or runs; {there[0]}, and what it does without k1ctl is not visible"
         reason = Reason(NOT_VISIBLE, text, code="past-k1ctl", at=at, chain=works, events=events, next=_NEXT)
