@@ -112,7 +112,7 @@ class Opened:
 
         made, at = zlib.decompressobj(_GZIP), 0
         try:
-            while not made.eof and (data := made.unconsumed_tail or os.pread(self.fd, chunk >> 2, at)):
+            while not made.eof and (data := made.unconsumed_tail or os.pread(self.fd, (chunk >> 2) + 1, at)):
                 at += 0 if made.unconsumed_tail else len(data)
                 text = made.decompress(data, chunk)
                 if skip:

@@ -83,27 +83,38 @@ def newest(
         if opened is None:
             continue
         with opened:
-            for event in tail(opened, take, left, since=since):
+            for event in tail(opened, take, left, since=since, may=wanted.may):
                 yield event
                 left = None if left is None else left - 1
 
 
 def tail(
-    opened: Opened, take: Callable[[bytes], T | None], limit: int | None = None, *, since: str = "", end: int = -1
+    opened: Opened,
+    take: Callable[[bytes], T | None],
+    limit: int | None = None,
+    *,
+    since: str = "",
+    end: int = -1,
+    may: Callable[[bytes], bool] | None = None,
 ) -> Iterator[T]:
     """What ``take`` makes of the lines before byte ``end``, the last line first, what it makes None of left out.
 
-    Reading ends at a block of which every line is older than ``since``. A compressed part has to be read from its
-    beginning: of it the last ``limit`` are kept.
+    Reading ends at a block of which every line is older than ``since``; one in which ``may`` says that nothing is
+    wanted is not cut into lines. A compressed part has to be read from its beginning: of it the last ``limit`` are
+    kept.
     """
     if opened.packed:
         kept: deque[T] = deque(maxlen=limit)
         for block in opened.blocks():
+            if may is not None and not may(block):
+                continue
             kept.extend(made for line in block.splitlines() if (made := take(line)) is not None)
         yield from reversed(kept)
         return
     number, oldest = 0, since.encode()
     for block in _backwards(opened, whole(opened) if end < 0 else end):
+        if may is not None and not may(block):
+            continue
         lines = block.splitlines()
         if oldest and max(line[7:31] for line in lines) < oldest:
             return

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import IO, Any
+    from typing import Any
 
 MONTHS = 2  # whole months from which there is a growth to speak of
 BUILDS = 20  # in each of them
@@ -62,36 +62,31 @@ def measured(ops: str, now: float) -> Growth:
 
 def _counts(folder: str) -> tuple[dict[str, int], str]:
     """({month: builds}, the first day that there are events of)."""
-    try:
-        names = sorted((n for n in os.listdir(folder) if n.endswith(".jsonl") and _is_day(n[:-6])), reverse=True)
-    except OSError:
-        return {}, ""
+    from k1ctl.events_files import open_part, parts
+
     counts: dict[str, int] = {}
     first, left = "", _MOST_BYTES
-    for name in names:
+    for part in reversed(parts(folder)):
         if left <= 0:
             break
+        if not _is_day(part.day):
+            continue
         try:
-            with open(os.path.join(folder, name), "rb") as f:
-                number, size = _finished(f, left)
+            opened = open_part(folder, part)
         except OSError:
             continue
-        left -= size
-        first = name[:-6]
+        if opened is None:
+            continue
+        number = 0
+        with opened:  # in pieces: a day's file may be of any size
+            for lines in opened.blocks(chunk=_PIECE):
+                number += lines[:left].count(_FINISHED)
+                left -= len(lines)
+                if left <= 0:
+                    break
+        first = part.day
         counts[first[:7]] = counts.get(first[:7], 0) + number
     return counts, first
-
-
-def _finished(file: IO[bytes], most: int) -> tuple[int, int]:
-    """(finished builds, bytes) of at most ``most`` bytes, read in pieces: a day's file may be of any size."""
-    number = size = 0
-    tail = b""
-    while size < most and (data := file.read(min(_PIECE, most - size))):
-        size += len(data)
-        data = tail + data
-        number += data.count(_FINISHED)
-        tail = data[1 - len(_FINISHED) :]
-    return number, size
 
 
 def _is_day(text: str) -> bool:

@@ -171,28 +171,30 @@ class _Found:
 
 def _newest(folder: str, since: float, most: int, log: Log) -> Iterator[bytes]:
     """Lines of the events that tell of turns, the newest first."""
-    earliest = time.strftime("%Y-%m-%d", time.gmtime(max(0.0, since)))
-    try:
-        names = sorted((n for n in os.listdir(folder) if n.endswith(".jsonl")), reverse=True)
-    except OSError:
-        return
+    from k1ctl.events_files import open_part, parts
+
     left = _BYTES
-    for name in names:
-        if name[:10] < earliest:
-            return
+    for part in reversed(parts(folder, since=time.strftime("%Y-%m-%d", time.gmtime(max(0.0, since))))):
         if log.lines >= most or left <= 0:
             log.cut = True
             return
+        lines: deque[bytes] = deque(maxlen=most - log.lines)
+        number = 0
         try:
-            with open(os.path.join(folder, name), "rb") as f:
-                size = f.seek(0, os.SEEK_END)
-                f.seek(max(0, size - left))
-                lines = deque(f, maxlen=most - log.lines)
+            opened = open_part(folder, part)
+            if opened is None:
+                continue
+            with opened:
+                skipped = max(0, opened.size - left)
+                left -= opened.size
+                for block in opened.blocks(skipped):
+                    found = block.splitlines()
+                    number += len(found)
+                    lines.extend(found)
         except OSError:
             log.damaged += 1
             continue
-        left -= size
-        log.cut = log.cut or sum(map(len, lines)) < size
+        log.cut = log.cut or skipped > 0 or number > len(lines)
         log.lines += len(lines)
         for line in reversed(lines):
             if len(line) > _LONGEST:

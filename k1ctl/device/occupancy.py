@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-from k1ctl.events import parse
 from k1ctl.queue import names
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.service import out_of_service
@@ -61,11 +58,12 @@ def _holder(row: dict[str, Any]) -> dict[str, Any]:
 def last_uploads(workspace: Workspace, devices: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The last upload to each device that ended, whatever its outcome, out of the events of the last 30 days:
     {device: {at, workspace, run, outcome, verification, transport, target, artifact, sha256, message}}."""
-    wanted, found = set(devices), {}
-    for line in _backwards(workspace.ops_path("events"), b'"upload.finished"'):
-        event = parse(line)
-        if event is None or event.get("event") != "upload.finished":
-            continue
+    from k1ctl.events_files import parts
+    from k1ctl.events_find import Wanted, newest
+
+    wanted, found, folder = set(devices), {}, workspace.ops_path("events")
+    days = sorted({part.day for part in parts(folder)})[-_DAYS:]
+    for event in newest(folder, Wanted(["upload.finished"]), since=days[0] if days else ""):
         device = event.get("device")
         name = device.get("name") if isinstance(device, dict) else device
         if name in wanted:
@@ -74,21 +72,3 @@ def last_uploads(workspace: Workspace, devices: Iterable[str]) -> dict[str, dict
             if not wanted:
                 break
     return found
-
-
-def _backwards(folder: str, word: bytes) -> Iterable[str]:
-    """The lines with ``word`` in them, the last one first."""
-    try:
-        files = sorted((f for f in os.listdir(folder) if f.endswith(".jsonl")), reverse=True)[:_DAYS]
-    except FileNotFoundError:
-        return
-    for file in files:
-        try:
-            with open(os.path.join(folder, file), "rb") as f:
-                data = f.read()
-        except OSError:
-            continue
-        end = len(data)
-        while (at := data.rfind(word, 0, end)) >= 0:  # most days have no such line, and none is cut into lines for it
-            end = data.rfind(b"\n", 0, at) + 1
-            yield data[end : data.find(b"\n", at) + 1 or None].decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from k1ctl.device.health import state_path
 from k1ctl.device.probe import restarted, told_uptime
 from k1ctl.device.verdict import ANSWERED, HEALTH, INFO
 from k1ctl.errors import K1ctlError
-from k1ctl.events import emit, parse
+from k1ctl.events import emit, parse, read
 from k1ctl.files import Locked, read_json, write_json
 from k1ctl.units import parse_rfc3339, rfc3339
 
@@ -115,17 +115,13 @@ def _names(resources: Any, device: str) -> bool:
 
 def _events(folder: str, since: float) -> Iterator[dict[str, Any]]:
     """The events that begin and end leases, from a time on, in order."""
-    first = rfc3339(since)
-    try:
-        files = sorted(f for f in os.listdir(folder) if f.endswith(".jsonl") and f[:10] >= first[:10])
-    except FileNotFoundError:
-        return
-    for file in files:
-        with open(os.path.join(folder, file), "rb") as f:
-            for line in f:
-                event = parse(line.decode("utf-8", "replace")) if b"queue." in line or b"run.ended" in line else None
-                if event is not None and event.get("event") in _KINDS and str(event.get("at", "")) >= first:
-                    yield event
+
+    def take(line: bytes) -> dict[str, Any] | None:
+        return parse(line.decode("utf-8", "replace")) if b"queue." in line or b"run.ended" in line else None
+
+    for event in read(folder, since=rfc3339(since), take=take):
+        if event.get("event") in _KINDS:
+            yield event
 
 
 def _seconds(text: Any, otherwise: float) -> float:

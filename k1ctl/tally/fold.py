@@ -20,7 +20,7 @@ LAST, WORKSPACES, OPEN = 100, 500, 2000
 NAMES, SERIES = 200, 40  # names of events and of resources; kinds and targets
 OTHER = "other"  # what one name more counts as
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError)
-_UNCLASSED = ("tree", "port")  # kinds of resources of which there is one a worktree
+_UNCLASSED = ("tree:", "port:")  # kinds of resources of which there is one a worktree
 _MESSAGE = 200  # characters of it that are kept
 _RUNS = ("queue.granted", "capacity.granted", "queue.released", "build.finished", "run.ended")
 _FEW = 1 << 16  # bytes of lines that are parsed one by one
@@ -80,13 +80,15 @@ class Tally:
 
     def take_lines(self, block: bytes) -> None:
         """Count the events in whole lines; one that is damaged is counted as that."""
-        if len(block) > _FEW and self._take_many(block):
-            return
-        for line in block.splitlines():
-            try:
-                self.take(loads(line.decode()))
-            except DAMAGE:
-                self.bad_lines += 1
+        if len(block) <= _FEW or not self._take_many(block):
+            for line in block.splitlines():
+                try:
+                    self.take(loads(line.decode()))
+                except DAMAGE:
+                    self.bad_lines += 1
+        for known in (self.runs.granted, self.runs.seconds, self.runs.promised, self.told):
+            while len(known) > OPEN:
+                del known[next(iter(known))]  # the oldest: its end was lost, or is days away
 
     def take(self, event: dict[str, Any]) -> None:
         """Count one event. Raises one of `DAMAGE` for one that is not as k1ctl writes it."""
@@ -163,15 +165,13 @@ class Tally:
         if name == "queue.granted":
             wait = float(event["wait_seconds"])
             for resource in event["resources"]:
-                if resource.partition(":")[0] not in _UNCLASSED:
+                if not resource.startswith(_UNCLASSED):
                     _histogram(self.waits, resource, NAMES).add(wait)
         kind = kinds.kind_of(event)
         if kind:
             self._ended(kind, event)
         if name in _RUNS:
             work = self.runs.take(event)
-            for known in (self.runs.granted, self.runs.seconds, self.runs.promised):
-                _bound(known)
             if work is not None:
                 self._worked(work)
 
@@ -183,7 +183,6 @@ class Tally:
             self.told.pop(run, None)
         elif run:
             self.told[run] = None
-            _bound(self.told)
 
     def _count(self, kind: str, event: dict[str, Any], granted: kinds.Granted | None) -> None:
         when, result = self.runs.epoch(event["at"]), kinds.result_of(kind, event)
@@ -215,7 +214,9 @@ class Tally:
     def _timed(self, kind: str, target: str, when: float, verdict: int, seconds: float | None) -> None:
         if (kind, target) not in self.series and len(self.series) >= SERIES:
             target = OTHER
-        series = self.series.setdefault((kind, target), Series())
+        series = self.series.get((kind, target))
+        if series is None:
+            series = self.series[kind, target] = Series()
         series.add(when, verdict, seconds, self.now)
         if seconds is not None:
             _histogram(self.seconds, (kind, target), SERIES).add(seconds)
@@ -237,9 +238,7 @@ class Tally:
 def _histogram(known: dict[Any, Histogram], key: Any, most: int) -> Histogram:
     if key not in known and len(known) >= most:
         key = OTHER if isinstance(key, str) else (key[0], OTHER)
-    return known.setdefault(key, Histogram())
-
-
-def _bound(known: dict[str, Any]) -> None:
-    while len(known) > OPEN:
-        del known[next(iter(known))]
+    histogram = known.get(key)
+    if histogram is None:
+        histogram = known[key] = Histogram()
+    return histogram

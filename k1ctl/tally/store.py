@@ -6,6 +6,7 @@ another version is made anew from all events there are.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -104,9 +105,15 @@ def _fold_part(tally: Tally, positions: Positions, folder: str, part: Part) -> i
         if opened.size < offset or not (opened.packed or inode == opened.inode):
             offset = 0  # another file
         began = offset
-        for block in opened.blocks(offset) if offset < opened.size else ():
-            tally.take_lines(block)
-            offset += len(block)
+        collecting = gc.isenabled()
+        gc.disable()  # a million short-lived events make no garbage, and walking them takes a third of the time
+        try:
+            for block in opened.blocks(offset) if offset < opened.size else ():
+                tally.take_lines(block)
+                offset += len(block)
+        finally:
+            if collecting:
+                gc.enable()
         positions.read[key] = [_OVER if opened.packed else opened.inode, offset]
     return offset - began
 
