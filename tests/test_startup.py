@@ -350,3 +350,10 @@ def test_taking_turns_stays_light(workspace: Project) -> None:
         modules = imported("budget", name, "--help", cwd=workspace.root)
         assert not modules & HEAVY and not any(m.startswith("k1ctl.budget") for m in modules)
         assert {m.split(".")[2] for m in modules if m.startswith("k1ctl_plugins.budget.")} == {name}
+
+
+def test_looking_at_objectives_and_alerts_stays_light(workspace: Project) -> None:
+    """What cron calls each minute folds events and looks at every rule without a thing that is heavy."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    for words in (("slo", "--json"), ("alert", "check", "--json"), ("alert", "list", "--json")):
+        assert not imported(*words, cwd=workspace.root) & (HEAVY | {"threading"})

@@ -206,7 +206,7 @@ def exporter(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(
         "exporter",
         bool(period) and old,
-        f"{path} was written {format_duration(max(0.0, age))} ago, and should be each {format_duration(period)}",
+        f"ops/metrics/k1ctl.prom was written {format_duration(max(0.0, age))} ago, and should be each {format_duration(period)}",
         value=round(age, 1),
         limit=_STALE * period,
         unit="s",

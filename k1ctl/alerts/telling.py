@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TRIES = 3  # how often a message that no channel takes is sent
 TRY_AGAIN = 30.0  # s between two of them
 _SHOWN = 20  # alerts that one message spells out
+_TITLE = 100  # characters of a title
 
 
 def tell(workspace: Workspace, config: Config, plugins: Plugins) -> list[dict[str, Any]]:
@@ -149,7 +150,7 @@ def _notification(workspace: Workspace, items: list[tuple[str, str, Entry]], lis
     worst = any(entry["level"] == CRITICAL for _, entry in new)
     where = os.path.basename(workspace.root)
     counted = [f"{len(new)} alert{'s' * (len(new) != 1)}"] * bool(new) + [f"{len(over)} over"] * bool(over)
-    subject = f"{where}: {new[0][0] if new else over[0][0] + ' is over'}"
+    subject = f"{where}: {new[0][1]['text'][:_TITLE] if new else over[0][0] + ' is over'}"
     lines = [line for key, entry in new[:_SHOWN] for line in _lines(key, entry)]
     lines += [f"over: {key}" for key, _ in over[:_SHOWN]]
     more = len(items) - len(new[:_SHOWN]) - len(over[:_SHOWN])

@@ -15,6 +15,7 @@ from k1ctl.slo import BROKEN, KEPT, UNKNOWN, Objective, look, rules
 from k1ctl.tally.fold import Tally
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
+from k1ctl_plugins.slo.report import nagios
 from tests.kit import Project
 
 NOW = time.time()
@@ -107,6 +108,7 @@ def test_steps_of_the_annex(tmp_path: Path) -> None:
     one = looked(tmp_path, [build(9.0), build(8.0, 1), upload(7.0, 9.0, "refused")])
     assert one["build-success"].steps == []
     assert [(s.what, s.count, s.runs) for s in one["upload-success"].steps] == [("escalate", 1, ["u7.0"])]
+    assert nagios([one["upload-success"]])[1] == 1 and nagios([one["build-success"]])[1] == 3
     row = [build(9.0, 1), build(8.0, 75), build(7.0, 1), build(6.0, workspace="bergen"), upload(5.0, 9.0)]
     two = looked(tmp_path, row)
     assert [(s.workspace, s.count, s.runs) for s in two["build-success"].steps] == [("oslo", 2, ["r7.0", "r9.0"])]
@@ -156,8 +158,8 @@ def test_the_command(workspace: Project) -> None:
     told = workspace.run("slo", "build-success", "--json").assert_fails(1).json
     assert told["error"]["code"] == "slo-broken" and told["objectives"][0]["burning"]
     assert told["objectives"][0]["steps"][0]["runs"] == ["r8.0", "r9.0"]
-    nagios = workspace.run("slo", "--format", "nagios").assert_fails(2).stdout
-    assert nagios.startswith("K1 CRITICAL - slo: build-success") and "'build-success'=0%;;95:;0;100" in nagios
+    line = workspace.run("slo", "--format", "nagios").assert_fails(2).stdout
+    assert line.startswith("K1 CRITICAL - slo: build-success") and "'build-success'=0%;;95:;0;100" in line
     workspace.run("slo", "nope").assert_fails(2, "there are build-success")
     workspace.run("slo", "--window", "36d").assert_fails(2, "35d")
     assert "K1 UNKNOWN" in workspace.run("slo", "nope", "--format=nagios").assert_fails(3).stdout
