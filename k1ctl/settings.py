@@ -349,7 +349,6 @@ SETTINGS: dict[Place, Setting] = {
     ("alerts", "budget", "limit"): Setting("int", 90, "percent of a limit that may be spent and held"),
     ("alerts", "budget", "for"): Setting("duration", 0.0, "how long more may"),
     ("alerts", "exporter", "on"): Setting("bool", True, "whether metrics that nobody writes any more are an alert"),
-    ("alerts", "exporter", "period"): Setting("duration", 60.0, "how often `metrics write` is called; twice is stale"),
     ("alerts", "exporter", "for"): Setting("duration", 0.0, "how long they may be stale"),
     ("alerts", "host", "on"): Setting("bool", True, "whether a host that stalls is an alert"),
     ("alerts", "host", "level"): Setting("choice:crit|warn", "crit", "the verdict of `host health` that is wrong"),

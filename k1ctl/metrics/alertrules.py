@@ -65,7 +65,7 @@ def alerts(config: Config) -> Iterator[Alert]:
         if given(name)["on"]:
             yield make(given(name))
     if given("exporter")["on"]:
-        yield from _exporter(given("exporter"))
+        yield from _exporter(given("exporter"), float(config.get("metrics", "period")))
 
 
 def held(values: int | float, seconds: float, *, before: int | float | None = None, ahead: int = 0) -> str:
@@ -205,8 +205,8 @@ def _host(given: dict[str, Any]) -> Alert:
     )
 
 
-def _exporter(given: dict[str, Any]) -> Iterator[Alert]:
-    lasting, period = float(given["for"]), float(given["period"])
+def _exporter(given: dict[str, Any], period: float) -> Iterator[Alert]:
+    lasting = float(given["for"])
     told, often = f"k1_exported_at_seconds{{{OWN}}}", f"k1_export_period_seconds{{{OWN}}}"
     steps = int((3 * period + lasting) // 60) + 3
     still, late = {told: f"0+0x{steps}", often: f"{period:g}+0x{steps}"}, -(-(2 * period + lasting) // 60) * 60 + 60
