@@ -42,8 +42,8 @@ def files(config: Config) -> dict[str, str]:
         PROMETHEUS: NOTE + block(_prometheus(config)),
         RULES: NOTE + block(_groups("k1ctl", [_alert(alert) for alert in plain])),
         OBJECTIVES: NOTE + block(_groups("k1ctl-objectives", records + [_alert(alert) for alert in burning])),
-        tests_of(RULES): NOTE + block(_tests(RULES, plain, alertrules.STEP, alertrules.STEP)),
-        tests_of(OBJECTIVES): NOTE + block(_tests(OBJECTIVES, burning, burnrules.STEP, burnrules.EVALUATED)),
+        cases_of(RULES): NOTE + block(_tests(RULES, plain, alertrules.STEP, alertrules.STEP)),
+        cases_of(OBJECTIVES): NOTE + block(_tests(OBJECTIVES, burning, burnrules.STEP, burnrules.EVALUATED)),
         DASHBOARD: json.dumps(dashboard(), indent=2) + "\n",
     }
 
@@ -71,7 +71,7 @@ def write(folder: str, texts: dict[str, str], *, dry_run: bool = False) -> list[
     return rows
 
 
-def tests_of(name: str) -> str:
+def cases_of(name: str) -> str:
     """The file with the tests of a file of rules."""
     return name.replace(".yml", ".test.yml")
 
@@ -81,7 +81,7 @@ def _groups(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _prometheus(config: Config) -> dict[str, Any]:
-    period = short(float(config.get("alerts", "exporter", "period")))
+    period = short(float(config.get("metrics", "period")))
     target = f"127.0.0.1:{config.get('metrics', 'port') or 8080}"
     return {
         "global": {"scrape_interval": period, "evaluation_interval": period},
