@@ -8,7 +8,7 @@ from k1ctl.cli import Context, pass_context, purpose
 from k1ctl.durations import DURATION
 from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
-from k1ctl.output import emit_json, json_option, put
+from k1ctl.output import LiveLine, emit_json, json_option, put
 
 _LEAST = 0.2  # s between two looks
 
@@ -36,15 +36,22 @@ def status(context: Context, every: bool, seconds: float | None, as_json: bool) 
     from k1ctl import config, overview
     from k1ctl.overview import text
 
+    unread = text.first_look(context.workspace)
+    line = LiveLine()
+    if unread:
+        line.update(unread)
+
     if seconds is not None:
         if seconds < _LEAST:
             raise UsageError(f"--watch looks {_LEAST:g} s apart at least", hint="k1ctl status --watch 2s")
         from k1ctl.overview.watch import watch
 
         workspace = context.workspace
+        line.clear()
         watch(lambda: overview.look(workspace, config.load(workspace)), seconds, as_json=as_json, every=every)
         return
     found = overview.look(context.workspace, context.config)
+    line.clear()
     if as_json:
         emit_json(found.document())
         return
