@@ -378,7 +378,7 @@ def test_the_gate_and_the_set_up_and_the_archive_said_no(root: Root) -> None:
     """Refusals that have no run are known by their events, until something newer says otherwise."""
     here = root.workspace("oslo")
     reasons = [{"resource": "mem", "need": 1, "free": 1 << 30, "promised": 0, "seen": 0, "limit": 8 << 30}]
-    emit(here, "capacity.refused", kind="check", need="mem=6G", reasons=reasons, expected_seconds=None)
+    emit(here, "capacity.refused", kind="worktree", need="agents=1", reasons=reasons, expected_seconds=None)
     assert root.why().first.kind == HOST and "mem (1.0 GiB free of 8.0 GiB)" in root.why().first.text
     emit(here, "worktree.setup", ok=False, failed=["npm", "models"], setup_seconds=1.5)
     found = root.why().first

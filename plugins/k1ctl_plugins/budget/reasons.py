@@ -72,7 +72,9 @@ def _refused(workspace: Workspace, subject: Subject, rows: dict[tuple[str, str],
     when = f"; it would fit in about {format_duration(seconds)} from then" if until else ""
     over = "" if still else "; by now there is room for it"
     task = f" for task {event['task']}" if event.get("task") else ""
-    text = f"{event['agent']} was refused {amount(0, event['tokens'])}{task}: {counters} has no room for it{when}{over}"
+    asked = amount(0, event["tokens"]) if "tokens" in event else "what it asked for"
+    room = f"{counters or 'a counter'} has no room for it"
+    text = f"{subject.workspace} was refused {asked}{task}: {room}{when}{over}"
     return [
         Reason(
             BUDGET,

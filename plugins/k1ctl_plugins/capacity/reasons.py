@@ -172,20 +172,26 @@ def _limit(limits: dict[str, Any]) -> str:
 
 
 def _refused(subject: Subject) -> list[Reason]:
-    """The last refusal of `capacity check` that this workspace met."""
+    """The last refusal that has no run: of a set-up, a check, a reservation; unless something was begun since."""
     found = subject.find("capacity.refused", workspace=subject.workspace, limit=1)
-    if not found:
+    if not found or any(str(record.get("created_at", "")) >= found[-1]["at"] for record in subject.runs):
         return []
     event = found[-1]
-    short = ", ".join(_short(reason) for reason in event.get("reasons") or [])
-    text = f"{subject.workspace} was refused {event.get('need')} by the gate{f': short of {short}' if short else ''}"
-    return [Reason(HOST, text, code="no-capacity", stage=ENDED, bound=short, at=event["at"], events=found, next=_LIST)]
+    if event.get("run") in {record["run"] for record in subject.runs}:
+        return []
+    short = ", ".join(_short(reason) for reason in event.get("reasons") or [] if isinstance(reason, dict))
+    what = "set up" if event.get("kind") == "worktree" else f"given {event.get('need')}"
+    text = f"{subject.workspace} was not {what}: no room on this host{f', short of {short}' if short else ''}"
+    about: dict[str, Any] = {"bound": short, "at": event["at"], "events": found, "next": _LIST}
+    return [Reason(HOST, text, code="no-capacity", stage=ENDED, **about)]
 
 
 def _short(reason: dict[str, Any]) -> str:
     from k1ctl.units import format_size
 
     name = str(reason["resource"])
+    if not reason["limit"]:
+        return name  # a watermark: the event has no figures of it
     free, limit = (format_size(reason[k]) if name in _SIZES else f"{reason[k]:g}" for k in ("free", "limit"))
     return f"{name} ({free} free of {limit})"
 

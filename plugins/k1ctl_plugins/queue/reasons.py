@@ -65,11 +65,11 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
     slots = line.slots_text(full)
     expected = stands.expected_seconds
     when = "" if expected is None else f"; its start is expected in about {format_duration(expected)}"
-    when = "; its start is expected any moment" if expected == 0 else when
+    when = "; by the usual times it would have started by now" if expected == 0 else when
     place = f", {len(ahead)} before it in line" if ahead else ""
     text = f"{who} waits for {wanted}: {slots}held by {shown}{more_holders}{place}{when}"
     chain = [sentence for holder in holders[:6] for sentence in line.holder(holder)]
-    evidence = [e for h in holders[:2] for e in subject.find("queue.granted", run=str(h.get("run", "")), limit=1)]
+    evidence = [e for h in holders[:4] for e in subject.find("queue.granted", run=str(h.get("run", "")), limit=1)]
     return Reason(
         BLOCKED,
         text,
@@ -94,7 +94,7 @@ def _waiting_next(entry: dict[str, Any]) -> str:
 def _runs(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
     """General: whoever knows what a run that was let in still waits for says more."""
     who, since = line.who(entry), entry.get("granted_at", "")
-    held = ", ".join(entry["resources"])
+    held = line.wanted(entry)
     evidence = subject.find("queue.granted", "run.retry", "run.caller_gone", "run.lingering", run=entry.get("run", ""))
     about: dict[str, Any] = {
         "about": entry.get("run") or f"ticket {entry['ticket']}",
@@ -158,9 +158,9 @@ def _resource(line: Line, subject: Subject) -> Reason:
     if taken >= slots:
         text = f"{resource} is held by {who}{more}{waits}"
         nxt = f"`k1ctl queue list --resource {resource}` shows all who hold it and wait"
-        return Reason(
-            BLOCKED, text, code="held", stage=RUNS, holder=who, limit=limit, chain=chain, events=evidence, next=nxt, **about
-        )
+        proof: dict[str, Any] = {"events": evidence, "files": [line.tickets], "next": nxt}
+        held: dict[str, Any] = {"holder": who, "limit": limit, "chain": chain}
+        return Reason(BLOCKED, text, code="held", stage=RUNS, **held, **proof, **about)
     has = f"; {limit} held by {who}{more}" if running else ": nobody holds it"
     text = f"{resource} has room{has}{waits or '; nobody waits for it'}"
     last = subject.find("queue.granted", "queue.released", limit=1, holds=resource)

@@ -126,7 +126,7 @@ class Line:
     def holder(self, holder: dict[str, Any]) -> list[str]:
         """Sentences on one who holds a lease: how long still, and what he waits for himself."""
         entry = next((e for e in self.entries if e["ticket"] == holder["ticket"]), holder)
-        who, held = self.who(holder), ", ".join(entry.get("resources", {}))
+        who, held = self.who(entry), self.wanted(entry) if "resources" in entry else "it"
         told = f"{who} (ticket {holder['ticket']}) holds {held}{self.since(str(entry.get('granted_at', '')))}"
         typical = [t for t in (history.typical(self.folder, r) for r in entry.get("resources", {})) if t is not None]
         if typical and not holder.get("waits_for") and entry.get("granted_at"):
