@@ -24,7 +24,7 @@ from k1ctl.budget.github_kept import GitHub
 from k1ctl.budget.kept import Kept
 from k1ctl.budget.keys import fresh_bucket, shift, tables
 from k1ctl.budget.ledger import Ledger
-from k1ctl.capacity import gate, promises
+from k1ctl.capacity import gate, promises, watched
 from k1ctl.capacity.need import parse as need
 from k1ctl.config import load
 from k1ctl.device import guard
@@ -54,6 +54,7 @@ from k1ctl.reasons import (
 )
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
+from k1ctl_plugins.queue.reasons_line import Line as Of
 from k1ctl_plugins.why.answer import Answer, answer, ranked, without_general
 from k1ctl_plugins.why.resolve import resolve
 from k1ctl_plugins.why.text import lines
@@ -191,6 +192,31 @@ def test_a_pause_says_whose_it_is(root: Root) -> None:
     incident.hold(root.queue, "device:k1", "incident: offline for 10 m", "[incident k1/7]")
     found = root.why().first
     assert (found.code, found.holder) == ("incident", "incident k1/7") and found.files[0].endswith("k1.escalation.json")
+
+
+def test_a_lease_that_outlived_its_supervisor(root: Root) -> None:
+    """Whose process is gone and whose command lives is said of the holder; so is a lease by a script's descriptor."""
+    holder = root.stand("trondheim", "device:k1")
+    line = Of(root.workspace("oslo"), load(root.workspace("oslo")))
+    (entry,) = line.entries
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert line.outlived(entry) == [] and entry["ticket"] == holder.seq
+    (told,) = line.outlived({**entry, "pid": gone.pid, "group": 77})
+    assert f"process {gone.pid}) is gone" in told and "group 77) lives on and keeps the lease" in told
+    (told,) = line.outlived({**entry, "kind": "script", "owner": 88})
+    assert told.startswith("a script (process 88)")
+
+
+def test_a_command_that_stands_still(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the watchdog suspended is not running: it waits for the host's memory."""
+    ticket = root.stand("oslo", "t", label="render")
+    still = watched.Watched(str(root.root), {"id": f"{ticket.facts['run']}-1"})
+    monkeypatch.setattr(watched, "standing_still", lambda: [still])
+    emit(root.workspace("oslo"), "run.limited", run=ticket.facts["run"], message="suspended")
+    found = root.why()
+    assert (found.first.kind, found.first.code, proof(found.first)) == (HOST, "suspended", ["run.limited"])
+    assert RUNNING not in {reason.kind for reason in found.reasons}
 
 
 def test_a_resource_that_is_free_and_one_that_is_held(root: Root) -> None:
