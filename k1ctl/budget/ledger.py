@@ -200,7 +200,9 @@ class Ledger:
         for hold in lost:
             words = {"id": hold.id, "agent": hold.agent, "tokens": hold.tokens, "booked_tokens": hold.booked}
             self.tell("budget.lost", **words, why=gone[hold.id])
-            settling.told_of(self, hold)
+            if hold.booked > hold.tokens:
+                settling.tell(self, hold)
+            settling.forget(self, hold)
         return lost
 
     def holds(self) -> list[Hold]:

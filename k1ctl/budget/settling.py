@@ -58,24 +58,29 @@ def settle(
 def owed(ledger: Ledger, db: sqlite3.Connection, hold: Hold, wall: float) -> None:
     """Settle the hold of a run, which is over, and whose k1ctl was killed: with what its command told, else with the
     estimate. Nobody knows that it spent nothing."""
+    if not told_by_command(ledger, db, hold, wall):
+        settle(ledger, db, hold, None, None, wall, OWNER_GONE)
+
+
+def told_by_command(ledger: Ledger, db: sqlite3.Connection, hold: Hold, wall: float) -> bool:
+    """Settle the hold of such a run within a transaction with what its command told; False: it told nothing."""
     from k1ctl.budget import told
 
     try:
-        used, micro_usd = told.read(told.path_of(ledger.workspace, hold.id)) or (None, None)
+        found = told.read(told.path_of(ledger.workspace, hold.id))
     except ValueError:
-        used, micro_usd = None, None
-    settle(ledger, db, hold, used, micro_usd, wall, OWNER_GONE)
+        found = None
+    if found is not None:
+        settle(ledger, db, hold, *found, wall, OWNER_GONE)
+    return found is not None
 
 
-def told_of(ledger: Ledger, hold: Hold) -> None:
-    """After the transaction of `owed`: tell of an overrun, and forget what the command told, now that it is booked."""
+def forget(ledger: Ledger, hold: Hold) -> None:
+    """After the transaction: what the command of a run told is booked."""
     from k1ctl.budget import told
 
-    if hold.state != SETTLED:
-        return
-    if hold.booked > hold.tokens:
-        tell(ledger, hold)
-    told.remove(told.path_of(ledger.workspace, hold.id))
+    if hold.of_run and hold.state == SETTLED:
+        told.remove(told.path_of(ledger.workspace, hold.id))
 
 
 def exceed(

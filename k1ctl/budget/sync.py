@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.budget import sync_holds, sync_store, transcripts
+from k1ctl.budget import settling, sync_holds, sync_store, transcripts
 from k1ctl.budget.sync_places import Places, worktrees_of
 from k1ctl.errors import UsageError
 
@@ -247,7 +247,7 @@ class Sync:
         for reader, _, look in taken:
             batch.add(reader.name, look.messages)
 
-        def step(db: sqlite3.Connection) -> None:
+        def step(db: sqlite3.Connection) -> list[Told]:
             changed = sync_store.keep(db, batch, self._cost, lambda rows: sync_holds.assign(db, rows))
             sums: dict[tuple[str, str, str], list[int]] = {}
             for row, added in changed:
@@ -256,9 +256,11 @@ class Sync:
             under = self._book(db, changed)
             sync_store.keep_positions(db, ((reader.name, path, look.position) for reader, path, look in taken))
             self._tell(sum(len(look.messages) for _, _, look in taken), changed, under)
+            return under
 
         if not self.report.dry_run:
-            self.ledger.state.write(step, durable=True)
+            for one in self.ledger.state.write(step, durable=True):
+                settling.forget(self.ledger, one.hold)
             return
         if self._scratch is None:
             self._scratch = _copy(self.ledger.state)

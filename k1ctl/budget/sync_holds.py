@@ -139,6 +139,8 @@ class Told:
         """Book what is not booked yet, and remember what was told."""
         hold = self.hold
         lives = hold.state == OPEN and hold.owner != 0 and not hold.gone(clock)
+        if hold.state == OPEN and hold.of_run and not lives:
+            settling.told_by_command(ledger, db, hold, clock[0])
         if hold.state == SETTLED or lives:
             held = (hold.tokens, hold.micro_usd) if lives else (0, 0)
             self.state = OPEN if lives else self.state if self.state == SYNCED else SETTLED

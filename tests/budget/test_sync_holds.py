@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl import events
-from k1ctl.budget import sync_holds
+from k1ctl.budget import sync_holds, told
 from k1ctl.budget.holds import LOST, OPEN, RUN_TTL, SETTLED, Hold
 from k1ctl.budget.sync import Report, Sync
 from k1ctl.budget.transcripts_claude import ClaudeCode
@@ -148,6 +148,22 @@ def test_a_run_left_to_sync_is_held_until_then(desk: Desk) -> None:
     desk.ledger.extend(other, 3600, orphan=True)
     desk.clock.pass_(3601)
     assert [hold.state for hold in desk.ledger.reclaim()] == [LOST]
+
+
+@pytest.mark.parametrize(("command", "booked"), [(None, 20), (5, 20), (40, 40)])
+def test_a_killed_run_is_settled_by_its_transcript(desk: Desk, command: int | None, booked: int) -> None:
+    """Nobody settled it: what its command told and what transcripts tell count as any settle and sync do."""
+    id = desk.hold(50, owner=OWNER, ttl=RUN_TTL)
+    desk.say(20)
+    path = Path(told.path_of(desk.ledger.workspace, id))
+    path.parent.mkdir(parents=True)
+    path.write_text("" if command is None else f'{{"tokens": {command}}}')
+    desk.dead = True
+    for dry_run in (True, False):
+        assert path.exists()
+        desk.sync(dry_run=dry_run)
+    assert desk.spent() == booked and not path.exists()
+    assert desk.ledger.settle(id, None).again
 
 
 def test_of_holds_side_by_side_the_newest_is_meant(desk: Desk) -> None:
