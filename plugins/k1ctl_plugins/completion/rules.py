@@ -50,6 +50,10 @@ _EXACT = {
     ("config unset", "key"): ("@key",),
     ("device test", "device"): ("any", "@device"),
     ("device watch", "names"): ("@device",),
+    ("doctor", "names"): (
+        *("alert", "archive", "budget", "capacity", "config", "device", "events", "hook", "host", "metrics"),
+        *("notify", "plugins", "queue", "tools", "worktree"),
+    ),
     ("hook run", "args"): ("@file",),
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),
