@@ -71,7 +71,7 @@ _ROWS: tuple[tuple[str, tuple[tuple[str, str, str, tuple[tuple[str, str], ...]],
                 "How long, 9 of 10",
                 "timeseries",
                 "s",
-                (('k1_recent_quantile_seconds{WHERE,quantile="0.9"}', "{{kind}}"),),
+                (('k1_recent_percentile_seconds{WHERE,percentile="90"}', "{{kind}}"),),
             ),
             (
                 "Steps from a cache",

@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 KINDS = ("build", "upload", "test", "run", "turn")
-QUANTILES = (0.5, 0.9, 0.99)
+PERCENTILES = (50, 90, 99)
 
 
 def samples(workspace: Workspace, config: Config) -> list[Family]:
-    """Outcomes, mean and quantiles of durations by kind of work, within ``[alerts.success] window``."""
+    """Outcomes, mean and percentiles of durations by kind of work, within ``[alerts.success] window``."""
     from k1ctl.units import format_duration
 
     seconds = float(config.get("alerts", "success", "window"))
     within = f"of the last {format_duration(seconds)}"
     ended = Family("k1_recent_outcomes", GAUGE, f"Good, bad and other ends {within}.")
     mean = Family("k1_recent_mean_seconds", GAUGE, f"Mean duration of what went well {within}.")
-    quantiles = Family("k1_recent_quantile_seconds", GAUGE, f"Duration that a share of it was at most, {within}.")
+    percentiles = Family(
+        "k1_recent_percentile_seconds", GAUGE, f"What so many percent of it took at most, {within}."
+    )
     tally = shared.tally(workspace)
     for kind in KINDS:
         window = tally.window(kind, seconds)
@@ -33,8 +35,8 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
         histogram = window.histogram
         if histogram.count:
             mean.add(round(histogram.sum / histogram.count, 6), kind=kind)
-            for quantile in QUANTILES:
-                value = histogram.quantile(quantile)
+            for percentile in PERCENTILES:
+                value = histogram.quantile(percentile / 100)
                 if value is not None:
-                    quantiles.add(round(value, 6), kind=kind, quantile=f"{quantile:g}")
-    return [ended, mean, quantiles]
+                    percentiles.add(round(value, 6), kind=kind, percentile=str(percentile))
+    return [ended, mean, percentiles]

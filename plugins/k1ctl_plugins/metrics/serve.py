@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from k1ctl.cli import Context, pass_context
 from k1ctl.output import emit_json, json_option, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from k1ctl.samples import Family
@@ -43,15 +44,17 @@ def serve(context: Context, port: int | None, no_aliases: bool, dry_run: bool, a
 
     config = context.config
     wanted = int(config.get("metrics", "port")) if port is None else port
-    with Server(wanted, _look(context, False if no_aliases else None), config.get("metrics", "hosts")) as server:
-        if as_json:
-            emit_json({"ok": True, "dry_run": dry_run, "url": server.url, "port": server.server_port})
+    look = _look(context, False if no_aliases else None)
+    with _until_ended(), Server(wanted, look, config.get("metrics", "hosts")) as server:
         if dry_run:
             say(f"would serve {server.url}")
-            return
-        server.scrapes.text("prometheus")  # so that the first scrape loads no plugin any more
-        say(f"serving {server.url}")
-        _until_ended(server.serve_forever)
+        else:
+            server.scrapes.text("prometheus")  # so that the first scrape loads no plugin any more
+            say(f"serving {server.url}")
+        if as_json:
+            emit_json({"ok": True, "dry_run": dry_run, "url": server.url, "port": server.server_port})
+        if not dry_run:
+            server.serve_forever(3600.0)  # seconds between two looks whether to end: a signal does not wait for them
 
 
 def _look(context: Context, aliases: bool | None) -> Callable[[], list[Family]]:
@@ -79,16 +82,19 @@ def _look(context: Context, aliases: bool | None) -> Callable[[], list[Family]]:
     return look
 
 
-def _until_ended(run: Callable[[float], None]) -> None:
+@contextmanager
+def _until_ended() -> Iterator[None]:
+    """SIGTERM and ^C end what stands within."""
     from k1ctl.signals import signals
 
     def end(number: int, frame: FrameType | None) -> None:
+        for each in (signals.SIGTERM, signals.SIGINT):
+            signals.signal(each, signals.SIG_IGN)
         raise _EndedError
 
-    for number in (signals.SIGTERM, signals.SIGINT):
-        signals.signal(number, end)
+    for each in (signals.SIGTERM, signals.SIGINT):
+        signals.signal(each, end)
     try:
-        run(3600.0)  # seconds between two looks whether to end: a signal does not wait for them
+        yield
     except _EndedError:
-        for number in (signals.SIGTERM, signals.SIGINT):
-            signals.signal(number, signals.SIG_IGN)
+        pass
