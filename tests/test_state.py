@@ -221,3 +221,44 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(place: Workspace, monkeypat
         names(State(place))
     monkeypatch.setattr(state_schema, "STEPS", steps)
     assert names(State(place)) == ["a"]
+
+
+def test_what_is_synced_keeps_nobody_waiting(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is let go before the log is brought to the disk; it is also where nothing was changed, as another may
+    have written it and died before; a disk that fails is told, and what was written is there."""
+    first, other, seen = State(place), State(place), []
+
+    def sync(fd: int) -> None:
+        assert os.path.samestat(os.fstat(fd), os.stat(f"{first.path}-wal"))
+        seen.append(names(other))
+        marked(other, f"meanwhile {len(seen)}")
+
+    monkeypatch.setattr("k1ctl.state.sync_data", sync)
+    marked(first, "a", durable=True)
+    first.write(lambda db: None, durable=True)
+    assert seen == [["a"], ["a", "meanwhile 1"]]
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("k1ctl.state.sync_data", fail)
+    with pytest.raises(ConfigError) as found:
+        marked(first, "b", durable=True)
+    assert found.value.code == "state-unwritable" and "b" in names(other)
+
+
+def test_the_log_begins_anew(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is written it does not grow without end; who reads meanwhile delays that and loses nothing."""
+    monkeypatch.setattr("k1ctl.state._FOLD", 1)
+    first, other = State(place), State(place)
+    marked(first, "a")
+    reader = sqlite3.connect(first.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT COUNT(*) FROM marks").fetchone() == (1,)
+    for n in range(40):
+        marked(first, f"a{n}")
+        marked(other, f"b{n}")
+        if n == 2:
+            assert reader.execute("SELECT COUNT(*) FROM marks").fetchone() == (1,)
+            reader.close()
+    assert os.path.getsize(f"{first.path}-wal") < 20 * 2072 and len(names(State(place))) == 81

@@ -317,13 +317,26 @@ class Ledger:
         added = (spent[0] + held[0], spent[1] + held[1])
         if self.limits and (added[0] > 0 or added[1] > 0):  # who takes less than was held passes nothing
             near = self.limits.near
-            before = rows.figures(db, keys)
-            close = [(k, f) for k, f in before.items() if near(k[0], f.used(0) + added[0], f.used(1) + added[1])]
-            if refuse and (reasons := [r for key, has in close for r in self._reasons(key, has, held, critical)]):
-                raise Refused(reasons)
-            for key, has in close:
-                self._mark(db, key, has, added, wall)
+            close = [row[:2] for row in rows.used(db, keys) if near(row[0], row[2] + added[0], row[3] + added[1])]
+            if close:
+                self._look(db, close, wall, added, critical, refuse)
         rows.add(db, keys, spent, held)
+
+    def _look(
+        self,
+        db: sqlite3.Connection,
+        keys: Sequence[Key],
+        wall: float,
+        added: tuple[int, int],
+        critical: bool,
+        refuse: bool,
+    ) -> None:
+        """Refuse, or tell of soft limits, where ``added`` brings counters near a limit."""
+        before = rows.figures(db, keys)
+        if refuse and (reasons := [r for key in keys for r in self._reasons(key, before[key], added, critical)]):
+            raise Refused(reasons)
+        for key in keys:
+            self._mark(db, key, before[key], added, wall)
 
     def _reasons(self, key: Key, before: Figures, need: tuple[int, int], critical: bool) -> list[Reason]:
         """Why ``need`` more than ``before`` is too much."""

@@ -24,9 +24,10 @@ _ADD = (
     " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
     " held_micro_usd = held_micro_usd + excluded.held_micro_usd"
 )
-_AT_ONCE = 5  # counters in one question: as many as a spending falls on
-_COUNTER = "SELECT scope, name, spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
-_FIGURES = [" UNION ALL ".join([_COUNTER] * n) for n in range(_AT_ONCE + 1)]
+_FIGURES = "SELECT spent, spent_micro_usd, held, held_micro_usd FROM counters WHERE scope = ? AND name = ?"
+_USED = "SELECT scope, name, spent + held, spent_micro_usd + held_micro_usd FROM counters WHERE scope = ? AND name = ?"
+# neither IN nor RETURNING: SQLite makes a temporary table for them, which takes as long as all else
+_USED_OF = [" UNION ALL ".join([_USED] * n) for n in range(6)]  # a spending falls on five counters at most
 _RECORD = (
     "INSERT INTO record(at, what, id, day, hour, agent, task, pool, model, input, output, cache_write, cache_read,"
     f" tokens, micro_usd, note) VALUES({', '.join('?' * 16)})"
@@ -76,13 +77,17 @@ def add(db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], hel
 
 def figures(db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, Figures]:
     """What these counters have."""
-    found = {key: Figures() for key in keys}
-    for i in range(0, len(keys), _AT_ONCE):
-        some = keys[i : i + _AT_ONCE]
-        # neither IN nor RETURNING: SQLite makes a temporary table for them, which took as long as all else
-        for row in db.execute(_FIGURES[len(some)], [word for key in some for word in key]):
-            found[row[0], row[1]] = Figures(row[2:4], row[4:6])
-    return found
+    found = {key: db.execute(_FIGURES, key).fetchone() or (0, 0, 0, 0) for key in keys}
+    return {key: Figures(row[:2], row[2:]) for key, row in found.items()}
+
+
+def used(db: sqlite3.Connection, keys: Sequence[Key]) -> list[tuple[str, str, int, int]]:
+    """(scope, name, counted tokens, micro-dollars), spent and held, of the counters that one spending falls on."""
+    found = db.execute(_USED_OF[len(keys)], [word for key in keys for word in key]).fetchall()
+    if len(found) == len(keys):
+        return found
+    there = {(row[0], row[1]) for row in found}
+    return found + [(*key, 0, 0) for key in keys if key not in there]
 
 
 def change(db: sqlite3.Connection, hold: Hold) -> None:

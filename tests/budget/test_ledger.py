@@ -339,6 +339,25 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path: Path) -> None:
     proved(books)
 
 
+def test_spend_is_the_same_however_far_it_is_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the record tells is folded now and then, and comes to the same sums by place before and after it."""
+    monkeypatch.setattr("k1ctl.budget.rows._FOLD", 4)
+    books, spent = ledger(tmp_path, "day = 1000"), 0
+    for n in range(1, 12):
+        hold = books.reserve(9, agent=f"a{n % 2}", task="t")
+        books.settle(hold.id, n)
+        books.book(Usage(output=1), agent="b", model=f"m{n % 3}")
+        spent += n + 1
+        sums = "SELECT COUNT(*), SUM(tokens), SUM(output) FROM spend"
+        assert books.state.read(lambda db, sums=sums: db.execute(sums).fetchone())[1:] == (spent, n)
+        proved(books)
+    folded, rows = "SELECT seq FROM folded", "SELECT agent, task, model, tokens FROM spend ORDER BY agent, model"
+    assert books.state.read(lambda db: db.execute(folded).fetchone()) == (32,)
+    found = books.state.read(lambda db: db.execute(rows).fetchall())
+    assert [row[:3] for row in found] == [("a0", "t", ""), ("a1", "t", ""), *(("b", "", f"m{n}") for n in range(3))]
+    assert [row[3] for row in found] == [30, 36, 3, 4, 4]
+
+
 def test_a_hundred_at_once_get_what_there_is(tmp_path: Path) -> None:
     """A hundred processes reserve in one instant against room for twenty: exactly twenty get it, and each other one
     is refused with the reason."""
