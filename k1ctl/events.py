@@ -7,7 +7,7 @@ import fcntl
 import os
 
 from k1ctl.errors import ConfigError
-from k1ctl.files import LINE_LIMIT
+from k1ctl.files import LINE_LIMIT, same_file
 from k1ctl.jsontext import dumps, loads
 from k1ctl.units import rfc3339
 
@@ -47,11 +47,11 @@ def emit(workspace: Workspace, event: str, **fields: Any) -> None:
 
 
 def append(path: str, line: str) -> None:
-    """Append one line to a day's file in one write, as long as the file has a name.
+    """Append one line to a day's file in one write, unless the file was closed (`k1ctl.events_compact`).
 
-    Between the lock and the end of the write nobody removes it (`k1ctl.events_compact` asks for the lock alone), and
-    one that was removed before is made anew: so no line goes into a file that nobody will read. Where the filesystem
-    has no flock nothing is ever removed. Raises OSError when the line cannot be written whole.
+    It is closed, which is a rename, by who has its lock alone: so between our lock and the end of the write it keeps
+    its name, and one that had lost it before is left for the new file of that name. A closed file never grows. Where
+    the filesystem has no flock nothing is ever closed. Raises OSError when the line cannot be written whole.
     """
     data = (line + "\n").encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -66,7 +66,7 @@ def append(path: str, line: str) -> None:
                 fcntl.flock(fd, fcntl.LOCK_SH)
             except OSError:
                 pass
-            if os.fstat(fd).st_nlink:
+            if same_file(fd, path):
                 if os.write(fd, data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
                 return

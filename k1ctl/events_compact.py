@@ -1,10 +1,9 @@
 """Closed days are compressed, and removed when they are older than what is kept; no event is lost or told twice.
 
-A day's file is renamed first (`k1ctl.events_files`), so that no writer opens it any more. Its compressed copy is
-written and synced beside it, and only then, alone on the file's lock, the plain one is removed: a writer that still
-had it open either finishes before, and its line is in the next copy, or finds that the file has no name and writes
-into a new one. One that was stopped in the middle of its write holds the lock, and the file stays. Killed at any step,
-this leaves the plain file, which readers prefer to an unfinished copy.
+A day is closed by renaming its file (`k1ctl.events_files`) alone on its lock: who was in the middle of a write holds
+that lock, and the day stays open; who comes later writes into a new file. What is closed never grows, so that its
+compressed copy is whole when it is written and synced, and the plain file goes only then. Killed at any step, this
+leaves the plain file, which readers prefer to a copy beside it.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 
 LEVEL = 6  # of zlib: a tenth of the size of most events; 9 takes three times as long for 4 % less
 _DAY = 86400.0  # s
-_TRIES = 3  # copies of a file that grows meanwhile
+_PATIENCE = 1.0  # s
 _LOCK = ".compact.lock"
 
 
 class Row:
-    """What became of a part: ``day``, ``file``, ``action`` (compressed, removed, held, growing), bytes before and
-    after."""
+    """What became of a part: ``day``, ``file``, ``action`` (compressed, removed; held: a writer has it), bytes before
+    and after."""
 
     __slots__ = ("action", "after_bytes", "before_bytes", "day", "file")
 
@@ -75,9 +74,9 @@ def compact(
         raise BusyError(f"{folder} is being compressed by another call", hint="wait for it") from None
     try:
         _tidy(folder)
-        _close(folder, last)
+        rows = _close(folder, last)
         there = [part for part in parts(folder, until=last) if not part.packed and not part.open]
-        rows = [_compress(folder, part) for part in there]
+        rows += [_compress(folder, part) for part in there]
         return rows + (_remove(workspace, folder, gone) if gone else [])
     finally:
         lock.__exit__()
@@ -101,33 +100,47 @@ def _tidy(folder: str) -> None:
             os.unlink(os.path.join(folder, name))
 
 
-def _close(folder: str, last: str) -> None:
-    """Give every day up to ``last`` the name under which nobody writes to it."""
+def _close(folder: str, last: str) -> list[Row]:
+    """Close the days up to ``last``; returns those that could not be."""
+    held = []
     for part in parts(folder, until=last):
-        if part.open:
-            os.rename(os.path.join(folder, part.name), os.path.join(folder, part.closed))
+        if not part.open:
+            continue
+        path = os.path.join(folder, part.name)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _alone(fd, path):
+                os.rename(path, os.path.join(folder, part.closed))
+            else:
+                size = os.fstat(fd).st_size
+                held.append(Row(part, "held", size, size))
+        finally:
+            os.close(fd)
     sync_folders(folder)
+    return held
+
+
+def _alone(fd: int, path: str) -> bool:
+    """Whether the lock could be had within `_PATIENCE`: writers hold it for microseconds, or were stopped."""
+    end = time.monotonic() + _PATIENCE
+    while not flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 def _compress(folder: str, part: Part) -> Row:
-    """Replace one closed part by its compressed copy, unless a writer has it."""
+    """Replace one closed part by its compressed copy."""
     path = os.path.join(folder, part.closed)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for _ in range(_TRIES):
-            size, packed = _copy(fd, path + ".gz")
-            sync_folders(folder)
-            if not flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
-                return Row(part, "held", size, size)
-            try:
-                if os.fstat(fd).st_size == size:
-                    os.unlink(path)
-                    return Row(part, "compressed", size, packed)
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)
-        return Row(part, "growing", size, size)
+        size, packed = _copy(fd, path + ".gz")
     finally:
         os.close(fd)
+    sync_folders(folder)
+    os.unlink(path)
+    return Row(part, "compressed", size, packed)
 
 
 def _copy(fd: int, path: str) -> tuple[int, int]:
@@ -157,12 +170,13 @@ def _write(fd: int, data: bytes) -> int:
 
 
 def _remove(workspace: Workspace, folder: str, last: str) -> list[Row]:
-    """Remove the oldest days up to ``last``, of which no writer has anything, once they are counted for good."""
+    """Remove the oldest days up to ``last``, but none that is open nor what follows it, once they are counted for
+    good."""
     from k1ctl.tally.store import count_removed
 
     going: list[Part] = []
     for part in parts(folder, until=last):
-        if not part.packed:  # it may grow: neither it nor a day after it goes
+        if not part.packed:
             going = [earlier for earlier in going if earlier.day != part.day]
             break
         going.append(part)

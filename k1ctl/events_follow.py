@@ -20,6 +20,7 @@ POLL = 0.04  # s between two looks of who waits for news
 _NEWEST = 2  # parts that every look asks for: a writer that took its time before midnight appends to yesterday's
 _RACY = 1_000_000_000  # ns: a folder that changed so shortly before it was listed may have changed again since
 _ALL = 2.0  # s between looks at the older parts
+_ALL_OF_IT = 1 << 62  # bytes
 
 
 class Follower:
@@ -79,9 +80,14 @@ class Follower:
         now = time.monotonic()
         older = again or now - self._all >= _ALL
         self._all = now if older else self._all
-        for part in self._parts if older else self._parts[-_NEWEST:]:
-            if not self._read_to_end(part):
-                yield from self._read(part)
+        grown = []
+        # The newest first: what a writer said before that is then within what is read of the older ones, too.
+        for part in reversed(self._parts if older else self._parts[-_NEWEST:]):
+            end = self._grown(part)
+            if end is not None:
+                grown.append((part, end))
+        for part, end in reversed(grown):
+            yield from self._read(part, end)
 
     def _changed(self) -> bool:
         """Whether files may have come, gone, or changed their names since the folder was listed."""
@@ -99,25 +105,28 @@ class Follower:
             del self._seen[gone]
             self._over.discard(gone)
 
-    def _read_to_end(self, part: Part) -> bool:
-        """Whether there is nothing more in the part: the file that was read, and no longer than it was then."""
+    def _grown(self, part: Part) -> int | None:
+        """How far the part may be read now; None where it was read so far already."""
         if part.packed:
-            return part.key in self._over
+            return None if part.key in self._over else _ALL_OF_IT
         stat = _stat(os.path.join(self.folder, part.name))
-        return stat is None or self._seen.get(part.key, (stat.st_ino, 0)) == (stat.st_ino, stat.st_size)
+        if stat is None or self._seen.get(part.key, (stat.st_ino, 0)) == (stat.st_ino, stat.st_size):
+            return None
+        return stat.st_size
 
-    def _read(self, part: Part) -> Iterator[dict[str, Any]]:
+    def _read(self, part: Part, end: int) -> Iterator[dict[str, Any]]:
         opened = open_part(self.folder, part)
         if opened is None:
             return
         with opened:
             inode, offset = self._seen.get(part.key, (opened.inode, 0))
-            if opened.packed:
+            if opened.packed and end >= opened.size:
                 self._over.add(part.key)
-            else:
+            elif not opened.packed:
                 self._hold(part.key, opened.fd)
             if (not opened.packed and inode not in (0, opened.inode)) or opened.size < offset:
                 offset = 0  # another file
+            opened.size = min(opened.size, end)
             self._seen[part.key] = (opened.inode, offset)
             for block in opened.blocks(offset):
                 offset += len(block)

@@ -7,14 +7,13 @@ from k1ctl.tally.fold import Activity, Tally
 from k1ctl.tally.histogram import parse
 from k1ctl.tally.kinds import Outcome
 from k1ctl.tally.windows import Series
-from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 2
-_KEPT_DAYS = 40  # of which the positions are remembered: no writer of an older day is still there
+_KEPT_DAYS = 40  # with events, of which the positions are remembered: no writer of an older one is still there
 _ROW = ("at", "kind", "target", "result", "workspace", "run", "device", "seconds", "wait_seconds", "code", "message")
 _TURN = ("workspace", "slot", "begun", "ended", "wait", "build", "upload_wait", "upload", "idle")
 
@@ -28,10 +27,12 @@ class Positions:
     def __init__(self, read: dict[str, list[int]] | None = None, through: str = "") -> None:
         self.read, self.through = read or {}, through
 
-    def forget(self, now: float) -> None:
-        """Drop what is too old to grow."""
-        self.through = max(self.through, rfc3339(max(0.0, now - _KEPT_DAYS * 86400))[:10])
-        self.read = {key: value for key, value in self.read.items() if key[:10] >= self.through}
+    def forget(self) -> None:
+        """Drop the days that are too old to grow: by their number, as the clock may be wrong for a while."""
+        days = sorted({key[:10] for key in self.read})
+        if len(days) > _KEPT_DAYS:
+            self.through = max(self.through, days[-_KEPT_DAYS])
+            self.read = {key: value for key, value in self.read.items() if key[:10] >= self.through}
 
 
 def written(tally: Tally, positions: Positions) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def look(workspace: Workspace, *, now: float | None = None, save_after: int = SA
         new = fold(tally, positions, workspace.ops_path("events"))
         tally.settle()
         if new >= save_after and lock >= 0:
-            positions.forget(now)
+            positions.forget()
             try:
                 write_json(path, written(tally, positions))
             except (OSError, ValueError):
@@ -69,7 +69,7 @@ def count_removed(workspace: Workspace, last: str) -> None:
     try:
         tally, positions = _load(workspace, now)
         fold(tally, positions, folder)
-        positions.forget(now)
+        positions.forget()
         write_json(path_of(workspace), written(tally, positions), fsync=True)
         base, known = _read(base_of(workspace), now) or (Tally(now), Positions())
         fold(base, known, folder, until=last)
