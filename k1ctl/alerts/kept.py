@@ -37,7 +37,8 @@ ENTRY: Entry = {
     "text": "",
     "hint": "",
     "told_by": "",  # who else tells people of it
-    "episode": 0,  # since when it fires, in milliseconds: no other episode of this alert has it
+    "episode": 0,  # since when it fires, in milliseconds; a new one where it became critical; no other of it has it
+    "began": 0,  # the first episode of its firing
     "told": 0,  # the episode that people were told of
     "told_at": 0.0,
     "over": 0,  # the episode whose end they still have to hear of

@@ -100,8 +100,10 @@ def device(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     from k1ctl.device.health import last
     from k1ctl.device.survey import configured
     from k1ctl.escalation import keeper
+    from k1ctl.escalation.ladder import HUMAN, INCIDENT
     from k1ctl.queue.names import OUT_OF_SERVICE
 
+    by = keeper.rules(sources.config)
     for name, section in configured(sources.config).items():
         record = last(sources.workspace, section)
         if record is None or record["age_seconds"] > rule["age"]:
@@ -111,8 +113,8 @@ def device(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
         away = found.state in (verdict.OFFLINE, verdict.FORBIDDEN)
         resting = sources.paused.get(f"device:{name}", "").startswith(OUT_OF_SERVICE)
         rung = keeper.load(sources.workspace, name)["rung"]
-        text = f"{name} does not answer: {found.message}"
-        text += f" (its escalation is at {rung}, which tells people)" if rung else ""
+        tells = rung in (HUMAN, INCIDENT) or (rung and (by.offline_human or by.offline_incident))
+        text = f"{name} does not answer: {found.message}" + (f" (its escalation is at {rung})" if rung else "")
         yield Finding(
             "device",
             away and not resting,
@@ -120,7 +122,7 @@ def device(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
             subject=name,
             level=CRITICAL,
             hint=f"k1ctl device health {name}; k1ctl device escalation {name}",
-            told_by="escalation" if rung else "",
+            told_by="escalation" if tells else "",
         )
 
 
@@ -206,7 +208,8 @@ def exporter(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(
         "exporter",
         bool(period) and old,
-        f"ops/metrics/k1ctl.prom was written {format_duration(max(0.0, age))} ago, and should be each {format_duration(period)}",
+        f"ops/metrics/k1ctl.prom is {format_duration(max(0.0, age))} old; it is to be written each "
+        f"{format_duration(period)}",
         value=round(age, 1),
         limit=_STALE * period,
         unit="s",

@@ -8,7 +8,7 @@ apart than ``gap``; who did not look does not know, and begins anew. Both clocks
 
 from __future__ import annotations
 
-from k1ctl.alerts.kept import ENTRY, FIRING, INACTIVE, PENDING, WARNING
+from k1ctl.alerts.kept import CRITICAL, ENTRY, FIRING, INACTIVE, PENDING, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,18 +87,21 @@ def advance(
         if entry is None and not finding.bad:
             continue
         entry = after.setdefault(finding.key, {**ENTRY})
+        was = entry["level"]
         if finding.bad or entry["state"] != FIRING:
             entry.update(finding.facts())
-        changes += _moved(finding.key, entry, finding.bad, pace, now)
+        moved = _moved(finding.key, entry, finding.bad, pace, now)
+        if finding.bad and not moved and entry["state"] == FIRING and (was, entry["level"]) == (WARNING, CRITICAL):
+            moved = [_fire(finding.key, entry, now)]  # people heard of a warning
+        changes += moved
     for key, entry in after.items():
         if key in seen:
             continue
         if entry["name"] in rules:
             changes += _moved(key, entry, False, pace, now)
         elif entry["name"] not in pace.waits and entry["state"] != INACTIVE:
-            was = entry["state"]
+            changes += [(OVER, key)] if entry["state"] == FIRING else []
             _rest(entry, now)
-            changes += [(OVER, key)] if was == FIRING else []
     return _kept(after, now), changes
 
 
@@ -119,9 +122,15 @@ def _moved(key: str, entry: Entry, bad: bool, pace: Pace, now: Moment) -> list[t
         entry["held"] += passed
     if entry["held"] < pace.waits[entry["name"]]:
         return []
-    episode = max(int(now.wall * 1000), entry["episode"] + 1)
-    entry.update(state=FIRING, since=now.wall, episode=episode, calm=0, well=0.0, over=0)
-    return [(FIRED, key)]
+    fired = _fire(key, entry, now)
+    entry.update(state=FIRING, since=now.wall, began=entry["episode"], calm=0, well=0.0, over=0)
+    return [fired]
+
+
+def _fire(key: str, entry: Entry, now: Moment) -> tuple[str, str]:
+    """Begin an episode that people have to hear of."""
+    entry["episode"] = max(int(now.wall * 1000), entry["episode"] + 1)
+    return FIRED, key
 
 
 def _ends(key: str, entry: Entry, bad: bool, passed: float, pace: Pace, now: Moment) -> list[tuple[str, str]]:
@@ -139,7 +148,7 @@ def _ends(key: str, entry: Entry, bad: bool, passed: float, pace: Pace, now: Mom
 
 def _rest(entry: Entry, now: Moment) -> None:
     """It is inactive; people who were told of it are owed that."""
-    if entry["state"] == FIRING and entry["told"] == entry["episode"]:
+    if entry["state"] == FIRING and entry["told"] >= entry["began"]:
         entry["over"] = entry["episode"]
     entry.update(state=INACTIVE, since=now.wall, held=0.0, calm=0, well=0.0)
 

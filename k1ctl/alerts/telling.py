@@ -110,8 +110,8 @@ def _note(entry: Entry, what: str, episode: int) -> None:
         entry["over"] = 0 if entry["over"] == episode else entry["over"]
         return
     entry.update(told=episode, told_at=time.time())
-    if entry["episode"] == episode and entry["state"] != FIRING:  # it ended while they were told
-        entry["over"] = episode
+    if entry["began"] <= episode and entry["state"] != FIRING:  # it ended while they were told
+        entry["over"] = entry["episode"]
 
 
 def next_message(workspace: Workspace, state: State, throttle: float, now: float) -> Message | None:

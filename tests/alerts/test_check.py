@@ -231,7 +231,7 @@ def test_silences(desk: Desk) -> None:
 def test_a_dry_run_changes_nothing(desk: Desk) -> None:
     """It says what would fire and be told."""
     found = desk.stale().check(dry_run=True)
-    assert [alert.key for alert in found.firing] == ["exporter"] and "k1ctl.prom was written" in found.told[0][
+    assert [alert.key for alert in found.firing] == ["exporter"] and "ops/metrics/k1ctl.prom is" in found.told[0][
         "subject"
     ]
     assert not os.path.exists(kept.path_of(desk.workspace)) and desk.told() == [] and not desk.events("alert.firing")

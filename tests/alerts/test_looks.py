@@ -126,6 +126,8 @@ def test_device(place: Place) -> None:
     keeper.observe(place.workspace, load(place.workspace), "k1", "offline", apart=False, message="no route")
     found = place.look("device", DEVICE)[0]
     assert found.bad and found.told_by == "escalation" and "retry" in found.text
+    mute = "[escalation]\noffline_human = 0\noffline_incident = 0\n"
+    assert [f.told_by for f in place.look("device", DEVICE + mute)] == [""], "a ladder that tells nobody"
     assert place.bad("escalation", DEVICE) == [], "nobody is needed yet"
     state = keeper.load(place.workspace, "k1")
     state["offline"]["seconds"] = 601.0

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k1ctl.alerts.kept import FIRING, INACTIVE, PENDING
+from k1ctl.alerts.kept import CRITICAL, FIRING, INACTIVE, PENDING, WARNING
 from k1ctl.alerts.machine import FIRED, FORGET, MOST, OVER, Finding, Pace, advance
 from k1ctl.escalation.ladder import Moment
 
@@ -99,6 +99,22 @@ def test_what_cannot_be_known_changes_nothing() -> None:
     watch.look(True, 60)
     off, changes = advance(watch.entries, [], ["disk"], Pace({"disk": 0.0}, gap=GAP, resolve=RESOLVE), now)
     assert off["queue/device:k1"]["state"] == INACTIVE and [what for what, _ in changes] == [OVER]
+
+
+def test_a_warning_that_becomes_critical_is_news() -> None:
+    """It fires anew, once, and its end is owed to who heard of either; a warning again is no news."""
+    pace, entries, moment = Pace({"disk": 0.0}, gap=GAP, resolve=0.0), {}, 1e6
+    fired = []
+    for level in (WARNING, WARNING, CRITICAL, CRITICAL, WARNING):
+        moment += 60
+        found = [Finding("disk", True, level=level)]
+        entries, changes = advance(entries, found, ["disk"], pace, Moment(moment, moment))
+        fired += [(level, entries["disk"]["episode"]) for what, _ in changes if what == FIRED]
+        entries["disk"]["told"] = entries["disk"]["told"] or entries["disk"]["episode"]
+    assert [level for level, _ in fired] == [WARNING, CRITICAL] and fired[0][1] < fired[1][1]
+    assert entries["disk"]["since"] == 1e6 + 60 and entries["disk"]["told"] == fired[0][1]
+    entries, _ = advance(entries, [Finding("disk", False)], ["disk"], pace, Moment(moment + 60, moment + 60))
+    assert entries["disk"]["over"] == fired[1][1]
 
 
 def test_what_is_over_is_forgotten() -> None:
