@@ -465,7 +465,7 @@ def test_who_never_called_is_not_visible(root: Root) -> None:
     found = root.why(name="ghost").first
     assert (found.kind, found.code) == (NOT_VISIBLE, "never-seen")
     code = "import sys; print(flush=True); sys.stdin.read()"
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     agent = subprocess.Popen([sys.executable, "-c", code], cwd=root.root / "ghost", **pipes)
     try:
         assert agent.stdout is not None and agent.stdout.readline()

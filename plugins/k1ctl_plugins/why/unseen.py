@@ -63,13 +63,22 @@ def _last_seen(workspace: Workspace, subject: Subject) -> tuple[str, str]:
 
 
 def _processes(path: str) -> list[Process]:
-    """Who works in the worktree, but for shells and those around this call."""
+    """Who works in the worktree, but for shells, this call's own pipeline and those around it."""
     if not path:
         return []
     from k1ctl.archive.processes import Processes
 
     ours = _ancestors()
-    return [p for p in Processes().below(path) if p.how == "cwd" and p.pid not in ours and p.name not in _SHELLS]
+    there = [p for p in Processes().below(path) if p.how == "cwd" and p.pid not in ours and p.name not in _SHELLS]
+    return [process for process in there if _group(process.pid) not in (os.getpgid(0), 0)]
+
+
+def _group(pid: int) -> int:
+    """The process group of a process; 0 for one that has just ended."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
 
 
 def _ancestors() -> set[int]:
