@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 
+ELSEWHERE = "(another repository)"
 # of a workspace; the first of these is told where it does several things at once
 STATES = ("uploading", "testing", "building", "running", "waiting", "parked", "idle")
 
@@ -126,9 +127,19 @@ class Sources:
             self._kept["tally"] = current(self.workspace)
         return self._kept["tally"]  # type: ignore[no-any-return]
 
-    def is_ours(self, run: str) -> bool:
-        """Whether a run is of this root; several may share a queue."""
-        return not run or os.path.isdir(self.workspace.ops_path("runs", run))
+    def owner(self, ticket: dict[str, Any]) -> str:
+        """Whose a ticket is: the workspace's name; of another repository that shares the queue it is told as such."""
+        name, run = str(ticket.get("workspace") or "?"), str(ticket.get("run") or "")
+        shared = bool(self.config.get("queue", "dir")) and run[:1].isdigit()
+        ours = not shared or os.path.isdir(self.workspace.ops_path("runs", run))
+        return name if ours else f"{name} {ELSEWHERE}"
+
+    def path_of(self, run: str) -> str:
+        """The worktree that a run works in, by its record; "" where that does not tell."""
+        from k1ctl.files import read_json
+
+        record = read_json(self.workspace.ops_path("runs", run, "run.json")) if run else None
+        return str(record.get("workspace_path") or "") if isinstance(record, dict) else ""
 
 
 def shown(resources: dict[str, int]) -> list[str]:

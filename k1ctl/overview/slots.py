@@ -51,7 +51,7 @@ def _holds(ticket: dict[str, Any], resource: str) -> bool:
 
 def _holder(sources: Sources, ticket: dict[str, Any], resource: str) -> dict[str, Any]:
     return {
-        "workspace": ticket.get("workspace", "?"),
+        "workspace": sources.owner(ticket),
         "label": ticket.get("label") or ticket.get("command") or ticket.get("holder") or "",
         "kind": ticket.get("kind", ""),
         "run": ticket.get("run", ""),

@@ -24,7 +24,8 @@ def look(sources: Sources) -> Part:
         for ticket in sources.tickets
         if ticket["state"] in ("waiting", "parked") or ticket.get("waits_for")
     ]
-    rows += [_promise(sources, p) for p in sources.promises if p.waiting and not any(p.run == r["run"] for r in rows)]
+    told = {row["run"] for row in rows}
+    rows += [_promise(sources, p) for p in sources.promises if p.waiting and (not p.run or p.run not in told)]
     order = ("room", "waiting", "parked")
     rows.sort(key=lambda row: order.index(row["state"]))
     return Part(rows, {state: sum(row["state"] == state for row in rows) for state in order})
@@ -41,7 +42,7 @@ def _row(sources: Sources, ticket: dict[str, Any], starts: dict[int, float | Non
         "ticket": ticket["ticket"],
         "state": "room" if room else ticket["state"],
         "position": ticket.get("position"),
-        "workspace": ticket.get("workspace", "?"),
+        "workspace": sources.owner(ticket),
         "label": ticket.get("label") or ticket.get("command") or ticket.get("holder") or "",
         "kind": ticket.get("kind", ""),
         "run": ticket.get("run", ""),

@@ -28,13 +28,16 @@ def look(sources: Sources) -> Part:
     Who stands in the queue and has no worktree here (another repository that shares it) is a row without a path.
     """
     doing = _doing(sources)
-    rows, names = [], set()
+    rows = []
     activities, error = _activities(sources)
-    for path, own, main in worktrees(sources.workspace.root, sources.workspace.git_dir):
-        name = sources.workspace.name if path == sources.workspace.path else os.path.basename(path)
-        names.add(name)
-        rows.append(_row(sources, name, path, own, main, doing.get(name, []), activities.get(name)))
-    for name in sorted(set(doing) - names):
+    trees = worktrees(sources.workspace.root, sources.workspace.git_dir)
+    names = [sources.workspace.name if p == sources.workspace.path else os.path.basename(p) for p, _, _ in trees]
+    for name, (path, own, main) in zip(names, trees, strict=True):
+        mine = doing.get(name, [])
+        if names.count(name) > 1:  # two folders of one name: the records of the runs tell whose each is
+            mine = [each for each in mine if sources.path_of(each["run"]) in ("", path)]
+        rows.append(_row(sources, name, path, own, main, mine, activities.get(name)))
+    for name in sorted(set(doing) - set(names)):
         rows.append(_row(sources, name, "", "", False, doing[name], activities.get(name)))
     counts: dict[str, Any] = {state: sum(row["state"] == state for row in rows) for state in STATES}
     return Part(rows, {"count": len(rows), **{state: count for state, count in counts.items() if count}}, error=error)
@@ -138,7 +141,7 @@ def _doing(sources: Sources) -> dict[str, list[dict[str, Any]]]:
     runs = set()
     for row in sources.tickets:
         runs.add(row.get("run"))
-        found.setdefault(str(row.get("workspace", "?")), []).append(_ticket(sources, row, starts))
+        found.setdefault(sources.owner(row), []).append(_ticket(sources, row, starts))
     for promise in sources.promises:
         if promise.kind == "reservation" or promise.run in runs or promise.root not in ("", sources.workspace.root):
             continue

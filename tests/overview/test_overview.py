@@ -94,6 +94,22 @@ def test_who_holds_who_waits_and_when(workspace: Project, stand: Stand) -> None:
         assert stands is not None and stands.position == row["position"]
 
 
+def test_names_that_are_not_unique(workspace: Project, stand: Stand, tmp_path: Path) -> None:
+    """Of two worktrees in folders of one name, the run's record tells which one works; of two repositories that share
+    a queue, who is not of this one is told as such."""
+    workspace.configure(f'[queue]\ndir = "{workspace.ops / "queue"}"\n{CONFIG}')
+    for place in ("a", "b"):
+        workspace.git("worktree", "add", "-q", "-b", place, str(tmp_path / place / "oslo"))
+    run = "20260101-000000.000-abcd"
+    write_json(str(workspace.ops / "runs" / run / "run.json"), {"run": run, "workspace_path": str(tmp_path / "b/oslo")})
+    stand("oslo", {"device:k1": 1}, run=run)
+    stand("oslo", {"build:fw": 1}, 2, kind="build", run="20260101-000000.000-ffff")
+    rows = {row["path"]: row["state"] for row in look(workspace).workspaces.rows if row["name"].startswith("oslo")}
+    assert rows == {str(tmp_path / "a/oslo"): "idle", str(tmp_path / "b/oslo"): "uploading", None: "building"}
+    slots = {row["resource"]: row["held"] for row in look(workspace).slots.rows}
+    assert slots["build:fw"][0]["workspace"] == "oslo (another repository)"
+
+
 def test_a_pause_is_told_where_it_holds_somebody_up(workspace: Project, stand: Stand) -> None:
     """A paused resource is among the problems, and nobody who waits for it is promised a time."""
     workspace.configure(CONFIG)

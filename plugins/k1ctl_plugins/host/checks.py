@@ -18,7 +18,8 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
 
     host = facts.read(environ={})  # limits are tried here: a file of facts is of another host
     found = [Check(each.code, each.level, each.what, why=each.why, fix=each.fix) for each in doctor.examine(host)]
-    told = verdict.Verdict(host, health.look(host, config, workspace), strict=False)
+    seen = facts.read()
+    told = verdict.Verdict(seen, health.look(seen, config, workspace), strict=False)
     hint = "k1ctl host health has all its checks"
     for check in told.problems:
         if check.status in ("warn", "crit") and not check.name.startswith("blast"):
