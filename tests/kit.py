@@ -26,7 +26,10 @@ __all__ = [
 ]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_DEBIAN = {"tsp": "task-spooler", "nq": "nq", "sem": "parallel", "pio": "", "npm": "npm", "node": "nodejs"}
+_DEBIAN = {
+    **{"tsp": "task-spooler", "nq": "nq", "sem": "parallel", "pio": "", "npm": "npm", "node": "nodejs"},
+    "promtool": "prometheus",
+}
 
 
 def needs(*tools: str) -> pytest.MarkDecorator:
