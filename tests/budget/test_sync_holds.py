@@ -202,6 +202,27 @@ def test_a_crash_books_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert desk.spent() == 60
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE usage_messages SET output = output + 1",
+        "UPDATE usage_messages SET hold = ''",
+        "UPDATE usage_holds SET micro_usd = micro_usd + 1",
+        "UPDATE usage_holds SET tokens = tokens + 1",
+        "DELETE FROM usage_holds",
+    ],
+)
+def test_verify_finds_what_was_told_otherwise(desk: Desk, change: str) -> None:
+    """The messages of a hold come to what is kept of it, and that is booked."""
+    id = desk.hold()
+    desk.say(60)
+    desk.ledger.settle(id, 10)
+    desk.sync()
+    assert desk.spent() == 60
+    desk.ledger.state.write(lambda db: db.execute(change))
+    assert verify(desk.ledger.state).wrong
+
+
 number = st.integers(0, 5)
 ACTS = st.one_of(
     st.tuples(st.just("hold"), st.sampled_from([(0, 600.0), (0, 3.0), (OWNER, 600.0), (OWNER, RUN_TTL)])),
