@@ -27,7 +27,12 @@ __all__ = [
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _DEBIAN = {
-    **{"tsp": "task-spooler", "nq": "nq", "sem": "parallel", "pio": "", "npm": "npm", "node": "nodejs"},
+    "tsp": "task-spooler",
+    "nq": "nq",
+    "sem": "parallel",
+    "pio": "",
+    "npm": "npm",
+    "node": "nodejs",
     "promtool": "prometheus",
 }
 
