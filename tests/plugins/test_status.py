@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from k1ctl.cli import Context
+from k1ctl.errors import ConfigError
 from k1ctl.overview import PARTS
+from k1ctl.overview.watch import Looks
 from k1ctl.plugins import Plugins
 from k1ctl_plugins.status import status
 from tests.kit import Project, finish
@@ -57,6 +60,18 @@ def test_it_is_drawn_again_until_it_is_told_to_stop(workspace: Project) -> None:
     process.send_signal(signal.SIGINT)
     assert finish(process) == 0 and first["at"] < second["at"]
     process.stdout.close()
+
+
+def test_a_look_in_the_middle_of_an_edit(workspace: Project) -> None:
+    """While the configuration cannot be read the last good one holds, and the screen says so."""
+    workspace.configure("[targets.fw]\n")
+    looks = Looks(workspace.facts())
+    assert looks().problems == []
+    workspace.configure("[targets.fw\n")
+    found = looks()
+    assert "k1ctl.toml:1" in found.problems[0]["text"] and [r["resource"] for r in found.slots.rows] == ["build:fw"]
+    with pytest.raises(ConfigError):
+        Looks(workspace.facts())()
 
 
 def test_a_pause_that_is_too_short_is_refused(workspace: Project) -> None:

@@ -33,7 +33,7 @@ def status(context: Context, every: bool, seconds: float | None, as_json: bool) 
       k1ctl status --watch 2s
       k1ctl status --json | jq -r '.workspaces.rows[] | select(.state == "waiting") | .name'
     """
-    from k1ctl import config, overview
+    from k1ctl import overview
     from k1ctl.overview import text
 
     unread = text.first_look(context.workspace)
@@ -44,11 +44,10 @@ def status(context: Context, every: bool, seconds: float | None, as_json: bool) 
     if seconds is not None:
         if seconds < _LEAST:
             raise UsageError(f"--watch looks {_LEAST:g} s apart at least", hint="k1ctl status --watch 2s")
-        from k1ctl.overview.watch import watch
+        from k1ctl.overview.watch import Looks, watch
 
-        workspace = context.workspace
         line.clear()
-        watch(lambda: overview.look(workspace, config.load(workspace)), seconds, as_json=as_json, every=every)
+        watch(Looks(context.workspace), seconds, as_json=as_json, every=every)
         return
     found = overview.look(context.workspace, context.config)
     line.clear()
