@@ -145,7 +145,7 @@ def _resource(line: Line, subject: Subject) -> Reason:
     why = line.paused.get(resource)
     if why is not None:
         pause = line.pause(subject, resource, why)
-        text = f"nobody new gets {describe_pause(resource, why)}{waits}"
+        text = f"{describe_pause(resource, why)}; nobody new gets it{waits}"
         return Reason(
             BLOCKED, text, code=pause.code, holder=pause.holder, chain=[*pause.chain, *chain], events=pause.events,
             files=pause.files, next=pause.next, **about,

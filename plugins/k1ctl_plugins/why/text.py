@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k1ctl.output import clean, put, say, style
-from k1ctl.reasons import AROUND, RUNS, WAITS
+from k1ctl.reasons import AROUND, NO_WORK, RUNS, WAITS
 
 if TYPE_CHECKING:
     from k1ctl.reasons import Reason
@@ -34,7 +34,7 @@ def lines(answer: Answer, workspace: Workspace) -> list[str]:
     found += [f"  | {clean(line)}" for line in first.lines]
     rest = answer.reasons[1:]
     now = (WAITS, RUNS, AROUND)
-    also = [reason for reason in rest if first.stage not in now or reason.stage in now][:_ALSO]
+    also = [r for r in rest if r.stage in now or (first.stage not in now and r.kind != NO_WORK)][:_ALSO]
     if also:
         found += ["", style("also", "bold")]
         found += [f"  {reason.kind}: {clean(reason.text)}" for reason in also]
