@@ -161,7 +161,7 @@ def test_builds_uploads_and_what_failed(workspace: Project) -> None:
 def record_of(project: Project, outcome: str, wall: float) -> None:
     """Leave the word of a prober on k1."""
     document = {"device": "K1.reinvented", "mac": "", "uptime_ms": 5000, "build": {"id": "abc123"}}
-    answer = {"outcome": outcome, "code": "device-offline", "message": "no route", "hint": ""}
+    answer: dict[str, Any] = {"outcome": outcome, "code": "device-offline", "message": "no route", "hint": ""}
     answer |= {"document": document} if outcome == "answered" else {}
     health = {"outcome": outcome, "code": "", "message": "no route", "hint": "", "document": {"fps": 150.2}}
     write_json(
