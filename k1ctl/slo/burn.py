@@ -116,4 +116,4 @@ def _short(
 
 def _fires(found: Burn) -> bool:
     bad_enough = found.bad >= found.threshold * found.events and found.chance < LEVEL
-    return bad_enough and found.short_bad > 0 and found.short_bad >= found.threshold * found.short_events
+    return bad_enough and found.short_bad >= found.threshold * found.short_events

@@ -105,8 +105,11 @@ def test_low_traffic() -> None:
     assert at((hour, True))[-1].state == UNKNOWN
     assert at((hour, True), (2 * hour, False))[-1].state == QUIET
     assert at((5 * hour, True), (9 * hour, True))[-1].state == FIRING
-    after = [(1.0, False), (2.0, False), (3.0, False), (5 * hour, True), (9 * hour, True)]
-    assert at(*after)[-1].state == QUIET and at(*after)[-1].short == 7200.0
+    failed = [(5 * hour, True), (6 * hour, True), (7 * hour, True)]
+    assert at(*failed)[-1].state == FIRING
+    after = at((3 * hour, False), (3.1 * hour, False), (3.2 * hour, False), *failed)[-1]
+    assert (after.state, after.short) == (QUIET, 3.2 * hour), "the last three were well"
+    assert at((3 * hour, False), (3.1 * hour, False), *failed)[-1].state == FIRING
     assert at((2 * DAY, True), (2 * DAY, True))[-1].events == 0
 
 
