@@ -411,6 +411,8 @@ def test_the_gate_and_the_set_up_and_the_archive_said_no(root: Root) -> None:
     assert (found.kind, found.code) == (FAILED, "setup-failed") and "steps npm, models failed" in found.text
     emit(here, "worktree.setup", ok=True, failed=[], setup_seconds=1.5)
     assert root.why().first.kind == HOST
+    emit(root.workspace("gone"), "archive.removed", of="gone", archive="20260101-gone-1", path="/x")
+    assert (root.why("gone").first.code, root.why("gone").first.kind) == ("archived", NO_WORK)
     emit(
         root.workspace("bergen"), "archive.refused", of="oslo", path=here.path, codes=["unpushed"], message="2 commits"
     )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from k1ctl.reasons import ENDED, FAILED, Reason
+from k1ctl.reasons import ENDED, FAILED, NO_WORK, RUNS, Reason
 
 if TYPE_CHECKING:
     from k1ctl.reasons import Subject
 
 
 def reasons(subject: Subject) -> list[Reason]:
-    """Why the workspace was not archived when that was last tried."""
+    """That the workspace was archived, or why it was not when that was last tried."""
     if not subject.whole:
         return []
+    removed = [] if subject.path else subject.find("archive.removed", of=subject.workspace, limit=1)
+    if removed:
+        event = removed[-1]
+        text = f"{subject.workspace} was archived ({event.get('archive')}): there is no such worktree any more"
+        about = {"code": "archived", "at": event["at"], "next": f"`k1ctl archive restore {event.get('archive')}`"}
+        return [Reason(NO_WORK, text, stage=RUNS, events=removed, **about)]
     found = subject.find("archive.refused", of=subject.workspace, limit=1)
-    removed = subject.find("archive.removed", of=subject.workspace, limit=1) if found else []
-    if not found or (removed and removed[-1]["at"] > found[-1]["at"]):
+    if not found:
         return []
     event = found[-1]
     codes = ", ".join(map(str, event.get("codes") or []))

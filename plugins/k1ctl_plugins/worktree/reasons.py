@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from k1ctl.reasons import Subject
 
 
+_SHOWN = 4  # lines of a log
+_TAIL = 20_000  # characters of it that are looked at
+
+
 def reasons(subject: Subject) -> list[Reason]:
     """Why the workspace is not set up as it should be."""
     found = subject.find("worktree.setup", workspace=subject.workspace, limit=1) if subject.whole else []
@@ -17,6 +21,7 @@ def reasons(subject: Subject) -> list[Reason]:
         return []
     event = found[-1]
     failed = [str(name) for name in event.get("failed") or []]
+    logs = _logs(subject.path, failed)
     steps = f"step{'' if len(failed) == 1 else 's'} {', '.join(failed)}"
     return [
         Reason(
@@ -27,18 +32,28 @@ def reasons(subject: Subject) -> list[Reason]:
             bound=steps,
             at=event["at"],
             events=found,
-            files=_logs(subject.path),
+            files=logs,
+            lines=_lines(logs),
             next="`k1ctl worktree setup`, called there, does again what is missing and shows what each step says",
         )
     ]
 
 
-def _logs(path: str) -> list[str]:
-    """Where the steps left their output."""
+def _logs(path: str, failed: list[str]) -> list[str]:
+    """Where these steps left their output."""
     import os
 
     from k1ctl.worktrees import SET_UP, own_git_dir
 
     own = own_git_dir(path) if path else ""
-    folder = os.path.join(own, SET_UP)
-    return [folder] if own and os.path.isdir(folder) else []
+    logs = [os.path.join(own, SET_UP, f"{name}.log") for name in failed] if own else []
+    return [log for log in logs if os.path.exists(log)]
+
+
+def _lines(logs: list[str]) -> list[str]:
+    """The lines of the logs that tell most."""
+    from k1ctl.escalation.prompts import pick
+    from k1ctl.files import read_bytes
+
+    texts = [(read_bytes(log) or b"").decode("utf-8", "replace") for log in logs]
+    return [line for text in texts for line in pick(text[-_TAIL:])[:_SHOWN]]
