@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from k1ctl.overview.line import expected
-from k1ctl.overview.parts import Part, shown
+from k1ctl.overview.parts import ELSEWHERE, Part, shown
 from k1ctl.queue.names import alternatives
 
 TYPE_CHECKING = False
@@ -66,11 +66,12 @@ def _promise(sources: Sources, promise: Any) -> dict[str, Any]:
     from k1ctl.queue.names import priority_name
     from k1ctl.units import rfc3339
 
+    ours = promise.root in ("", sources.workspace.root)
     return {
         "ticket": None,
         "state": "room",
         "position": None,
-        "workspace": promise.workspace,
+        "workspace": promise.workspace if ours else f"{promise.workspace} {ELSEWHERE}",
         "label": promise.what,
         "kind": promise.kind,
         "run": promise.run,

@@ -14,7 +14,9 @@ import pytest
 
 from k1ctl import overview
 from k1ctl.budget.ledger import Ledger
+from k1ctl.capacity.promises import folder
 from k1ctl.config import load
+from k1ctl.device.guard import acquire, guard_path
 from k1ctl.device.health import state_path
 from k1ctl.events import emit
 from k1ctl.files import write_json
@@ -193,6 +195,40 @@ def test_a_device_is_as_its_last_prober_left_it(workspace: Project) -> None:
     found = look(workspace)
     assert found.devices.rows[0]["state"] == "offline"
     assert found.problems[0]["text"] == "k1 was offline 2 h ago: no route" and found.problems[0]["level"] == "error"
+
+
+def test_a_device_in_the_hands_of_another_repository(workspace: Project) -> None:
+    """Who holds the host's guard of a device is told, although he stands in no line here; and only while he does."""
+    workspace.configure(CONFIG)
+    path = guard_path("127.0.0.1:3232")
+    guard = acquire(path, 1.0, workspace="bergen", run="r")
+    assert "bergen (pid" in look(workspace).devices.rows[0]["elsewhere"]
+    guard.release()
+    assert look(workspace).devices.rows[0]["elsewhere"] == ""
+
+
+def test_who_waits_for_room_on_the_host(workspace: Project) -> None:
+    """A run that was let in and waits for memory is told as such, and so is who waits for a promise alone."""
+    facts, line, tickets = workspace.facts(), Line(folder()), []
+    before = signal.set_wakeup_fd(-1)
+    try:
+        for name, root in (("lima", facts.root), ("oslo", facts.root), ("bergen", "/elsewhere")):
+            words: dict[str, Any] = {"workspace": name, "root": root, "kind": "capacity-run", "what": "make", "run": ""}
+            words |= {"need": {"mem_bytes": 1 << 30}, "asked_at": time.time() - 60}
+            tickets.append(Ticket(line, {"mem": 1024}, lambda r: 1024, facts=words))
+        assert [ticket.enqueue() for ticket in tickets] == [True, False, False]
+        found = look(workspace)
+        assert [(r["workspace"], r["state"]) for r in found.waiting.rows] == [
+            ("oslo", "room"),
+            ("bergen (another repository)", "room"),
+        ]
+        assert (named(found, "oslo")["state"], named(found, "lima")["state"]) == ("waiting", "running")
+        assert found.host.facts["promised_bytes"] == 1 << 30
+        assert all(59 < row["seconds"] < 120 and "mem=" in row["blocked"] for row in found.waiting.rows)
+    finally:
+        signal.set_wakeup_fd(before)
+        for ticket in tickets:
+            ticket.close()
 
 
 def test_the_budget_is_looked_up_and_not_made(workspace: Project) -> None:
