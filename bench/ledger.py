@@ -8,8 +8,10 @@
 3. Cold: `k1ctl budget reserve` against `python -c 'import click, sqlite3'`, interleaved; the median of the pairs'
    ratios. Bar: 1.60.
 
-Beside them: one JSON document that is rewritten under an flock, and redis-server (Lua on a socket, no append-only file)
-where there is one; both keep only two counters and the open holds, no record and no limits of agent, task and hour.
+Beside them: one JSON document that is rewritten under an flock, redis-server (Lua on a socket, no append-only file)
+where there is one, and SQLite behind an flock with the least that can be written; all three keep only two counters and
+the open holds, no record and no limits of agent, task and hour. Every worker has reserved and settled once before it is
+timed: imports and connections are what 3 measures.
 """
 
 from __future__ import annotations
@@ -58,6 +60,33 @@ class Json:
         def what(b): b["held"] -= b["open"].pop(id); b["spent"] += n
         self.change(what)
 
+class Bare:
+    def __init__(self):
+        import sqlite3
+        self.lock = os.open(folder + "/lock", os.O_RDWR | os.O_CREAT)
+        self.db = sqlite3.connect(folder + "/bare.db", isolation_level=None, timeout=60)
+        with self:
+            for word in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL",
+                         "CREATE TABLE IF NOT EXISTS books(one INTEGER PRIMARY KEY, spent INTEGER, held INTEGER)",
+                         "CREATE TABLE IF NOT EXISTS open(id TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID",
+                         "INSERT OR IGNORE INTO books VALUES(1, 0, 0)"): self.db.execute(word)
+    def __enter__(self): fcntl.flock(self.lock, fcntl.LOCK_EX)
+    def __exit__(self, *exc): fcntl.flock(self.lock, fcntl.LOCK_UN)
+    def reserve(self, id, n):
+        with self:
+            self.db.execute("BEGIN IMMEDIATE")
+            most = "UPDATE books SET held = held + ?1 WHERE one = 1 AND spent + held + ?1 <= 1000000000000"
+            assert self.db.execute(most, (n,)).rowcount
+            self.db.execute("INSERT INTO open VALUES(?, ?)", (id, n)); self.db.execute("COMMIT")
+        return id
+    def settle(self, id, n):
+        with self:
+            self.db.execute("BEGIN IMMEDIATE")
+            (held,) = self.db.execute("SELECT n FROM open WHERE id = ?", (id,)).fetchone()
+            self.db.execute("DELETE FROM open WHERE id = ?", (id,))
+            self.db.execute("UPDATE books SET held = held - ?, spent = spent + ? WHERE one = 1", (held, n))
+            self.db.execute("COMMIT")
+
 class Redis:
     RESERVE = ("local n=tonumber(ARGV[2]) if tonumber(redis.call('get','spent') or 0)"
                "+tonumber(redis.call('get','held') or 0)+n>1e12 then return 0 end "
@@ -83,8 +112,8 @@ class K1ctl:
     def reserve(self, id, n): return self.books.reserve(n, agent=f"a{number}", task=f"t{number % 10}").id
     def settle(self, id, n): self.books.settle(id, n)
 
-books = {"json": Json, "redis": Redis}.get(design, K1ctl)()
-books.settle(books.reserve(f"{number}.0", 10), 5)  # imports and connections are what `cold` measures
+books = {"json": Json, "bare": Bare, "redis": Redis}.get(design, K1ctl)()
+books.settle(books.reserve(f"{number}.0", 10), 5)
 sys.stdout.write("ready\n"); sys.stdout.flush(); sys.stdin.readline()
 draw, taken, count, end = random.Random(number), [], 0, time.perf_counter() + seconds
 while time.perf_counter() < end:
@@ -163,6 +192,7 @@ class Server:
 def at_once(report: Report) -> None:
     server = Server()
     designs = [("k1ctl", "survive a kill"), ("synced", "settles synced"), ("json", "JSON + flock")]
+    designs += [("bare", "bare SQLite + flock")]
     designs += [("redis", "redis-server")] if server.port else []
     if not server.port:
         report.put("missing", program="redis-server")
