@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from k1ctl.capacity.facts import Facts
     from k1ctl.config import Config
+    from k1ctl.metrics.resident import Resident
     from k1ctl.tally import Tally
     from k1ctl.workspace import Workspace
 
     T = TypeVar("T")
 
+_resident: Resident | None = None
 _seen: dict[tuple[str, ...], Any] | None = None  # one scrape at a time: `k1ctl.metrics.serving` holds a lock
 
 
@@ -46,7 +48,17 @@ def tally(workspace: Workspace) -> Tally:
     """What all events come to (`k1ctl.tally.current`)."""
     from k1ctl.tally import current
 
+    if _resident is not None and _resident.workspace.root == workspace.root:
+        return _once(("tally", workspace.root), _resident.look)
     return _once(("tally", workspace.root), lambda: current(workspace))
+
+
+def stay(workspace: Workspace) -> None:
+    """From now on the tally of ``workspace`` is kept in memory between scrapes: for a server."""
+    global _resident
+    from k1ctl.metrics.resident import Resident
+
+    _resident = Resident(workspace)
 
 
 def tickets(workspace: Workspace, config: Config) -> list[dict[str, Any]]:

@@ -23,9 +23,7 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
     within = f"of the last {format_duration(seconds)}"
     ended = Family("k1_recent_outcomes", GAUGE, f"Good, bad and other ends {within}.")
     mean = Family("k1_recent_mean_seconds", GAUGE, f"Mean duration of what went well {within}.")
-    percentiles = Family(
-        "k1_recent_percentile_seconds", GAUGE, f"What so many percent of it took at most, {within}."
-    )
+    percentiles = Family("k1_recent_percentile_seconds", GAUGE, f"What so many percent of it took at most, {within}.")
     tally = shared.tally(workspace)
     for kind in KINDS:
         window = tally.window(kind, seconds)

@@ -40,6 +40,7 @@ def serve(context: Context, port: int | None, no_aliases: bool, dry_run: bool, a
       k1ctl metrics serve --port 0 --json
       curl -s http://127.0.0.1:8080/metrics | grep ^k1_queue
     """
+    from k1ctl.metrics import shared
     from k1ctl.metrics.serving import Server
 
     config = context.config
@@ -49,6 +50,7 @@ def serve(context: Context, port: int | None, no_aliases: bool, dry_run: bool, a
         if dry_run:
             say(f"would serve {server.url}")
         else:
+            shared.stay(context.workspace)
             server.scrapes.text("prometheus")  # so that the first scrape loads no plugin any more
             say(f"serving {server.url}")
         if as_json:
