@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from threading import Event, Thread
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from k1ctl.events import emit, parse, read
+from k1ctl.events_follow import Follower
 from k1ctl.files import LINE_LIMIT
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
@@ -29,9 +31,29 @@ team = [threading.Thread(target=work, args=(f"{sys.argv[2]}-{t}",)) for t in ran
 
 
 def test_a_hundred_writers_tear_no_event(workspace: Project) -> None:
-    """100 writers in 10 processes: every event is there, whole, in its writer's order, short enough to be atomic."""
-    codes = processes([[sys.executable, "-c", WRITER, str(workspace.root), str(p)] for p in range(10)])
+    """100 writers in 10 processes: every event is there, whole, in its writer's order, short enough to be atomic; and
+    each of 3 followers, who look all the time, tells what the file has, in its order."""
+    folder, done = str(workspace.ops / "events"), Event()
+    told: list[list[tuple[str, int]]] = [[], [], []]
+
+    def follow(found: list[tuple[str, int]]) -> None:
+        follower, last = Follower(folder), False
+        while not last:
+            last = done.wait(0.005)
+            found += [(event["workspace"], event["number"]) for event in follower.news()]
+        follower.close()
+
+    followers = [Thread(target=follow, args=(found,)) for found in told]
+    for follower in followers:
+        follower.start()
+    try:
+        codes = processes([[sys.executable, "-c", WRITER, str(workspace.root), str(p)] for p in range(10)])
+    finally:
+        done.set()
+        for follower in followers:
+            follower.join()
     assert codes == [0] * 10
+    assert told == [[(event["workspace"], event["number"]) for event in read(folder)]] * 3
     lines = [line for f in sorted((workspace.ops / "events").iterdir()) for line in f.read_text().splitlines()]
     assert all(len(line) < LINE_LIMIT for line in lines)
     seen: dict[str, list[int]] = {}
@@ -71,3 +93,15 @@ def test_an_event_that_cannot_be_written_fails_nobody(workspace: Project) -> Non
     """A file in the place of the events folder: the event is lost, the work goes on."""
     workspace.write("ops/events", "in the way")
     emit(workspace.facts(), "test.lost")
+
+
+def test_an_end_is_one_and_lines_may_be_chosen(workspace: Project) -> None:
+    """`until` is an upper bound over files and lines; `take` makes events of lines."""
+    for day in ("2026-01-01", "2026-01-02"):
+        workspace.write(
+            f"ops/events/{day}.jsonl", "".join(f'{{"at":"{day}T0{n}:00:00.000Z","n":{n}}}\n' for n in "123")
+        )
+    folder = str(workspace.ops / "events")
+    assert [e["n"] for e in read(folder, since="2026-01-01T02", until="2026-01-02T03")] == [2, 3, 1, 2]
+    assert [e["n"] for e in read(folder, until="2026-01-02")] == [1, 2, 3]
+    assert [e["n"] for e in read(folder, take=lambda line: {"at": "2", "n": 0} if b":2}" in line else None)] == [0, 0]

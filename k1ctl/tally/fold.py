@@ -126,7 +126,7 @@ class Tally:
             self._count_name(name.decode(), number)
         times = [head[0] for head in heads]
         self._seen(min(times).decode(), max(times).decode())
-        for at, name, workspace in {head[2]: head for head in heads}.values():
+        for at, name, workspace in {head[2]: head for head in sorted(heads, key=_at)}.values():
             self._active(workspace.decode(), at.decode(), name.decode())
         for event in found:
             try:
@@ -233,6 +233,10 @@ class Tally:
         self._timed(kinds.TURN, "", turn.ended, 1, turn.length)
         if turn.workspace in self.workspaces:
             self.workspaces[turn.workspace].turns += 1
+
+
+def _at(head: tuple[bytes, ...]) -> bytes:
+    return head[0]
 
 
 def _histogram(known: dict[Any, Histogram], key: Any, most: int) -> Histogram:

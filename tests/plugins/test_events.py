@@ -15,8 +15,8 @@ import pytest
 
 from k1ctl.errors import UsageError
 from k1ctl.events import emit
-from k1ctl.units import rfc3339
 from k1ctl.events_follow import Follower
+from k1ctl.units import rfc3339
 from tests.kit import Project, finish, wait_until
 
 
@@ -29,7 +29,7 @@ def recorded(workspace: Project) -> Project:
     """Three days of events."""
     workspace.write("ops/events/2026-01-01.jsonl", line("2026-01-01T10:00:00.000Z", "queue.granted", run="r1"))
     workspace.write("ops/events/2026-01-02.jsonl", line("2026-01-02T10:00:00.000Z", "queue.released", run="r1"))
-    workspace.write("ops/events/2026-01-03.jsonl", line("2026-01-03T10:00:00.000Z", "upload.done", run="r2"))
+    workspace.write("ops/events/2026-01-03.jsonl", line("2026-01-03T10:00:00.000Z", "upload.done", run="r2", ticket=7))
     return workspace
 
 
@@ -44,6 +44,9 @@ def recorded(workspace: Project) -> Project:
         (["--event", "queue.g*", "--event", "upload.*"], ["queue.granted", "upload.done"]),
         (["--run", "r1", "--limit", "1"], ["queue.released"]),
         (["--workspace", "other"], []),
+        (["--until", "2026-01-02T12:00+02:00"], ["queue.granted"]),
+        (["--since", "2026-01-02", "--until", "2026-01-03"], ["queue.released"]),
+        (["--ticket", "7"], ["upload.done"]),
     ],
 )
 def test_list_chooses(args: list[str], events: list[str], recorded: Project) -> None:
@@ -63,6 +66,8 @@ def test_list_for_people_has_a_line_an_event(recorded: Project) -> None:
 def test_a_time_that_is_none_is_usage(recorded: Project) -> None:
     """Exit 2 and the forms that are possible."""
     recorded.run("events", "list", "--since", "soon").assert_fails(2, "soon", "1h")
+    recorded.run("events", "list", "--until", "soon").assert_fails(2, "--until", "1h")
+    recorded.run("events", "list", "--follow", "--json").assert_fails(2, "--follow", "--json")
     from k1ctl_plugins.events.choose import parse_time
 
     with pytest.raises(UsageError):
@@ -171,3 +176,50 @@ def test_a_new_event_is_of_now(workspace: Project, tmp_path: Path) -> None:
     emit(workspace.facts(), "test.now", at_test=rfc3339())
     assert len(workspace.run("events", "list", "--since", "1h", "--json").json) == 1
     assert os.listdir(workspace.ops / "events") == [rfc3339()[:10] + ".jsonl"]
+
+
+def test_list_follows_from_what_was(recorded: Project) -> None:
+    """Past events first, then those that come, each once."""
+    process = recorded.popen("events", "list", "--since", "2026-01-02", "--limit", "1", "--follow", "--jsonl")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["event"] == "upload.done"
+    emit(recorded.facts(), "test.now")
+    assert json.loads(process.stdout.readline())["event"] == "test.now"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    finish(process)
+
+
+def test_figures_of_a_field_and_of_an_event(workspace: Project) -> None:
+    """Percentiles are values that occurred; told apart by what events have; nothing found is an empty list."""
+    for n in range(1, 101):
+        facts = {"seconds": n / 2, "bytes": n * 1024, "ok": True, "device": {"name": f"k{n % 2}"}}
+        workspace.write(
+            f"ops/events/2026-01-{n:03d}.jsonl", line("2026-01-01T10:00:00.000Z", "build.finished", **facts)
+        )
+    (seconds,) = workspace.run("events", "stats", "seconds", "--json").assert_ok().json["figures"]
+    keys = {"count": 100, "min": 0.5, "p50": 25.0, "p95": 47.5, "p99": 49.5, "max": 50.0, "sum": 2525.0}
+    assert seconds == {"field": "seconds", "of": "", **keys}
+    rows = workspace.run("events", "stats", "build.*", "--by", "device", "--json").assert_ok().json["figures"]
+    assert [(r["field"], r["of"], r["count"]) for r in rows] == [
+        (field, device, 50) for field in ("bytes", "seconds") for device in ("k0", "k1")
+    ]
+    out = workspace.run("events", "stats", "bytes", "--by", "workspace").assert_ok().stdout
+    assert "100 KiB" in out and "50.0 KiB" in out
+    assert workspace.run("events", "stats", "ok", "--json").assert_ok().json["figures"] == []
+    assert "no event has nothing" in workspace.run("events", "stats", "nothing").assert_ok().stderr
+    workspace.run("events", "stats", "a.b", "--event", "c.d").assert_fails(2, "a.b")
+
+
+def test_compact_by_its_settings(recorded: Project) -> None:
+    """What would be done, what is, nothing more to do; kept no longer than is set; a wrong age is usage."""
+    planned = recorded.run("events", "compact", "--dry-run").assert_ok().stdout
+    assert planned.count("compressed") == 3 and len(list((recorded.ops / "events").glob("*.jsonl"))) == 3
+    done = recorded.run("events", "compact", "--json").assert_ok().json
+    assert [(f["day"], f["action"]) for f in done["files"]] == [(f"2026-01-0{n}", "compressed") for n in (1, 2, 3)]
+    assert "nothing to compress" in recorded.run("events", "compact").assert_ok().stderr
+    assert len(recorded.run("events", "list", "--json").json) == 3
+    recorded.configure('[events]\nkeep = "1d"\n')
+    assert recorded.run("events", "compact").assert_ok().stdout.count("removed") == 3
+    assert recorded.run("events", "list", "--json").json == []
+    recorded.run("events", "compact", "--older", "old").assert_fails(2, "--older", "old")
