@@ -32,6 +32,7 @@ _COLOURS = {
     "timeout": "red",
 }
 _WORDS = {"done": "ok"}  # of results
+_IMAGE = {"sending": "gets", "unknown": "may run"}  # of an image by the outcome of its upload; else the device runs it
 STEPS = {
     "k1ctl init": "writes ops/k1ctl.toml and Conductor's scripts; nothing is set up here yet",
     "k1ctl build": "builds the default target of this workspace",
@@ -163,7 +164,8 @@ def devices(part: Part) -> list[Line]:
         line.append((f"  held by {clean(hands)}" if hands else "", "cyan"))
         if row["image"]:
             image = row["image"]
-            line.append((clean(f"  runs {image['artifact'][:8]} of {image['workspace']}"), "dim"))
+            does = _IMAGE.get(image["outcome"], "runs")
+            line.append((clean(f"  {does} {image['artifact'][:8]} of {image['workspace']}"), "dim"))
         line.append((f"  {clean(row['version'])}" if row["version"] else "", "dim"))
         lines.append(line)
     return lines
