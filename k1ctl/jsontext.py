@@ -82,6 +82,8 @@ def loads(text: str, *, bounded: bool = False) -> Any:
     except SystemError:
         # The C coder takes its error class from json.decoder and raises nothing at all when that is not imported.
         raise ValueError("not JSON") from None
+    except RecursionError:  # thousands of brackets: damage, or a stranger's
+        raise ValueError("nested too deeply") from None
     if end != len(text):
         raise ValueError(f"more than one JSON document: text after character {end}")
     return value

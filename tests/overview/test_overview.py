@@ -262,6 +262,30 @@ def test_damage_hides_its_own_part_only(workspace: Project) -> None:
     assert set(PARTS) <= set(document)
 
 
+WEIRD = (
+    *(b"", b"{", b"[]", b"null", b'"x"', b"[" * 5000, b"\xff\x00"),
+    b'{"state": 5, "steps": 5, "alerts": 5, "answers": []}',
+)
+FILES = (
+    *("device/k1.json", "device/k1.escalation.json", "device/k1.images.json", "alerts/state.json"),
+    *("metrics/tally.json", "queue/history/device:k1", "queue/tickets/D.device:k1", "queue/tickets/P.build:fw"),
+    *("queue/tickets/w50.0000000007.4711.-.device:k1=1", "queue/tickets/nonsense", "state.db", "runs"),
+)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_whatever_a_file_holds(workspace: Project, file: str) -> None:
+    """A file of ours with anything in it, and one where a folder belongs, leave a document with every part."""
+    workspace.configure(CONFIG)
+    facts, config = workspace.facts(), load(workspace.facts())
+    for content in WEIRD:
+        workspace.write(f"ops/{file}", content)
+        found = overview.look(facts, config)
+        json.dumps(found.document(), allow_nan=False)
+        assert set(found.errors) <= {"devices", "alerts", "budget"}, (content, found.errors)
+        assert named(found, facts.name)["path"] == facts.path
+
+
 def test_nothing_is_written_but_the_tally(workspace: Project, stand: Stand) -> None:
     """A look changes no file of the queue, of devices and of the host."""
     workspace.configure(CONFIG)
