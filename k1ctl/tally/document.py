@@ -37,6 +37,7 @@ class Positions:
 
 def written(tally: Tally, positions: Positions) -> dict[str, Any]:
     """The document of a tally and of how far it was read."""
+    tally.prune()
     runs = tally.runs
     return {
         "version": VERSION,

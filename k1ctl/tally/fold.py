@@ -100,9 +100,12 @@ class Tally:
         self._details(event)
 
     def settle(self) -> None:
-        """End the turns of those who have long done nothing, and forget what is too old to be asked for."""
+        """End the turns of those who have long done nothing."""
         for workspace in [name for name, turn in self.turns.items() if turn.ended < self.now - _AGES]:
             self._over(self.turns.pop(workspace))
+
+    def prune(self) -> None:
+        """Forget what is too old to be asked for."""
         for series in self.series.values():
             series.prune(self.now)
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from k1ctl.tally.histogram import Histogram, parse
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 FINE, FINE_KEPT = 300, 6 * 3600  # s
 COARSE, COARSE_KEPT = 3600, 35 * 86400  # s
 
@@ -38,22 +34,44 @@ class Cell:
 
 
 def cell_of(text: str) -> Cell:
-    """What `Cell.document` wrote. Raises ValueError."""
+    """What `Cell.document` wrote; an empty one where somebody changed it to something else."""
     made = Cell()
-    good, bad, ignored, rest = text.split(" ", 3)
-    made.good, made.bad, made.ignored, made.histogram = int(good), int(bad), int(ignored), parse(rest)
+    try:
+        good, bad, ignored, rest = text.split(" ", 3)
+        made.histogram = parse(rest)
+        made.good, made.bad, made.ignored = int(good), int(bad), int(ignored)
+    except (ValueError, AttributeError):
+        return Cell()
     return made
 
 
 class Series:
     """The buckets of one kind and target; read from text only where somebody asks for them."""
 
-    __slots__ = ("coarse", "fine")
+    __slots__ = ("_coarse", "_fine", "_texts")
 
-    def __init__(self, document: dict[str, Any] | None = None) -> None:
-        document = document or {}
-        self.fine: dict[int, Cell | str] = {int(at): str(text) for at, text in document.get("fine", {}).items()}
-        self.coarse: dict[int, Cell | str] = {int(at): str(text) for at, text in document.get("hours", {}).items()}
+    def __init__(self, document: dict[str, dict[str, str]] | None = None) -> None:
+        self._texts = document
+        self._fine: dict[int, Cell | str] = {}
+        self._coarse: dict[int, Cell | str] = {}
+        if document is not None and not (type(document["fine"]) is type(document["hours"]) is dict):
+            raise TypeError(document)
+
+    @property
+    def fine(self) -> dict[int, Cell | str]:
+        self._read()
+        return self._fine
+
+    @property
+    def coarse(self) -> dict[int, Cell | str]:
+        self._read()
+        return self._coarse
+
+    def _read(self) -> None:
+        if self._texts is not None:
+            self._fine = {int(at): text for at, text in self._texts["fine"].items() if at.isdecimal()}
+            self._coarse = {int(at): text for at, text in self._texts["hours"].items() if at.isdecimal()}
+            self._texts = None
 
     def add(self, at: float, verdict: int, seconds: float | None, now: float) -> None:
         """Count an end at ``at`` (seconds since 1970): ``verdict`` 1 good, -1 bad, 0 neither."""
@@ -93,6 +111,9 @@ class Series:
                 del cells[at]
 
     def document(self) -> dict[str, dict[str, str]]:
+        """The series as JSON."""
+        if self._texts is not None:
+            return self._texts
         return {"fine": _texts(self.fine), "hours": _texts(self.coarse)}
 
 
