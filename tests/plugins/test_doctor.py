@@ -78,6 +78,7 @@ def test_what_is_wrong_is_found(workspace: Project) -> None:
     emit(facts, "device.state", device="k1")
     with open(next((workspace.ops / "events").glob("*.jsonl")), "a") as f:
         f.write("torn\n")
+    (workspace.ops / "events" / "2020-01-01.jsonl").write_text("")
     put(facts, ["conductor-run"])
     (workspace.ops / "hooks" / "conductor-run").write_text("#!/bin/sh\n# k1ctl hook: of old\n")
     workspace.write("conductor.json", '{"runScriptMode": "nonconcurrent"}')
@@ -87,7 +88,7 @@ def test_what_is_wrong_is_found(workspace: Project) -> None:
     document = found(workspace)
     assert codes(document, "budget") == {"state-damaged"}
     assert codes(document, "queue") == {"paused", "out-of-service"}
-    assert codes(document, "events") == {"bad-lines"}
+    assert codes(document, "events") == {"bad-lines", "not-compacted"}
     assert codes(document, "hook") >= {"old-script", "nonconcurrent"}
     assert codes(document, "config") == {"no-project"}
     assert "password-missing" in codes(document, "device")

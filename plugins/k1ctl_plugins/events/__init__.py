@@ -13,6 +13,7 @@ from k1ctl.output import emit_json, emit_jsonl, flush, json_option, put
 
 if TYPE_CHECKING:
     from k1ctl.checks import Check
+    from k1ctl.config import Config
     from k1ctl.events_find import Wanted
     from k1ctl.events_follow import Follower
     from k1ctl.samples import Family
@@ -266,7 +267,7 @@ def k1ctl_samples(workspace: Workspace) -> list[Family]:
 
 
 @hookimpl
-def k1ctl_checks(workspace: Workspace) -> list[Check]:
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
     from k1ctl_plugins.events.checks import checks
 
-    return checks(workspace)
+    return checks(workspace, config)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from k1ctl.checks import ERROR, NOTE, OK, WARNING, Check
 
 if TYPE_CHECKING:
+    from k1ctl.config import Config
     from k1ctl.workspace import Workspace
 
+_WEEK = 7 * 86400.0  # s
 _LARGE = 2 << 30  # bytes that are worth a word
 
 
-def checks(workspace: Workspace) -> list[Check]:
+def _late(folder: str, compress: float) -> int:
+    """How many days ended so long ago that they should have been compressed, and a week more."""
+    from k1ctl.units import rfc3339
+
+    last = rfc3339(time.time() - compress - _WEEK)[:10]
+    return sum(name.endswith(".jsonl") and name[:10] < last for name in os.listdir(folder))
+
+
+def checks(workspace: Workspace, config: Config) -> list[Check]:
     """Raises OSError."""
     from k1ctl.disk import measure
     from k1ctl.tally import current
@@ -34,5 +45,11 @@ def checks(workspace: Workspace) -> list[Check]:
         found.append(Check("bad-lines", WARNING, what, why=why, fix=fix))
     if size > _LARGE:
         what = f"events take {format_size(size)}"
-        found.append(Check("large", NOTE, what, fix="k1ctl events --help: old days can be compressed and removed"))
+        fix = "k1ctl events compact compresses past days, and removes those beyond [events] keep"
+        found.append(Check("large", NOTE, what, fix=fix))
+    late = _late(folder, float(config.get("events", "compress")))
+    if late:
+        what = f"{late} past day{'s are' if late > 1 else ' is'} not compressed"
+        fix = "let cron call `k1ctl events compact` each day"
+        found.append(Check("not-compacted", NOTE, what, why="each takes ten times the room", fix=fix))
     return found or [Check("events", OK, f"{tally.events} events, {format_size(size)}, each line whole")]

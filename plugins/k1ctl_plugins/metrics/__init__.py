@@ -46,7 +46,7 @@ def k1ctl_samples(workspace: Workspace, config: Config) -> list[Family]:
 
 
 @hookimpl
-def k1ctl_checks(workspace: Workspace) -> list[Check]:
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
     from k1ctl_plugins.metrics.checks import checks
 
-    return checks(workspace)
+    return checks(workspace, config)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from k1ctl.checks import OK, WARNING, Check
 
 if TYPE_CHECKING:
+    from k1ctl.config import Config
     from k1ctl.workspace import Workspace
 
-_STALE = 600.0  # s; who writes it does so each minute or so
 
-
-def checks(workspace: Workspace) -> list[Check]:
+def checks(workspace: Workspace, config: Config) -> list[Check]:
     """Nothing raised."""
     from k1ctl.units import format_duration
 
@@ -23,8 +22,9 @@ def checks(workspace: Workspace) -> list[Check]:
         age = time.time() - os.stat(path).st_mtime
     except OSError:
         return [Check("metrics", OK, f"nobody writes {path}; `k1ctl metrics serve` needs no file")]
-    if age > _STALE:
-        what = f"{path} was written {format_duration(age)} ago"
+    period = float(config.get("metrics", "period"))
+    if age > 2 * period:  # as the alert has it
+        what = f"{path} was written {format_duration(age)} ago (metrics.period is {format_duration(period)})"
         why = "a textfile collector shows figures of then as those of now"
         return [Check("stale", WARNING, what, why=why, fix="let cron call `k1ctl metrics write`, or remove the file")]
     return [Check("metrics", OK, f"{path} is {format_duration(max(0.0, age))} old")]
