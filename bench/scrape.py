@@ -103,9 +103,9 @@ def check(text: str, events: int) -> None:
 def measure(report: Report, trees: int, events: int) -> None:
     walls: dict[str, list[float]] = {}
     with kit.Repository(CONFIG) as repository:
-        prepare(repository, trees, events)
-        servers = []
+        servers: list[subprocess.Popen[str]] = []
         try:
+            prepare(repository, trees, events)
             argv = [kit.K1CTL, "metrics", "serve", "--port", "0", "--json"]
             began = time.perf_counter()
             options = {"cwd": repository.root, "env": repository.env, "stdout": subprocess.PIPE, "text": True}

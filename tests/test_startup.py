@@ -357,3 +357,10 @@ def test_looking_at_objectives_and_alerts_stays_light(workspace: Project) -> Non
     (workspace.ops / "queue").mkdir(exist_ok=True)
     for words in (("slo", "--json"), ("alert", "check", "--json"), ("alert", "list", "--json")):
         assert not imported(*words, cwd=workspace.root) & (HEAVY | {"threading"})
+
+
+def test_taking_samples_stays_light(workspace: Project) -> None:
+    """What cron calls each minute asks every plugin and loads nothing heavy; no server, no socket, no JSON."""
+    (workspace.ops / "queue").mkdir(exist_ok=True)
+    for words in (("metrics", "write"), ("metrics", "json"), ("metrics", "print", "--json")):
+        assert not imported(*words, cwd=workspace.root) & (HEAVY | {"threading", "http.server"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from k1ctl.metrics import aliases
 from k1ctl.metrics.exposition import FORMATS, render
 from k1ctl.plugins import Plugins
 from k1ctl.queue import view
-from tests.kit import Project
+from k1ctl.samples import COUNTER, GAUGE, INFO
+from tests.kit import REPOSITORY, Project
 from tests.metrics.told import gathered, lived, value
 from tests.queue.owners import Owners
 
@@ -50,6 +52,18 @@ def test_each_plugin_tells_what_it_knows(workspace: Project) -> None:
     assert histogram[0] == {"target": "fw"} and histogram[2:] == (3, 270.0)
     waits = found.family("k1_queue_wait_seconds").histograms
     assert [each[2:] for each in waits if each[0] == {"resource": "device:k1"}] == [(2, 5.0)]
+
+
+def test_the_page_has_every_name(workspace: Project) -> None:
+    """docs/metrics.md lists each family with its kind, and none that nobody tells."""
+    found = gathered(lived(workspace), aliases=False)
+    suffixes = {COUNTER: "_total", INFO: "_info"}
+    told = {(family.name + suffixes.get(family.kind, ""), family.kind) for family in found.families}
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    listed = set(re.findall(r"^\| `(k1_\w+)` \| (\w+) \|", page, re.MULTILINE))
+    beside = {("k1_config_valid", GAUGE), ("k1_labels_beyond", GAUGE)}
+    alerts = {row for row in listed if row[0].startswith("k1_alert_")}
+    assert told - alerts == listed - beside - alerts
 
 
 def test_a_ticket_is_a_sample(workspace: Project) -> None:

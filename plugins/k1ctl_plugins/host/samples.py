@@ -27,12 +27,12 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
         _watermark(facts, config),
         _stall(facts),
     ]
-    if facts.load is not None:
-        found.append(Family("k1_host_load", GAUGE, "Load of the last minute.").add(facts.load))
-    if facts.oom_kills is not None:
-        kills = Family("k1_host_oom_kills", COUNTER, "Processes killed for want of memory, since boot.")
-        found.append(kills.add(facts.oom_kills))
-    return [*found, *_disk(workspace)]
+    load = Family("k1_host_load", GAUGE, "Load of the last minute.")
+    kills = Family("k1_host_oom_kills", COUNTER, "Processes killed for want of memory, since boot.")
+    for family, figure in ((load, facts.load), (kills, facts.oom_kills)):
+        if figure is not None:
+            family.add(figure)
+    return [*found, load, kills, *_disk(workspace)]
 
 
 def _watermark(facts: Facts, config: Config) -> Family:
