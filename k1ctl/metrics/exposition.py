@@ -32,7 +32,12 @@ def render(families: Iterable[Family], form: str = PROMETHEUS) -> str:
     lines = [line for family in families for line in _family(family, form == OPENMETRICS)]
     if form == OPENMETRICS:
         lines.append("# EOF")
-    return "\n".join(lines) + "\n" if lines else ""
+    text = "\n".join(lines) + "\n" if lines else ""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a name of a file, or of an event, that is no UTF-8: it must not spoil all others
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _family(family: Family, open_metrics: bool) -> Iterator[str]:

@@ -102,6 +102,15 @@ def test_what_no_scrape_could_be_read_with_is_told(family: object, text: str) ->
     assert text in problem(family)
 
 
+@pytest.mark.parametrize("form", sorted(PARSERS))
+def test_what_is_no_utf8_spoils_nothing(form: str) -> None:
+    """A folder's name of other bytes, or half a character in an event: that label is legible, the others are whole."""
+    family = Family("k1_workspaces", GAUGE, "").add(1, workspace="o\udcffslo").add(2, workspace="bergen")
+    found = read(render([family], form).encode().decode(), form)
+    assert found["k1_workspaces", frozenset({("workspace", "o?slo")})] == 1
+    assert found["k1_workspaces", frozenset({("workspace", "bergen")})] == 2
+
+
 def test_numbers_are_short() -> None:
     """Whole numbers have no point; what is not finite is as the formats have it."""
     assert [number(v) for v in (3.0, 2.5, 1e22, -math.inf)] == ["3", "2.5", "1e+22", "-Inf"]
