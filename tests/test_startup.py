@@ -73,6 +73,13 @@ def test_reserving_budget_stays_light(workspace: Project) -> None:
         assert not modules & HEAVY and not any(m.startswith(("k1ctl.budget", "k1ctl.state")) for m in modules)
 
 
+def test_events_stay_light(workspace: Project) -> None:
+    """Listing, figures and compressing need the standard library's JSON as little as `tail` does."""
+    workspace.write("ops/events/2026-01-01.jsonl", '{"at":"2026-01-01T10:00:00.000Z","event":"a.b","n_seconds":1}\n')
+    for words in (("list", "--limit", "1"), ("tail", "--jsonl"), ("stats", "a.b"), ("compact",), ("list", "--json")):
+        assert not imported("events", *words, cwd=workspace.root) & (HEAVY | {"threading", "gzip"})
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_imports_itself_and_nothing_heavy(name: str, workspace: Project) -> None:
     """`k1ctl NAME --help` loads exactly one plugin package, and nothing that costs."""
