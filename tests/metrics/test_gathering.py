@@ -85,6 +85,22 @@ def test_a_ticket_is_a_sample(workspace: Project) -> None:
     assert value(found, "k1_queue_paused", resource="device:k1") == 0
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"wall": "x"}', '{"host": "127.0.0.1", "http_port": 1, "wall": 1}'])
+def test_files_that_are_damaged_fail_no_plugin(text: str, workspace: Project) -> None:
+    """A device's record, a manifest, the tally: what cannot be read of one is not told, all else is."""
+    lived(workspace)
+    answers = '{"/api/device/info": {"outcome": "no-answer"}, "/api/health": {"outcome": "no-answer"}}'
+    text = text.replace('"wall": 1}', f'"wall": 1, "answers": {answers}}}')
+    for name in ("device/k1.json", "artifacts/fw/" + "0" * 16 + "/manifest.json", "metrics/tally.json"):
+        workspace.write(f"ops/{name}", text)
+    workspace.write("ops/artifacts/.DS_Store", "x")
+    found = gathered(workspace)
+    assert found.failed == {}
+    assert value(found, "k1_device_up", device="k1") is None
+    assert value(found, "k1_build_recent_steps", target="fw") is None
+    assert value(found, "k1_builds", target="fw", result="done") == 3
+
+
 def test_the_annexes_names_have_the_same_figures(workspace: Project) -> None:
     """Annex B's eight and Annex C's four names, and Annex B's JSON with its durations; off, none of them is told."""
     found = gathered(lived(workspace))

@@ -25,7 +25,6 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
 
     from k1ctl.queue import view
     from k1ctl.queue.folder import queue_folder
-    from k1ctl.units import parse_rfc3339
 
     counts: dict[str, dict[str, int]] = {state: {} for state in _STATES}
     oldest: dict[str, float] = {}
@@ -37,8 +36,7 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
                 continue
             counts[state][name] = counts[state].get(name, 0) + (count if state == "running" else 1)
             if state == "waiting" and row.get("queued_at"):
-                waited = max(0.0, now - parse_rfc3339(str(row["queued_at"])))
-                oldest[name] = max(oldest.get(name, 0.0), waited)
+                oldest[name] = max(oldest.get(name, 0.0), _age(str(row["queued_at"]), now))
     paused = view.paused(queue_folder(workspace, config))
     names = [*config.names("queue", "slots"), *(f"device:{name}" for name in config.names("devices"))]
     names += [f"build:{name}" for name in config.names("targets")]
@@ -58,3 +56,13 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
     for resource, histogram in sorted(shared.tally(workspace).waits.items()):
         waits.observe(histogram.buckets(), histogram.count, histogram.sum, {"resource": resource})
     return [*families, slots, stopped, longest, waits, *outcomes.families(workspace, "run", "runs", "kind")]
+
+
+def _age(at: str, now: float) -> float:
+    """Seconds since a time that a ticket tells; 0 for one that is none."""
+    from k1ctl.units import parse_rfc3339
+
+    try:
+        return max(0.0, now - parse_rfc3339(at))
+    except ValueError:
+        return 0.0
