@@ -17,7 +17,8 @@ def write(context: Context, file: str | None, dry_run: bool, as_json: bool) -> N
     """Write the samples into FILE (default: ops/metrics/k1ctl.prom), in one step, readable by everybody.
 
     For cron and node_exporter's textfile collector, which reads files *.prom of one folder and nothing else; so FILE
-    has to end so. k1_exported_at_seconds tells when it was written: older than twice [metrics] period, it is stale.
+    has to end so. Off a terminal nothing is said unless something is wrong. k1_exported_at_seconds tells when it was
+    written: older than twice [metrics] period, it is stale.
 
     \b
     Example:
@@ -25,6 +26,8 @@ def write(context: Context, file: str | None, dry_run: bool, as_json: bool) -> N
       k1ctl metrics write /var/lib/prometheus/node-exporter/k1ctl.prom
       * * * * * cd /path/to/repo && k1ctl metrics write
     """
+    import sys
+
     from k1ctl.metrics.textfile import checked, replace
     from k1ctl_plugins.metrics.taking import take
 
@@ -36,4 +39,7 @@ def write(context: Context, file: str | None, dry_run: bool, as_json: bool) -> N
     if as_json:
         emit_json({"ok": True, "dry_run": dry_run, **facts})
         return
-    say(f"{'would write' if dry_run else 'wrote'} {len(found.families)} families of samples into {path}")
+    if dry_run:
+        say(f"would write {len(found.families)} families of samples into {path}")
+    elif sys.stderr.isatty():  # cron sends mail for every word
+        say(f"wrote {len(found.families)} families of samples into {path}")
