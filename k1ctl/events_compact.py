@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 
 from k1ctl.errors import BusyError
 from k1ctl.events_files import parts
@@ -145,10 +146,21 @@ def _compress(folder: str, part: Part) -> Row:
 
 def _copy(fd: int, path: str) -> tuple[int, int]:
     """Write a gzip file of what ``fd`` has, whole or not at all, synced; returns (bytes read, bytes written)."""
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp")
+    try:
+        size, packed = _pack(fd, temporary)
+        os.replace(temporary, path)
+    except OSError:  # a full disk: no worse for us
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return size, packed
+
+
+def _pack(fd: int, path: str) -> tuple[int, int]:
     import zlib
 
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp")
-    to = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    to = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         packer, size, packed = zlib.compressobj(LEVEL, zlib.DEFLATED, 31), 0, 0
         while data := os.pread(fd, 1 << 20, size):
@@ -158,7 +170,6 @@ def _copy(fd: int, path: str) -> tuple[int, int]:
         os.fsync(to)
     finally:
         os.close(to)
-    os.replace(temporary, path)
     return size, packed
 
 

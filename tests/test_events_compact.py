@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -190,6 +191,23 @@ def test_a_writer_in_the_middle_keeps_its_day(workspace: Project, monkeypatch: p
     written(folder, DAYS[0], 2)
     assert [part.name for part in parts(str(folder))] == [f"{DAYS[0]}.1.jsonl.gz", f"{DAYS[0]}.jsonl"]
     assert numbers(folder) == [1, 2]
+
+
+def test_a_full_disk_leaves_the_day_as_it_was(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is told, nothing half written stays, and the day is read and compressed later."""
+    folder = workspace.ops / "events"
+    written(folder, DAYS[0], 1, 2)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events_compact, "_write", full)
+        with pytest.raises(OSError, match="No space"):
+            compact(workspace.facts(), older=0, now=NOW)
+    assert sorted(os.listdir(folder)) == [".compact.lock", f"{DAYS[0]}.1.jsonl"]
+    assert numbers(folder) == [1, 2]
+    assert [row.action for row in compact(workspace.facts(), older=0, now=NOW)] == ["compressed"]
 
 
 def test_what_is_young_stays_and_a_dry_run_changes_nothing(workspace: Project) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from k1ctl.artifacts import find, list_artifacts
 from k1ctl.device import guard
+from k1ctl.tally import current
 from k1ctl.testing import SimulatedDevice
 from k1ctl.units import parse_duration
 from k1ctl_plugins.upload import flow
@@ -55,6 +56,8 @@ def test_what_was_built_is_on_the_device(project: Project, device: SimulatedDevi
     assert done["ok"] is True and done["workspace"] == "repo"
     assert run["details"]["artifact"] == kept.id and run["ticket"] == 1
     (event,) = project.events("upload.finished")
+    tally = current(project.facts())
+    assert tally.outcomes == {("upload", "fw", "done"): 1} and event["installed_at"] <= event["at"]
     assert (event["run"], event["outcome"], event["artifact"]) == (done["run"], "installed", kept.id)
     assert [e["event"] for e in project.events()] == ["queue.granted", "upload.finished", "run.ended"]
 
