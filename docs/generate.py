@@ -1,5 +1,5 @@
-"""Write docs/hooks.md, docs/commands.md and completions/ from the code, and the files shown in
-docs/writing-plugins.md into it.
+"""Write docs/hooks.md, docs/commands.md, completions/ and the files for Prometheus in k1ctl/metrics/data from the code,
+and the files shown in docs/writing-plugins.md into it.
 
 ``--check`` only says whether they have drifted; names of pages restrict both to these.
 """
@@ -20,6 +20,7 @@ from k1ctl.cli import Context, cli
 from k1ctl.config import Config
 from k1ctl.discovery import BUILT_IN, entry_points
 from k1ctl.errors import EXIT_CODES
+from k1ctl.metrics import rules
 from k1ctl.notify import Channel, Notification
 from k1ctl.plugins import Plugins
 from k1ctl.setup import SetupStep, StepReport
@@ -35,6 +36,7 @@ TYPES = (
     *(builds.BuildKind, builds.BuildRequest, builds.BuildCommand, builds.BuildReader, builds.BuildResult),
     *(SetupStep, StepReport, Transport, Delivery, Channel, Notification, Store, Context, Workspace, Config),
 )
+MONITORING = rules.files(Config("", {}, {}))
 LANGUAGES = {".py": "python", ".toml": "toml"}
 
 
@@ -116,6 +118,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "hooks.md": hooks,
     "commands.md": commands,
     "writing-plugins.md": writing_plugins,
+    **{f"../k1ctl/metrics/data/{name}": partial(MONITORING.__getitem__, name) for name in MONITORING},
     **{f"../completions/{file}": partial(script.render, cli, shell) for shell, file in script.FILES.items()},
 }
 

@@ -57,9 +57,9 @@ def promtool(*words: str, cwd: Path) -> None:
 
 
 def test_the_files_of_the_package_are_those_of_the_defaults() -> None:
-    """k1ctl/metrics/data has not drifted; `python docs/generate.py` is told in the failure."""
+    """k1ctl/metrics/data has not drifted."""
     found = {path.name: path.read_text() for path in DATA.iterdir()}
-    assert found == files(configured()), "k1ctl metrics rules --out k1ctl/metrics/data in a fresh repository"
+    assert found == files(configured()), "make docs writes them anew"
 
 
 @needs("promtool")
