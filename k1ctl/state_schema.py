@@ -14,7 +14,7 @@ _HOLD = """
     input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
     tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, critical INTEGER NOT NULL,
     owner INTEGER NOT NULL, since REAL NOT NULL, since_monotonic REAL NOT NULL, ttl REAL NOT NULL,
-    booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL, ended REAL NOT NULL"""
+    booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL, ended REAL NOT NULL, worktree TEXT NOT NULL"""
 _PLACE = "day, hour, agent, task, pool, model"
 _SUMS = ("input", "output", "cache_write", "cache_read", "tokens", "micro_usd")
 
@@ -49,7 +49,7 @@ _LEDGER = (
     "CREATE TABLE folded(seq INTEGER NOT NULL)",
     "INSERT INTO folded VALUES(0)",
     f"""CREATE VIEW fresh_spend AS SELECT {_PLACE}, {", ".join(_SUMS)} FROM record
-        WHERE seq > (SELECT seq FROM folded) AND what IN ('settle', 'book', 'exceed')""",
+        WHERE seq > (SELECT seq FROM folded) AND what IN ('settle', 'book', 'exceed', 'model')""",
     f"""CREATE VIEW spend AS SELECT {_PLACE}, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
         FROM (SELECT * FROM folded_spend UNION ALL SELECT * FROM fresh_spend) GROUP BY {_PLACE}""",
     """CREATE TABLE marks(
@@ -69,6 +69,7 @@ _USAGE = (  # what transcripts told: how far each was read, every message once, 
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         write_1h INTEGER NOT NULL, fast INTEGER NOT NULL, micro_usd INTEGER NOT NULL, hold TEXT NOT NULL,
         PRIMARY KEY(id, request)) WITHOUT ROWID""",
+    "CREATE INDEX usage_messages_held ON usage_messages(hold) WHERE hold != ''",
     # what messages told of a hold, and its state as the last sync left it
     """CREATE TABLE usage_holds(
         id TEXT PRIMARY KEY,
@@ -80,6 +81,8 @@ _USAGE = (  # what transcripts told: how far each was read, every message once, 
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         micro_usd INTEGER NOT NULL,
         PRIMARY KEY(day, agent, model)) WITHOUT ROWID""",
+    # worktrees whose workspace is not called as their folder
+    "CREATE TABLE usage_workspaces(worktree TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID",
 )
 
 STEPS: tuple[tuple[str, ...], ...] = (_LEDGER, _USAGE)

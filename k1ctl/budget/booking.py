@@ -65,7 +65,9 @@ def book(ledger: Ledger, db: sqlite3.Connection, booking: Booking, wall: float) 
     cost = max(0, whole - paid)
     if used == before and not cost:
         return 0
-    hold = holds.Hold((booking.message_id, holds.SETTLED, *place, 0, 0, 0, 0, 0, 0, 0, 0, wall, 0.0, 0.0, 0, 0, 0.0))
+    hold = holds.Hold(
+        (booking.message_id, holds.SETTLED, *place, 0, 0, 0, 0, 0, 0, 0, 0, wall, 0.0, 0.0, 0, 0, 0.0, "")
+    )
     ledger.add(db, hold, used - before, tokens, cost, wall, "again" if row is not None else "")
     if booking.message_id:
         counted = ledger.limits.counted(used)

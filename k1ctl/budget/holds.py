@@ -12,11 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from k1ctl.workspace import Workspace
+
     Clock = tuple[float, float]  # (seconds since 1970, seconds of the monotonic clock)
 
 COLUMNS = (
     "id, state, day, hour, agent, task, pool, model, input, output, cache_write, cache_read, tokens, micro_usd,"
-    " critical, owner, since, since_monotonic, ttl, booked, booked_micro_usd, ended"
+    " critical, owner, since, since_monotonic, ttl, booked, booked_micro_usd, ended, worktree"
 )
 _NAME = 200  # characters of a name
 OPEN, SETTLED, RELEASED, LOST = "open", "settled", "released", "lost"
@@ -38,21 +40,22 @@ class HoldEndedError(K1ctlError):
 class Hold:
     """A row of ``holds``: ``tokens`` and ``micro_usd`` that it keeps, ``usage`` where they were asked for by class;
     ``owner`` a process whose end frees it (0: none), ``since`` and ``ttl`` in seconds; ``booked``: all that was booked
-    under it; ``ended``: when it was settled, given back or lost, in seconds since 1970 (0: it is open).
+    under it; ``ended``: when it was settled, given back or lost, in seconds since 1970 (0: it is open);
+    ``worktree``: the path of the one it was made in ("" none).
 
     ``again``: it was there before this call.
     """
 
     __slots__ = (
         "again", "agent", "booked", "booked_micro_usd", "critical", "day", "ended", "hour", "id", "micro_usd", "model",
-        "owner", "pool", "since", "since_monotonic", "state", "task", "tokens", "ttl", "usage",
+        "owner", "pool", "since", "since_monotonic", "state", "task", "tokens", "ttl", "usage", "worktree",
     )  # fmt: skip
 
     def __init__(self, row: tuple[Any, ...], *, again: bool = False) -> None:
         (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model) = row[:8]
         self.usage = Usage(*row[8:12]) if any(row[8:12]) else NOTHING
         (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic) = row[12:18]
-        (self.ttl, self.booked, self.booked_micro_usd, self.ended) = row[18:]
+        (self.ttl, self.booked, self.booked_micro_usd, self.ended, self.worktree) = row[18:]
         self.again = again
 
     @property
@@ -60,7 +63,7 @@ class Hold:
         """The row, in the order of `COLUMNS`."""
         named = (self.id, self.state, self.day, self.hour, self.agent, self.task, self.pool, self.model)
         kept = (self.tokens, self.micro_usd, self.critical, self.owner, self.since, self.since_monotonic, self.ttl)
-        return (*named, *self.usage.classes, *kept, self.booked, self.booked_micro_usd, self.ended)
+        return (*named, *self.usage.classes, *kept, self.booked, self.booked_micro_usd, self.ended, self.worktree)
 
     @property
     def until(self) -> float:
@@ -111,6 +114,7 @@ class Hold:
             "task": self.task or None,
             "pool": self.pool or None,
             "model": self.model or None,
+            "worktree": self.worktree or None,
             "tokens": self.tokens,
             **self.usage.document(),
             "micro_usd": self.micro_usd,
@@ -144,6 +148,14 @@ class Settled:
             "late": self.late,
             "again": self.again,
         }
+
+
+def made_in(workspace: Workspace) -> str:
+    """The worktree that a hold is made in; "" outside every worktree, and for a path that is no UTF-8."""
+    try:
+        return workspace.path if workspace.inside and workspace.path.encode() else ""
+    except UnicodeEncodeError:
+        return ""
 
 
 def new_id(now: float) -> str:

@@ -8,6 +8,8 @@ full, whatever was held: an overrun is flagged and leaves less, or nothing, for 
 
 from __future__ import annotations
 
+import os
+
 from k1ctl.budget import holds, money, rows, settling
 from k1ctl.budget.holds import LOST, OPEN, RELEASED, Hold, Settled
 from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of
@@ -39,6 +41,8 @@ class Ledger:
     def __init__(self, workspace: Workspace, config: Config, *, durable: bool = True) -> None:
         self.workspace, self.limits, self.durable = workspace, Limits(config), durable
         self.state = State(workspace)
+        self._worktree = holds.made_in(workspace)
+        self._named = workspace.name != os.path.basename(self._worktree)  # by Conductor
         self.clock: Callable[[], Clock] = holds.clock
 
     def reserve(
@@ -75,6 +79,8 @@ class Ledger:
                 return holds.same(Hold(row, again=True), hold, (wall, monotonic))
             self.count(db, keys, wall, held=(hold.tokens, hold.micro_usd), critical=critical, refuse=True)
             rows.put(db, hold)
+            if self._named and self._worktree:
+                rows.name(db, self._worktree, self.workspace.name)
             rows.record(db, wall, "reserve", hold, hold.usage, hold.tokens, hold.micro_usd)
             return hold
 
@@ -275,7 +281,7 @@ class Ledger:
         day, hour = self.limits.place(wall)
         cost = self.price(model, need, micro_usd)
         named = (holds.new_id(wall), OPEN, day, hour, agent, task, pool, model)
-        return Hold((*named, *usage.classes, tokens, cost, int(critical), 0, wall, 0.0, 0.0, 0, 0, 0.0))
+        return Hold((*named, *usage.classes, tokens, cost, int(critical), 0, wall, 0.0, 0.0, 0, 0, 0.0, self._worktree))
 
     def _check(self, hold: Hold) -> None:
         for what, name in (("agent", hold.agent), ("task", hold.task), ("pool", hold.pool), ("model", hold.model)):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _OPEN = f"SELECT {COLUMNS} FROM open_holds WHERE id = ?"
 _ENDED = f"SELECT {COLUMNS} FROM ended_holds WHERE id = ?"
-_PUT = f"INSERT INTO open_holds VALUES({', '.join('?' * 22)})"
+_PUT = f"INSERT INTO open_holds VALUES({', '.join('?' * 23)})"
 _CHANGE = "UPDATE open_holds SET owner = ?, ttl = ?, booked = ?, booked_micro_usd = ? WHERE id = ?"
-_END = f"INSERT OR REPLACE INTO ended_holds VALUES({', '.join('?' * 22)})"
+_END = f"INSERT OR REPLACE INTO ended_holds VALUES({', '.join('?' * 23)})"
 _ADD = (
     "INSERT INTO counters VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent,"
     " held = held + excluded.held, spent_micro_usd = spent_micro_usd + excluded.spent_micro_usd,"
@@ -31,6 +31,10 @@ _USED_OF = [" UNION ALL ".join([_USED] * n) for n in range(6)]  # a spending fal
 _RECORD = (
     "INSERT INTO record(at, what, id, day, hour, agent, task, pool, model, input, output, cache_write, cache_read,"
     f" tokens, micro_usd, note) VALUES({', '.join('?' * 16)})"
+)
+_NAME = (
+    "INSERT INTO usage_workspaces VALUES(?, ?) ON CONFLICT DO UPDATE SET name = excluded.name"
+    " WHERE name != excluded.name"
 )
 _FOLD = 512  # entries of the record, after which what they spent is folded
 _FOLDS = (
@@ -67,6 +71,11 @@ def opened(db: sqlite3.Connection) -> list[Hold]:
 def put(db: sqlite3.Connection, hold: Hold) -> None:
     """Write down a new hold."""
     db.execute(_PUT, hold.row)
+
+
+def name(db: sqlite3.Connection, worktree: str, name: str) -> None:
+    """Remember what the workspace of a worktree is called, where that is not its folder's name."""
+    db.execute(_NAME, (worktree, name))
 
 
 def add(db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], held: tuple[int, int]) -> None:

@@ -10,8 +10,8 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.budget import settling, sync_holds, sync_store, transcripts
-from k1ctl.budget.sync_places import Places, worktrees_of
+from k1ctl.budget import rows, settling, sync_holds, sync_store, transcripts
+from k1ctl.budget.sync_places import Places, known, worktrees_of
 from k1ctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Sync:
         self.refuse = config.get("budget", "unknown_model") == "refuse"
         self.ledger = Ledger(workspace, config)
         self._places: Places | None = None
+        self._named = ""  # what this worktree's workspace is called, where that is not its folder's name
         self.report = Report(self.prices, since=since, dry_run=dry_run)
         self._days: dict[int, str] = {}
         self._scratch: sqlite3.Connection | None = None
@@ -153,7 +154,11 @@ class Sync:
     def places(self) -> Places:
         """Whose folders are whose; git is asked when there is something to book."""
         if self._places is None:
-            self._places = Places(worktrees_of(self.workspace))
+            place, state = self.workspace, self.ledger.state
+            made_in, names = state.read(known) if state.exists else ([], {})
+            if place.inside and place.name != os.path.basename(place.path):
+                names[place.path] = self._named = place.name
+            self._places = Places([*worktrees_of(place), *made_in], names, place.root)
         return self._places
 
     def day(self, at: float) -> str:
@@ -248,13 +253,15 @@ class Sync:
             batch.add(reader.name, look.messages)
 
         def step(db: sqlite3.Connection) -> list[Told]:
-            changed = sync_store.keep(db, batch, self._cost, lambda rows: sync_holds.assign(db, rows))
+            changed = sync_store.keep(db, batch, self._cost, lambda rows: sync_holds.assign(db, rows, self.places))
             sums: dict[tuple[str, str, str], list[int]] = {}
             for row, added in changed:
                 _add(sums.setdefault((row.day, row.agent, row.model), [0] * 6), added)
             sync_store.keep_days(db, sums)
             under = self._book(db, changed)
             sync_store.keep_positions(db, ((reader.name, path, look.position) for reader, path, look in taken))
+            if self._named:
+                rows.name(db, self.workspace.path, self._named)
             self._tell(sum(len(look.messages) for _, _, look in taken), changed, under)
             return under
 

@@ -1,10 +1,11 @@
 """Which hold a message was used under, and what a transcript tells of it that is not booked yet.
 
-Transcripts are the truth of what was used. A message is of the newest hold of its agent, for its model or any, that
-was there when it came. An open hold is settled by its messages. One that somebody else settled, with a number or an
-estimate, has told of them already: what was booked under it explains them, and only what exceeds that is booked. One
-whose owner lives is the owner's to settle, as work under way would lose the rest of it with its first message: what it
-holds explains them meanwhile. So under a hold is booked the larger of what was settled and what transcripts tell.
+Transcripts are the truth of what was used. A message is of the newest hold for its worktree (`Places.means`), for its
+model or any, that was there when it came. An open hold is settled by its messages. One that somebody else settled, with
+a number or an estimate, has told of them already: what was booked under it explains them, and only what exceeds that is
+booked. One whose owner lives is the owner's to settle, as work under way would lose the rest of it with its first
+message: what it holds explains them meanwhile. So under a hold is booked the larger of what was settled and what
+transcripts tell.
 
 What exceeds counts for day, hour and model of the message, and for agent, task and pool of the hold.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from k1ctl.budget.holds import Clock, Settled
+    from k1ctl.budget.sync_places import Places
     from k1ctl.budget.sync_store import Row
 
     T = TypeVar("T")
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     Change = tuple[Row, tuple[int, ...]]  # a message, and what came on: (messages, four classes, micro-dollars)
 
 SYNCED = "synced"  # a hold that a sync has settled
-_AT_ONCE = 500  # agents in one question
+_AT_ONCE = 500  # agents and worktrees in one question
 # Until when messages are of a hold. One that somebody settled: until then, as work may outlast the deadline. What comes
 # after the deadline of any other is nobody's: it would count for the task of a hold that was over.
 _UNTIL = (
@@ -42,7 +44,7 @@ _UNTIL = (
     " ELSE MIN(ended, since + ttl) END"
 )
 _CANDIDATES = (
-    f"SELECT agent, since, id, model, {_UNTIL} FROM holds"
+    f"SELECT agent, worktree, since, id, model, {_UNTIL} FROM holds"
     " WHERE since <= ? AND CASE state WHEN 'open' THEN since + ttl ELSE ended END >= ?"
 )
 _KEPT = "SELECT input, output, cache_write, cache_read, tokens, micro_usd, state FROM usage_holds WHERE id = ?"
@@ -81,28 +83,30 @@ class Within(Ledger):
             super().tell(event, **facts)
 
 
-def assign(db: sqlite3.Connection, messages: Sequence[Row]) -> None:
+def assign(db: sqlite3.Connection, messages: Sequence[Row], places: Places) -> None:
     """Set ``hold`` of new messages: once and for all, so that what they grow by is of the same one."""
     if not messages:
         return
-    by_agent: dict[str, list[Row]] = {}
+    by_place: dict[tuple[str, str], list[Row]] = {}
     for row in messages:
-        by_agent.setdefault(row.agent, []).append(row)
-    times = [row.at for row in messages]
-    query, words = _CANDIDATES, [max(times), min(times), *by_agent]
-    if len(by_agent) <= _AT_ONCE:
-        query += f" AND agent IN ({','.join('?' * len(by_agent))})"
-    else:
-        words = words[:2]
+        by_place.setdefault((row.agent, row.worktree), []).append(row)
+    times, sought = [row.at for row in messages], {word for place in by_place for word in place}
+    words: tuple[float | str, ...]
+    query, words = _CANDIDATES, (max(times), min(times))
+    if len(sought) <= _AT_ONCE:
+        marks = ",".join("?" * len(sought))
+        query, words = f"{query} AND (agent IN ({marks}) OR worktree IN ({marks}))", (*words, *sought, *sought)
     holds: dict[str, list[_Candidate]] = {}
-    for agent, *candidate in db.execute(query, words):
-        holds.setdefault(agent, []).append(tuple(candidate))
-    for agent, those in holds.items():
-        _assign(sorted(by_agent.get(agent, ()), key=lambda row: row.at), sorted(those))
+    for agent, worktree, *candidate in db.execute(query, words):
+        holds.setdefault(places.means(agent, worktree), []).append(tuple(candidate))
+    holds.pop("", None)
+    for (agent, worktree), those in by_place.items():
+        if found := holds.get(agent, []) + holds.get(worktree, []):
+            _assign(sorted(those, key=lambda row: row.at), sorted(found))
 
 
 def _assign(messages: Iterable[Row], holds: Sequence[_Candidate]) -> None:
-    """Those of one agent; both in order of time."""
+    """Those of one workspace; both in order of time."""
     there: list[_Candidate] = []
     begun = 0
     for row in messages:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from k1ctl.budget.sync_places import Place
     from k1ctl.budget.transcripts import Message
 
 _COLUMNS = (
@@ -25,14 +26,17 @@ _NOTHING = (0, 0, 0, 0)
 
 
 class Row:
-    """A message as it is kept; ``hold``: the one it was used under, "" none; ``was``: (request, four classes,
-    micro-dollars) as the database has it, None if new."""
+    """A message as it is kept; ``hold``: the one it was used under, "" none; ``worktree`` it was used in ("" not kept);
+    ``was``: (request, four classes, micro-dollars) as the database has it, None if new."""
 
-    __slots__ = ("agent", "at", "classes", "day", "fast", "hold", "id", "model", "request", "side", "was", "write_1h")
+    __slots__ = (
+        "agent", "at", "classes", "day", "fast", "hold", "id", "model", "request", "side", "was", "worktree",
+        "write_1h",
+    )  # fmt: skip
 
-    def __init__(self, message: Message, agent: str, day: str) -> None:
+    def __init__(self, message: Message, place: Place, day: str) -> None:
         self.id, self.request, self.side, self.at = message.id, message.request, message.side, message.at
-        self.model, self.agent, self.day = message.model, agent, day
+        self.model, (self.agent, self.worktree), self.day = message.model, place, day
         self.classes: tuple[int, int, int, int] = message[6:10]
         self.write_1h, self.fast, self.hold = message.write_1h, message.fast, ""
         self.was: tuple[str, tuple[int, int, int, int], int] | None = None
@@ -58,7 +62,7 @@ class Row:
 class Batch:
     """Messages of several files, each merged into the one that it is a copy of."""
 
-    def __init__(self, place: Callable[[str], str], day: Callable[[float], str]) -> None:
+    def __init__(self, place: Callable[[str], Place], day: Callable[[float], str]) -> None:
         self.place, self.day = place, day
         self.rows: dict[str, list[Row]] = {}
 

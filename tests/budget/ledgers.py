@@ -27,7 +27,7 @@ def ledger(folder: Path, limits: str = "", *, clock: Clock | None = None, zone: 
     """A ledger below ``folder`` with the settings ``limits`` of [budget]; without fsync."""
     (folder / "ops").mkdir(parents=True, exist_ok=True)
     (folder / "ops" / "k1ctl.toml").write_text(f'[budget]\nzone = "{zone}"\n{limits}\n')
-    workspace = Workspace(str(folder), str(folder), "here")
+    workspace = Workspace(str(folder), str(folder), folder.name)
     found = Ledger(workspace, load(workspace), durable=False)
     if clock is not None:
         found.clock = clock

@@ -35,7 +35,7 @@ CCUSAGE = "20.0.24"  # the newest that npm has with a program for Linux on x64
 
 def synced(folder: Path, **words: Any) -> Report:
     """A sync of the root ``folder``, with the configuration that is there, from ``folder``/claude and /codex."""
-    place = Workspace(str(folder), str(folder), "here")
+    place = Workspace(str(folder), str(folder), folder.name)
     ops = folder / "ops"
     ops.mkdir(exist_ok=True)
     if not (ops / "k1ctl.toml").exists():
@@ -66,7 +66,7 @@ def spent(folder: Path, agent: str = "") -> tuple[int, int]:
 
 
 def ledger_of(folder: Path) -> Ledger:
-    place = Workspace(str(folder), str(folder), "here")
+    place = Workspace(str(folder), str(folder), folder.name)
     return Ledger(place, load(place), durable=False)
 
 
@@ -121,13 +121,14 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_used_settles_the_hold_it_was_used_under(tmp_path: Path) -> None:
-    """The agent's newest hold that was open then, for that model or any; all else is booked by itself."""
+    """The worktree's newest hold that was open then, for that model or any, whatever its agent is called; all else is
+    booked by itself."""
     here = tmp_path.name
     books = ledger(tmp_path, "day = 1000000")
     early = books.reserve(5000, agent=here, task="T", now=BEGIN - 100)
     late = books.reserve(40, agent=here, now=BEGIN + 100)
-    other = books.reserve(7000, agent=here, model="claude-opus-4-5", now=BEGIN + 150)
-    strange = books.reserve(9000, agent="somebody", now=BEGIN - 100)
+    other = books.reserve(7000, agent="A", model="claude-opus-4-5", now=BEGIN + 150)
+    strange = books.reserve(9000, agent=ELSEWHERE, now=BEGIN + 100)
     cwd = str(tmp_path)
     put(
         tmp_path,
@@ -144,10 +145,36 @@ def test_what_was_used_settles_the_hold_it_was_used_under(tmp_path: Path) -> Non
     told = {s["hold"]["id"]: (s["booked_tokens"], s["overrun_tokens"]) for s in report.settled}
     assert told == {early.id: (60, 0), late.id: (60, 20), other.id: (60, 0)}
     assert books.hold(strange.id).state == "open" and books.hold(early.id).state == "settled"
-    assert spent(tmp_path, here)[0] == 240 and spent(tmp_path, ELSEWHERE)[0] == 60
+    assert spent(tmp_path, here)[0] == 180 and spent(tmp_path, "A")[0] == 60 == spent(tmp_path, ELSEWHERE)[0]
     put(tmp_path, "a.jsonl", [answer(6, at=BEGIN + 1, cwd=cwd)])
-    assert synced(tmp_path).settled == [] and spent(tmp_path, here)[0] == 300
+    assert synced(tmp_path).settled == [] and spent(tmp_path, here)[0] == 240
     books.state.close()
+
+
+def test_a_hold_is_of_the_worktree_it_was_made_in(tmp_path: Path) -> None:
+    """By its path: whatever --agent says, with two folders of one name, with a name of Conductor's, and when it is
+    gone; one of the root that names another workspace is for that. A name that was given stays."""
+    config = ledger(tmp_path, "soft = []").workspace
+    names = {"x/oslo": "oslo", "y/oslo": "oslo", "z/lima": "foo", "": tmp_path.name}
+    said = {"x/oslo": "A", "y/oslo": "oslo", "z/lima": "foo", "": "B"}
+    held: dict[str, str] = {}
+    for folder, name in names.items():
+        place = Workspace(str(tmp_path), str(tmp_path / folder), name)
+        books = Ledger(place, load(config), durable=False)
+        held[books.reserve(500, agent=said[folder], now=BEGIN - 50).id] = folder
+        if not folder:
+            held[books.reserve(500, agent="foo", now=BEGIN + 50).id] = "root for foo"
+        books.state.close()
+    folders = [*names, "z/lima"]
+    at = [BEGIN] * 4 + [BEGIN + 60]
+    put(tmp_path, "a.jsonl", [answer(i, at=at[i], cwd=str(tmp_path / folders[i] / "src")) for i in range(5)])
+    report = synced(tmp_path)
+    assert {(held[s["hold"]["id"]], s["booked_tokens"]) for s in report.settled} == {
+        ("x/oslo", 60), ("y/oslo", 60), ("z/lima", 60), ("", 60), ("root for foo", 60)
+    }  # fmt: skip
+    assert {use["workspace"]: use["messages"] for use in report.usage} == {"oslo": 2, "foo": 2, tmp_path.name: 1}
+    put(tmp_path, "a.jsonl", [answer(9, at=BEGIN + 700, cwd=str(tmp_path / "z" / "lima"))])
+    assert synced(tmp_path).usage[0]["messages"] == 3 and spent(tmp_path, "foo")[0] == 180
 
 
 def test_a_hold_that_lives_or_has_ended_is_not_settled(tmp_path: Path) -> None:
@@ -239,9 +266,10 @@ def test_a_folder_is_the_innermost_worktrees(tmp_path: Path) -> None:
     (tmp_path / "real" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     places = Places([f"{tmp_path}/real", f"{tmp_path}/real/inner", f"{tmp_path}/x/oslo", f"{tmp_path}/y/oslo"])
-    of = {name: places.of(f"{tmp_path}/{name}") for name in ("real/src", "real/inner/src", "real2", "link/inner")}
+    of = {name: places.of(f"{tmp_path}/{name}").name for name in ("real/src", "real/inner/src", "real2", "link/inner")}
     assert of == {"real/src": "real", "real/inner/src": "inner", "real2": ELSEWHERE, "link/inner": "inner"}
-    assert (places.of(f"{tmp_path}/x/oslo/a"), places.of("")) == ("x/oslo", ELSEWHERE)
+    one, other = places.of(f"{tmp_path}/x/oslo/a"), places.of(f"{tmp_path}/y/oslo")
+    assert one.name == "oslo" == other.name and one.worktree != other.worktree and places.of("").name == ELSEWHERE
 
 
 def test_a_model_without_a_price(tmp_path: Path) -> None:
