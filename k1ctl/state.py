@@ -57,7 +57,8 @@ class State:
     def write(self, step: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
         """Run ``step`` in one transaction, alone among all processes; what it returns. Raised in it, nothing happened.
 
-        It survives a kill when this returns; ``durable``: a loss of power as well. Makes the file when there is none.
+        It survives a kill when this returns; ``durable``: a loss of power as well, also of what ``step`` found done by
+        others. Makes the file when there is none. Where the sync fails it raises, and the transaction is there.
         Raises ConfigError (state-damaged, state-read-only, state-newer, state-unwritable), BusyError (state-busy).
         """
         import sqlite3
