@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl.budget import transcripts
+from k1ctl.budget.sync_places import Place
 from k1ctl.budget.sync_store import Batch
 from k1ctl.budget.transcripts import Position, UsageReader
 from k1ctl.budget.transcripts_claude import ClaudeCode
@@ -26,7 +27,7 @@ def read(
 ) -> tuple[Batch, Counter[str], transcripts.Look]:
     unknown: Counter[str] = Counter()
     look = transcripts.look(reader, str(path), position, unknown)
-    batch = batch or Batch(lambda folder: folder, lambda at: "today")
+    batch = batch or Batch(lambda folder: Place(folder, folder), lambda at: "today")
     batch.add(reader.name, look.messages)
     return batch, unknown, look
 
@@ -63,7 +64,7 @@ def test_streams_that_are_torn_doubled_and_disordered_come_to_the_largest_of_eac
         model[key] = (10, max(had[1], o), max(had[2], w), 0)
     with tempfile.TemporaryDirectory() as folder:
         path, position = Path(folder) / "s.jsonl", None
-        batch = Batch(lambda folder: folder, lambda at: "today")
+        batch = Batch(lambda folder: Place(folder, folder), lambda at: "today")
         for end in [*sorted(cut % (len(whole) + 1) for cut in cuts), len(whole)]:
             path.write_bytes(whole[:end])
             batch, unknown, look = read(ClaudeCode(), path, position, batch)
