@@ -19,10 +19,13 @@ from k1ctl.units import parse_rfc3339, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from k1ctl.events_files import Part
     from k1ctl.workspace import Workspace
 
 SAVE_AFTER = 1 << 16  # bytes of events: what is counted again at each look until then costs less than writing
+_KEEP_EVERY = 32 << 20  # bytes of events that are counted in two seconds
 _OVER = 0  # in the place of an inode: a compressed part, which does not grow
 
 
@@ -47,14 +50,18 @@ def look(workspace: Workspace, *, now: float | None = None, save_after: int = SA
     lock = _lock(path, wait=False) if os.path.isdir(workspace.ops_path("events")) else -1
     try:
         tally, positions = _load(workspace, now)
-        new = fold(tally, positions, workspace.ops_path("events"))
-        tally.settle()
-        if new >= save_after and lock >= 0:
-            positions.forget()
+
+        def keep() -> None:
             try:
+                positions.forget()
                 write_json(path, written(tally, positions))
             except (OSError, ValueError):
                 pass
+
+        new = fold(tally, positions, workspace.ops_path("events"), keep=keep if lock >= 0 else None)
+        tally.settle()
+        if new >= save_after and lock >= 0:
+            keep()
     finally:
         if lock >= 0:
             os.close(lock)
@@ -81,14 +88,20 @@ def count_removed(workspace: Workspace, last: str) -> None:
         os.close(lock)
 
 
-def fold(tally: Tally, positions: Positions, folder: str, *, until: str = "") -> int:
-    """Count what is new under ``folder``, of no day after ``until``; returns its bytes."""
-    new = 0
+def fold(
+    tally: Tally, positions: Positions, folder: str, *, until: str = "", keep: Callable[[], None] | None = None
+) -> int:
+    """Count what is new under ``folder``, of no day after ``until``; returns its bytes. ``keep`` is called now and then
+    in a long count: who is killed, or comes meanwhile, need not begin anew."""
+    new = kept = 0
     for part in parts(folder, since=positions.through, until=until):
         try:
             new += _fold_part(tally, positions, folder, part)
         except OSError:
             continue  # a file that cannot be read now may be another time
+        if keep is not None and new - kept >= _KEEP_EVERY:
+            kept = new
+            keep()
     return new
 
 

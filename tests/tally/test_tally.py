@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from k1ctl.capacity import turnlog
 from k1ctl.errors import EXIT_CODES
 from k1ctl.events_compact import compact
+from k1ctl.events_files import Part
 from k1ctl.files import Locked
 from k1ctl.jsontext import dumps
-from k1ctl.tally import current, fold, kinds
+from k1ctl.tally import current, fold, kinds, store
 from k1ctl.tally.document import Positions, written
 from k1ctl.tally.fold import Tally
 from k1ctl.tally.store import look, path_of
@@ -187,6 +188,25 @@ def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
     for text in (damage, path.read_text()[:-20], json.dumps({**kept, "series": 7}), json.dumps({**kept, "last": [1]})):
         path.write_text(text)
         assert told(look(place(tmp_path), now=NOW, save_after=0)) == whole
+
+
+def test_a_long_count_is_kept_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed after the first day has it counted; the next one goes on from there to the same tally."""
+    append(tmp_path, history(Random(2), 20))
+    whole = told(look(place(tmp_path), now=NOW))
+    monkeypatch.setattr(store, "_KEEP_EVERY", 0)
+    count = store._fold_part
+
+    def killed(tally: Tally, positions: Positions, folder: str, part: Part) -> int:
+        if part.day > "2026-03-02":
+            raise KeyboardInterrupt
+        return count(tally, positions, folder, part)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_fold_part", killed)
+        look(place(tmp_path), now=NOW)
+    assert 0 < json.loads(Path(path_of(place(tmp_path))).read_text())["events"] < whole["events"]
+    assert told(look(place(tmp_path), now=NOW)) == whole
 
 
 def test_nobody_is_waited_for_and_nothing_need_be_written(tmp_path: Path) -> None:
