@@ -218,8 +218,13 @@ def test_compact_by_its_settings(recorded: Project) -> None:
     done = recorded.run("events", "compact", "--json").assert_ok().json
     assert [(f["day"], f["action"]) for f in done["files"]] == [(f"2026-01-0{n}", "compressed") for n in (1, 2, 3)]
     assert "nothing to compress" in recorded.run("events", "compact").assert_ok().stderr
-    assert len(recorded.run("events", "list", "--json").json) == 3
+    past = ("events", "list", "--until", "2026-02-01", "--json")
+    assert len(recorded.run(*past).json) == 3
     recorded.configure('[events]\nkeep = "1d"\n')
     assert recorded.run("events", "compact").assert_ok().stdout.count("removed") == 3
-    assert recorded.run("events", "list", "--json").json == []
+    assert recorded.run(*past).json == []
+    assert [(e["compressed_files"], e["removed_files"]) for e in recorded.events("events.compacted")] == [
+        (3, 0),
+        (0, 3),
+    ]
     recorded.run("events", "compact", "--older", "old").assert_fails(2, "--older", "old")

@@ -154,7 +154,7 @@ def _follow(follower: Follower, wanted: Wanted, as_jsonl: bool) -> None:
         return
 
 
-@events.command()
+@events.command(short_help="Print percentiles of any figure in the events.")
 @click.argument("what", metavar="FIELD|EVENT")
 @click.option("--by", metavar="FIELD", default="", help="Told apart by event, workspace, target, device ...")
 @times
@@ -204,7 +204,7 @@ def stats(
     put(table(cells, ("field", by or "of", "count", *names)))
 
 
-@events.command()
+@events.command(short_help="Compress past days, remove what is older than is kept.")
 @click.option("--older", metavar="AGE", help="Compress days that ended so long ago (default: events.compress, 2d).")
 @click.option("--keep", metavar="AGE", help="Remove days that ended so long ago (default: events.keep, 0: none).")
 @click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
@@ -222,6 +222,7 @@ def compact(ctx: Context, older: str | None, keep: str | None, dry_run: bool, as
       k1ctl events compact --dry-run
       k1ctl events compact --keep 400d --json
     """
+    from k1ctl.events import emit
     from k1ctl.events_compact import compact as work
     from k1ctl.output import say, table
     from k1ctl.units import format_size
@@ -230,6 +231,10 @@ def compact(ctx: Context, older: str | None, keep: str | None, dry_run: bool, as
     age = parse_age("--older", older, ctx.config.get("events", "compress"))
     limit = parse_age("--keep", keep, ctx.config.get("events", "keep"))
     rows = work(ctx.workspace, older=age, keep=limit or None, dry_run=dry_run)
+    if rows and not dry_run:
+        facts = {f"{word}_files": sum(row.action == word for row in rows) for word in ("compressed", "removed", "held")}
+        freed = sum(row.before_bytes - row.after_bytes for row in rows)
+        emit(ctx.workspace, "events.compacted", **facts, freed_bytes=freed)
     if as_json:
         emit_json({"dry_run": dry_run, "files": [row.document() for row in rows]})
         return
