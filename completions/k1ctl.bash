@@ -495,8 +495,22 @@ _k1ctl_command() {
   commands='' options='' arguments='' runs='' mixed=1
   case $1 in
     '')
-      commands='archive artifact budget build capacity completion config demo device events hook host init notify plugins queue sim tools upload worktree'
+      commands='alert archive artifact budget build capacity completion config demo device doctor events hook host init metrics notify plugins queue sim slo status tools top upload why worktree'
       options='--root=@folder --version -h/--help'
+      ;;
+    ' alert')
+      commands='check list silence'
+      options='-h/--help'
+      ;;
+    ' alert check')
+      options='--notify --dry-run --json -h/--help'
+      ;;
+    ' alert list')
+      options='--all --json -h/--help'
+      ;;
+    ' alert silence')
+      options='--for=- --reason=- --dry-run --json -h/--help'
+      arguments='queue,success,disk,device,escalation,burn,budget,exporter,host'
       ;;
     ' archive')
       commands='list pull purge push restore run save schedule show verify'
@@ -576,7 +590,7 @@ _k1ctl_command() {
       options='-h/--help'
       ;;
     ' budget check')
-      options='--need=- --agent=- --task=- --pool=- --model=- --critical --json -h/--help'
+      options='--need=- --agent=- --task=- --pool=- --model=- --critical --usd=- --json -h/--help'
       ;;
     ' budget export')
       options='--what=record,spend --format=jsonl,csv --since=- --json -h/--help'
@@ -778,12 +792,23 @@ _k1ctl_command() {
       options='--interval=- --for=- --jsonl -h/--help'
       arguments='@device+'
       ;;
+    ' doctor')
+      options='-a/--all --json -h/--help'
+      arguments='alert,archive,budget,capacity,config,device,events,hook,host,metrics,notify,plugins,queue,tools,worktree+'
+      ;;
     ' events')
-      commands='list tail'
+      commands='compact list stats tail'
       options='-h/--help'
       ;;
+    ' events compact')
+      options='--older=- --keep=- --dry-run --json -h/--help'
+      ;;
     ' events list')
-      options='--since=- --limit=- --event+=- --run=@run --workspace=@workspace --jsonl --json -h/--help'
+      options='--since=- --until=- --limit=- -f/--follow --event+=- --run=@run --workspace=@workspace --ticket=- --jsonl --json -h/--help'
+      ;;
+    ' events stats')
+      options='--by=- --since=- --until=- --event+=- --run=@run --workspace=@workspace --json -h/--help'
+      arguments='-'
       ;;
     ' events tail')
       options='-f/--follow -n/--lines=- --event+=- --run=@run --workspace=@workspace --jsonl -h/--help'
@@ -818,6 +843,26 @@ _k1ctl_command() {
       ;;
     ' init')
       options='--dry-run --conductor=json,toml,auto --json -h/--help'
+      ;;
+    ' metrics')
+      commands='json print rules serve write'
+      options='-h/--help'
+      ;;
+    ' metrics json')
+      options='--json -h/--help'
+      ;;
+    ' metrics print')
+      options='--format=prometheus,openmetrics --no-aliases --json -h/--help'
+      ;;
+    ' metrics rules')
+      options='--out=@folder --dry-run --json -h/--help'
+      ;;
+    ' metrics serve')
+      options='--port=- --no-aliases --dry-run --json -h/--help'
+      ;;
+    ' metrics write')
+      options='--dry-run --json -h/--help'
+      arguments='-'
       ;;
     ' notify')
       commands='list test'
@@ -906,6 +951,13 @@ _k1ctl_command() {
     ' sim stop')
       options='--name=@device --dry-run --json -h/--help'
       ;;
+    ' slo')
+      options='--window=- --format=text,nagios --json -h/--help'
+      arguments='build-success,upload-success,upload-time,turn-time+'
+      ;;
+    ' status')
+      options='-a/--all --watch=- --json -h/--help'
+      ;;
     ' tools')
       commands='install status'
       options='-h/--help'
@@ -917,9 +969,16 @@ _k1ctl_command() {
     ' tools status')
       options='--json -h/--help'
       ;;
+    ' top')
+      options='--interval=- --plain -h/--help'
+      ;;
     ' upload')
       options='--device=any,@device --artifact=@artifact,@file --build --filesystem --force --interface=- --via=auto,ota,usb --full --soak=- --wait=@run --wait-limit=- --priority=critical,high,normal,low --dry-run --json -h/--help'
       arguments='@target'
+      ;;
+    ' why')
+      options='--json -h/--help'
+      arguments='last,@workspace,@ticket,@run,@device,@target'
       ;;
     ' worktree')
       commands='add doctor du list ports repair setup show which'
@@ -963,9 +1022,14 @@ _k1ctl_command() {
 }
 
 _k1ctl_settings='
-archive.branch_policy archive.conductor archive.exclude archive.include archive.keep archive.keep_trash archive.limit
-archive.older_than archive.regenerable archive.secrets archive.store artifact.keep artifact.limit artifact.store
-budget.agent_day budget.agent_day_usd budget.buckets.@.percent budget.buckets.@.provider budget.buckets.@.requests
+alerts.budget.for alerts.budget.limit alerts.budget.on alerts.burn.for alerts.burn.on alerts.device.age
+alerts.device.for alerts.device.on alerts.disk.for alerts.disk.limit alerts.disk.on alerts.escalation.for
+alerts.escalation.on alerts.exporter.for alerts.exporter.on alerts.gap alerts.host.for alerts.host.level
+alerts.host.on alerts.queue.for alerts.queue.limit alerts.queue.on alerts.resolve alerts.success.events
+alerts.success.for alerts.success.limit alerts.success.on alerts.success.window alerts.throttle archive.branch_policy
+archive.conductor archive.exclude archive.include archive.keep archive.keep_trash archive.limit archive.older_than
+archive.regenerable archive.secrets archive.store artifact.keep artifact.limit artifact.store budget.agent_day
+budget.agent_day_usd budget.buckets.@.percent budget.buckets.@.provider budget.buckets.@.requests
 budget.buckets.@.tokens budget.buckets.@.window budget.chains.@.models budget.day budget.day_usd budget.github.spacing
 budget.github.timeout budget.github.token_env budget.github.url budget.github.writes_hour budget.github.writes_minute
 budget.hour budget.hour_usd budget.keys.@.bucket budget.keys.@.env budget.keys.@.file budget.pools.@ budget.prices
@@ -981,19 +1045,21 @@ devices.@.interface devices.@.mac devices.@.ota_host_port devices.@.ota_port dev
 devices.@.password_file devices.@.probe_timeout devices.@.rssi_min devices.@.soak devices.@.usb_port
 disk.archive_percent disk.stop_percent disk.total_quota disk.workspace_quota escalation.failures_agent
 escalation.failures_human escalation.forget escalation.offline_human escalation.offline_incident escalation.retrying
-hooks.target hooks.wait notify.apprise_env notify.apprise_file notify.command notify.timeout ota.attempt_timeout
-ota.attempts ota.connect_timeout ota.idle_timeout ota.invitation_interval ota.invitations ota.login_timeout
-ota.retry_delay ports.count ports.first ports.last process.grace process.keep_runs process.sample queue.ageing
-queue.dir queue.max_length queue.park queue.slots.@ queue.stall run_targets.@.about run_targets.@.command
+events.compress events.keep hooks.target hooks.wait metrics.active metrics.aliases metrics.fps_target metrics.hosts
+metrics.most metrics.period metrics.port notify.apprise_env notify.apprise_file notify.command notify.timeout
+ota.attempt_timeout ota.attempts ota.connect_timeout ota.idle_timeout ota.invitation_interval ota.invitations
+ota.login_timeout ota.retry_delay ports.count ports.first ports.last process.grace process.keep_runs process.sample
+queue.ageing queue.dir queue.max_length queue.park queue.slots.@ queue.stall run_targets.@.about run_targets.@.command
 run_targets.@.interactive run_targets.@.path run_targets.@.port run_targets.@.resources run_targets.@.timeout
-run_targets.@.wait setup.@.command setup.@.inputs setup.@.needs setup.@.path setup.@.timeout stores.@.bucket
-stores.@.endpoint stores.@.key_env stores.@.kind stores.@.path stores.@.prefix stores.@.region stores.@.secret_env
-targets.@.build_id targets.@.chip targets.@.command targets.@.command_release targets.@.device targets.@.env
-targets.@.filesystem_size targets.@.kind targets.@.outputs targets.@.partition_size targets.@.path
-targets.@.release_env targets.@.release_flags targets.@.script targets.@.script_release test.attempts test.delay
-test.duration test.lost test.patterns test.regression test.settle tools.addr2line tools.esptool tools.pio usb.baud
-usb.connect_timeout usb.stub usb.yield_timeout worktree.cache worktree.copy worktree.npm worktree.read_only
-worktree.skip worktree.templates worktree.tools
+run_targets.@.wait setup.@.command setup.@.inputs setup.@.needs setup.@.path setup.@.timeout slo.@.escalate
+slo.@.investigate slo.@.kind slo.@.of slo.@.percent slo.@.window slo.@.within stores.@.bucket stores.@.endpoint
+stores.@.key_env stores.@.kind stores.@.path stores.@.prefix stores.@.region stores.@.secret_env targets.@.build_id
+targets.@.chip targets.@.command targets.@.command_release targets.@.device targets.@.env targets.@.filesystem_size
+targets.@.kind targets.@.outputs targets.@.partition_size targets.@.path targets.@.release_env targets.@.release_flags
+targets.@.script targets.@.script_release test.attempts test.delay test.duration test.lost test.patterns
+test.regression test.settle tools.addr2line tools.esptool tools.pio usb.baud usb.connect_timeout usb.stub
+usb.yield_timeout worktree.cache worktree.copy worktree.npm worktree.read_only worktree.skip worktree.templates
+worktree.tools
 '
 
 complete -o nospace -F _k1ctl k1ctl

@@ -297,6 +297,7 @@ function __k1ctl_command --no-scope-shadowing
     switch $argv[1]
         case ''
             set commands \
+                'alert' \
                 'archive' \
                 'artifact' \
                 'budget' \
@@ -306,18 +307,25 @@ function __k1ctl_command --no-scope-shadowing
                 'config' \
                 'demo' \
                 'device' \
+                'doctor' \
                 'events' \
                 'hook' \
                 'host' \
                 'init' \
+                'metrics' \
                 'notify' \
                 'plugins' \
                 'queue' \
                 'sim' \
+                'slo' \
+                'status' \
                 'tools' \
+                'top' \
                 'upload' \
+                'why' \
                 'worktree'
             set command_abouts \
+                'What is wrong for longer than it may be, and who is told' \
                 'Save worktrees, remove the idle ones, bring them back' \
                 'List, keep, drop and copy what builds made' \
                 'What may be spent, what was, and which key and model to use now' \
@@ -327,16 +335,22 @@ function __k1ctl_command --no-scope-shadowing
                 'Show and change what is set, and where it comes from' \
                 'See agents build and flash a simulated device, with proof' \
                 'Find, check, watch and test the devices, and talk to them' \
+                'All plugins\' checks, with what mends what they find' \
                 'Read the record of every decision, as it comes if wanted' \
                 'Do the work of Conductor\'s setup, run and archive scripts' \
                 'How the host fares' \
                 'Make ops/ with a commented ops/k1ctl.toml that fits this host' \
+                'Samples for a monitoring stack' \
                 'See and try the channels over which people are told' \
                 'List the plugins, what they add, and which are broken' \
                 'Stand in line for what there is only one of, or only N of' \
                 'Run a K1 without hardware, with faults on demand' \
+                'Objectives, and what is left of their error budgets' \
+                'One screen of what runs, what waits and what fails' \
                 'Install and inspect the build tools that k1ctl brings itself' \
+                'Watch workspaces, queue, devices and host live, in a terminal' \
                 'Flash a build over the network or USB and tell what became of it' \
+                'Why something waits, was refused or failed' \
                 'Make worktrees, set them up, look after them'
             set options \
                 '--root=@folder' \
@@ -346,6 +360,54 @@ function __k1ctl_command --no-scope-shadowing
                 'The main checkout whose ops/ is used (default: found through git)' \
                 'Show the version and exit' \
                 'Show this message and exit'
+        case 'alert'
+            set commands \
+                'check' \
+                'list' \
+                'silence'
+            set command_abouts \
+                'Look at everything that has a rule, and tell people what is new: for cron' \
+                'Show what fires and what is about to, as the last check found it' \
+                'Tell nobody of an alert for a while'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'alert check'
+            set options \
+                '--notify' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Tell people, over the channels of `k1ctl notify list`' \
+                'Say what would fire and be told' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'alert list'
+            set options \
+                '--all' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Also what is over since less than a day' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'alert silence'
+            set options \
+                '--for=-' \
+                '--reason=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'How long' \
+                'Why' \
+                'Say what would be done' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'queue,success,disk,device,escalation,burn,budget,exporter,host'
         case 'archive'
             set commands \
                 'list' \
@@ -688,6 +750,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--pool=-' \
                 '--model=-' \
                 '--critical' \
+                '--usd=-' \
                 '--json' \
                 '-h/--help'
             set option_abouts \
@@ -697,6 +760,7 @@ function __k1ctl_command --no-scope-shadowing
                 'As firmware, web, test, research' \
                 'The model that is used' \
                 'It may use the reserve pool' \
+                'Dollars (default: by the model\'s price)' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
         case 'budget export'
@@ -917,7 +981,7 @@ function __k1ctl_command --no-scope-shadowing
                 'It may use the reserve pool' \
                 'Wait at most D for budget' \
                 'What it used: FILE, which it writes (JSON)' \
-                'Where it does not say: book the estimate, or leave it to `budget sync`' \
+                'Where it does not say: book the estimate, or keep the hold for `budget sync`' \
                 'Run nothing, hold nothing' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
@@ -1656,36 +1720,91 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
             set arguments \
                 '@device+'
+        case 'doctor'
+            set options \
+                '-a/--all' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Show what is in order, too' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'alert,archive,budget,capacity,config,device,events,hook,host,metrics,notify,plugins,queue,tools,worktree+'
         case 'events'
             set commands \
+                'compact' \
                 'list' \
+                'stats' \
                 'tail'
             set command_abouts \
-                'Print past events, oldest first' \
+                'Compress past days, remove what is older than is kept' \
+                'Print past events, oldest first; compressed days too' \
+                'Print percentiles of any figure in the events' \
                 'Print the last events and, with -f, those that come'
             set options \
                 '-h/--help'
             set option_abouts \
                 'Show this message and exit'
+        case 'events compact'
+            set options \
+                '--older=-' \
+                '--keep=-' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Compress days that ended so long ago (default: events.compress, 2d)' \
+                'Remove days that ended so long ago (default: events.keep, 0: none)' \
+                'Change nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
         case 'events list'
             set options \
                 '--since=-' \
+                '--until=-' \
                 '--limit=-' \
+                '-f/--follow' \
                 '--event+=-' \
                 '--run=@run' \
                 '--workspace=@workspace' \
+                '--ticket=-' \
                 '--jsonl' \
                 '--json' \
                 '-h/--help'
             set option_abouts \
                 '1h, 2d, or a time such as 2026-01-31T10:00Z' \
+                'Before then' \
                 'Only the last N of what matches' \
+                'Go on with new events as they come, until ^C' \
                 'Only these (queue.*)' \
                 'Only events of this run' \
                 'Only events of this workspace' \
+                'Only events of this ticket' \
                 'Print one JSON document a line' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+        case 'events stats'
+            set options \
+                '--by=-' \
+                '--since=-' \
+                '--until=-' \
+                '--event+=-' \
+                '--run=@run' \
+                '--workspace=@workspace' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Told apart by event, workspace, target, device ' \
+                '1h, 2d, or a time such as 2026-01-31T10:00Z' \
+                'Before then' \
+                'Only these (queue.*)' \
+                'Only events of this run' \
+                'Only events of this workspace' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
         case 'events tail'
             set options \
                 '-f/--follow' \
@@ -1713,7 +1832,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Let go of what a workspace holds, and save what would be lost with it' \
                 'Run the target that is named, or that RUN_TARGET or K1_TARGET names' \
                 'Prepare this workspace: the work of `k1ctl worktree setup`, in this process' \
-                'Archive what is idle and prune the artifacts: the work of the weekly script'
+                'Archive, prune and compress what is old: the work of the weekly script'
             set options \
                 '-h/--help'
             set option_abouts \
@@ -1804,6 +1923,76 @@ function __k1ctl_command --no-scope-shadowing
                 'Also write Conductor\'s scripts and its file, and take an existing conductor.json over' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+        case 'metrics'
+            set commands \
+                'json' \
+                'print' \
+                'rules' \
+                'serve' \
+                'write'
+            set command_abouts \
+                'Print the annex\'s eight figures as JSON' \
+                'Print the samples' \
+                'Write rules for Prometheus and a dashboard for Grafana' \
+                'Serve the samples to Prometheus, on 127.0.0.1' \
+                'Write the samples into a file for node_exporter'
+            set options \
+                '-h/--help'
+            set option_abouts \
+                'Show this message and exit'
+        case 'metrics json'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'metrics print'
+            set options \
+                '--format=prometheus,openmetrics' \
+                '--no-aliases' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Text format of Prometheus (0.0.4) or OpenMetrics (1.0.0)' \
+                'Leave out the annexes\' names (default: [metrics] aliases)' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'metrics rules'
+            set options \
+                '--out=@folder' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Where to (default: ops/metrics)' \
+                'Say what would be written, write nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'metrics serve'
+            set options \
+                '--port=-' \
+                '--no-aliases' \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Port, 0: any free one (default: metrics.port, 8080)' \
+                'Leave out the annexes\' names (default: [metrics] aliases)' \
+                'Say where it would serve, and whether the port can be had' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'metrics write'
+            set options \
+                '--dry-run' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Take the samples, say what would be written, write nothing' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                '-'
         case 'notify'
             set commands \
                 'list' \
@@ -2160,6 +2349,30 @@ function __k1ctl_command --no-scope-shadowing
                 'Say what would be stopped' \
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
+        case 'slo'
+            set options \
+                '--window=-' \
+                '--format=text,nagios' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Over this time, up to 35d (default: each its own, 7d)' \
+                'nagios: as its plugins print, with performance data' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'build-success,upload-success,upload-time,turn-time+'
+        case 'status'
+            set options \
+                '-a/--all' \
+                '--watch=-' \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Cut no list, however long the screen becomes' \
+                'Look anew every D until ^C, as 2s' \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
         case 'tools'
             set commands \
                 'install' \
@@ -2188,6 +2401,15 @@ function __k1ctl_command --no-scope-shadowing
                 '-h/--help'
             set option_abouts \
                 'Print one JSON document on stdout' \
+                'Show this message and exit'
+        case 'top'
+            set options \
+                '--interval=-' \
+                '--plain' \
+                '-h/--help'
+            set option_abouts \
+                'Look so often where no event tells of news' \
+                'Draw the screen of `k1ctl status` anew instead' \
                 'Show this message and exit'
         case 'upload'
             set options \
@@ -2224,6 +2446,15 @@ function __k1ctl_command --no-scope-shadowing
                 'Show this message and exit'
             set arguments \
                 '@target'
+        case 'why'
+            set options \
+                '--json' \
+                '-h/--help'
+            set option_abouts \
+                'Print one JSON document on stdout' \
+                'Show this message and exit'
+            set arguments \
+                'last,@workspace,@ticket,@run,@device,@target'
         case 'worktree'
             set commands \
                 'add' \
@@ -2376,6 +2607,35 @@ function __k1ctl_command --no-scope-shadowing
 end
 
 set -g __k1ctl_settings \
+    'alerts.budget.for' \
+    'alerts.budget.limit' \
+    'alerts.budget.on' \
+    'alerts.burn.for' \
+    'alerts.burn.on' \
+    'alerts.device.age' \
+    'alerts.device.for' \
+    'alerts.device.on' \
+    'alerts.disk.for' \
+    'alerts.disk.limit' \
+    'alerts.disk.on' \
+    'alerts.escalation.for' \
+    'alerts.escalation.on' \
+    'alerts.exporter.for' \
+    'alerts.exporter.on' \
+    'alerts.gap' \
+    'alerts.host.for' \
+    'alerts.host.level' \
+    'alerts.host.on' \
+    'alerts.queue.for' \
+    'alerts.queue.limit' \
+    'alerts.queue.on' \
+    'alerts.resolve' \
+    'alerts.success.events' \
+    'alerts.success.for' \
+    'alerts.success.limit' \
+    'alerts.success.on' \
+    'alerts.success.window' \
+    'alerts.throttle' \
     'archive.branch_policy' \
     'archive.conductor' \
     'archive.exclude' \
@@ -2481,8 +2741,17 @@ set -g __k1ctl_settings \
     'escalation.offline_human' \
     'escalation.offline_incident' \
     'escalation.retrying' \
+    'events.compress' \
+    'events.keep' \
     'hooks.target' \
     'hooks.wait' \
+    'metrics.active' \
+    'metrics.aliases' \
+    'metrics.fps_target' \
+    'metrics.hosts' \
+    'metrics.most' \
+    'metrics.period' \
+    'metrics.port' \
     'notify.apprise_env' \
     'notify.apprise_file' \
     'notify.command' \
@@ -2520,6 +2789,13 @@ set -g __k1ctl_settings \
     'setup.@.needs' \
     'setup.@.path' \
     'setup.@.timeout' \
+    'slo.@.escalate' \
+    'slo.@.investigate' \
+    'slo.@.kind' \
+    'slo.@.of' \
+    'slo.@.percent' \
+    'slo.@.window' \
+    'slo.@.within' \
     'stores.@.bucket' \
     'stores.@.endpoint' \
     'stores.@.key_env' \
