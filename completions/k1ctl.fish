@@ -1795,7 +1795,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--json' \
                 '-h/--help'
             set option_abouts \
-                'Told apart by event, workspace, target, device ' \
+                'Told apart by event, workspace, target or any other field' \
                 '1h, 2d, or a time such as 2026-01-31T10:00Z' \
                 'Before then' \
                 'Only these (queue.*)' \
