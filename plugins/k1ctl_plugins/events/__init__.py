@@ -156,7 +156,7 @@ def _follow(follower: Follower, wanted: Wanted, as_jsonl: bool) -> None:
 
 @events.command(short_help="Print percentiles of any figure in the events.")
 @click.argument("what", metavar="FIELD|EVENT")
-@click.option("--by", metavar="FIELD", default="", help="Told apart by event, workspace, target or any other field")
+@click.option("--by", metavar="FIELD", default="", help="Told apart by event, workspace, target or any other field.")
 @times
 @filters
 @json_option
