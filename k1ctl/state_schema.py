@@ -69,13 +69,18 @@ _USAGE = (  # what transcripts told: how far each was read, every message once, 
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         write_1h INTEGER NOT NULL, fast INTEGER NOT NULL, micro_usd INTEGER NOT NULL, hold TEXT NOT NULL,
         PRIMARY KEY(id, request)) WITHOUT ROWID""",
-    "CREATE INDEX usage_messages_held ON usage_messages(hold) WHERE hold != ''",
     # what messages told of a hold, and its state as the last sync left it
     """CREATE TABLE usage_holds(
         id TEXT PRIMARY KEY,
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         tokens INTEGER NOT NULL, micro_usd INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX usage_holds_open ON usage_holds(id) WHERE state = 'open'",
+    # the same by model, and what of it stands under that model
+    """CREATE TABLE usage_models(
+        hold TEXT NOT NULL, model TEXT NOT NULL,
+        input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
+        micro_usd INTEGER NOT NULL, booked INTEGER NOT NULL, booked_micro_usd INTEGER NOT NULL,
+        PRIMARY KEY(hold, model)) WITHOUT ROWID""",
     """CREATE TABLE usage_days(
         day TEXT NOT NULL, agent TEXT NOT NULL, model TEXT NOT NULL, messages INTEGER NOT NULL,
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,

@@ -32,6 +32,14 @@ _RECORD = (
     "INSERT INTO record(at, what, id, day, hour, agent, task, pool, model, input, output, cache_write, cache_read,"
     f" tokens, micro_usd, note) VALUES({', '.join('?' * 16)})"
 )
+_SPENT = " UNION ALL ".join(
+    f"SELECT * FROM {table} WHERE day = ? AND hour = ? AND agent = ? AND task = ? AND pool = ? AND model = ?"
+    for table in ("folded_spend", "fresh_spend")
+)
+_SPENT = (
+    "SELECT IFNULL(SUM(input), 0), IFNULL(SUM(output), 0), IFNULL(SUM(cache_write), 0), IFNULL(SUM(cache_read), 0),"
+    f" IFNULL(SUM(tokens), 0), IFNULL(SUM(micro_usd), 0) FROM ({_SPENT})"
+)
 _NAME = (
     "INSERT INTO usage_workspaces VALUES(?, ?) ON CONFLICT DO UPDATE SET name = excluded.name"
     " WHERE name != excluded.name"
@@ -78,6 +86,12 @@ def name(db: sqlite3.Connection, worktree: str, name: str) -> None:
     db.execute(_NAME, (worktree, name))
 
 
+def spent(db: sqlite3.Connection, hold: Hold) -> list[int]:
+    """(Four classes, tokens, micro-dollars) that were spent where a hold is booked."""
+    place = (hold.day, hold.hour, hold.agent, hold.task, hold.pool, hold.model)
+    return list(db.execute(_SPENT, (*place, *place)).fetchone())
+
+
 def add(db: sqlite3.Connection, keys: Sequence[Key], spent: tuple[int, int], held: tuple[int, int]) -> None:
     """Add to these counters."""
     amounts = (spent[0], held[0], spent[1], held[1])
@@ -112,8 +126,15 @@ def record(
     db: sqlite3.Connection, at: float, what: str, hold: Hold, usage: Usage, tokens: int, micro_usd: int, note: str = ""
 ) -> None:
     """Add an entry to the record."""
-    named = (hold.id, hold.day, hold.hour, hold.agent, hold.task, hold.pool, hold.model)
-    entry = db.execute(_RECORD, (at, what, *named, *usage.classes, tokens, micro_usd, note))
+    enter(db, at, what, hold, hold.model, (*usage.classes, tokens, micro_usd), note)
+
+
+def enter(
+    db: sqlite3.Connection, at: float, what: str, hold: Hold, model: str, numbers: Sequence[int], note: str = ""
+) -> None:
+    """`record` for a ``model`` of its own; ``numbers``: four classes, tokens, micro-dollars, which may be negative."""
+    named = (hold.id, hold.day, hold.hour, hold.agent, hold.task, hold.pool, model)
+    entry = db.execute(_RECORD, (at, what, *named, *numbers, note))
     if not entry.lastrowid or entry.lastrowid % _FOLD == 0:
         for statement in _FOLDS:
             db.execute(statement)

@@ -14,8 +14,11 @@ from k1ctl.budget.tokens import NOTHING, Usage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from k1ctl.budget.ledger import Ledger
+
+    Part = tuple[str, Usage, int, int]
 
 OWNER_GONE = "owner gone"  # in the note of a settle that nobody made: the run's owner is gone
 
@@ -102,6 +105,22 @@ def exceed(
     rows.change(db, hold)
     note = "overrun" if hold.booked > hold.tokens else ""
     rows.record(db, wall, "exceed", there, usage, *spent, note)
+
+
+def place(db: sqlite3.Connection, hold: Hold, parts: Sequence[Part], wall: float) -> None:
+    """What is booked under ``hold`` stands under the models that it was used by, within a transaction: ``parts`` are
+    (model, usage, tokens, micro-dollars). The sums stay; classes are known as far as they were settled by class."""
+    left = rows.spent(db, hold)
+    moved = []
+    for model, usage, *amounts in parts:
+        numbers = [max(0, min(most, n)) for most, n in zip(left, (*usage.classes, *amounts), strict=True)]
+        left = [most - n for most, n in zip(left, numbers, strict=True)]
+        if any(numbers):
+            moved.append((model, numbers))
+    if moved:
+        rows.enter(db, wall, "model", hold, hold.model, [-sum(n) for n in zip(*(n for _, n in moved), strict=True)])
+    for model, numbers in moved:
+        rows.enter(db, wall, "model", hold, model, numbers)
 
 
 def tell(ledger: Ledger, hold: Hold, event: str = "budget.overrun") -> None:

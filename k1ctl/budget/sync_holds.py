@@ -7,7 +7,8 @@ booked. One whose owner lives is the owner's to settle, as work under way would 
 message: what it holds explains them meanwhile. So under a hold is booked the larger of what was settled and what
 transcripts tell.
 
-What exceeds counts for day, hour and model of the message, and for agent, task and pool of the hold.
+What exceeds counts for day, hour and model of the message, and for agent, task and pool of the hold. All of what was
+told stands under the messages' models, also where it was held for another, or none.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ _CANDIDATES = (
     " WHERE since <= ? AND CASE state WHEN 'open' THEN since + ttl ELSE ended END >= ?"
 )
 _KEPT = "SELECT input, output, cache_write, cache_read, tokens, micro_usd, state FROM usage_holds WHERE id = ?"
+_MODELS = (
+    "SELECT model, input, output, cache_write, cache_read, micro_usd, booked, booked_micro_usd FROM usage_models"
+    " WHERE hold = ?"
+)
+_PUT_MODEL = f"INSERT OR REPLACE INTO usage_models VALUES({','.join('?' * 9)})"
 
 
 class _Transaction(State):
@@ -124,10 +130,14 @@ def _for(wanted: str, model: str) -> bool:
 
 class Told:
     """What transcripts told of ``hold``: ``classes``, counted ``tokens`` and ``micro_usd`` in all; ``state`` as the
-    last sync left it ("" none); ``changes`` are those of this call. Of them ``explained`` tokens were booked or held
-    before; ``exceeded``: (tokens, micro-dollars) that were booked now; ``settled``: what a settle by them came to."""
+    last sync left it ("" none); ``models``: the same by model (four classes, micro-dollars; tokens and micro-dollars
+    that stand under it in the ledger); ``changes`` are those of this call. Of them ``explained`` tokens were booked or
+    held before; ``exceeded``: (tokens, micro-dollars) that were booked now; ``settled``: what a settle by them came to.
+    """
 
-    __slots__ = ("changes", "classes", "exceeded", "explained", "hold", "micro_usd", "settled", "state", "tokens")
+    __slots__ = (
+        "changes", "classes", "exceeded", "explained", "hold", "micro_usd", "models", "settled", "state", "tokens"
+    )  # fmt: skip
 
     def __init__(self, db: sqlite3.Connection, hold: Hold) -> None:
         kept: tuple[Any, ...] = db.execute(_KEPT, (hold.id,)).fetchone() or (0, 0, 0, 0, 0, 0, "")
@@ -135,6 +145,7 @@ class Told:
         self.tokens: int = kept[4]
         self.micro_usd: int = kept[5]
         self.state: str = kept[6]
+        self.models: dict[str, list[int]] = {row[0]: [*row[1:]] for row in db.execute(_MODELS, (hold.id,))}
         self.changes: list[Change] = []
         self.explained, self.exceeded = 0, (0, 0)
         self.settled: Settled | None = None
@@ -150,16 +161,21 @@ class Told:
             self.state = OPEN if lives else self.state if self.state == SYNCED else SETTLED
             self._exceed(ledger, db, held, clock[0])
         else:
-            for _, added in self.changes:
-                self._add(ledger, added)
+            for row, added in self.changes:
+                self._add(ledger, row.model, added)
             self.tokens = ledger.limits.counted(Usage(*self.classes))
             self.settled = ledger.settle(hold.id, Usage(*self.classes), micro_usd=self.micro_usd)
             self.hold, self.state = self.settled.hold, SYNCED
+        if not lives:
+            self._place(ledger, db, clock[0])
+        db.executemany(_PUT_MODEL, [(self.hold.id, model, *numbers) for model, numbers in self.models.items()])
         kept = (self.hold.id, *self.classes, self.tokens, self.micro_usd, self.state)
         db.execute(f"INSERT OR REPLACE INTO usage_holds VALUES({','.join('?' * 8)})", kept)
 
-    def _add(self, ledger: Ledger, added: tuple[int, ...]) -> int:
+    def _add(self, ledger: Ledger, model: str, added: tuple[int, ...]) -> int:
         """Add a change; the counted tokens that it adds."""
+        numbers = self.models.setdefault(model, [0] * 7)
+        numbers[:5] = [a + b for a, b in zip(numbers[:5], added[1:], strict=True)]
         before = ledger.limits.counted(Usage(*self.classes))
         self.classes = [a + b for a, b in zip(self.classes, added[1:5], strict=True)]
         tokens = ledger.limits.counted(Usage(*self.classes)) - before
@@ -180,6 +196,9 @@ class Told:
                 sums = parts.setdefault(place, [Usage(), 0, 0])
                 sums[0] += usage.part(due[0], tokens) if due[0] else Usage()
                 sums[1:] = [sums[1] + due[0], sums[2] + due[1]]
+            if step:
+                numbers = self.models[place[2]]
+                numbers[5:] = [numbers[5] + due[0], numbers[6] + due[1]]
         for place, (usage, tokens, micro_usd) in parts.items():
             settling.exceed(ledger, db, hold, place, usage, (tokens, micro_usd), wall)
             self.exceeded = (self.exceeded[0] + tokens, self.exceeded[1] + micro_usd)
@@ -188,12 +207,25 @@ class Told:
         elif self.exceeded[0] and self.state == SETTLED:
             settling.tell(ledger, hold, "budget.exceeded")
 
+    def _place(self, ledger: Ledger, db: sqlite3.Connection, wall: float) -> None:
+        """What stands under the hold's model, or none, and was told, goes under the messages' models."""
+        parts = []
+        for model, numbers in self.models.items():
+            usage = Usage(*numbers[:4])
+            tokens = ledger.limits.counted(usage)
+            more = (max(0, tokens - numbers[5]), max(0, numbers[4] - numbers[6]))
+            numbers[5:] = [max(tokens, numbers[5]), max(numbers[4:7:2])]
+            if any(more) and model != self.hold.model:
+                parts.append((model, usage.part(more[0], tokens) if more[0] else Usage(), *more))
+        if parts:
+            settling.place(db, self.hold, parts, wall)
+
     def _steps(self, ledger: Ledger) -> Iterator[tuple[tuple[str, int, str], Usage, int]]:
         """(place, usage, counted tokens) of what was told before, and of each change, once it is added."""
         hold = self.hold
         yield (hold.day, hold.hour, hold.model), Usage(*self.classes), self.tokens
         for row, added in sorted(self.changes, key=lambda change: change[0].at):
-            yield (row.day, hour_of(row.at), row.model), Usage(*added[1:5]), self._add(ledger, added)
+            yield (row.day, hour_of(row.at), row.model), Usage(*added[1:5]), self._add(ledger, row.model, added)
 
     def document(self) -> dict[str, Any]:
         """The hold with what was used under it, as JSON; ``too_much_tokens`` were settled, and not used as yet."""

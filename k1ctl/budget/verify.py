@@ -60,6 +60,7 @@ class _Replay:
         self.counters: dict[Key, list[int]] = {}
         self.spend: dict[tuple[Any, ...], list[int]] = {}
         self.holds: dict[str, list[Any]] = {}  # state, tokens, micro_usd held, booked, booked_micro_usd, place
+        self.moved: dict[tuple[Any, ...], list[int]] = {}  # from model to model, of each hold
         self.messages: dict[str, list[Any]] = {}  # place, classes, micro_usd
 
     def entry(self, row: tuple[Any, ...]) -> None:
@@ -79,6 +80,10 @@ class _Replay:
         elif what == "exceed" and hold is not None:
             self.spent(place, usage, tokens, cost)
             hold[3:5] = [hold[3] + tokens, hold[4] + cost]
+        elif what == "model" and hold is not None:
+            self.spent(place, usage, tokens, cost)
+            moved = self.moved.setdefault((id, place[:5]), [0] * 6)
+            moved[:] = [a + b for a, b in zip(moved, (*usage, tokens, cost), strict=True)]
         elif hold is None:
             self.proof.differ(f"entry {seq}: {what} of {id}, which was never reserved")
         elif what in _ENDS:
@@ -149,6 +154,9 @@ def _compare_counters(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> 
 
 
 def _compare_spend(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
+    for (id, _), moved in replay.moved.items():
+        if any(moved):
+            proof.differ(f"hold {id}: {moved} is more under its models than was taken from one to the other")
     there = {tuple(row[:6]): list(row[6:]) for row in db.execute("SELECT * FROM spend")}
     proof.spends = len(there)
     for place in sorted({*there, *replay.spend}):
@@ -184,10 +192,13 @@ def _compare_transcripts(db: sqlite3.Connection, replay: _Replay, proof: Proof) 
     query = f"SELECT hold, {sums} FROM usage_messages WHERE hold != '' GROUP BY hold"
     told = {row[0]: row[1:] for row in db.execute(query)}
     kept = {row[0]: row[1:] for row in db.execute("SELECT * FROM usage_holds")}
+    by_model = {row[0]: row[1:] for row in db.execute(query.replace("usage_messages", "usage_models"))}
     for id in sorted({*told, *kept}):
         row = kept.get(id, (0,) * 7)
         if told.get(id, (0,) * 5) != (*row[:4], row[5]):
             proof.differ(f"transcripts of hold {id}: {row} is kept, its messages come to {told.get(id)}")
+        if told.get(id) != by_model.get(id):
+            proof.differ(f"transcripts of hold {id}: {by_model.get(id)} is kept by model, not {told.get(id)}")
         hold = replay.holds.get(id, [""] * 6)
         if row[6] != OPEN and (hold[0] != SETTLED or hold[3] < row[4] or hold[4] < row[5]):
             proof.differ(f"transcripts of hold {id} tell {row[4:6]}, and booked is {hold[3:5]}")

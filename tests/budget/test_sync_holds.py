@@ -18,11 +18,12 @@ from k1ctl import events
 from k1ctl.budget import sync_holds, told
 from k1ctl.budget.holds import LOST, OPEN, RUN_TTL, SETTLED, Hold
 from k1ctl.budget.sync import Report, Sync
+from k1ctl.budget.tokens import Usage
 from k1ctl.budget.transcripts_claude import ClaudeCode
 from k1ctl.budget.verify import verify
 from k1ctl.config import load
 from tests.budget.ledgers import Clock, ledger
-from tests.budget.transcripts import answer, lines
+from tests.budget.transcripts import MODELS, answer, lines
 
 OWNER = 4_000_000  # a process that lives as long as a test says
 
@@ -77,6 +78,10 @@ class Desk:
         assert not proof.wrong, proof.differences
         return proof.tokens
 
+    def models(self) -> dict[str, int]:
+        """Tokens that were spent by model."""
+        return self.sums("SELECT model, SUM(tokens) FROM spend GROUP BY model")
+
     def told(self) -> dict[str, int]:
         """Tokens of the messages by the hold they are of."""
         return self.sums("SELECT hold, SUM(output) FROM usage_messages GROUP BY hold")
@@ -126,7 +131,7 @@ def test_a_run_explains_what_came_under_it(desk: Desk) -> None:
     before = desk.sums("SELECT what, COUNT(*) FROM record GROUP BY what")
     desk.sync()
     assert desk.sums("SELECT what, COUNT(*) FROM record GROUP BY what") == before == {
-        "reserve": 1, "exceed": before["exceed"], "settle": 1,
+        "reserve": 1, "exceed": before["exceed"], "settle": 1, "model": 2,
     }  # fmt: skip
 
 
@@ -187,6 +192,27 @@ def test_of_holds_side_by_side_the_newest_is_meant(desk: Desk) -> None:
     assert desk.ledger.hold(given).state == SETTLED and desk.ledger.settle(given, 50).again
 
 
+def test_what_was_used_stands_under_its_model(desk: Desk) -> None:
+    """Held for no model, or for any name of it: settled by a sync or explained by one, tokens, classes and dollars go
+    where they were used; what was settled beyond that stays."""
+    opus, sonnet = MODELS[:2]
+    left = desk.hold(50)
+    desk.say(10, model=opus)
+    desk.say(20, model=sonnet)
+    desk.sync()
+    assert desk.ledger.hold(left).booked == 30 and desk.models() == {"": 0, opus: 10, sonnet: 20}
+    by_hand = desk.hold(50, model="claude-opus-4-5")
+    desk.say(15, model=opus)
+    desk.ledger.settle(by_hand, Usage(output=40), micro_usd=1_000_000)
+    desk.sync()
+    assert desk.models() == {"": 0, "claude-opus-4-5": 25, opus: 25, sonnet: 20}
+    assert desk.sums("SELECT model, SUM(output) FROM spend GROUP BY model") == desk.models()
+    price = {opus: 25, sonnet: 15}  # of a million tokens
+    paid = {model: tokens * price[model] for model, tokens in desk.models().items() if model in price}
+    paid |= {"": 0, "claude-opus-4-5": 1_000_000 - 15 * 25}
+    assert desk.sums("SELECT model, SUM(micro_usd) FROM spend GROUP BY model") == paid and desk.spent() == 70
+
+
 def test_a_crash_books_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Raised behind the booking: neither what was told of the hold nor what exceeds it was kept."""
     id = desk.hold()
@@ -209,6 +235,7 @@ def test_a_crash_books_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch
         "UPDATE usage_messages SET hold = ''",
         "UPDATE usage_holds SET micro_usd = micro_usd + 1",
         "UPDATE usage_holds SET tokens = tokens + 1",
+        "UPDATE usage_models SET model = 'other', output = 1",
         "DELETE FROM usage_holds",
     ],
 )
@@ -239,7 +266,8 @@ ACTS = st.one_of(
 @given(st.lists(ACTS, min_size=4, max_size=16))
 def test_whatever_comes_first(acts: list[tuple[Any, ...]]) -> None:
     """Under each hold is booked the larger of what somebody settled (by hand, or a run's estimate) and what its
-    messages come to, beside that what came under none: never less than was used, and each only once."""
+    messages come to, beside that what came under none: never less than was used, each only once, and all that was used
+    under its model."""
     with tempfile.TemporaryDirectory() as folder:
         desk = Desk(Path(folder))
         with mock.patch.object(Hold, "gone", lambda hold, clock: desk.gone(hold, clock)):
@@ -255,6 +283,8 @@ def test_whatever_comes_first(acts: list[tuple[Any, ...]]) -> None:
             assert sum(told.values()) + alone == used
             desk.sync()
             assert desk.spent() == spent
+            for i, model in enumerate(MODELS):
+                assert desk.models().get(model, 0) == sum(output for output, _ in desk.outputs[i :: len(MODELS)])
         desk.ledger.state.close()
 
 
@@ -275,9 +305,10 @@ def played(desk: Desk, acts: list[tuple[Any, ...]]) -> dict[str, int]:
         elif act == "orphan" and id and desk.ledger.hold(id).state == OPEN:
             desk.ledger.extend(id, 30, orphan=True)
         elif act == "say":
-            desk.say(words[0])
+            desk.say(words[0], model=MODELS[len(desk.outputs) % len(MODELS)])
         elif act == "grow" and desk.outputs:
-            desk.say(words[1], words[0] % len(desk.outputs))
+            which = words[0] % len(desk.outputs)
+            desk.say(words[1], which, model=MODELS[which % len(MODELS)])
         elif act == "sync":
             desk.sync()
         elif act == "rotate":

@@ -76,4 +76,4 @@ def _rows(ledger: Any, days: int, keys: tuple[str, ...], agent: str | None, task
     query = f"SELECT {group}, {', '.join(f'sum({n})' for n in names)} FROM spend"
     query += f" WHERE {' AND '.join(wanted)} GROUP BY {group} ORDER BY {group}"
     found = ledger.state.read(lambda db: db.execute(query, values).fetchall())
-    return [dict(zip((*keys, *names), row, strict=True)) for row in found]
+    return [dict(zip((*keys, *names), row, strict=True)) for row in found if any(row[len(keys) :])]
