@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from k1ctl.cli import Context, pass_context, purpose
@@ -11,9 +9,6 @@ from k1ctl.durations import DURATION
 from k1ctl.errors import UsageError
 from k1ctl.hookspecs import hookimpl
 from k1ctl.output import say
-
-if TYPE_CHECKING:
-    from k1ctl.overview import Overview
 
 _LEAST = 0.2  # s between two looks
 
@@ -23,13 +18,14 @@ _LEAST = 0.2  # s between two looks
 @click.option("--interval", type=DURATION, default=2.0, metavar="D", help="Look so often where no event tells of news.")
 @click.option("--plain", is_flag=True, help="Draw the screen of `k1ctl status` anew instead.")
 @pass_context
-def top(context: Context, interval: float, plain: bool) -> None:
+def top(context: Context, interval: float, plain: bool) -> int:
     """Watch live what runs, waits and fails: a tile for each workspace, the queue, slots, devices, the host with its
     last minutes, the budget, and events as they come.
 
     It is drawn anew at every event, and every --interval (default 2s) without. Like `k1ctl status` it reads files
     alone. Keys: arrows and Tab choose a workspace or a ticket; l opens the log of its run, w says why it waits or
-    failed, c cancels its ticket (it asks first), b bumps it; / filters the events, p holds the picture, q ends.
+    failed, c cancels its ticket (it asks first), b bumps it; / filters the events, p holds the picture, n goes to the
+    next that is busy or failed, s sorts, ? tells all keys, q ends.
 
     It needs the extra `top` (pip install 'k1ctl[top]'); without it, the screen of `k1ctl status` is drawn anew.
 
@@ -41,26 +37,29 @@ def top(context: Context, interval: float, plain: bool) -> None:
     import sys
     from importlib.util import find_spec
 
-    from k1ctl import config, overview
+    from k1ctl.overview.watch import Looks
 
     if interval < _LEAST:
         raise UsageError(f"--interval is {_LEAST:g} s at least", hint="k1ctl top --interval 2s")
     _check_terminal()
     workspace = context.workspace
-
-    def look() -> Overview:
-        return overview.look(workspace, config.load(workspace))
-
     if plain or find_spec("textual") is None or not sys.stderr.isatty():  # textual draws on stderr
         from k1ctl.overview.watch import watch
 
         if not plain and sys.stderr.isatty():
             say("k1ctl top shows more with textual: pip install 'k1ctl[top]'")
-        watch(look, interval)
-        return
+        watch(Looks(workspace), interval)
+        return 0
     from k1ctl_plugins.top.app import TopApp
 
-    TopApp(workspace, look, interval).run()
+    app = TopApp(workspace, Looks(workspace), interval)
+    try:
+        app.run()
+    finally:
+        app.calls.end()
+    if app.fault is not None:
+        raise app.fault
+    return app.return_code or 0
 
 
 def _check_terminal() -> None:

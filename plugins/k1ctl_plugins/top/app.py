@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import asyncio
+import os
+import signal
+import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, Static
+from textual.widgets import Footer
 
-from k1ctl.errors import K1ctlError
-from k1ctl.events_follow import Follower
-from k1ctl.failure import words
 from k1ctl.output import clean
-from k1ctl_plugins.top.dialogs import Growing, Pages, Question
-from k1ctl_plugins.top.panels import Host, Panel, Tickets
+from k1ctl.overview.text import first_look
+from k1ctl.units import format_duration
+from k1ctl_plugins.top.calls import Calls
+from k1ctl_plugins.top.dialogs import HELP, Growing, Pages, Question
+from k1ctl_plugins.top.panels import Host, Panel, Said, Tickets
 from k1ctl_plugins.top.stream import KEPT, Stream
 from k1ctl_plugins.top.tiles import Tiles
+from k1ctl_plugins.top.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual.app import ComposeResult
+    from textual.notifications import SeverityLevel
 
     from k1ctl.overview import Overview
     from k1ctl.workspace import Workspace
 
-_PULSE = 0.1  # s between two looks for events
-_GAP = 0.2  # s between two looks at everything, however many events come
 _PANELS = {"slots": 8, "devices": 6, "builds": 5, "uploads": 5, "budget": 6}  # lines of each at most
-_TIMEOUT = 30.0  # s for a command of ours
+_SLOW = 3.0  # s after which a look that does not end is told
 _COLOURS = {"error": "red", "warning": "yellow"}
 
 
@@ -46,7 +49,7 @@ class TopApp(App[None]):
     CSS = """
     #head { height: auto; max-height: 5; padding: 0 1; }
     .panel { border: round $surface-lighten-2; padding: 0 1; height: auto; }
-    Panel, Host, #head { text-wrap: nowrap; text-overflow: ellipsis; }
+    Said { text-wrap: nowrap; text-overflow: ellipsis; }
     Tiles { border: round $surface-lighten-2; height: auto; min-height: 4; max-height: 65%; }
     Tiles:focus, Tickets:focus { border: round $accent; }
     Tickets { border: round $surface-lighten-2; height: 1fr; min-height: 4; }
@@ -72,19 +75,33 @@ class TopApp(App[None]):
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("escape", "unfilter", "", show=False),
         Binding("p", "hold", "Hold"),
+        Binding("s", "sort", "Sort"),
+        Binding("n", "jump", "Next busy"),
+        Binding("r", "look", "", show=False),
+        Binding("question_mark,f1,h", "keys", "Help", key_display="?"),
+        Binding("ctrl+c", "quit", "", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "", show=False, priority=True),
     ]
 
     def __init__(self, workspace: Workspace, look: Callable[[], Overview], interval: float = 2.0) -> None:
         super().__init__()
-        self.workspace, self.look, self.interval = workspace, look, interval
-        self.follower = Follower(workspace.ops_path("events"))
+        self.workspace = workspace
         self.found: Overview | None = None
         self.looks = 0  # that were drawn
-        self._looked = self._news = 0.0  # monotonic: when the last look began; when an event came that it did not see
-        self._looking = self._holding = False
+        self.calls = Calls(workspace)
+        self.watcher = Watch(
+            workspace.ops_path("events"),
+            look,
+            interval,
+            tell=self.call_later,
+            events=lambda news: self.query_one(Stream).add(news),
+            found=self._show,
+            failed=self._failed,
+            kept=KEPT,
+        )
 
     def compose(self) -> ComposeResult:
-        yield Static(id="head")
+        yield Said(id="head")
         with Horizontal(id="body"):
             with Vertical(id="left"):
                 tiles = Tiles(id="tiles")
@@ -100,50 +117,46 @@ class TopApp(App[None]):
 
     def on_mount(self) -> None:
         self.query_one(Tiles).focus()
-        try:
-            self.query_one(Stream).add(self.follower.last(KEPT // 5, lambda event: True))
-        except OSError as exc:
-            self.notify(words(exc), severity="error")
-        self._start()
-        self.set_interval(_PULSE, self._pulse)
+        self._say_head(Text(first_look(self.workspace) or "looking ...", "dim"))
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._terminated)
+        self.watcher.start()
+        self.set_interval(1.0, self._slow)
 
-    def _pulse(self) -> None:
-        """Look again where an event came, or where the last look is old."""
-        now = time.monotonic()
-        try:
-            news = list(self.follower.news())
-        except OSError:  # its folder was removed meanwhile: it may come back
-            news = []
-        if news:
-            self._news = now
-            self.query_one(Stream).add(news[-KEPT:])
-        if self._looking or self._holding:
-            return
-        since = now - self._looked
-        if since >= self.interval or (self._news >= self._looked and since >= _GAP):
-            self._start()
+    def on_unmount(self) -> None:
+        self.watcher.stop()
 
-    def _start(self) -> None:
-        self._looking, self._looked = True, time.monotonic()
-        self.run_worker(self._look, thread=True, group="look")
+    def _terminated(self, *_: object) -> None:
+        """End as `q` does; at the second time whatever happens, as where a terminal takes nothing any more."""
+        if self.return_code is not None:
+            os._exit(128 + signal.SIGTERM)
+        self._return_code = 128 + signal.SIGTERM
+        asyncio.get_running_loop().call_soon_threadsafe(partial(self.exit, return_code=128 + signal.SIGTERM))
 
-    def _look(self) -> None:
-        """In a thread of its own: the keys work meanwhile."""
-        try:
-            found = self.look()
-        except Exception as exc:  # a configuration that is being edited: the next look may succeed
-            self.call_from_thread(self._failed, words(exc) if isinstance(exc, K1ctlError | OSError) else repr(exc))
-        else:
-            self.call_from_thread(self._show, found)
+    def _fatal_error(self) -> None:
+        """No traceback with the values of variables on the screen: who started us raises `fault`."""
+        self._close_messages_no_wait()
+
+    @property
+    def fault(self) -> Exception | None:
+        """What ended the screen though nobody wanted it to."""
+        return self._exception
+
+    def _slow(self) -> None:
+        began = self.watcher.began
+        if began and time.monotonic() - began > _SLOW:
+            since = format_duration(time.monotonic() - began)
+            self._say_head(Text(f"nothing new is known: the files have not answered for {since}", "red"))
+
+    def _say_head(self, text: Text) -> None:
+        self.query_one("#head", Said).say(text)
 
     def _failed(self, why: str) -> None:
-        self._looking = False
-        self.query_one("#head", Static).update(Text(f"nothing new is known: {clean(why)}", "red"))
+        self._say_head(Text(f"nothing new is known: {clean(why)}", "red"))
 
     def _show(self, found: Overview) -> None:
-        self._looking = False
         self.found = found
-        self.query_one("#head", Static).update(_head(found, holding=self._holding))
+        self._say_head(_head(found, holding=self.watcher.holding))
         self.query_one(Tiles).show(found.workspaces.rows)
         self.query_one(Tickets).show(found)
         self.query_one(Host).show(found.host)
@@ -156,7 +169,7 @@ class TopApp(App[None]):
         tickets = self.query_one(Tickets)
         if tickets.has_focus:
             ticket, run = tickets.chosen or (None, "")
-            return ticket, run, ""
+            return ticket, run, tickets.owner
         row = self.query_one(Tiles).chosen
         if row is None:
             return None, "", ""
@@ -177,14 +190,15 @@ class TopApp(App[None]):
         """Open the log of the chosen run, or of the workspace's last one."""
         _, run, name = self.chosen()
         if not run:
-            self.notify(f"{name or 'that'} has no run yet", severity="warning")
+            self._tell(f"{name or 'that'} has no run yet", "warning")
             return
-        self.push_screen(Pages(f"log of run {run}", Growing(self.workspace.ops_path("runs", run, "log")).lines))
+        log = Growing(self.workspace.ops_path("runs", run, "log"))
+        self.push_screen(Pages(f"log of run {run}", log.lines, lambda: log.rest or "Esc closes"))
 
     def action_why(self) -> None:
         """Say why the chosen one waits, was refused or failed."""
         ticket, run, name = self.chosen()
-        about = str(ticket) if ticket is not None else name or run
+        about = str(ticket) if ticket is not None else run if self.query_one(Tickets).has_focus else name
         if about:
             self._call("why", "--", about, then=lambda text: self._page(f"why {about}", text))
 
@@ -192,7 +206,7 @@ class TopApp(App[None]):
         """Cancel the chosen ticket, once the user has said yes."""
         ticket, _, name = self.chosen()
         if ticket is None:
-            self.notify(f"{name or 'that'} has no ticket", severity="warning")
+            self._tell(f"{name or 'that'} has no ticket", "warning")
             return
 
         def answered(yes: bool | None) -> None:
@@ -206,7 +220,7 @@ class TopApp(App[None]):
         """Move the chosen ticket to the front of its priority."""
         ticket, _, name = self.chosen()
         if ticket is None:
-            self.notify(f"{name or 'that'} has no ticket", severity="warning")
+            self._tell(f"{name or 'that'} has no ticket", "warning")
             return
         self._call("queue", "bump", str(ticket))
 
@@ -219,38 +233,49 @@ class TopApp(App[None]):
 
     def action_hold(self) -> None:
         """Hold the picture, or let it go on."""
-        self._holding = not self._holding
+        self.watcher.holding = not self.watcher.holding
         if self.found is not None:
-            self.query_one("#head", Static).update(_head(self.found, holding=self._holding))
+            self._say_head(_head(self.found, holding=self.watcher.holding))
+
+    def action_sort(self) -> None:
+        self.query_one(Tiles).reorder()
+
+    def action_jump(self) -> None:
+        """To the next workspace that does something, or whose last result is bad."""
+        tiles = self.query_one(Tiles)
+        tiles.focus()
+        tiles.jump()
+
+    def action_look(self) -> None:
+        self.watcher.now()
+
+    def action_keys(self) -> None:
+        self._page("keys and marks", HELP)
+
+    def _tell(self, text: str, severity: SeverityLevel = "information") -> None:
+        """A notification; what is too long for one is a page."""
+        if len(text) > 3 * self.size.width or text.count("\n") > self.size.height // 4:
+            self._page("what it said", text)
+        else:
+            told = "\n".join(clean(line) for line in text.split("\n"))
+            self.notify(told, severity=severity, timeout=5.0 if severity == "information" else 12.0, markup=False)
 
     def _call(self, *words: str, then: Callable[[str], None] | None = None) -> None:
-        """Run a command of k1ctl, in a thread, and tell what it said."""
+        """Run a command of k1ctl, in a thread that nobody waits for, and tell what it said."""
 
         def call() -> None:
-            said, severity = run_command(self.workspace, words)
+            said, severity = self.calls.run(words)
             if then is not None and said:
-                self.call_from_thread(then, said)
+                self.call_later(then, said)
             else:
-                self.call_from_thread(self.notify, said or "done", severity=severity, markup=False)
+                self.call_later(self._tell, said or "done", severity)
+            self.watcher.now()
 
-        self.run_worker(call, thread=True, group="call")
+        threading.Thread(target=call, daemon=True, name="k1ctl-top-call").start()
 
     def _page(self, title: str, text: str) -> None:
         lines = [text.rstrip().split("\n")]
         self.push_screen(Pages(title, lambda: lines.pop() if lines else []))
-
-
-def run_command(workspace: Workspace, words: tuple[str, ...]) -> tuple[str, str]:
-    """(what ``k1ctl WORDS`` said, how severe that is for textual); checks, refusals and events are the command's."""
-    command = [sys.executable, "-m", "k1ctl", "--root", workspace.root, *words]
-    try:
-        done = subprocess.run(
-            command, cwd=workspace.path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT
-        )
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        return f"k1ctl {words[0]} did not end: {exc}", "error"
-    said = "\n".join(text.strip() for text in (done.stdout, done.stderr) if text.strip())
-    return said, "error" if done.returncode else "information"
 
 
 def _head(found: Overview, *, holding: bool) -> Text:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
@@ -20,6 +22,28 @@ if TYPE_CHECKING:
 _TAIL = 128 << 10  # bytes of a log that are shown at first
 _LINES = 5000  # lines of it that are kept
 _LOOK = 0.25  # s between two looks at a log
+_MOST = 8 << 20  # bytes that are read at once: what came faster is left out
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")  # ECMA-48: CSI, OSC, C1
+
+HELP = """\
+arrows, PgUp/PgDn, Home, End   another workspace or ticket
+Tab                            between workspaces and queue
+n                              the next workspace that is busy, or whose last result is bad
+s                              sort workspaces: by name, busy first, last active first
+l, Enter                       the log of its run as it grows (g begin, G end, Esc closes)
+w                              why it waits, was refused or failed
+c                              cancel its ticket (asks first)
+b                              bump its ticket to the front of its priority
+/                              filter the events: queue.*  oslo  !worktree.*
+p                              hold the picture; r looks at once
+?                              this page
+q, ^C                          end; ^Z suspends
+
+B and U: the last build and upload. + done, ! failed, ? anything else, · none yet
+(narrow tiles have the two signs alone).
+Queue: has holds it, #1 #2 ... wait, parked: a place that is kept, room: waits for the host.
+Colours say the same again: green well, red failed, cyan works, yellow waits.
+"""
 
 
 class Growing:
@@ -38,31 +62,48 @@ class Growing:
                     self._at, self._rest = max(0, size - _TAIL) if first else 0, b""
                 cut = first and self._at > 0
                 file.seek(self._at)
+                if size - self._at > _MOST:
+                    self._at, self._rest, cut = size - _TAIL, b"", True
+                    file.seek(self._at)
                 data = file.read(size - self._at)
         except OSError:
             return []
         self._at = size
         *whole, self._rest = (self._rest + data).split(b"\n")
-        return [clean(line.decode("utf-8", "replace")) for line in whole[cut:]]
+        return [readable(line) for line in whole[cut:]]
+
+    @property
+    def rest(self) -> str:
+        """What stands on the last line, which is not whole yet: a progress bar, a prompt."""
+        return readable(self._rest[-4096:]) if self._at >= 0 else "there is no log yet, or no more"
+
+
+def readable(line: bytes) -> str:
+    """A line of a log as a terminal would leave it: without colours, and of what was written over the last."""
+    text = _ESCAPES.sub("", line.decode("utf-8", "replace")).expandtabs(8)
+    return clean(next((part for part in reversed(text.split("\r")) if part.strip()), ""))
 
 
 class Pages(ModalScreen[None]):
-    """Text that is read page by page; ``more`` gives the lines that came since it was last called."""
+    """Text that is read page by page; ``more`` gives the lines that came since it was last called, ``rest`` what
+    stands below them."""
 
+    _below = ""
     BINDINGS = [
-        Binding("escape,q,l,w", "dismiss", "Close"),
+        Binding("escape,q,l,w,question_mark", "dismiss", "Close"),
         Binding("g", "top", "Begin"),
         Binding("G", "bottom", "End"),
     ]
 
-    def __init__(self, title: str, more: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, title: str, more: Callable[[], list[str]], rest: Callable[[], str] = lambda: "Esc closes"
+    ) -> None:
         super().__init__()
-        self.title_text, self.more = title, more
+        self.title_text, self.more, self.rest = title, more, rest
 
     def compose(self) -> ComposeResult:
         log = Log(id="pages", max_lines=_LINES)
-        log.border_title = clean(self.title_text)
-        log.border_subtitle = "Esc closes"
+        log.border_title = Text(clean(self.title_text))  # a Text: no markup
         yield log
 
     def on_mount(self) -> None:
@@ -70,9 +111,13 @@ class Pages(ModalScreen[None]):
         self.set_interval(_LOOK, self._look)
 
     def _look(self) -> None:
-        lines = self.more()
+        log, lines = self.query_one(Log), self.more()
         if lines:
-            self.query_one(Log).write_lines(lines)
+            log.write_lines(lines)
+        below = self.rest()
+        if below != self._below:
+            self._below = below
+            log.border_subtitle = Text(below)
 
     def action_top(self) -> None:
         self.query_one(Log).scroll_home(animate=False)

@@ -41,7 +41,18 @@ def text_of(lines: Iterable[list[tuple[str, str]]]) -> Text:
     return text
 
 
-class Panel(Static):
+class Said(Static):
+    """Text that is drawn anew only where it changed, and laid out anew only where it has other lines than before."""
+
+    _said: Text | None = None
+
+    def say(self, text: Text) -> None:
+        before, self._said = self._said, text
+        if text != before:
+            self.update(text, layout=before is None or text.plain.count("\n") != before.plain.count("\n"))
+
+
+class Panel(Said):
     """One part of the overview, at most ``most`` lines of it, under its name; not there while it has nothing."""
 
     def __init__(self, name: str, most: int) -> None:
@@ -58,10 +69,10 @@ class Panel(Static):
         if len(lines) > self.most:
             lines = [*lines[: self.most - 1], [(f"and {len(lines) - self.most + 1} more", "dim")]]
         self.set_class(not lines, "-empty")
-        self.update(text_of(lines))
+        self.say(text_of(lines))
 
 
-class Host(Static):
+class Host(Said):
     """Memory, load and disk: now, and as they were at the last looks."""
 
     def __init__(self) -> None:
@@ -86,7 +97,7 @@ class Host(Static):
         if self.part is None:
             return
         if self.part.error or not self.part.facts:
-            self.update(text_of([[(f"not known: {self.part.error}", "red")]]))
+            self.say(text_of([[(f"not known: {self.part.error}", "red")]]))
             return
         facts = self.part.facts
         load = facts["load_1m"]
@@ -104,7 +115,7 @@ class Host(Static):
         promised = f"{format_size(facts['promised_bytes'])} of {format_size(facts['limit_bytes'])} promised"
         level = f", level {facts['level']}: {facts['reason']}" if facts["level"] else ""
         rows.append([(f"{promised}, disk {facts['disk']['used_percent']} % used", "dim"), (clean(level), "red")])
-        self.update(text_of(rows))
+        self.say(text_of(rows))
 
 
 def _heat(percent: float) -> str:
@@ -118,6 +129,7 @@ class Tickets(DataTable[Text]):
         super().__init__(id="tickets", cursor_type="row", zebra_stripes=True)
         self.border_title = "queue"
         self.tickets: list[tuple[int | None, str]] = []
+        self.whose: list[str] = []
 
     def on_mount(self) -> None:
         for name in _COLUMNS:
@@ -128,6 +140,11 @@ class Tickets(DataTable[Text]):
         there = 0 <= self.cursor_row < len(self.tickets)
         return self.tickets[self.cursor_row] if there else None
 
+    @property
+    def owner(self) -> str:
+        """Whose the chosen ticket is, and of what; "" without one."""
+        return self.whose[self.cursor_row] if 0 <= self.cursor_row < len(self.whose) else ""
+
     def show(self, found: Overview) -> None:
         """List the tickets; the cursor stays on its own."""
         chosen = self.chosen
@@ -135,19 +152,19 @@ class Tickets(DataTable[Text]):
         self.border_subtitle = f"{len(rows) - _TICKETS} more" if len(rows) > _TICKETS else ""
         rows = rows[:_TICKETS]
         tickets = [key for key, _ in rows]
+        self.whose = [f"{row[2][0]} ({row[3][0]})" for _, row in rows]
         cells = [[_cell(words, style) for words, style in row] for _, row in rows]
         if tickets == self.tickets:  # the usual case: only times have changed
             for number, row in enumerate(cells):
                 for column, cell in enumerate(row):
                     if self.get_cell_at((number, column)) != cell:  # type: ignore[arg-type]
-                        self.update_cell_at((number, column), cell)  # type: ignore[arg-type]
+                        self.update_cell_at((number, column), cell, update_width=True)  # type: ignore[arg-type]
             return
-        self.tickets = tickets
+        self.tickets, place = tickets, self.cursor_row
         self.clear()
         for row in cells:
             self.add_row(*row)
-        if chosen in tickets:
-            self.move_cursor(row=tickets.index(chosen))
+        self.move_cursor(row=tickets.index(chosen) if chosen in tickets else min(place, max(0, len(tickets) - 1)))
 
 
 def _cell(words: str, style: str) -> Text:

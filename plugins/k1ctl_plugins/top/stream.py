@@ -87,7 +87,7 @@ class Stream(Vertical):
 
     def on_input_changed(self, change: Input.Changed) -> None:
         self.wanted = change.value.strip()
-        self.border_title = f"events: {clean(self.wanted)}" if self.wanted else "events"
+        self.border_title = Text(f"events: {clean(self.wanted)}" if self.wanted else "events")
         log = self.query_one(RichLog)
         log.clear()
         for event in self.kept:
