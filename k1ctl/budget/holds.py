@@ -22,7 +22,7 @@ COLUMNS = (
 )
 _NAME = 200  # characters of a name
 OPEN, SETTLED, RELEASED, LOST = "open", "settled", "released", "lost"
-RUN_TTL = 30 * 86400.0  # s; of a hold that is its command's: the end of the command ends it
+RUN_TTL = 366 * 86400.0  # s; of a hold that is its command's, whose end ends it: longer than anybody may ask for
 
 
 class HoldNotFoundError(K1ctlError):
@@ -176,7 +176,7 @@ def check_name(what: str, name: str) -> None:
 
 def check_ttl(ttl: float) -> None:
     """Raises UsageError for what is no time to live."""
-    if not 0 < ttl < 366 * 86400:
+    if not 0 < ttl < RUN_TTL:
         raise UsageError("a hold lasts for more than 0 s and at most a year", hint="as in --ttl 10m")
 
 
@@ -205,8 +205,14 @@ def same(there: Hold, asked: Hold, clock: Clock) -> Hold:
     (one that anybody may take back holds nothing)."""
     for name in ("agent", "task", "pool", "tokens"):
         if getattr(there, name) != getattr(asked, name):
+            has, wants = (
+                f"{getattr(hold, name):,} tokens" if name == "tokens" else f"{name} {getattr(hold, name)!r}"
+                for hold in (there, asked)
+            )
             raise UsageError(
-                f"the id {there.id} is another hold's: its {name} is {getattr(there, name)!r}", code="id-taken"
+                f"the id {there.id} is another hold's, of {has} (asked: {wants})",
+                hint="another id; what a repeated call finds is the same hold",
+                code="id-taken",
             )
     if there.state != OPEN:
         raise ended(there)

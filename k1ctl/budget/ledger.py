@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 
 from k1ctl.budget import holds, money, rows, settling
-from k1ctl.budget.holds import LOST, OPEN, RELEASED, Hold, Settled
-from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of
+from k1ctl.budget.holds import LOST, OPEN, RELEASED, RUN_TTL, Hold, Settled
+from k1ctl.budget.limits import Figures, Limits, Reason, Refused, amount, exhausted, keys_of, shown
 from k1ctl.budget.tokens import NOTHING, Usage
 from k1ctl.errors import UsageError
 from k1ctl.state import State
@@ -138,6 +138,8 @@ class Ledger:
                 raise holds.ended(hold)
             age = hold.age(clock)
             until = (age if age < float("inf") else 0.0) + ttl
+            if hold.owner and not hold.of_run:
+                until = min(until, RUN_TTL - 1.0)
             hold.ttl, hold.owner = (until, 0) if orphan else (max(hold.ttl, until), hold.owner)
             rows.change(db, hold)
             rows.record(db, clock[0], "extend", hold, NOTHING, 0, 0, f"{hold.ttl:.3f}")
@@ -291,7 +293,8 @@ class Ledger:
             raise UsageError("whose budget is it?", hint="name the agent: --agent A")
         if not hold.tokens:
             raise UsageError("nothing is asked for", hint="a number of tokens, as 50k")
-        holds.check_ttl(hold.ttl)
+        if hold.ttl != RUN_TTL or not hold.owner:
+            holds.check_ttl(hold.ttl)
 
     def price(self, model: str, used: int | Usage, micro_usd: int | None = None) -> int:
         """Micro-dollars of ``used``, or those that were given. Raises UsageError where money is limited, and these are
@@ -365,7 +368,7 @@ class Ledger:
                     continue
                 mark = (f"{key[0]}{'_usd' * unit}", key[1], percent, wall)
                 if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", mark).rowcount > 0:
-                    facts = {"scope": key[0], "name": key[1], "percent": percent, "used": used, "limit": most}
+                    facts = {"scope": key[0], "name": shown(key), "percent": percent, "used": used, "limit": most}
                     self.tell("budget.soft", **facts, unit=("tokens", "micro_usd")[unit])
 
     def _end(self, db: sqlite3.Connection, hold: Hold, state: str, what: str, wall: float, why: str = "") -> None:

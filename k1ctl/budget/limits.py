@@ -133,6 +133,24 @@ def named(key: Key) -> str:
     return f"{scope} {name}"
 
 
+def shown(key: Key) -> str:
+    """The name of a counter in JSON: an hour as RFC 3339, all else as it is kept."""
+    if key[0] != "hour":
+        return key[1]
+    from k1ctl.units import rfc3339
+
+    return rfc3339(int(key[1]) * days.HOUR)
+
+
+def key_of(scope: str, name: str) -> Key:
+    """The counter that JSON calls so (`shown`). Raises ValueError."""
+    if scope != "hour" or name.isdecimal():
+        return scope, name
+    from k1ctl.units import parse_rfc3339
+
+    return scope, str(days.hour_of(parse_rfc3339(name)))
+
+
 def amount(unit: int, count: int) -> str:
     """``50k tokens`` or ``$1.20``."""
     return f"{format_tokens(count)} tokens" if unit == 0 else dollars(count)
@@ -172,8 +190,8 @@ class Reason:
         unit, spent, held = self.unit, self.figures.spent[self.unit], self.figures.held[self.unit]
         text = f"{named(self.key)}: {amount(unit, self.need)} asked, {amount(unit, self.free)} free of"
         text += f" {amount(unit, self.limit)} ({amount(unit, spent)} spent, {amount(unit, held)} held)"
-        if spent > self.limit:
-            text += f", overrun by {amount(unit, spent - self.limit)}"
+        if spent > self.limit + self.reserved:
+            text += f", overrun by {amount(unit, spent - self.limit - self.reserved)}"
         if self.reserved:
             text += f"; {amount(0, self.reserved)} above that are for critical work only"
         return text + ("; more than the limit itself" if self.never else "")
@@ -182,7 +200,7 @@ class Reason:
         """The reason as JSON: tokens as they are, money in micro-dollars."""
         return {
             "scope": self.key[0],
-            "name": self.key[1],
+            "name": shown(self.key),
             "unit": ("tokens", "micro_usd")[self.unit],
             "need": self.need,
             "free": self.free,

@@ -33,7 +33,7 @@ def _of(reason: Reason, holds: Sequence[Hold], clock: Clock, zone: str) -> float
         times.append((days.hour_of(clock[0]) + 1) * days.HOUR - clock[0])
     elif scope != "task":
         times.append(days.next_day(clock[0], zone) - clock[0])
-    for hold in sorted(holds, key=lambda h: h.left(clock)):
+    for hold in sorted((h for h in holds if not h.of_run), key=lambda h: h.left(clock)):
         if reason.key in keys_of(hold.day, hold.hour, hold.agent, hold.task, hold.pool):
             short -= hold.micro_usd if unit else hold.tokens
             if short <= 0:
@@ -60,7 +60,7 @@ def reserve(ledger: Ledger, need: int | Usage, *, wait: float = 0.0, **words: An
                 return ledger.reserve(need, quiet=left > 0, **words)
             except BusyError as exc:
                 if left <= 0 or exc.code != "budget-exhausted" or exc.details["never"]:
-                    if wait:
+                    if wait and not exc.details.get("never"):
                         exc.message = f"waited {format_duration(time.monotonic() - began)}: {exc.message}"
                     raise
                 from k1ctl.output import LiveLine

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from k1ctl import events
-from k1ctl.budget import bound
+from k1ctl.budget import bound, waiting
+from k1ctl.budget.days import hour_of
 from k1ctl.budget.holds import RUN_TTL, HoldEndedError, HoldNotFoundError
 from k1ctl.budget.ledger import Ledger
+from k1ctl.budget.limits import key_of
 from k1ctl.budget.tokens import Usage
 from k1ctl.budget.verify import verify
 from k1ctl.config import load
 from k1ctl.errors import BusyError, UsageError
+from k1ctl.units import parse_rfc3339
 from tests.budget.ledgers import Clock, ledger
 
 
@@ -100,7 +103,7 @@ def test_a_repeated_reserve_is_one(tmp_path: Path) -> None:
     first = books.reserve(60, agent="a", id="mine")
     again = books.reserve(60, agent="a", id="mine")
     assert (first.again, again.again, len(books.holds())) == (False, True, 1)
-    with pytest.raises(UsageError, match="another hold's"):
+    with pytest.raises(UsageError, match="another hold's, of 60 tokens"):
         books.reserve(61, agent="a", id="mine")
     books.settle("mine", 1)
     with pytest.raises(HoldEndedError):
@@ -237,6 +240,40 @@ def test_a_hold_of_a_run_is_kept_until_its_command_is_settled(tmp_path: Path) ->
         owner.kill()
         owner.communicate()
     proved(books)
+
+
+def test_no_hold_of_ones_own_is_taken_for_a_runs(tmp_path: Path) -> None:
+    """Whatever time to live is asked for, at once or by extending it: it is given back when its owner is gone."""
+    books = ledger(tmp_path, "day = 100")
+    hold = books.reserve(60, agent="a", owner=os.getpid(), ttl=365 * 86400)
+    assert not books.extend(hold.id, 365.9 * 86400).of_run
+    books.state.write(lambda db: db.execute("UPDATE open_holds SET owner = 99999999"))
+    assert not books.extend(hold.id, 365.9 * 86400).of_run
+    assert [(lost.state, lost.booked) for lost in books.reclaim()] == [("lost", 0)]
+    with pytest.raises(UsageError, match="at most a year"):
+        books.reserve(60, agent="a", ttl=RUN_TTL)
+    run = books.reserve(60, agent="a", owner=os.getpid(), ttl=RUN_TTL)
+    assert books.extend(run.id, 365.9 * 86400).of_run
+    proved(books)
+
+
+def test_a_refusal_says_what_is_in_the_way(tmp_path: Path) -> None:
+    """The reserve pool is no overrun; an hour is a time; a run has no deadline that room could come with; who asks for
+    what never fits has waited for nothing."""
+    books = ledger(tmp_path, "day = 100\nreserve_pool = 80\nhour = 90")
+    books.settle(books.reserve(60, agent="a", critical=True).id, 60)
+    day = refused(books, 10)["reasons"][0]
+    assert "overrun" not in day["text"] and "80 tokens above that are for critical work only" in day["text"]
+    (hour,) = refused(books, 35, critical=True)["reasons"]
+    assert hour["scope"] == "hour" and key_of("hour", hour["name"])[1] == str(hour_of(parse_rfc3339(hour["name"])))
+    assert {e["name"] for e in told(books, "budget.soft") if e["scope"] == "hour"} == {hour["name"]}
+    books.settle(books.reserve(30, agent="a", critical=True).id, 70)
+    assert "overrun by 30 tokens" in refused(books, 1)["reasons"][0]["text"]
+    with pytest.raises(BusyError, match=r"^no budget for 200 tokens"):
+        waiting.reserve(books, 200, agent="a", critical=True, wait=5)
+    other = ledger(tmp_path / "other", "task = 50")
+    other.reserve(40, agent="a", task="t", owner=os.getpid(), ttl=RUN_TTL)
+    assert refused(other, 20, task="t")["expected_seconds"] is None
 
 
 def test_soft_limits_of_money_are_told_beside_those_of_tokens(tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ def test_money_is_named_or_priced(
         (("check", "--need", "1k", "--model", "claude-opus-4-5"), 0, ""),
         (("check", "--need", "1k", "--model", "glm"), 0, "no price is known of glm: priced as the dearest"),
         (("reserve", "1k", "--model", "glm"), 0, "no price is known of glm"),
+        (("run", "--estimate", "1k", "--", "true"), 2, "--usd"),
+        (("run", "--estimate", "1k", "--usd", "1.1", "--", "true"), 75, "$1.10 asked"),
+        (("run", "--estimate", "1k", "--usd", "0.1", "--", "true"), 0, ""),
+        (("run", "--estimate", "1k", "--model", "glm", "--", "true"), 0, "no price is known of glm"),
     ):
         monkeypatch.setattr(sys, "argv", ["k1ctl", "budget", *words])
         assert main() == code, words

@@ -28,7 +28,8 @@ _WHAT = {
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @pass_context
 def export(context: Context, what: str, form: str, since: str, as_json: bool) -> None:
-    """Print the append-only record (every reserve, settle, release, loss, booking and excess, in order) or the spend.
+    """Print the append-only record (every reserve, settle, release, loss, booking, excess and move to
+    the model that was used, in order) or the spend.
 
     Times are RFC 3339, money is in micro-dollars.
 

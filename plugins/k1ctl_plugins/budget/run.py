@@ -17,6 +17,7 @@ from k1ctl_plugins.budget import words
 @click.argument("command", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--estimate", type=words.TOKENS, metavar="TOKENS", required=True, help="What it will use, as 50k.")
 @words.whose
+@words.priced
 @click.option("--wait", type=DURATION, metavar="D", default=0.0, help="Wait at most D for budget; then 75.")
 @click.option("--settle-from", metavar="FILE", default="", help="What it used: FILE, which it writes (JSON).")
 @click.option(
@@ -54,11 +55,13 @@ def run(
         )
     who = {name: options[name] for name in ("task", "pool", "model", "critical")}
     who["agent"] = options["agent"] or context.workspace.name
+    who["micro_usd"] = words.micro_usd(options)
     ledger = Ledger(context.workspace, context.config)
     if dry_run:
         from k1ctl_plugins.budget.check import tell
 
         tell(ledger, estimate, who, as_json)
         return 0
+    words.tell_unpriced(ledger, who["model"], who["micro_usd"])
     call = run_call.Call(ledger, [*command], estimate, who)
     return call.run(options["wait"], options["settle_from"], options["settle_by"])

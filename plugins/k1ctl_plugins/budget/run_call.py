@@ -25,7 +25,7 @@ _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python; a command expects the 
 
 
 class Call:
-    """One run of ``command`` for ``who`` (agent, task, pool, model, critical) with ``estimate`` tokens."""
+    """One run of ``command`` for ``who`` (agent, task, pool, model, critical, micro_usd) with ``estimate`` tokens."""
 
     def __init__(self, ledger: Ledger, command: list[str], estimate: int, who: dict[str, Any]) -> None:
         self.ledger, self.command, self.estimate, self.who = ledger, command, estimate, who

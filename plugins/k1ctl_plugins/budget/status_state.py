@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from k1ctl.budget import days
-from k1ctl.budget.limits import SCOPES, dollars, named
+from k1ctl.budget.limits import SCOPES, dollars, named, shown
 from k1ctl.units import format_duration, format_tokens, rfc3339
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class State:
         return [
             {
                 "scope": scope.removesuffix("_usd"),
-                "name": rfc3339(int(name) * days.HOUR) if scope.startswith("hour") else name,
+                "name": shown((scope.removesuffix("_usd"), name)),
                 "unit": "micro_usd" if scope.endswith("_usd") else "tokens",
                 "percent": percent,
                 "at": rfc3339(at),
@@ -82,8 +82,7 @@ class State:
         }
 
     def _counter(self, key: Key, figures: Figures) -> dict[str, Any]:
-        name = rfc3339(int(key[1]) * days.HOUR) if key[0] == "hour" else key[1]
-        found: dict[str, Any] = {"scope": key[0], "name": name}
+        found: dict[str, Any] = {"scope": key[0], "name": shown(key)}
         for unit, name in enumerate(("tokens", "micro_usd")):
             most = self.limits.most(key, critical=True)[unit]
             found[f"spent_{name}"], found[f"held_{name}"] = figures.spent[unit], figures.held[unit]
@@ -109,7 +108,7 @@ class State:
             gone = {"deadline": "past its deadline", "owner": "its owner is gone"}.get(self.gone[hold.id])
             if gone and hold.of_run:
                 gone = "over, not settled"
-            left = gone or format_duration(hold.left(self.clock))
+            left = gone or ("while it runs" if hold.of_run else format_duration(hold.left(self.clock)))
             owner = f"process {hold.owner}" if hold.owner else "-"
             found.append((hold.id, format_tokens(hold.tokens), hold.agent, hold.task or "-", left, owner))
         return found

@@ -29,9 +29,9 @@ def sync(
     """Book what agents really used: read what Claude Code and Codex wrote down, each message once.
 
     Files are read on from where the last call ended. What was used in a worktree of this repository is its workspace's
-    and settles the hold that its agent had open; what was settled otherwise is not booked again, but for what exceeds
-    it. All else is booked under "elsewhere". Dollars are imputed, by the list prices in the package (budget.prices: a
-    file of your own over it).
+    and settles the hold that was made there, whatever its agent is called; what was settled otherwise is not booked
+    again, but for what exceeds it. All else is booked under "elsewhere". Dollars are imputed, by the list prices in the
+    package (budget.prices: a file of your own over it).
 
     \b
     Example:
@@ -105,10 +105,11 @@ def _print(report: Report, document: dict[str, Any]) -> None:
         f" {dollars(booked['micro_usd'])};"
         f" {files['read']} files read ({format_size(report.bytes)}), {files['unchanged']} unchanged"
     )
+    verb = "would settle" if report.dry_run else "settled"
     for settled in report.settled:
         hold, over = settled["hold"], settled["overrun_tokens"]
         beyond = f", {format_tokens(over)} more than it held" if over else ""
-        put(f"settled: {hold['id']} of {hold['agent']}: {format_tokens(settled['booked_tokens'])} tokens{beyond}")
+        put(f"{verb}: {hold['id']} of {hold['agent']}: {format_tokens(settled['booked_tokens'])} tokens{beyond}")
     for told in report.explained.values():
         put(_explained(told))
     _warn(report)
