@@ -42,8 +42,8 @@ def _sum(counts: range, events: int, rate: float) -> float:
 
 
 def fewest(rate: float, level: float) -> int:
-    """How many events it takes for all of them failing to be rarer than ``level``; ``rate`` is below 1."""
-    count = 1
+    """How many events it takes for all of them failing to be rarer than ``level``; ``rate`` is above 0 and below 1."""
+    count = max(1, math.floor(math.log(level) / math.log(rate)))  # near 1 they are too many to be counted one by one
     while rate**count >= level:
         count += 1
     return count

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from k1ctl.config import Config
     from k1ctl.slo.steps import Step
     from k1ctl.tally.fold import Tally
+    from k1ctl.tally.windows import Window
     from k1ctl.workspace import Workspace
 
 KEPT, BROKEN, UNKNOWN = "kept", "broken", "not-enough-data"
 LONGEST = 35 * 86400.0  # s that the tally knows
+_LEAST = 1e-5  # percent that may be bad; with less it takes more than ten million events to tell anything
 WORDS = {"build": "builds", "upload": "uploads", "test": "tests", "run": "runs", "turn": "turns"}
 
 
@@ -125,8 +127,9 @@ def rules(config: Config, names: Sequence[str] = ()) -> list[Rule]:
         if not settings["percent"] or (names and name not in names):
             continue
         place = f"slo.{name}"
-        if settings["percent"] >= 100:
-            raise ConfigError(f"{place}.percent is {settings['percent']:g}: it has to be below 100", key=place)
+        if settings["percent"] > 100.0 - _LEAST:
+            hint = "what may never fail has no error budget: 99.9 allows one of 1000"
+            raise ConfigError(f"{place}.percent is {settings['percent']}: it has to be below 100", hint=hint, key=place)
         if settings["kind"] == "turn" and not settings["within"]:
             raise ConfigError(f"{place}: turns do not fail; set within", key=place)
         check_window(settings["window"], f"{place}.window")
@@ -171,7 +174,11 @@ def look(
 
 def _counts(rule: Rule, tally: Tally, now: float, seconds: float) -> tuple[int, int]:
     """(bad, all) of the last so many seconds."""
-    window = tally.window(rule.kind, seconds, target=rule.of, now=now)
+    return _bad_of(rule, tally.window(rule.kind, seconds, target=rule.of, now=now))
+
+
+def _bad_of(rule: Rule, window: Window) -> tuple[int, int]:
+    """(bad, all) in a window."""
     if not rule.within:
         return window.bad, window.bad + window.good
     within = round(window.histogram.within(rule.within))
@@ -196,7 +203,7 @@ def _newest(rule: Rule, tally: Tally, now: float) -> list[tuple[float, bool]]:
 def _fill(objective: Objective, tally: Tally, now: float) -> None:
     rule = objective.rule
     window = tally.window(rule.kind, objective.window, target=rule.of, now=now)
-    objective.bad, events = _counts(rule, tally, now, objective.window)
+    objective.bad, events = _bad_of(rule, window)
     objective.good, objective.ignored = events - objective.bad, window.ignored
     if not events:
         return
@@ -222,7 +229,7 @@ def _sentence(objective: Objective) -> str:
     if not events:
         return f"no {many} {last}"
     did = f"took at most {format_duration(rule.within)}" if rule.within else "succeeded"
-    text = f"{objective.good} of {events} {many} {last} {did} ({_percent(objective.good / events)})"
+    text = f"{objective.good} of {events} {many} {last} {did} ({percent(objective.good / events)})"
     if objective.state == UNKNOWN:
         text += f"; not enough data: it takes {rule.enough}"
     elif objective.budget_left is not None:
@@ -234,5 +241,6 @@ def _sentence(objective: Objective) -> str:
     return text
 
 
-def _percent(share: float) -> str:
-    return f"{math.floor(share * 1000) / 10:g} %"
+def percent(share: float) -> str:
+    """Rounded down: 79.96 % is not 80 %."""
+    return f"{math.floor(share * 1000 + 1e-9) / 10:g} %"

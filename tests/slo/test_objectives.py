@@ -131,11 +131,14 @@ def test_settings(tmp_path: Path) -> None:
         looked(tmp_path, [], names=("nope",))
     for key, text in (
         ("percent = 100", "slo.x.percent"),
+        ("percent = 99.99999999", "below 100"),
         ('window = "40d"', "at most 35 d"),
         ('kind = "turn"', "within"),
     ):
         with pytest.raises(ConfigError, match=text):
             looked(tmp_path, [], f"[slo.x]\n{key}\n")
+    for percent in ("0.0000001", "1e-12", "99.9999"):
+        assert looked(tmp_path, [build(9.0), build(8.0, 1)], f"[slo.x]\npercent = {percent}\n")["x"].document()
     workspace = Workspace(str(tmp_path), str(tmp_path), "oslo")
     (tmp_path / "ops" / "k1ctl.toml").write_text("[slo.x]\nkind = 'build'\npercent = 97.5\n")
     assert [(r.allowed, r.enough) for r in rules(load(workspace), ("x",))] == [(0.025, 40)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from k1ctl.nagios import LINE, WORDS, below, datum, long_output, short
 from k1ctl.output import clean, put, say, style, table
 from k1ctl.slo import BROKEN, KEPT, UNKNOWN
+from k1ctl.slo.objectives import percent
 from k1ctl.units import format_duration, rfc3339
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def tell(found: Sequence[Objective]) -> None:
 def _row(each: Objective) -> tuple[str, ...]:
     rule = each.rule
     goal = f">= {each.target * 100:g} %" if not rule.within else f"p{each.target * 100:g} <= {_time(rule.within)}"
-    value = "-" if each.value is None else _time(each.value) if rule.within else f"{each.value * 100:.1f} %"
+    value = "-" if each.value is None else _time(each.value) if rule.within else percent(each.value)
     left = "-" if each.budget_left is None else f"{each.budget_left * 100:.0f} %"
     return each.name, _WORDS[each.state], goal, value, str(each.good + each.bad), left
 
