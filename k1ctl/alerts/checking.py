@@ -35,14 +35,16 @@ _EVENTS = {machine.FIRED: "alert.firing", machine.OVER: "alert.resolved"}
 class Checked:
     """What a check found: all ``alerts`` (`k1ctl.alerts.state`), what ``changed`` [(firing or over, alert)], the rules
     that ``failed`` {rule: why}, what people were ``told`` [{key, subject, channels}], ``skipped``: another check looked
-    later than this one, ``rare``: the last checks were so far apart that nothing can be wrong for long."""
+    later than this one, ``rare``: the last checks were so far apart that nothing can be wrong for long, ``stuck``: why
+    people do not hear of it, "" for no such reason."""
 
-    __slots__ = ("alerts", "changed", "failed", "rare", "skipped", "told")
+    __slots__ = ("alerts", "changed", "failed", "rare", "skipped", "stuck", "told")
 
     def __init__(self, alerts: list[Alert], changed: list[tuple[str, Alert]], failed: dict[str, str]) -> None:
         self.alerts, self.changed, self.failed = alerts, changed, failed
         self.told: list[dict[str, Any]] = []
         self.skipped = self.rare = False
+        self.stuck = ""
 
     @property
     def firing(self) -> list[Alert]:
@@ -60,32 +62,43 @@ def pace(config: Config) -> Pace:
 
 def check(workspace: Workspace, config: Config, plugins: Plugins | None, *, dry_run: bool = False) -> Checked:
     """See `k1ctl.alerts.check`."""
+    from k1ctl.alerts import telling
     from k1ctl.alerts.looks import look
+    from k1ctl.errors import K1ctlError
     from k1ctl.escalation.ladder import Moment
+    from k1ctl.failure import words
     from k1ctl.overview.parts import Sources
 
     now = Moment(time.time(), time.monotonic())
-    looked = look(Sources(workspace, config))
+    looked, by = look(Sources(workspace, config)), pace(config)
     if dry_run:
-        state, changes, skipped = _advanced(kept.load(workspace), looked, pace(config), now)
-    else:
+        found, state = _found(kept.usable(workspace), looked, by, now)
+        if plugins is not None:
+            found.told = telling.outlook(workspace, config, state, now.wall)
+        return found
+    try:
         with Held(workspace) as held:
-            state, changes, skipped = _advanced(held.state, looked, pace(config), now)
-            if not skipped:
-                _tell_of(workspace, state, changes)
+            found, state = _found(held.state, looked, by, now)
+            if not found.skipped:
+                _tell_of(workspace, state, found.changed)
                 held.write(state)
+        if plugins is not None:
+            found.told = telling.tell(workspace, config, plugins)
+            found.stuck = telling.stuck(workspace)
+    except (K1ctlError, OSError) as exc:
+        if plugins is not None:
+            _, state = _found(kept.load(workspace), looked, by, now)
+            telling.tell_unkept(workspace, config, plugins, state, words(exc))
+        raise
+    return found
+
+
+def _found(before: State, looked: Looked, by: Pace, now: Moment) -> tuple[Checked, State]:
+    """(What a check says after this look, the state to keep)."""
+    state, changes, skipped = _advanced(before, looked, by, now)
     found = _checked(state, changes, looked, now)
     found.skipped = skipped
-    if plugins is not None:
-        from k1ctl.alerts import telling
-
-        throttle = float(config.get("alerts", "throttle"))
-        if dry_run:
-            message = telling.next_message(workspace, state, throttle, now.wall)
-            found.told = [telling.summary(message["document"], [])] if message else []
-        else:
-            found.told = telling.tell(workspace, config, plugins)
-    return found
+    return found, state
 
 
 def _advanced(before: State, looked: Looked, by: Pace, now: Moment) -> tuple[State, list[tuple[str, str]], bool]:
@@ -99,10 +112,10 @@ def _advanced(before: State, looked: Looked, by: Pace, now: Moment) -> tuple[Sta
     return {**before, "alerts": entries, "checked": now.document(), "rare": rare, "silences": silences}, changes, False
 
 
-def _tell_of(workspace: Workspace, state: State, changes: list[tuple[str, str]]) -> None:
+def _tell_of(workspace: Workspace, state: State, changes: list[tuple[str, Alert]]) -> None:
     from k1ctl.events import emit
 
-    for what, key in changes:
+    for what, key in [(what, alert.key) for what, alert in changes]:
         entry = state["alerts"][key]
         about = {name: entry[name] for name in ("name", "subject", "level", "value", "limit", "unit")}
         emit(workspace, _EVENTS[what], key=key, episode=entry["episode"], **about, message=entry["text"])
@@ -127,7 +140,11 @@ class Held:
 
     def __enter__(self) -> Held:
         self.fd = _locked(self.path.removesuffix(".json") + ".lock", self.patience)
-        self.state = kept.load(self.workspace)
+        try:
+            self.state = kept.usable(self.workspace)
+        except BaseException:
+            os.close(self.fd)
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -86,6 +86,19 @@ def load(workspace: Workspace) -> State:
     return found if sound(found) else fresh()
 
 
+def usable(workspace: Workspace) -> State:
+    """As `load`, for who says what is so, or changes it. Raises ConfigError (alerts-newer) for the state of a newer
+    k1ctl: each of the two would throw away what the other one kept, and people would be told anew each time."""
+    from k1ctl.errors import ConfigError
+
+    found = read_json(path_of(workspace))
+    version = found.get("version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        said = f"{path_of(workspace)} was written by a newer k1ctl (its version {version}, this one knows {VERSION})"
+        raise ConfigError(said, hint="update k1ctl here; the file is left as it is", code="alerts-newer")
+    return found if sound(found) else fresh()
+
+
 def state(workspace: Workspace, now: float | None = None) -> list[Alert]:
     """Every alert that was ever wrong here and is not forgotten yet: firing ones first, then pending and inactive ones.
 
@@ -122,6 +135,7 @@ def sound(found: Any) -> bool:
             all(_alike(entry[field], default) for field, default in ENTRY.items())
             and entry["state"] in STATES
             and _is_moment(entry["seen"])
+            and all(entry[field] is None or _is_figure(entry[field]) for field in ("value", "limit"))
             for entry in found["alerts"].values()
         )
         silences = all(_is_silence(each) for each in found["silences"].values())
@@ -136,8 +150,12 @@ def _alike(value: Any, default: Any) -> bool:
     return _is_number(value) if isinstance(default, int | float) else isinstance(value, str)
 
 
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15
+    return _is_figure(value) and value >= 0
 
 
 def _is_moment(value: Any) -> bool:

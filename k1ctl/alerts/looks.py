@@ -32,7 +32,7 @@ def queue(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     for resource, count in waiting.items():
         text = f"{count} wait for {resource}; more than {rule['limit']} is too long a line"
         why = sources.paused.get(resource)
-        text += f"; it is paused: {why}" if why is not None else ""
+        text += f"; it is paused{f': {why}' if why else ''}" if why is not None else ""
         yield Finding(
             "queue",
             count > rule["limit"],
@@ -56,8 +56,10 @@ def success(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     if good + bad < rule["events"]:
         yield Finding("success", False, f"{good + bad} ends tell nothing")
         return
+    from k1ctl.slo.objectives import percent
+
     value = good / (good + bad)
-    text = f"{value * 100:.0f} % of {good + bad} builds, uploads and tests of the last "
+    text = f"{percent(value)} of {good + bad} builds, uploads and tests of the last "
     text += f"{format_duration(rule['window'])} succeeded; {rule['limit'] * 100:g} % should"
     yield Finding(
         "success",
@@ -272,6 +274,10 @@ def look(sources: Sources) -> Looked:
             looked.rules.append(name)
         except (K1ctlError, OSError) as exc:
             looked.failed[name] = words(exc)
+        except Exception as exc:  # a bug in one rule, or damage that nobody thought of: the others have to be told
+            from k1ctl.plugins import one_line
+
+            looked.failed[name] = one_line(exc)
     return looked
 
 

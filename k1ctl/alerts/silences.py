@@ -29,23 +29,26 @@ def pruned(silences: dict[str, Any], now: float) -> dict[str, Any]:
 
 
 def silence(workspace: Workspace, name: str, seconds: float, reason: str, *, dry_run: bool = False) -> dict[str, Any]:
-    """Silence a rule, or one alert of it, for ``seconds`` (0: no longer); {name, until, reason, changed, dry_run}.
+    """Silence a rule, or one alert of it, for ``seconds`` (0: no longer); {name, until, reason, changed, known,
+    dry_run}. An alert need not be there yet: a device is silenced before it is unplugged; ``known``: whether it is.
 
     Raises UsageError (unknown-alert), BusyError, OSError.
     """
     import time
 
     from k1ctl.alerts.checking import Held
-    from k1ctl.alerts.kept import load
+    from k1ctl.alerts.kept import usable
+    from k1ctl.alerts.looks import RULES
     from k1ctl.events import emit
     from k1ctl.units import rfc3339
 
-    before = load(workspace)
+    before = usable(workspace)
     _check_name(name, before)
     now = time.time()
     changed = bool(seconds) or name in before["silences"]
     until = rfc3339(now + seconds) if seconds else None
     done = {"name": name, "until": until, "reason": reason, "changed": changed, "dry_run": dry_run}
+    done["known"] = name in RULES or name in before["alerts"]
     if dry_run or not changed:
         return done
     with Held(workspace) as held:
@@ -61,7 +64,8 @@ def _check_name(name: str, state: dict[str, Any]) -> None:
     from k1ctl.alerts.looks import RULES
     from k1ctl.errors import UsageError
 
-    if name in RULES or name in state["alerts"] or name in state["silences"]:
+    rule, _, subject = name.partition("/")
+    if name in state["alerts"] or name in state["silences"] or (rule in RULES and bool(subject) == ("/" in name)):
         return
-    hint = f"rules are {', '.join(RULES)}; k1ctl alert list --all shows single alerts"
+    hint = f"rules are {', '.join(RULES)}; one alert of a rule is as queue/device:k1 (k1ctl alert list --all)"
     raise UsageError(f"there is no alert {name!r}", hint=hint, code="unknown-alert")

@@ -15,7 +15,9 @@ from k1ctl.alerts.checking import Held
 from k1ctl.alerts.kept import CRITICAL, FIRING
 from k1ctl.alerts.machine import FIRED, OVER
 from k1ctl.alerts.silences import silenced
+from k1ctl.errors import K1ctlError
 from k1ctl.files import open_locked
+from k1ctl.units import format_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 TRIES = 3  # how often a message that no channel takes is sent
 TRY_AGAIN = 30.0  # s between two of them
+STUCK = 900.0  # s of telling after which who does it was stopped: no channel takes that long
 _SHOWN = 20  # alerts that one message spells out
 _TITLE = 100  # characters of a title
 
@@ -40,7 +43,7 @@ def tell(workspace: Workspace, config: Config, plugins: Plugins) -> list[dict[st
 
     Raises BusyError, OSError.
     """
-    fd = open_locked(kept.path_of(workspace).removesuffix("state.json") + "telling.lock", blocking=False)
+    fd = _alone(workspace)
     if fd is None:
         return []
     done = []
@@ -53,6 +56,64 @@ def tell(workspace: Workspace, config: Config, plugins: Plugins) -> list[dict[st
     finally:
         os.close(fd)
     return done
+
+
+def _alone(workspace: Workspace) -> int | None:
+    return open_locked(kept.path_of(workspace).removesuffix("state.json") + "telling.lock", blocking=False)
+
+
+def outlook(workspace: Workspace, config: Config, state: State, now: float) -> list[dict[str, Any]]:
+    """[`summary`] of what `tell` would send, without channels."""
+    message = next_message(workspace, state, float(config.get("alerts", "throttle")), now)
+    return [summary(message["document"], [])] if message else []
+
+
+def stuck(workspace: Workspace) -> str:
+    """Why nobody tells people: who has begun to was stopped (SIGSTOP, a debugger) and holds the lock; "" where not."""
+    fd = _alone(workspace)
+    if fd is not None:
+        os.close(fd)
+        return ""
+    message = kept.load(workspace)["message"]
+    since = time.time() - message["tried"] if message else 0.0
+    if since <= STUCK:
+        return ""
+    return f"another check tells people for {format_duration(since)}; it was stopped: ps(1) or lsof of telling.lock"
+
+
+def tell_unkept(workspace: Workspace, config: Config, plugins: Plugins, state: State, why: str) -> None:
+    """Where what was found (``state``) cannot be kept, as on a full disk: one message on that, and on all that people
+    have not heard of. Once in ``alerts.throttle``, and in that after the lock was made: its own time says when, for to
+    set it takes no room. Raises nothing."""
+    throttle = max(TRY_AGAIN, float(config.get("alerts", "throttle")))
+    try:
+        fd = _alone(workspace)
+        if fd is None:
+            return
+        try:
+            now = time.time()
+            if 0 <= now - os.fstat(fd).st_mtime < throttle:
+                return
+            os.utime(fd, (now, now))
+            _send(workspace, config, plugins, _unkept(workspace, state, why, now))
+        finally:
+            os.close(fd)
+    except (K1ctlError, OSError):
+        return  # what it was called for is told to who called
+
+
+def _unkept(workspace: Workspace, state: State, why: str, now: float) -> Message:
+    from k1ctl.notify import CRITICAL as WORST
+    from k1ctl.notify import WARNING, Notification
+
+    new = [(key, entry) for key, entry in state["alerts"].items() if owed(state, key, entry, 0.0, now) == FIRED]
+    new.sort(key=lambda item: (item[1]["level"] != CRITICAL, item[0]))
+    lines = [f"alerts cannot be kept: {why}", "What they are, and this, may be told again until they can."]
+    lines += [line for key, entry in new[:_SHOWN] for line in _lines(key, entry)]
+    level = WORST if any(entry["level"] == CRITICAL for _, entry in new) else WARNING
+    subject = f"{os.path.basename(workspace.root)}: alerts cannot be kept: {why[:_TITLE]}"
+    told = Notification(level, subject, why, key=f"alert/unkept/{int(now * 1000)}", text="\n".join(lines))
+    return {"document": told.document(), "items": [], "tries": 0, "tried": 0}
 
 
 def summary(document: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,19 +158,23 @@ def _settle(workspace: Workspace, message: Message, rows: list[dict[str, Any]]) 
         entries = {key: {**entry} for key, entry in held.state["alerts"].items()}
         for what, key, episode in message["items"]:
             if key in entries:
-                _note(entries[key], what, episode)
+                _note(entries[key], what, episode, taken)
         held.write({**held.state, "alerts": entries, "message": None})
     if not taken:
         emit(workspace, "notify.given-up", key=message["document"]["key"])
-    return True
+    return taken
 
 
-def _note(entry: Entry, what: str, episode: int) -> None:
-    """People know of this episode, or of its end."""
+def _note(entry: Entry, what: str, episode: int, taken: bool) -> None:
+    """People know of this episode, or of its end; where no channel ``taken`` it, an alert that goes on firing is told
+    anew after the throttle."""
     if what == OVER:
         entry["over"] = 0 if entry["over"] == episode else entry["over"]
         return
-    entry.update(told=episode, told_at=time.time())
+    entry["told_at"] = time.time()
+    if not taken:
+        return
+    entry["told"] = episode
     if entry["began"] <= episode and entry["state"] != FIRING:  # it ended while they were told
         entry["over"] = entry["episode"]
 
@@ -132,13 +197,15 @@ def next_message(workspace: Workspace, state: State, throttle: float, now: float
 def owed(state: State, key: str, entry: Entry, throttle: float, now: float) -> str:
     """What people have to hear of an alert: `FIRED`, `OVER` or "". Not while it is silenced, where somebody else tells
     them, or, of one that fires anew, within ``throttle`` seconds of the last time (a clock that was set back is no
-    reason to be silent)."""
+    reason to be silent). That a warning they heard of became critical is told at once, the first time."""
     if silenced(state, key, entry["name"], now):
         return ""
     if entry["over"]:
         return OVER
     new = entry["state"] == FIRING and entry["told"] != entry["episode"] and not entry["told_by"]
-    return FIRED if new and not 0 <= now - entry["told_at"] < throttle else ""
+    heard = entry["told"] == entry["began"] and entry["told_at"] * 1000 <= entry["episode"]
+    worse = heard and entry["level"] == CRITICAL
+    return FIRED if new and (worse or not 0 <= now - entry["told_at"] < throttle) else ""
 
 
 def _notification(workspace: Workspace, items: list[tuple[str, str, Entry]], listed: list[list[Any]]) -> Notification:
@@ -150,17 +217,18 @@ def _notification(workspace: Workspace, items: list[tuple[str, str, Entry]], lis
     worst = any(entry["level"] == CRITICAL for _, entry in new)
     where = os.path.basename(workspace.root)
     counted = [f"{len(new)} alert{'s' * (len(new) != 1)}"] * bool(new) + [f"{len(over)} over"] * bool(over)
-    subject = f"{where}: {new[0][1]['text'][:_TITLE] if new else over[0][0] + ' is over'}"
+    first = new[0][1]["text"][:_TITLE] if new else over[0][0]
+    counted = counted if len(items) > 1 else ["over"] * bool(over)
     lines = [line for key, entry in new[:_SHOWN] for line in _lines(key, entry)]
-    lines += [f"over: {key}" for key, _ in over[:_SHOWN]]
+    lines += [f"over: {key} (it was: {entry['text']})" for key, entry in over[:_SHOWN]]
     more = len(items) - len(new[:_SHOWN]) - len(over[:_SHOWN])
     lines += [f"and {more} more"] * (more > 0) + ["k1ctl alert list"]
     what, key, episode = listed[0]
     devices = {entry["subject"] for _, entry in new if entry["name"] == "device"}
     return Notification(
         WORST if worst else WARNING if new else INFO,
-        subject if len(items) == 1 else f"{where}: {', '.join(counted)}",
-        new[0][1]["text"] if new else f"{over[0][0]} is over",
+        ": ".join([where, *([", ".join(counted)] if counted else []), first]),
+        new[0][1]["text"] if new else f"the alert {over[0][0]} is over",
         key=f"alert/{key}/{episode}/{what}" + (f"+{len(items) - 1}" if len(items) > 1 else ""),
         text="\n".join(lines),
         device=devices.pop() if len(devices) == 1 else "",

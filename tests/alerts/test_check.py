@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from k1ctl import alerts, config, events, files, notify
 from k1ctl.alerts import FIRING, INACTIVE, PENDING, checking, kept, silences, telling
-from k1ctl.errors import BusyError, UsageError
+from k1ctl.errors import BusyError, ConfigError, UsageError
 from k1ctl.files import open_locked, write_json
 from k1ctl.workspace import Workspace
 from tests.kit import Project
@@ -123,7 +124,7 @@ def test_all_that_is_new_is_one_message(desk: Desk) -> None:
     """Two that fire at once are one message, one that joins them later another, the worst gives the level."""
     desk.stale().spend()
     found = desk.check()
-    assert len(found.told) == 1 and found.told[0]["subject"] == "root: 2 alerts"
+    assert len(found.told) == 1 and found.told[0]["subject"].startswith("root: 2 alerts: 95 % of day ")
     assert desk.told() == ["alert/budget/day/firing+1"]
     desk.stale(False).check()
     assert desk.told()[1:] == ["alert/exporter/over"]
@@ -160,7 +161,9 @@ def test_throttled(tmp_path: Path) -> None:
 
 
 def test_a_channel_that_fails_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same message, 30 s later at the earliest, three times in all; then it is given up and said so."""
+    """The same message, 30 s later at the earliest, three times in all; then it is given up and said so. Nobody heard
+    of it, so it is told anew after the throttle if it still fires, and its end to nobody if it does not."""
+    desk.config.environment[("alerts", "throttle")] = 900.0
     desk.lamp.broken.write_text("")
     desk.stale().check()
     assert [e["message"] for e in desk.events("notify.failed")] == ["OSError: no bulb"]
@@ -171,9 +174,15 @@ def test_a_channel_that_fails_is_tried_again(desk: Desk, monkeypatch: pytest.Mon
     desk.check()
     desk.check()
     assert len(desk.events("notify.failed")) == 3 and len(desk.events("notify.given-up")) == 1
+    assert not alerts.state(desk.workspace)[0].told
     desk.lamp.broken.unlink()
+    before = kept.load(desk.workspace)
     desk.stale(False).check()
-    assert desk.told() == ["alert/exporter/over"]
+    assert desk.told() == []
+    before["alerts"]["exporter"]["told_at"] -= 900.0
+    write_json(kept.path_of(desk.workspace), before)
+    desk.stale().check()
+    assert desk.told() == ["alert/exporter/firing"] and alerts.state(desk.workspace)[0].told
 
 
 def test_over_before_anybody_took_the_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +193,68 @@ def test_over_before_anybody_took_the_message(desk: Desk, monkeypatch: pytest.Mo
     desk.lamp.broken.unlink()
     desk.stale(False).check()
     assert desk.told() == ["alert/exporter/firing", "alert/exporter/over"]
+
+
+def test_it_got_worse(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People who heard of a warning hear at once that it is critical, whatever the throttle; one that goes to and fro
+    is throttled."""
+    from k1ctl.alerts import looks
+    from k1ctl.alerts.machine import Finding
+
+    desk.config.environment[("alerts", "throttle")] = 900.0
+    level = [kept.WARNING]
+    monkeypatch.setitem(looks.RULES, "exporter", lambda *_: iter([Finding("exporter", True, "old", level=level[0])]))
+    for level[0] in (kept.WARNING, kept.CRITICAL, kept.WARNING, kept.CRITICAL, kept.CRITICAL):
+        desk.check()
+    assert desk.told() == ["alert/exporter/firing"] * 2 and "critical" in desk.lamp.file.read_text()
+
+
+def test_what_cannot_be_kept_is_told_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, or with a check that was stopped, people hear of that and of what fires: once in the throttle."""
+    desk.config.environment[("alerts", "throttle")] = 900.0
+    desk.check()
+    lock = desk.workspace.ops_path("alerts", "telling.lock")
+    os.utime(lock, (0, 0))
+    full, write = [True], checking.write_json
+
+    def no_room(path: str, value: Any) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, value)
+
+    monkeypatch.setattr(checking, "write_json", no_room)
+    desk.lamp.send = lambda n, _: desk.lamp.file.write_text(n.key + " " + n.text) and "lit"  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space"):
+            desk.stale().check()
+    assert len(desk.events("notify.sent")) == 1
+    said = desk.lamp.file.read_text()
+    assert said.startswith("alert/unkept/") and "the disk is full" in said and "warning: exporter: ops/metrics" in said
+    full[0] = False
+    held = open_locked(desk.workspace.ops_path("alerts", "state.lock"))
+    assert held is not None
+    os.utime(lock, (0, 0))
+    monkeypatch.setattr(checking.Held.__init__, "__defaults__", (0.01,))
+    with pytest.raises(BusyError):
+        desk.check()
+    assert "is held by another process" in desk.lamp.file.read_text()
+    os.close(held)
+    desk.check()
+    assert desk.lamp.file.read_text().startswith("alert/exporter/"), "kept again, told as ever"
+
+
+def test_who_tells_people_was_stopped(desk: Desk) -> None:
+    """The others say so once it is longer than any channel takes."""
+    desk.lamp.broken.write_text("")
+    desk.stale().check()
+    fd = open_locked(desk.workspace.ops_path("alerts", "telling.lock"))
+    assert fd is not None and not desk.check().stuck
+    state = kept.load(desk.workspace)
+    state["message"]["tried"] -= telling.STUCK + 60
+    write_json(kept.path_of(desk.workspace), state)
+    assert "another check tells people for 16 m" in desk.check().stuck
+    os.close(fd)
+    assert not desk.check().stuck
 
 
 def test_nobody_to_tell(desk: Desk) -> None:
@@ -224,8 +295,11 @@ def test_silences(desk: Desk) -> None:
     assert silences.silence(desk.workspace, "exporter", 0.0, "")["changed"]
     assert desk.check().firing and desk.told() == ["alert/exporter/firing"]
     assert not silences.silence(desk.workspace, "exporter", 0.0, "")["changed"]
-    with pytest.raises(UsageError, match="no alert 'nope'"):
-        silences.silence(desk.workspace, "nope", 60.0, "")
+    for name in ("nope", "nope/k1", "device/", "/k1"):
+        with pytest.raises(UsageError, match=f"no alert '{name}'"):
+            silences.silence(desk.workspace, name, 60.0, "")
+    assert not silences.silence(desk.workspace, "device/k1", 60.0, "unplugged")["known"], "before it fires"
+    assert kept.load(desk.workspace)["silences"].keys() == {"device/k1"}
 
 
 def test_a_dry_run_changes_nothing(desk: Desk) -> None:
@@ -239,7 +313,7 @@ def test_a_dry_run_changes_nothing(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", '{"version": 2}', '{"version": 1, "rare": 0, "checked": 3, "alerts": {}, "silences": {}}'],
+    ["", "{", "[]", '{"version": 0}', '{"version": 1, "rare": 0, "checked": 3, "alerts": {}, "silences": {}}'],
 )
 def test_a_damaged_state_is_a_fresh_one(desk: Desk, content: str) -> None:
     """Nobody who reads it fails, and what fires is told once more."""
@@ -249,6 +323,26 @@ def test_a_damaged_state_is_a_fresh_one(desk: Desk, content: str) -> None:
     assert alerts.state(desk.workspace) == [] and alerts.checked_at(desk.workspace) is None
     desk.check()
     assert desk.told() == ["alert/exporter/firing"] * 2 and kept.sound(files.read_json(str(path)))
+
+
+def test_a_newer_state_is_left_alone(desk: Desk) -> None:
+    """Two versions that throw away what the other one kept would tell people anew each minute."""
+    desk.check()
+    path = Path(kept.path_of(desk.workspace))
+    path.write_text('{"version": 2}')
+    for work in (desk.check, lambda: silences.silence(desk.workspace, "disk", 60.0, "")):
+        with pytest.raises(ConfigError, match="newer k1ctl"):
+            work()
+    assert path.read_text() == '{"version": 2}' and alerts.state(desk.workspace) == []
+
+
+def test_a_figure_that_is_none_is_damage(desk: Desk) -> None:
+    """Nothing that is shown fails at what stands in the file."""
+    desk.stale().check()
+    state = kept.load(desk.workspace)
+    for value, sound in ((-3.5, True), (None, True), ("12", False), ([1], False), (True, False)):
+        state["alerts"]["exporter"]["value"] = value
+        assert kept.sound(state) == sound
 
 
 def test_two_checks_at_once(desk: Desk) -> None:

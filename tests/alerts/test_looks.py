@@ -188,11 +188,13 @@ def test_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(f.text, f.level) for f in place.look("host") if f.bad] == [("all waited", "critical")]
 
 
-def test_a_rule_that_fails_hides_no_other(workspace: Project) -> None:
-    """What cannot be looked at is named with its reason, and what is switched off is not looked at."""
+def test_a_rule_that_fails_hides_no_other(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be looked at is named with its reason, a bug too, and what is switched off is not looked at."""
     workspace.configure("[slo.x]\npercent = 100\n[alerts.host]\non = false\n")
     facts = workspace.facts()
     found = looks.look(Sources(facts, load(facts)))
     assert list(found.failed) == ["burn"] and "slo.x.percent" in found.failed["burn"]
     assert {"queue", "disk", "success"} <= set(found.rules) and "host" not in found.rules
+    monkeypatch.setitem(looks.RULES, "disk", lambda *_: iter([{}["x"]]))
+    assert looks.look(Sources(facts, load(facts))).failed["disk"] == "KeyError: 'x'"
     assert json.dumps([finding.facts() for finding in found.findings])

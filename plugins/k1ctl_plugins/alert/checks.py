@@ -27,7 +27,7 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
         what = f"alerts were checked {format_duration(age)} ago (alerts.gap is {format_duration(gap)})"
         found.append(Check("stale", WARNING, what, why="what began since then is not seen", fix=fix))
     for alert in state(workspace):
-        if alert.state == FIRING:
-            what = f"{alert.name} fires since {alert.since}: {alert.text}"
+        if alert.state == FIRING and not alert.silenced:
+            what = f"{alert.key} fires since {alert.since}: {alert.text}"
             found.append(Check("firing", WARNING, what, why="", fix="k1ctl alert list has all of them"))
     return found or [Check("alerts", OK, f"checked {format_duration(age)} ago, none fires")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from k1ctl import alerts
 from k1ctl.alerts import FIRING, INACTIVE
 from k1ctl.output import clean, put, say, style, table
 from k1ctl.units import format_duration, format_size, rfc3339
@@ -32,6 +31,7 @@ def document(found: Checked, *, dry_run: bool) -> dict[str, Any]:
         "failed": found.failed,
         "skipped": found.skipped,
         "rare": found.rare,
+        "stuck": found.stuck or None,
     }
     if found.firing:
         first = found.firing[0]
@@ -59,6 +59,8 @@ def tell(found: Checked, *, dry_run: bool) -> None:
         for row in each["channels"]:
             if row["outcome"] != "sent":
                 say(f"{row['channel'] or row['plugin']} {row['outcome']}: {clean(row['message'])}")
+    if found.stuck:
+        say(clean(found.stuck))
     if found.rare and found.changed:
         say(RARE)
     if sys.stderr.isatty():
@@ -68,17 +70,20 @@ def tell(found: Checked, *, dry_run: bool) -> None:
 
 def listed(workspace: Workspace, *, whole: bool) -> dict[str, Any]:
     """What ``alert list --json`` prints."""
-    from k1ctl.alerts.kept import load
+    import time
 
-    found = [alert for alert in alerts.state(workspace) if whole or alert.state != INACTIVE]
-    checked, state = alerts.checked_at(workspace), load(workspace)
+    from k1ctl.alerts.kept import alerts_of, usable
+
+    state = usable(workspace)
+    found = [alert for alert in alerts_of(state, time.time()) if whole or alert.state != INACTIVE]
+    checked = state["checked"]
     silences = [
         {"name": name, "at": rfc3339(each["at"]), "until": rfc3339(each["until"]), "reason": each["reason"]}
         for name, each in state["silences"].items()
     ]
     return {
         "ok": True,
-        "checked_at": None if checked is None else rfc3339(checked),
+        "checked_at": None if checked is None else rfc3339(checked["wall"]),
         "alerts": [alert.document() for alert in found],
         "silences": silences,
     }

@@ -18,7 +18,7 @@ from k1ctl.output import emit_json, json_option, say
 @pass_context
 def silence(context: Context, name: str, seconds: float, reason: str, dry_run: bool, as_json: bool) -> None:
     """Tell nobody of an alert for a while. It is looked at and shown all the same, and what still fires when the
-    silence is over is told then. NAME is a rule (disk), or one alert of it (queue/device:k1).
+    silence is over is told then. NAME is a rule (disk), or one alert of it (device/k1), which need not be there yet.
 
     \b
     Example:
@@ -32,7 +32,8 @@ def silence(context: Context, name: str, seconds: float, reason: str, dry_run: b
     if as_json:
         emit_json({"ok": True, **done})
     elif seconds:
-        say(f"{name} {'would be' if dry_run else 'is'} silent for {format_duration(seconds)}")
+        yet = "" if done["known"] else " (no such alert yet)"
+        say(f"{name} {'would be' if dry_run else 'is'} silent for {format_duration(seconds)}{yet}")
     else:
         verb = "would be heard" if dry_run else "is heard"
         say(f"{name} {verb} again" if done["changed"] else f"{name} is not silenced")
