@@ -13,9 +13,11 @@ _KEYS = ("name", "key", "state", "since", "value", "limit", "text")
 
 def look(sources: Sources) -> Part:
     """Rows: ``name``, ``key``, ``state`` (firing, pending), ``since``, ``value``, ``limit``, ``text``; firing ones
-    first."""
-    from k1ctl.alerts import state
+    first. Facts: ``age_seconds`` of the check (None: never), and whether it is ``stale``, older than alerts.gap."""
+    from k1ctl.alerts import checked_at, state
 
     found = [alert for alert in state(sources.workspace) if alert.state in ("firing", "pending")]
     found.sort(key=lambda alert: alert.state != "firing")
-    return Part([{key: getattr(alert, key) for key in _KEYS} for alert in found])
+    age = sources.ago(checked_at(sources.workspace))
+    stale = age is not None and age > float(sources.config.get("alerts", "gap"))
+    return Part([{key: getattr(alert, key) for key in _KEYS} for alert in found], {"age_seconds": age, "stale": stale})

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def look(sources: Sources) -> Part:
     """Rows: ``scope`` (day, agent, task, pool, hour) and ``name``, and ``spent_``, ``held_``, ``limit_`` and ``free_``
     of ``tokens`` and ``micro_usd`` (limit and free are None without a limit): of the day, and of what was spent in it
-    or is limited. Facts: ``day``, ``zone``, ``limited``, ``holds`` (open ones). Empty where nothing is kept."""
+    or is limited. Facts: ``day``, ``zone``, ``limited``, ``holds`` (open ones), ``soft_percent`` of a limit from which
+    it is near. Empty where nothing is kept."""
     import os
 
     if not os.path.exists(sources.workspace.ops_path("state.db")):
@@ -45,6 +46,7 @@ def look(sources: Sources) -> Part:
         "zone": limits.zone or None,
         "limited": bool(limits),
         "holds": sum(not hold.gone(now) for hold in opened),
+        "soft_percent": max(sources.config.get("budget", "soft"), default=None),
     }
     return Part(found, facts)
 

@@ -18,9 +18,9 @@ def look(sources: Sources) -> Part:
     """Rows: ``device``, ``default``, ``state`` (as `k1ctl device health` has it, or unknown), ``message``,
     ``probed_at``, ``age_seconds`` of that, ``fps``, ``heap_free_bytes``, ``rssi_dbm``, ``uptime_ms``, ``version`` it
     told (its build's id, else what its framework is), ``image`` it was sent last ({artifact, target, workspace, at,
-    outcome, verification} or None), ``holder`` ({workspace, label, run, since} or None), ``elsewhere`` (who of another
-    repository on this host has it, "" for nobody), ``waiting``, ``out_of_service``, ``paused``, and ``escalation``
-    ({rung, since, reason} or None)."""
+    outcome: installed, sending or unknown, verification} or None), ``holder`` ({workspace, label, run, since} or None),
+    ``elsewhere`` (who of another repository on this host has it and stands in no line here, "" for nobody),
+    ``waiting``, ``out_of_service``, ``paused``, and ``escalation`` ({rung, since, reason} or None)."""
     from k1ctl.device.survey import configured
 
     sections = configured(sources.config)
@@ -46,16 +46,26 @@ def _row(sources: Sources, name: str, device: dict[str, Any], queue: dict[str, A
         found |= {key: verdict.values[key] for key in _FIGURES}
         found |= {"probed_at": record.get("probed_at"), "age_seconds": round(record["age_seconds"], 3)}
         found |= {"state": verdict.state, "message": verdict.message, "version": _version(record["answers"][INFO])}
-    current = images.read(sources.workspace, name)["current"]
-    keys = ("artifact", "target", "workspace", "at", "outcome", "verification")
+    holder = queue["holder"]
+    if holder:
+        queue = {**queue, "holder": {**holder, "workspace": sources.owner(holder)}}
     return {
         "device": name,
         **found,
-        "image": {key: current.get(key) for key in keys} if current else None,
-        "elsewhere": "" if queue["holder"] else _elsewhere(device),
+        "image": _image(images.read(sources.workspace, name)["current"], holder),
+        "elsewhere": "" if holder else _elsewhere(device),
         **queue,
         "escalation": _escalation(sources, name),
     }
+
+
+def _image(current: dict[str, Any] | None, holder: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What it was sent last; whose run has the device yet, and has no outcome, is being sent."""
+    if current is None:
+        return None
+    found = {key: current.get(key) for key in ("artifact", "target", "workspace", "at", "outcome", "verification")}
+    under_way = holder is not None and current["run"] == holder["run"] and current["outcome"] == "unknown"
+    return {**found, "outcome": "sending"} if under_way else found
 
 
 def _version(answer: dict[str, Any]) -> str | None:

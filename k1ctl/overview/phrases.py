@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from k1ctl.output import clean
-from k1ctl.overview.parts import STATES
+from k1ctl.overview.parts import ELSEWHERE, STATES
 from k1ctl.units import format_duration, format_size
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ _COLOURS = {
     "timeout": "red",
 }
 _WORDS = {"done": "ok"}  # of results
+_DOES = 36  # characters of what a workspace does
 _IMAGE = {"sending": "gets", "unknown": "may run"}  # of an image by the outcome of its upload; else the device runs it
 STEPS = {
     "k1ctl init": "writes ops/k1ctl.toml and Conductor's scripts; nothing is set up here yet",
@@ -46,14 +47,23 @@ REST: dict[str, Callable[[int], str]] = {
 }
 
 
-def _names(rows: list[dict[str, Any]], key: str, most: int) -> int:
-    return min(most, max((len(clean(str(row[key]))) for row in rows), default=0))
+def _names(rows: list[dict[str, Any]], key: str, most: int, wide: bool) -> int:
+    """The width of a column of names: of the longest, at most ``most`` unless it is ``wide``."""
+    longest = max((len(_who(str(row[key]))) for row in rows), default=0)
+    return longest if wide else min(most, longest)
+
+
+def _who(name: str) -> str:
+    return clean(name.replace(ELSEWHERE, "(elsewhere)"))
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
 
 
 def _padded(text: str, width: int) -> str:
     """The text in a column: cut or filled to ``width``, and two spaces."""
-    text = clean(text)
-    return (text if len(text) <= width else text[: width - 1] + "…").ljust(width) + "  "
+    return cut(_who(text), width).ljust(width) + "  "
 
 
 def _span(seconds: float) -> str:
@@ -75,14 +85,15 @@ def ordinal(number: int) -> str:
     return f"{number}{last}"
 
 
-def workspaces(part: Part) -> list[Line]:
+def workspaces(part: Part, *, wide: bool = False) -> list[Line]:
     """Busy ones first, who waits in the order of the line, then those that were idle for the shortest time."""
     rows = sorted(part.rows, key=_order)
-    width, lines = _names(rows, "name", 20), []
+    width, lines = _names(rows, "name", 20, wide), []
     for row in rows:
         told = [f"{kind} {_result(row[kind])}" for kind in ("build", "upload") if row[kind]]
         line: Line = [(_padded(f"{row['name']}", width), "bold" if row["current"] else "")]
-        line.append((_padded(_does(row), 36), _COLOURS.get(row["state"], "")))
+        does = _does(row, 1 << 30 if wide else _DOES)
+        line.append((_padded(does, max(_DOES, len(does)) if wide else _DOES), _COLOURS.get(row["state"], "")))
         line.append((", ".join(told), "red" if any("failed" in word for word in told) else "dim"))
         lines.append(line)
     return lines
@@ -94,7 +105,8 @@ def _order(row: dict[str, Any]) -> tuple[int, int, float, str]:
     return STATES.index(row["state"]), place, 1e18 if idle is None else idle, row["name"]
 
 
-def _does(row: dict[str, Any]) -> str:
+def _does(row: dict[str, Any], width: int) -> str:
+    """What it does in ``width`` characters: of long names of resources the end goes, not the place nor the time."""
     if row["missing"]:
         return "its folder is gone"
     if not row["doing"]:
@@ -102,27 +114,27 @@ def _does(row: dict[str, Any]) -> str:
     doing = min(row["doing"], key=lambda each: each["state"] != row["state"])
     more = f" +{len(row['doing']) - 1}" if len(row["doing"]) > 1 else ""
     what = ", ".join(doing["resources"]) or doing["label"]
+    begin, end = f"{doing['state']} ", f"{_for(doing['seconds'])}{more}"
     if doing["state"] == "waiting":
-        place = f", {ordinal(doing['position'])}" if doing["position"] else ", for room on the host"
-        return f"waiting {what}{place}{_for(doing['seconds'])}{more}"
-    if doing["state"] == "parked":
-        return f"keeps a place for {what}{more}"
-    return f"{doing['state']} {what}{_for(doing['seconds'])}{more}"
+        end = (f", {ordinal(doing['position'])}" if doing["position"] else ", for room on the host") + end
+    elif doing["state"] == "parked":
+        begin, end = "keeps a place for ", more
+    return f"{begin}{cut(what, max(8, width - len(begin) - len(end)))}{end}"
 
 
 def _result(row: dict[str, Any]) -> str:
     return _WORDS.get(row["result"], str(row["result"]))
 
 
-def slots(part: Part) -> list[Line]:
+def slots(part: Part, *, wide: bool = False) -> list[Line]:
     """What somebody has, wants or may not have first."""
     rows = sorted(part.rows, key=lambda row: not (row["held"] or row["waiting"] or row["paused"] is not None))
-    width, lines = _names(rows, "resource", 20), []
+    width, lines = _names(rows, "resource", 20, wide), []
     for row in rows:
         full = row["held_slots"] >= row["slots"]
         line: Line = [(_padded(row["resource"], width), "")]
         line.append((f"{row['held_slots']} of {row['slots']}", "yellow" if full and row["waiting"] else ""))
-        holders = [clean(f"{each['workspace']}{_for(each['seconds'])}") for each in row["held"]]
+        holders = [_who(f"{each['workspace']}{_for(each['seconds'])}") for each in row["held"]]
         more = f" and {len(holders) - 3} more" if len(holders) > 3 else ""
         line.append((f"  {', '.join(holders[:3])}{more}" if holders else "", "cyan"))
         line.append((f"  {row['waiting']} waiting" if row["waiting"] else "", "yellow"))
@@ -134,11 +146,13 @@ def slots(part: Part) -> list[Line]:
     return lines
 
 
-def waiting(part: Part) -> list[Line]:
-    width, lines = _names(part.rows, "workspace", 16), []
-    for row in part.rows:
-        place = str(row["position"] or "-") if row["state"] == "waiting" else row["state"]
-        line: Line = [(f"{place.rjust(3)}  ", _COLOURS.get(row["state"], "")), (_padded(row["workspace"], width), "")]
+def waiting(part: Part, *, wide: bool = False) -> list[Line]:
+    width, lines = _names(part.rows, "workspace", 16, wide), []
+    places = [str(r["position"] or "-") if r["state"] == "waiting" else r["state"] for r in part.rows]
+    left = max(map(len, places), default=0)
+    for row, place in zip(part.rows, places, strict=True):
+        line: Line = [(f"{place.rjust(left)}  ", _COLOURS.get(row["state"], ""))]
+        line.append((_padded(row["workspace"], width), ""))
         line.append((clean(", ".join(row["resources"]) or row["label"]), ""))
         line.append((_for(row["seconds"]), "dim"))
         if row["blocked"]:
@@ -150,8 +164,8 @@ def waiting(part: Part) -> list[Line]:
     return lines
 
 
-def devices(part: Part) -> list[Line]:
-    width, lines = _names(part.rows, "device", 16), []
+def devices(part: Part, *, wide: bool = False) -> list[Line]:
+    width, lines = _names(part.rows, "device", 16, wide), []
     for row in part.rows:
         line: Line = [(_padded(row["device"], width), ""), (row["state"], _COLOURS.get(row["state"], "red"))]
         line.append((f", asked{_ago(row['age_seconds'])}" if row["age_seconds"] is not None else "", "dim"))
@@ -160,8 +174,8 @@ def devices(part: Part) -> list[Line]:
             line.append(("  out of service", "red"))
         if row["escalation"]:
             line.append((f"  trouble: {row['escalation']['rung']}", "red"))
-        hands = clean(row["holder"]["workspace"]) if row["holder"] else row["elsewhere"]
-        line.append((f"  held by {clean(hands)}" if hands else "", "cyan"))
+        hands = row["holder"]["workspace"] if row["holder"] else row["elsewhere"]
+        line.append((f"  held by {_who(hands)}" if hands else "", "cyan"))
         if row["image"]:
             image = row["image"]
             does = _IMAGE.get(image["outcome"], "runs")
@@ -171,7 +185,7 @@ def devices(part: Part) -> list[Line]:
     return lines
 
 
-def work(part: Part) -> list[Line]:
+def work(part: Part, *, wide: bool = False) -> list[Line]:
     """How they went within a day, then the last ones."""
     facts, counted = part.facts, part.facts["good"] + part.facts["bad"]
     lines: list[Line] = []
@@ -199,7 +213,7 @@ def _on(row: dict[str, Any]) -> str:
     return f" on {row['device']}" if row["device"] else ""
 
 
-def budget(part: Part) -> list[Line]:
+def budget(part: Part, *, wide: bool = False) -> list[Line]:
     from k1ctl.budget.limits import amount, named
 
     lines: list[Line] = []
@@ -218,7 +232,7 @@ def budget(part: Part) -> list[Line]:
     return lines
 
 
-def host(part: Part) -> list[Line]:
+def host(part: Part, *, wide: bool = False) -> list[Line]:
     facts = part.facts
     line: Line = [(f"{format_size(facts['available_bytes'])} of {format_size(facts['memory_bytes'])} free", "")]
     promised = f", {format_size(facts['promised_bytes'])} of {format_size(facts['limit_bytes'])} promised"
@@ -233,8 +247,8 @@ def host(part: Part) -> list[Line]:
     return [line]
 
 
-# in their order on the screen; alerts stand among what needs attention
-PARTS: dict[str, Callable[[Part], list[Line]]] = {
+# in their order on the screen; alerts stand among what needs attention; `wide`: no column is cut
+PARTS: dict[str, Callable[..., list[Line]]] = {
     "workspaces": workspaces,
     "slots": slots,
     "waiting": waiting,

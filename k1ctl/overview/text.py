@@ -42,7 +42,7 @@ class Section:
 def screen(found: Overview, *, width: int = 0, height: int = 0, every: bool = False) -> str:
     """The overview for people; ``width`` and ``height`` in characters (0: no screen, so nothing is cut at its right);
     ``every``: all lines of all parts. Coloured where stdout is."""
-    sections = _sections(found)
+    sections = _sections(found, wide=not width)
     if every:
         for section in sections:
             section.shown = len(section.lines)
@@ -82,7 +82,7 @@ def _share(sections: list[Section], room: int) -> None:
         min(short, key=lambda section: section.shown / LEAST.get(section.name, 1)).shown += 1
 
 
-def _sections(found: Overview) -> list[Section]:
+def _sections(found: Overview, *, wide: bool) -> list[Section]:
     sections = []
     problems: list[Line] = [[(clean(p["text"]), "red" if p["level"] == "error" else "yellow")] for p in found.problems]
     if problems:
@@ -91,7 +91,7 @@ def _sections(found: Overview) -> list[Section]:
         part = found.parts[name]
         if part.error and not part.rows and not part.facts:
             continue  # the problems tell of it
-        lines = lines_of(part)
+        lines = lines_of(part, wide=wide)
         if lines:
             sections.append(Section(name, lines, phrases.REST.get(name, lambda n: f"and {n} more")))
     step = next_step(found)
@@ -118,7 +118,7 @@ def _drawn(line: Line, width: int) -> str:
     """A line in colour, cut at the width of the screen."""
     left, drawn = width or 1 << 30, []
     for text, colour in line:
-        text = text if len(text) <= left else text[: max(0, left - 1)] + "…" * (left > 0)
+        text = phrases.cut(text, left)
         left -= len(text)
         drawn.append(style(text, colour) if colour and text.strip() else text)
     return "".join(drawn).rstrip()

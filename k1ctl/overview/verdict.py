@@ -30,12 +30,11 @@ def problems(found: Overview) -> list[dict[str, str]]:
 
 
 def _alerts(found: Overview) -> Iterator[tuple[str, str, str]]:
+    facts = found.alerts.facts
+    old = f" (checked {format_duration(facts['age_seconds'])} ago)" if facts.get("stale") else ""
     for row in found.alerts.rows:
-        yield (
-            ERROR if row["state"] == "firing" else WARNING,
-            "alerts",
-            f"alert {row['name']} {'fires' if row['state'] == 'firing' else 'is pending'}: {row['text']}",
-        )
+        level, does = (ERROR, "fires") if row["state"] == "firing" else (WARNING, "is pending")
+        yield level, "alerts", f"alert {row['name']} {does}{old}: {row['text']}"
 
 
 def _devices(found: Overview) -> Iterator[tuple[str, str, str]]:
@@ -70,13 +69,26 @@ def _host(found: Overview) -> Iterator[tuple[str, str, str]]:
 
 
 def _budget(found: Overview) -> Iterator[tuple[str, str, str]]:
+    """Limits with nothing left, and those that are near: of agents and of tasks one stands for all."""
     from k1ctl.budget.limits import amount, named
 
+    soft = found.budget.facts.get("soft_percent") or 100
+    alike: dict[tuple[str, ...], list[tuple[int, str]]] = {}
     for row in found.budget.rows:
         for unit, name in enumerate(("tokens", "micro_usd")):
-            if row[f"limit_{name}"] is not None and not row[f"free_{name}"]:
-                limit = amount(unit, row[f"limit_{name}"])
-                yield ERROR, "budget", f"nothing is left of {limit} for {named((row['scope'], row['name']))}"
+            limit, free = row[f"limit_{name}"], row[f"free_{name}"]
+            if limit is None or 100 * (limit - free) < soft * limit:
+                continue
+            one = "" if row["scope"] in ("agent", "task") else row["name"]
+            near = "near" if free else ""
+            share, whose = 100 * (limit - free) // (limit or 1), named((row["scope"], row["name"]))
+            alike.setdefault((row["scope"], amount(unit, limit), near, one), []).append((share, whose))
+    for (scope, most, near, _), those in alike.items():
+        least = "at least " if len(those) > 1 else ""
+        said = f"{least}{min(those)[0]} % of {most} spent or held" if near else f"nothing is left of {most}"
+        level = ERROR if scope in ("day", "pool") and not near else WARNING
+        count = f"{len(those)} {scope}s, one is " if len(those) > 1 else ""
+        yield level, "budget", f"{said} for {count}{those[0][1]}"
 
 
 def _work(found: Overview) -> Iterator[tuple[str, str, str]]:

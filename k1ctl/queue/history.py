@@ -8,6 +8,7 @@ from k1ctl.errors import BusyError
 from k1ctl.files import append_recent, read_bytes
 
 _KEEP = 20  # holds the median is taken over
+_LONGEST = 1e9  # s; what is more is damage
 _LIMIT = 16384  # bytes a file may grow to before the older half is dropped
 
 
@@ -22,9 +23,11 @@ def typical(folder: str, resource: str) -> float | None:
     holds = []
     for word in (data or b"").split()[-_KEEP:]:
         try:
-            holds.append(float(word))
+            seconds = float(word)
         except ValueError:
             continue
+        if 0 <= seconds < _LONGEST:  # nor what is no number, nor infinite
+            holds.append(seconds)
     return sorted(holds)[len(holds) // 2] if holds else None
 
 

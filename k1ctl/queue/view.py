@@ -26,21 +26,14 @@ class TicketNotFoundError(K1ctlError):
 
 
 _STATES = {"r": "running", "w": "waiting", "p": "parked"}
-# What a ticket's owner wrote of itself that is told.
-_OWNERS = (
-    "run",
-    "kind",
-    "workspace",
-    "command",
-    "label",
-    "queued_at",
-    "granted_at",
-    "group",
-    "waits_for",
-    "keep",
-    "owner",
-    "holder",
-)
+# What a ticket's owner wrote of itself that is told; of another type it is damage, and not told.
+_OWNERS = {
+    **dict.fromkeys(("run", "kind", "workspace", "command", "label", "queued_at", "granted_at", "waits_for"), str),
+    "group": int,
+    "keep": bool,
+    "owner": int,
+    "holder": str,
+}
 
 
 def entries(folder: str) -> list[dict[str, Any]]:
@@ -73,7 +66,8 @@ def entries(folder: str) -> list[dict[str, Any]]:
         if state == "waiting":
             row["position"] = 1 + sum(_share(name, each) for each in line)
             line.append(name)
-        rows.append({**row, **{k: facts[k] for k in _OWNERS if k in facts and (facts[k] or k != "waits_for")}})
+        told = {k: facts[k] for k, kind in _OWNERS.items() if isinstance(facts.get(k), kind)}
+        rows.append({**row, **{k: v for k, v in told.items() if v or k != "waits_for"}})
     return rows
 
 

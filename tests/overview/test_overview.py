@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from k1ctl import overview
 from k1ctl.budget.ledger import Ledger
 from k1ctl.capacity.promises import folder
 from k1ctl.config import load
+from k1ctl.device import images
 from k1ctl.device.guard import acquire, guard_path
 from k1ctl.device.health import state_path
 from k1ctl.events import emit
 from k1ctl.files import write_json
 from k1ctl.overview import PARTS, Overview
+from k1ctl.overview.text import screen
 from k1ctl.queue import history, view
 from k1ctl.queue.line import Line
 from k1ctl.queue.ticket import Ticket
@@ -99,7 +102,7 @@ def test_who_holds_who_waits_and_when(workspace: Project, stand: Stand) -> None:
 def test_names_that_are_not_unique(workspace: Project, stand: Stand, tmp_path: Path) -> None:
     """Of two worktrees in folders of one name, the run's record tells which one works; of two repositories that share
     a queue, who is not of this one is told as such."""
-    workspace.configure(f'[queue]\ndir = "{workspace.ops / "queue"}"\n{CONFIG}')
+    workspace.configure(f'[queue]\ndir = "{workspace.ops / "queue"}"\n{CONFIG}[devices.k2]\nhost = "k2.local"\n')
     for place in ("a", "b"):
         workspace.git("worktree", "add", "-q", "-b", place, str(tmp_path / place / "oslo"))
     run = "20260101-000000.000-abcd"
@@ -108,8 +111,11 @@ def test_names_that_are_not_unique(workspace: Project, stand: Stand, tmp_path: P
     stand("oslo", {"build:fw": 1}, 2, kind="build", run="20260101-000000.000-ffff")
     rows = {row["path"]: row["state"] for row in look(workspace).workspaces.rows if row["name"].startswith("oslo")}
     assert rows == {str(tmp_path / "a/oslo"): "idle", str(tmp_path / "b/oslo"): "uploading", None: "building"}
-    slots = {row["resource"]: row["held"] for row in look(workspace).slots.rows}
+    stand("bergen", {"device:k2": 1}, run="20260101-000000.000-eeee")
+    found = look(workspace)
+    slots = {row["resource"]: row["held"] for row in found.slots.rows}
     assert slots["build:fw"][0]["workspace"] == "oslo (another repository)"
+    assert [row["holder"]["workspace"] for row in found.devices.rows] == ["oslo", "bergen (another repository)"]
 
 
 def test_a_pause_is_told_where_it_holds_somebody_up(workspace: Project, stand: Stand) -> None:
@@ -197,6 +203,19 @@ def test_a_device_is_as_its_last_prober_left_it(workspace: Project) -> None:
     assert found.problems[0]["text"] == "k1 was offline 2 h ago: no route" and found.problems[0]["level"] == "error"
 
 
+def test_an_image_that_is_being_sent(workspace: Project, stand: Stand) -> None:
+    """While the run that sends it has the device no image is said to run; nor afterwards, where nobody knows."""
+    workspace.configure(CONFIG)
+    facts = workspace.facts()
+    stand("oslo", {"device:k1": 1}, run="u1")
+    sent = {"artifact": "0123abcd", "target": "fw", "sha256": "0" * 64, "run": "u1", "workspace": "oslo"}
+    images.begin(facts, "k1", sent)
+    assert look(workspace).devices.rows[0]["image"]["outcome"] == "sending"
+    assert "gets 0123abcd of oslo" in screen(look(workspace))
+    images.begin(facts, "k1", {**sent, "run": "u2"})
+    assert "may run 0123abcd of oslo" in screen(look(workspace))
+
+
 def test_a_device_in_the_hands_of_another_repository(workspace: Project) -> None:
     """Who holds the host's guard of a device is told, although he stands in no line here; and only while he does."""
     workspace.configure(CONFIG)
@@ -247,6 +266,36 @@ def test_the_budget_is_looked_up_and_not_made(workspace: Project) -> None:
     assert "nothing is left of 1M tokens for day" in found.problems[0]["text"]
 
 
+def test_budgets_with_little_left_do_not_hide_the_rest(workspace: Project) -> None:
+    """Of agents one stands for all of them; the day is an error, an agent and what is near its limit warnings."""
+    workspace.configure('[budget]\nday = "1M"\nagent_day = "100k"\nsoft = [50, 90]\n')
+    facts = workspace.facts()
+    ledger = Ledger(facts, load(facts))
+    for tokens, agents in ((100_000, range(8)), (95_000, range(8, 10))):
+        for number in agents:
+            ledger.reserve(tokens, agent=f"a{number}")
+    ledger.state.close()
+    said = {p["text"]: p["level"] for p in look(workspace).problems}
+    day = rfc3339()[:10]
+    assert said == {
+        f"99 % of 1M tokens spent or held for day {day}": "warning",
+        f"nothing is left of 100k tokens for 8 agents, one is agent a0 on {day}": "warning",
+        f"at least 95 % of 100k tokens spent or held for 2 agents, one is agent a8 on {day}": "warning",
+    }
+
+
+def test_alerts_that_nobody_checks_any_more_are_told_with_their_age(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fired at a check of long ago is not told as if it fired now."""
+    alert = types.SimpleNamespace(name="disk", key="", state="firing", since="", value=91.0, limit=80.0, text="full")
+    monkeypatch.setattr("k1ctl.alerts.state", lambda workspace: [alert])
+    for age, text in ((5, "alert disk fires: full"), (7200, "alert disk fires (checked 2 h ago): full")):
+        at = time.time() - age
+        monkeypatch.setattr("k1ctl.alerts.checked_at", lambda workspace, at=at: at)
+        assert [p["text"] for p in look(workspace, parts=("alerts",)).problems] == [text]
+
+
 def test_damage_hides_its_own_part_only(workspace: Project) -> None:
     """Each part that cannot be made says so, the others are there, and the whole is still JSON."""
     workspace.configure(CONFIG)
@@ -260,6 +309,20 @@ def test_damage_hides_its_own_part_only(workspace: Project) -> None:
     assert list(found.errors) == ["budget"] and "damaged" in document["errors"]["budget"]
     assert document["devices"]["rows"][0]["state"] == "unknown" and document["host"]["facts"]["memory_bytes"]
     assert set(PARTS) <= set(document)
+
+
+def test_damage_in_what_a_holder_wrote(workspace: Project, stand: Stand) -> None:
+    """A ticket whose owner wrote nonsense still holds, and times that are none make no estimate."""
+    workspace.configure(CONFIG)
+    history.add(str(workspace.ops / "queue"), "device:k1", float("nan"))
+    history.add(str(workspace.ops / "queue"), "device:k1", float("inf"))
+    stand("oslo", {"device:k1": 1}, run={"a": 1}, kind=[], granted_at=5, waits_for=[1])
+    stand("lava", {"device:k1": 1}, workspace=[1], label=5)
+    found = look(workspace)
+    assert found.errors == {} and "0 B of" in screen(found)
+    json.dumps(found.document(), allow_nan=False)
+    [row] = [row for row in found.slots.rows if row["resource"] == "device:k1"]
+    assert (row["held_slots"], row["waiting"], row["typical_seconds"]) == (1, 1, None)
 
 
 WEIRD = (

@@ -83,6 +83,17 @@ def test_nothing_is_left_out_when_all_is_asked_for() -> None:
     assert "and 89 more" in piped and len(piped.splitlines()) < 80
 
 
+def test_long_names_hide_no_place_and_no_time() -> None:
+    """On a screen the end of a name goes; in a pipe nothing does, so that a name is found by grep."""
+    look = found(2, 2, 0)
+    look.workspaces.rows[0]["doing"][0]["resources"] = ["device:a-board-with-a-long-name", "build:fw"]
+    look.workspaces.rows[1]["name"] = "w" * 40
+    look.waiting.rows[1]["workspace"] = "w2 (another repository)"
+    drawn, piped = screen(look, width=120, height=40), screen(look)
+    assert ", 1st for 12 s" in drawn and "w" * 40 not in drawn and "w2 (elsewhere)" in drawn
+    assert "waiting device:a-board-with-a-long-name, build:fw, 1st for 12 s" in piped and "w" * 40 in piped
+
+
 def test_what_others_named_is_shown_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name or a message with control characters does nothing to the terminal."""
     monkeypatch.setenv("NO_COLOR", "1")
