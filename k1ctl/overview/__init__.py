@@ -14,10 +14,11 @@ from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from k1ctl.config import Config
+    from k1ctl.tally.fold import Tally
     from k1ctl.workspace import Workspace
 
 __all__ = ["PARTS", "Overview", "Part", "look"]
@@ -65,9 +66,14 @@ class Overview:
         }
 
 
-def look(workspace: Workspace, config: Config, *, parts: Sequence[str] = PARTS) -> Overview:
-    """The overview now, of these ``parts`` (the others are empty). Never raises for what the files hold."""
-    sources = Sources(workspace, config)
+def look(
+    workspace: Workspace, config: Config, *, parts: Sequence[str] = PARTS, tally: Callable[[], Tally] | None = None
+) -> Overview:
+    """The overview now, of these ``parts`` (the others are empty). Never raises for what the files hold.
+
+    ``tally``: gives what all events come to, for who looks again and again (`k1ctl.metrics.resident.Resident.look`).
+    """
+    sources = Sources(workspace, config, tally)
     found = {name: _made(name, sources) if name in parts else Part() for name in PARTS}
     return Overview(workspace, sources.now, found)
 

@@ -7,6 +7,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from k1ctl.capacity.promises import Promise
@@ -52,16 +53,14 @@ class Sources:
     """The files that an overview is made of, each read when the first part wants it; one that cannot be read is tried
     again by the next, so that each part says what it lacks. ``now``: seconds since 1970."""
 
-    def __init__(self, workspace: Workspace, config: Config) -> None:
-        self.workspace, self.config, self.now = workspace, config, time.time()
+    def __init__(self, workspace: Workspace, config: Config, tally: Callable[[], Tally] | None = None) -> None:
+        self.workspace, self.config, self.now, self._tally = workspace, config, time.time(), tally
         self._kept: dict[str, Any] = {}
 
     def ago(self, at: Any) -> float | None:
         """Seconds from a time (RFC 3339, or seconds since 1970) to now; None for what is no time."""
-        from k1ctl.units import parse_rfc3339
-
         try:
-            then = float(at) if isinstance(at, int | float) else parse_rfc3339(str(at or ""))
+            then = float(at) if isinstance(at, int | float) else _epoch(str(at or ""))
         except ValueError:
             return None
         return round(max(0.0, self.now - then), 3)
@@ -124,7 +123,7 @@ class Sources:
         if "tally" not in self._kept:
             from k1ctl.tally import current
 
-            self._kept["tally"] = current(self.workspace)
+            self._kept["tally"] = self._tally() if self._tally else current(self.workspace)
         return self._kept["tally"]  # type: ignore[no-any-return]
 
     def owner(self, ticket: dict[str, Any]) -> str:
@@ -140,6 +139,20 @@ class Sources:
 
         record = read_json(self.workspace.ops_path("runs", run, "run.json")) if run else None
         return str(record.get("workspace_path") or "") if isinstance(record, dict) else ""
+
+
+_epochs: dict[str, float] = {}  # of times that were told of: who looks again and again sees most of them again
+
+
+def _epoch(at: str) -> float:
+    found = _epochs.get(at)
+    if found is None:
+        from k1ctl.units import parse_rfc3339
+
+        if len(_epochs) > 2000:
+            _epochs.clear()
+        found = _epochs[at] = parse_rfc3339(at)
+    return found
 
 
 def shown(resources: dict[str, int]) -> list[str]:

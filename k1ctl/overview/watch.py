@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k1ctl.config import Config
+    from k1ctl.metrics.resident import Resident
     from k1ctl.overview import Overview
     from k1ctl.workspace import Workspace
 
@@ -20,12 +21,14 @@ _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 class Looks:
-    """Looks at a root, each with the configuration of now; while that cannot be read, as in the middle of an edit, with
-    the last good one, and a problem says so. Raises ConfigError where there was none."""
+    """Looks at a root, each at the cost of what is new in its events, with the configuration of now; while that cannot
+    be read, as in the middle of an edit, with the last good one, and a problem says so. Raises ConfigError where there
+    was none."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.config: Config | None = None
+        self.tally: Resident | None = None
 
     def __call__(self) -> Overview:
         from k1ctl import overview
@@ -39,7 +42,11 @@ class Looks:
             if self.config is None:
                 raise
             broken = exc.message
-        found = overview.look(self.workspace, self.config)
+        if self.tally is None:
+            from k1ctl.metrics.resident import Resident
+
+            self.tally = Resident(self.workspace)
+        found = overview.look(self.workspace, self.config, tally=self.tally.look)
         if broken:
             found.problems.insert(
                 0, {"level": "error", "part": "config", "text": f"the settings of before hold: {broken}"}

@@ -75,12 +75,27 @@ def branch_of(own: str) -> str | None:
     return head[5:].strip().removeprefix("refs/heads/") if head.startswith("ref:") else None
 
 
+_texts: dict[str, tuple[tuple[int, int, int], str]] = {}  # {path: (what it was when it was read, what it said)}
+
+
 def _text(path: str) -> str:
+    """What a small file says; one that is as it was when it was last read is not opened again."""
     try:
+        known = _texts.get(path)
+        if known is not None and known[0] == _stamp(os.stat(path)):
+            return known[1]
         with open(path, "rb") as f:
-            return os.fsdecode(f.read(4096)).rstrip("\n")
+            stamp, text = _stamp(os.fstat(f.fileno())), os.fsdecode(f.read(4096)).rstrip("\n")
     except OSError:
         return ""
+    if len(_texts) > 2000:
+        _texts.clear()
+    _texts[path] = (stamp, text)
+    return text
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _row(

@@ -64,12 +64,19 @@ def top(context: Context, interval: float, plain: bool) -> int:
 
 def _check_terminal() -> None:
     """Raises UsageError where there is no terminal to draw on, or to take keys from."""
+    import os
     import sys
 
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise UsageError(
             "k1ctl top draws on a terminal, and this is none",
             hint="k1ctl status --watch 2s prints on anything, k1ctl status --json is for programs",
+            code="no-terminal",
+        )
+    if os.environ.get("TERM") == "dumb":
+        raise UsageError(
+            "k1ctl top draws on the whole screen, and this terminal cannot (TERM=dumb)",
+            hint="k1ctl status --json is for programs, k1ctl status for people",
             code="no-terminal",
         )
 

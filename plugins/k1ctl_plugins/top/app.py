@@ -20,7 +20,7 @@ from k1ctl.output import clean
 from k1ctl.overview.text import first_look
 from k1ctl.units import format_duration
 from k1ctl_plugins.top.calls import Calls
-from k1ctl_plugins.top.dialogs import HELP, Growing, Pages, Question
+from k1ctl_plugins.top.dialogs import HELP, Growing, Pages, Question, wrapped
 from k1ctl_plugins.top.panels import Host, Panel, Said, Tickets
 from k1ctl_plugins.top.stream import KEPT, Stream
 from k1ctl_plugins.top.tiles import Tiles
@@ -54,7 +54,7 @@ class TopApp(App[None]):
     Tiles:focus, Tickets:focus { border: round $accent; }
     Tickets { border: round $surface-lighten-2; height: 1fr; min-height: 4; }
     #events { height: 1fr; min-height: 5; }
-    #stream { height: 1fr; scrollbar-size-vertical: 1; background: transparent; }
+    #stream { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; background: transparent; }
     #left { width: 3fr; }
     #right { width: 2fr; }
     .-narrow #body { layout: vertical; }
@@ -228,7 +228,7 @@ class TopApp(App[None]):
         self.query_one(Stream).ask()
 
     def action_unfilter(self) -> None:
-        self.query_one(Stream).close()
+        self.query_one(Stream).back()
         self.query_one(Tiles).focus()
 
     def action_hold(self) -> None:
@@ -274,7 +274,8 @@ class TopApp(App[None]):
         threading.Thread(target=call, daemon=True, name="k1ctl-top-call").start()
 
     def _page(self, title: str, text: str) -> None:
-        lines = [text.rstrip().split("\n")]
+        width = max(20, self.size.width * 95 // 100 - 6)
+        lines = [[part for line in text.rstrip().split("\n") for part in wrapped(clean(line), width)]]
         self.push_screen(Pages(title, lambda: lines.pop() if lines else []))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -34,7 +35,7 @@ l, Enter                       the log of its run as it grows (g begin, G end, E
 w                              why it waits, was refused or failed
 c                              cancel its ticket (asks first)
 b                              bump its ticket to the front of its priority
-/                              filter the events: queue.*  oslo  !worktree.*
+/                              filter the events: queue.*  oslo  !worktree.* (Esc keeps it, Esc again drops it)
 p                              hold the picture; r looks at once
 ?                              this page
 q, ^C                          end; ^Z suspends
@@ -84,6 +85,13 @@ def readable(line: bytes) -> str:
     return clean(next((part for part in reversed(text.split("\r")) if part.strip()), ""))
 
 
+def wrapped(line: str, width: int) -> list[str]:
+    """A line of prose on as many as it needs, the further ones indented as the first."""
+    indent = " " * min(len(line) - len(line.lstrip()), width // 2)
+    whole = dict.fromkeys(("replace_whitespace", "drop_whitespace", "break_on_hyphens"), False)
+    return textwrap.wrap(line, width, subsequent_indent=indent, **whole) or [""]
+
+
 class Pages(ModalScreen[None]):
     """Text that is read page by page; ``more`` gives the lines that came since it was last called, ``rest`` what
     stands below them."""
@@ -113,7 +121,7 @@ class Pages(ModalScreen[None]):
     def _look(self) -> None:
         log, lines = self.query_one(Log), self.more()
         if lines:
-            log.write_lines(lines)
+            log.write_lines(line or " " for line in lines)  # it drops what is empty
         below = self.rest()
         if below != self._below:
             self._below = below

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.widgets import DataTable, Static
 
@@ -21,6 +22,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _PAST = 240  # looks that graphs go back
 _TICKETS = 200  # that are listed
 _COLUMNS = ("ticket", "state", "workspace", "what", "for", "in")
+_WIDE = 20  # columns of a name in it
 
 
 def graph(values: Sequence[float], width: int, most: float = 100.0) -> str:
@@ -168,7 +170,8 @@ class Tickets(DataTable[Text]):
 
 
 def _cell(words: str, style: str) -> Text:
-    return Text(clean(words), style=style)
+    text = clean(words)
+    return Text(text if cell_len(text) <= _WIDE else set_cell_size(text, _WIDE - 1) + "…", style=style)
 
 
 def _held(slots: list[dict[str, Any]]) -> list[tuple[tuple[int | None, str], list[tuple[str, str]]]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
+_WIDE = 400  # columns of an event's line
 KEPT = 1000  # events that are kept to be filtered anew
 _HEAD = ("at", "event", "workspace")
 _BAD = ("fail", "refus", "panic", "lost", "overrun", "incident", "killed", "opened", "unknown")
@@ -77,7 +78,7 @@ class Stream(Vertical):
         for event in news:
             self.kept.append(event)
             if matches(event, self.wanted):
-                log.write(line_of(event))
+                log.write(line_of(event), width=_WIDE)  # cut where it is drawn: the screen may be resized
 
     def ask(self) -> None:
         """Let the user write a filter."""
@@ -92,11 +93,18 @@ class Stream(Vertical):
         log.clear()
         for event in self.kept:
             if matches(event, self.wanted):
-                log.write(line_of(event))
+                log.write(line_of(event), width=_WIDE)  # cut where it is drawn: the screen may be resized
 
     def close(self) -> None:
         """Put the entry away; an empty one filters nothing."""
         self.query_one(Input).display = False
+
+    def back(self) -> None:
+        """Put the entry away; where it is away already, the filter goes."""
+        entry = self.query_one(Input)
+        if not entry.display:
+            entry.value = ""
+        self.close()
 
     def on_input_submitted(self) -> None:
         self.close()

@@ -82,9 +82,10 @@ def _joined(*parts: tuple[str, str] | Text) -> Text:
 
 
 def _marks(row: dict[str, Any], *, letters: bool) -> Text:
-    """How the last build (B) and upload (U) ended: + done, ! failed, ? anything else, · none yet."""
+    """How the last build (B) and upload (U) ended: + done, ! failed, ? anything else, · none yet; nothing
+    where there was neither."""
     marks = Text()
-    for letter, kind in (("B", "build"), ("U", "upload")):
+    for letter, kind in (("B", "build"), ("U", "upload")) if any(row[kind] for kind in _KINDS) else ():
         result = (row[kind] or {}).get("result")
         sign, colour = ("·", "bright_black") if not result else _SIGNS.get(result, ("?", "yellow"))
         marks.append(letter + sign if letters else sign, colour)
@@ -139,6 +140,7 @@ class Tiles(Widget, can_focus=True):
         super().__init__(**words)
         self.rows: list[dict[str, Any]] = []
         self._given: list[dict[str, Any]] = []  # the same as they came
+        self.known = False  # something was looked at
         self.order = ORDERS[0]
         self.at = self.first = 0  # the tile under the cursor; the first row of tiles that is shown
         self._drawn: dict[int, list[Strip]] = {}  # {row of tiles: its lines}
@@ -150,7 +152,7 @@ class Tiles(Widget, can_focus=True):
 
     def show(self, rows: list[dict[str, Any]]) -> None:
         """Draw these; the cursor stays on its workspace."""
-        chosen = self.chosen
+        chosen, self.known = self.chosen, True
         count, self._given, self.rows = len(self.rows), rows, ordered(rows, self.order)
         if chosen is not None:
             same = (chosen["name"], chosen["path"])
@@ -209,7 +211,7 @@ class Tiles(Widget, can_focus=True):
         if y == 0:
             self.first = self._scrolled(across, max(1, height // lines))
         if not self.rows:
-            empty = Text("" if y else "no worktree here", "dim")
+            empty = Text("no worktree here" if self.known and not y else "", "dim")
             return Strip(empty.render(self.app.console)).adjust_cell_length(width).apply_style(self.rich_style)
         band = self.first + y // lines
         key = self._key(band)
