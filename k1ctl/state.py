@@ -330,7 +330,24 @@ class State:
             )
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             return self._unwritable(exc)
+        if name == "SQLITE_ERROR" and (strange := self._strange()):
+            return self._damaged(f"its tables are not those of its step ({strange}): {exc}")
         return exc
+
+    def _strange(self) -> str:
+        """Which table of the file is not as its step made it; "" where all are."""
+        import sqlite3
+
+        from k1ctl.state_schema import different
+
+        try:
+            db = self._open(self.path, "ro")
+            try:
+                return different(db)
+            finally:
+                db.close()
+        except sqlite3.Error:
+            return ""
 
     def _unwritable(self, exc: Exception) -> K1ctlError:
         return ConfigError(

@@ -6,6 +6,10 @@ of the last one that a file went through, ``PRAGMA application_id`` tells k1ctl'
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+
 APPLICATION = 0x4B316C64  # "K1ld"
 
 _HOLD = """
@@ -92,3 +96,19 @@ _USAGE = (  # what transcripts told: how far each was read, every message once, 
 
 STEPS: tuple[tuple[str, ...], ...] = (_LEDGER, _USAGE)
 """Step N (from 1) brings a file of N - 1 to N; each statement by itself, all of them in one transaction."""
+
+
+def different(db: sqlite3.Connection) -> str:
+    """The first table, view, index or trigger of a file that is not as the steps it went through made it; "" none."""
+    import sqlite3
+
+    query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name"
+    fresh = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        for step in STEPS[: db.execute("PRAGMA user_version").fetchone()[0]]:
+            for statement in step:
+                fresh.execute(statement)
+        there, ours = dict(db.execute(query)), dict(fresh.execute(query))
+    finally:
+        fresh.close()
+    return next((name for name, sql in ours.items() if there.get(name) != sql), "")

@@ -129,6 +129,23 @@ def test_foreign_files_are_refused(place: Workspace) -> None:
     assert Path(f"{path}-wal").read_bytes() == b"x" * 100 and not path.exists()
 
 
+def test_a_file_of_other_tables_is_damage(place: Workspace) -> None:
+    """Of a development version, or changed by hand: told with the table, and left as it is. A table of somebody's own
+    is none, nor is a mistake of ours."""
+    state = State(place)
+    state.write(lambda db: db.execute("CREATE TABLE own(x)"))
+    with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
+        state.read(lambda db: db.execute("SELECT * FROM nowhere"))
+    state.write(lambda db: db.execute("ALTER TABLE marks DROP COLUMN at"))
+    state.close()
+    before = contents(Path(place.ops))
+    for act in (lambda s: marked(s, "b"), lambda s: s.glance(lambda db: db.execute("SELECT at FROM marks"))):
+        with pytest.raises(ConfigError, match=r"not those of its step \(marks\)") as found:
+            act(State(place))
+        assert found.value.code == "state-damaged"
+    assert contents(Path(place.ops)) == before
+
+
 def test_a_newer_file_is_left_alone(place: Workspace) -> None:
     """What a later k1ctl wrote is neither read nor changed."""
     state = State(place)
