@@ -329,9 +329,7 @@ SETTINGS: dict[Place, Setting] = {
     ("alerts", "queue", "limit"): Setting("int", 5, "tickets that may wait for one resource"),
     ("alerts", "queue", "for"): Setting("duration", 600.0, "how long more may"),
     ("alerts", "success", "on"): Setting("bool", True, "whether the success rate is an alert"),
-    ("alerts", "success", "limit"): Setting(
-        "number", 0.8, "share of builds, uploads and tests that has to succeed"
-    ),
+    ("alerts", "success", "limit"): Setting("number", 0.8, "share of builds, uploads and tests that has to succeed"),
     ("alerts", "success", "window"): Setting("duration", 86400.0, "the time it is taken over"),
     ("alerts", "success", "events"): Setting("slots", 10, "fewer of them tell nothing"),
     ("alerts", "success", "for"): Setting("duration", 0.0, "how long it may be less"),
@@ -427,7 +425,19 @@ def find(place: Place) -> Setting | None:
     exact = SETTINGS.get(place)
     if exact is not None:
         return exact
-    for pattern, setting in SETTINGS.items():
-        if len(pattern) == len(place) and all(p in ("*", k) for p, k in zip(pattern, place, strict=True)):
-            return setting
+    for pattern in _named(len(place)):
+        if all(p in ("*", k) for p, k in zip(pattern, place, strict=True)):
+            return SETTINGS[pattern]
     return None
+
+
+_patterns: dict[int, list[Place]] = {}
+
+
+def _named(length: int) -> list[Place]:
+    """The places of so many words with a ``*`` among them."""
+    if not _patterns:
+        for pattern in SETTINGS:
+            if "*" in pattern:
+                _patterns.setdefault(len(pattern), []).append(pattern)
+    return _patterns.get(length, [])

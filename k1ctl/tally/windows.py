@@ -4,30 +4,59 @@ from __future__ import annotations
 
 from k1ctl.tally.histogram import Histogram, parse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Sum = tuple["Cell", list[tuple[int, int, int]]]
+
 FINE, FINE_KEPT = 300, 6 * 3600  # s
 COARSE, COARSE_KEPT = 3600, 35 * 86400  # s
+_SUMS = 50  # that are remembered
 
 
 class Window:
     """``good``, ``bad`` and ``ignored`` ends, the ``histogram`` of their seconds, and ``buckets`` [(begin in seconds
     since 1970, good, bad)] in order of time: of 5 minutes in a window of up to 6 hours, else of an hour."""
 
-    __slots__ = ("bad", "buckets", "good", "histogram", "ignored")
+    __slots__ = ("_rows", "bad", "good", "histogram", "ignored")
 
     def __init__(self) -> None:
         self.good = self.bad = self.ignored = 0
         self.histogram = Histogram()
-        self.buckets: list[tuple[int, int, int]] = []
+        self._rows: list[list[tuple[int, int, int]]] = []
+
+    @property
+    def buckets(self) -> list[tuple[int, int, int]]:
+        known: dict[int, tuple[int, int]] = {}
+        for rows in self._rows:
+            for at, good, bad in rows:
+                before = known.get(at, (0, 0))
+                known[at] = before[0] + good, before[1] + bad
+        return [(at, good, bad) for at, (good, bad) in sorted(known.items())]
+
+    def take(self, cell: Cell, rows: list[tuple[int, int, int]]) -> None:
+        """Add what a cell holds, and its buckets."""
+        self.good += cell.good
+        self.bad += cell.bad
+        self.ignored += cell.ignored
+        self.histogram.merge(cell.histogram)
+        self._rows.append(rows)
 
 
 class Cell:
-    """One bucket of time."""
+    """One bucket of time, or the sum of some."""
 
     __slots__ = ("bad", "good", "histogram", "ignored")
 
     def __init__(self) -> None:
         self.good = self.bad = self.ignored = 0
         self.histogram = Histogram()
+
+    def merge(self, other: Cell) -> None:
+        """Add all that ``other`` holds."""
+        self.good += other.good
+        self.bad += other.bad
+        self.ignored += other.ignored
+        self.histogram.merge(other.histogram)
 
     def document(self) -> str:
         return f"{self.good} {self.bad} {self.ignored} {self.histogram.document()}"
@@ -46,14 +75,18 @@ def cell_of(text: str) -> Cell:
 
 
 class Series:
-    """The buckets of one kind and target; read from text only where somebody asks for them."""
+    """The buckets of one kind and target; read from text only where somebody asks for them.
 
-    __slots__ = ("_coarse", "_fine", "_texts")
+    A window of a month is a sum of hundreds, and an objective asks for several at each look; so sums are remembered,
+    without the newest bucket, until an older one changes."""
+
+    __slots__ = ("_coarse", "_fine", "_sums", "_texts")
 
     def __init__(self, document: dict[str, dict[str, str]] | None = None) -> None:
         self._texts = document
         self._fine: dict[int, Cell | str] = {}
         self._coarse: dict[int, Cell | str] = {}
+        self._sums: dict[tuple[int, int, int], Sum] = {}
         if document is not None and not (type(document["fine"]) is type(document["hours"]) is dict):
             raise TypeError(document)
 
@@ -78,7 +111,10 @@ class Series:
         for cells, width, kept in ((self.fine, FINE, FINE_KEPT), (self.coarse, COARSE, COARSE_KEPT)):
             if at < now - kept:
                 continue
-            cell = _cell(cells, int(at // width) * width)
+            begin = int(at // width) * width
+            if self._sums and cells and begin < max(cells):
+                self._sums.clear()
+            cell = _cell(cells, begin)
             if verdict > 0:
                 cell.good += 1
             elif verdict < 0:
@@ -92,20 +128,34 @@ class Series:
         """Add what ended from ``since`` to ``now``: of the bucket that ``since`` falls into, all of it."""
         fine = now - since <= FINE_KEPT
         cells, width = (self.fine, FINE) if fine else (self.coarse, COARSE)
-        known = {at: (good, bad) for at, good, bad in window.buckets}
-        for at in list(cells):
-            if at + width > since and at <= now:
+        newest = max(cells, default=0)
+        if newest > now:  # of a clock that was wrong
+            newest = max((at for at in cells if at <= now), default=0)
+        first = int(since // width) * width
+        if newest <= since - width:
+            return
+        window.take(*self._sum(cells, width, first, newest))
+        last = _cell(cells, newest)
+        window.take(last, [(newest, last.good, last.bad)])
+
+    def _sum(self, cells: dict[int, Cell | str], width: int, first: int, end: int) -> Sum:
+        """What the buckets from ``first`` on and before ``end`` come to."""
+        key = width, first, end
+        found = self._sums.get(key)
+        if found is None:
+            total, rows = Cell(), []
+            for at in [at for at in cells if first <= at < end]:
                 cell = _cell(cells, at)
-                window.good += cell.good
-                window.bad += cell.bad
-                window.ignored += cell.ignored
-                window.histogram.merge(cell.histogram)
-                good, bad = known.get(at, (0, 0))
-                known[at] = good + cell.good, bad + cell.bad
-        window.buckets = [(at, good, bad) for at, (good, bad) in sorted(known.items())]
+                total.merge(cell)
+                rows.append((at, cell.good, cell.bad))
+            if len(self._sums) >= _SUMS:
+                self._sums.clear()
+            found = self._sums[key] = total, rows
+        return found
 
     def prune(self, now: float) -> None:
         """Drop the buckets that are too old to be asked for."""
+        self._sums.clear()
         for cells, kept in ((self.fine, FINE_KEPT + FINE), (self.coarse, COARSE_KEPT + COARSE)):
             for at in [at for at in cells if at < now - kept]:
                 del cells[at]
