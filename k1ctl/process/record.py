@@ -64,7 +64,7 @@ class Run:
     def save(self, **fields: Any) -> None:
         """Update the record and replace ``run.json``; a folder that was cleaned away is made again. Raises OSError."""
         self.record.update(fields)
-        write_json(os.path.join(self.folder, "run.json"), self.record, mode=0o600)  # a command line may hold secrets
+        write_json(os.path.join(self.folder, "run.json"), self.record, mode=0o600)  # what of a command is kept may hold secrets
 
 
 def create(workspace: Workspace, record: dict[str, Any]) -> Run:

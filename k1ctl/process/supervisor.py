@@ -9,6 +9,7 @@ import time
 from k1ctl.errors import ConfigError, K1ctlError
 from k1ctl.files import flock, write_named
 from k1ctl.jsontext import dumps
+from k1ctl.masking import masked_words
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
 from k1ctl.process.client import Client, let_go, open_descriptors
@@ -76,7 +77,7 @@ class Supervisor(Client):
 
     def _create(self) -> Run:
         spec = self.spec
-        command = [word if len(word) < 200 else word[:200] + "..." for word in spec.argv[:40]]
+        command = [word if len(word) < 200 else word[:200] + "..." for word in masked_words(spec.argv[:40])]
         run = record.create(
             self.workspace,
             {
@@ -354,7 +355,7 @@ def _apart(one: int, two: int) -> bool:
 
 
 def _brief(argv: list[str]) -> str:
-    text = " ".join([os.path.basename(argv[0]), *argv[1:]]) if argv else ""
+    text = " ".join(masked_words([os.path.basename(argv[0]), *argv[1:]])) if argv else ""
     return text if len(text) <= 120 else text[:117] + "..."
 
 
