@@ -24,10 +24,12 @@ _AHEAD = 60.0  # s that a file may be of later than now, before a clock that was
 
 def queue(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     """More than ``limit`` tickets wait for a resource."""
+    from k1ctl.overview.parts import shown
+
     waiting: dict[str, int] = {}
     for ticket in sources.tickets:
         if ticket["state"] == "waiting":
-            for resource in ticket["resources"]:
+            for resource in shown(ticket["resources"]):
                 waiting[resource] = waiting.get(resource, 0) + 1
     for resource, count in waiting.items():
         text = f"{count} wait for {resource}; more than {rule['limit']} is too long a line"
@@ -46,6 +48,13 @@ def queue(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
 
 def success(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     """Less than ``limit`` of the builds, uploads and tests of the last ``window`` succeeded, of at least ``events``."""
+    from k1ctl.errors import ConfigError
+    from k1ctl.slo.objectives import check_window, percent
+
+    if rule["limit"] > 1:
+        place, hint = "alerts.success.limit", "it is a share, as 0.8"
+        raise ConfigError(f"{place} is {rule['limit']:g}: no more than 1 can succeed", hint=hint, key=place)
+    check_window(rule["window"], "alerts.success.window")
     good = bad = 0
     parts = []
     for kind in _KINDS:
@@ -56,8 +65,6 @@ def success(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     if good + bad < rule["events"]:
         yield Finding("success", False, f"{good + bad} ends tell nothing")
         return
-    from k1ctl.slo.objectives import percent
-
     value = good / (good + bad)
     text = f"{percent(value)} of {good + bad} builds, uploads and tests of the last "
     text += f"{format_duration(rule['window'])} succeeded; {rule['limit'] * 100:g} % should"

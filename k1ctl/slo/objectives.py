@@ -237,7 +237,8 @@ def _sentence(objective: Objective) -> str:
         text += f"; {left} more may fail" if left >= 0 else f"; {-left} more than allowed"
         text = text.replace("may fail", "may take longer") if rule.within else text
     for burn in objective.firing[:1]:
-        text += f"; burning {burn.rate:.1f} times faster than allowed over {format_duration(burn.long)}"
+        text += f"; burning: {burn.bad} of {burn.events} in the last {format_duration(burn.long)} "
+        text += f"{'took longer' if rule.within else 'failed'}, {burn.rate:.1f} times what may"
     return text
 
 

@@ -17,6 +17,7 @@ from k1ctl.budget.ledger import Ledger
 from k1ctl.capacity import facts as host_facts
 from k1ctl.capacity import health as host_health
 from k1ctl.config import load
+from k1ctl.errors import ConfigError
 from k1ctl.escalation import keeper
 from k1ctl.files import write_json
 from k1ctl.overview.parts import Sources
@@ -53,6 +54,7 @@ def test_queue(place: Place) -> None:
     """Five may wait for one resource, six are too many; who holds it, has kept his place or waits elsewhere does not
     count; a pause is named."""
     tickets = [{"state": "waiting", "resources": {"device:k1": 1, "build:fw": 1}} for _ in range(5)]
+    tickets += [{"state": "waiting", "resources": {"tree:0a1b2c": 1}}] * 9  # the lock of a build folder
     tickets += [{"state": state, "resources": {"device:k1": 1}} for state in ("running", "parked")]
     place.kept = {"tickets": tickets, "paused": {"device:k1": "cable"}}
     assert place.bad("queue") == []
@@ -78,6 +80,12 @@ def test_success(place: Place) -> None:
         return place.bad("success")
 
     assert tally(8, 2) == [] and tally(7, 3) == ["success"] and tally(2, 7) == []
+    for toml, text in (("limit = 80", "a share"), ('window = "36d"', "at most 35 d"), ("window = 0", "above 0")):
+        with pytest.raises(ConfigError) as wrong:
+            place.look("success", f"[alerts.success]\n{toml}\n")
+        assert text in f"{wrong.value.message} {wrong.value.hint}"
+    tally(159, 41)
+    assert place.look("success")[0].text.startswith("79.5 % of 200 "), "not 80 % where 80 % should"
     tally(7, 3)
     assert "70 % of 10" in place.look("success")[0].text and "3 of 3 uploads failed" in place.look("success")[0].text
 
