@@ -210,8 +210,18 @@ def masked(line: str) -> str:
     """A line without what looks like a secret: a tool may print one. Takes time in proportion to the line."""
     import re
 
-    names = r"(?:password|passwd|passphrase|secret|token|api_?key|psk)"
+    names = (
+        r"(?:password|passwd|passphrase|passcode|secret|token|credentials?|psk|"
+        r"(?:api|secret|access|private|signing|encryption)[_-]?key)"
+    )
     value = r"""(?:"[^"]*"|'[^']*'|\S+)"""
+    # tokens that tell by their beginning what they are, whatever stands before them; eyJ: a JSON web token
+    known = (
+        r"(?:sk[-_]|gh[oprsu]_|github_pat_|gsk_|glpat-|hf_|AIza)[\w-]{12,}|xox[a-z]-[\w-]{8,}|"
+        r"AKIA[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    )
+    line = re.sub(rf"(?<![\w-])(?:{known})", "***", line)
+    line = re.sub(r"(?<!\S)((?:-u|--user)[ =][^\s:]+:)\S+", r"\1***", line)
     line = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", r"\1 ***", line)
     line = re.sub(r"(://)[^/\s@]+@", r"\1***@", line)
     line = re.sub(rf"(?i)(?<![\w-])([\w-]*{names}[\"']?\s*[=:]\s*){value}", r"\1***", line)

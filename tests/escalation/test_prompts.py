@@ -228,9 +228,14 @@ def test_secrets_that_a_tool_printed_are_masked() -> None:
     """Passwords in URLs and after their names are stars; the rest of the line stays."""
     text = "get http://me:hunter2@host/x failed\npassword=hunter2 used\nAPI_KEY: hunter2\nK1_TOKEN=hunter2, then error"
     text += '\nAuthorization: Bearer hunter2hunter2\n{"wifi_password": "hunter2 hunter2", "ssid": "x"}'
-    text += "\n--ota-password hunter2\nhttps://hunter2@host/x"
+    text += "\n--ota-password hunter2\nhttps://hunter2@host/x\nAWS_SECRET_ACCESS_KEY=hunter2 secret-key: hunter2"
+    text += "\ntoken ghp_hunter2hunter2hunter2 is wrong\ncurl -u ada:hunter2 x\nsk-ant-api03-hunter2hunter2"
+    text += "\nkey AKIAHUNTER2HUNTER2 no\n--header eyJhbGciOiJI.eyJzdWIiOiIx.hunter2 end"
     lines = prompts.pick(text)
-    assert "hunter2" not in "".join(lines) and "get http://***@host/x failed" in lines
+    assert "hunter2" not in "".join(lines).lower() and "get http://***@host/x failed" in lines
+    assert "token *** is wrong" in lines and "curl -u ada:*** x" in lines
+    plain = "tokens=60000 task-1 hf_x -u me sk-1 key=3 git push -u origin main:main"
+    assert prompts.masked(plain.replace(":main", "")) == plain.replace(":main", "")
 
 
 def test_no_log_breaks_the_page(run: record.Run) -> None:
