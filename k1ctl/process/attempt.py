@@ -118,7 +118,8 @@ class Attempt:
         self.group = pid
         sup.times.setdefault("started", started)
         if sup.ticket is not None:
-            sup.ticket.tell(group=pid, granted_at=rfc3339(), **groups.stamp())
+            granted = {"granted_at": rfc3339()} if self.number == 1 else {}
+            sup.ticket.tell(group=pid, **granted, **groups.stamp())
         if sup.promise is not None:
             sup.promise.tell(group=pid, **groups.stamp())
         sup.tell("running", pid=pid, attempt=self.number)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -185,8 +186,9 @@ def test_a_stopped_command_is_stopped_for_good(workspace: Project) -> None:
 
 
 def test_retries(workspace: Project) -> None:
-    """A failing command is tried again with the same lease; the waits double; each attempt is in the record."""
-    script = "echo x >> tries; [ $(wc -l < tries) = 4 ]"
+    """A failing command is tried again with the same lease, had since the first; the waits double; each attempt is in
+    the record."""
+    script = "cat ops/queue/tickets/r* >> facts; echo x >> tries; [ $(wc -l < tries) = 4 ]"
     options = ["--retries", "5", "--backoff", "exponential", "--delay", "20ms"]
     outcome = workspace.run("queue", "run", "r", *options, *SH, script).assert_ok()
     assert [word for word in outcome.stderr.split() if word.startswith("0.")] == ["0.02", "0.04", "0.08"]
@@ -196,6 +198,8 @@ def test_retries(workspace: Project) -> None:
     assert [a["exit_code"] for a in attempts] == [1, 1, 1, 0]
     assert len(workspace.events("queue.granted")) == 1
     assert len(workspace.events("run.retry")) == 3
+    facts = (workspace.root / "facts").read_text()
+    assert len(set(re.findall(r'"granted_at":"([^"]+)"', facts))) == 1
 
 
 def test_retries_run_out(workspace: Project) -> None:
