@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from k1ctl.cutoff import CutOff
 from k1ctl.errors import K1ctlError
 
 TYPE_CHECKING = False
@@ -146,37 +147,10 @@ def _through(plugin: str, channel: Channel, notification: Notification, limit: f
         channel.check()
         if dry_run:
             return _row(plugin, channel.name, "would-send", channel.about, 0.0)
-        with _CutOff(limit + _SPARE):
+        with CutOff(limit + _SPARE, _AGAIN):
             message = str(channel.send(notification, limit))[:300]
     except K1ctlError as exc:
         outcome, message = FAILED, exc.message
     except (Exception, SystemExit) as exc:  # a foreign channel may fail in any way
         outcome, message = FAILED, one_line(exc)
     return _row(plugin, channel.name, outcome, message, time.monotonic() - begun)
-
-
-class _CutOff:
-    """Ends what a channel does after ``seconds``, by an alarm; only in a process's main thread, where alarms arrive."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        import threading
-
-        from k1ctl.signals import signals
-
-        self.armed = threading.current_thread() is threading.main_thread()
-        if self.armed:
-            self.before = signals.signal(signals.SIGALRM, self._end)
-            signals.setitimer(signals.ITIMER_REAL, self.seconds, _AGAIN)
-
-    def _end(self, number: int, frame: object) -> None:
-        raise TimeoutError(f"no end after {self.seconds:g} s")
-
-    def __exit__(self, *exc: object) -> None:
-        from k1ctl.signals import signals
-
-        if self.armed:
-            signals.setitimer(signals.ITIMER_REAL, 0)
-            signals.signal(signals.SIGALRM, self.before)

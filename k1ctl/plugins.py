@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from k1ctl import discovery, hookspecs
+from k1ctl.cutoff import CutOff
 from k1ctl.errors import K1ctlError
 from k1ctl.output import clean, say
 
@@ -115,10 +116,10 @@ class Plugins:
         return self.manager.hook
 
     def each(
-        self, hook_name: str, /, *, among: Collection[str] | None = None, **kwargs: Any
+        self, hook_name: str, /, *, among: Collection[str] | None = None, seconds: float = 0.0, **kwargs: Any
     ) -> Iterator[tuple[str, list[Any] | K1ctlError]]:
         """Ask every plugin that implements a hook whose result is a list: (plugin name, its list or what went wrong).
-        Only those ``among`` (None: all) are asked.
+        Only those ``among`` (None: all) are asked. One that takes longer than ``seconds`` (0: no limit) is cut off.
 
         One that fails, in whatever way, fails alone; its own K1ctlError is handed on as it is. Plugins come in the
         order of their names; those that did not load come too, as the PluginError that `load_all` remembers.
@@ -131,7 +132,7 @@ class Plugins:
                 continue
             others = [other for _, other in loaded if other is not plugin]
             try:
-                with _Talk():
+                with _Talk(), CutOff(seconds):
                     answers = self.manager.subset_hook_caller(hook_name, others)(**kwargs)
                     items = [item for answer in answers for item in answer]
                 yield name, items
