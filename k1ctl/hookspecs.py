@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from k1ctl.builds import BuildKind
     from k1ctl.checks import Check
     from k1ctl.config import Config
+    from k1ctl.errors import K1ctlError
     from k1ctl.notify import Channel
     from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
@@ -147,10 +148,13 @@ def k1ctl_checks(workspace: Workspace, config: Config) -> Sequence[Check]:  # ty
 
 
 @hookspec
-def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> Sequence[Reason]:  # type: ignore[empty-body]
+def k1ctl_reasons(  # type: ignore[empty-body]
+    workspace: Workspace, config: Config, subject: Subject
+) -> Sequence[Reason | K1ctlError]:
     """Return why ``subject`` waits, was refused or failed, as far as this plugin knows; nothing is an empty list.
 
-    Called by ``k1ctl why``. Each reason carries the events that prove it. Example::
+    Called by ``k1ctl why``. Each reason carries the events that prove it. An error among them says what could not be
+    looked at, and hides nothing. Who takes longer than 2 s is left out. Example::
 
         @hookimpl
         def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:

@@ -33,7 +33,8 @@ class Subject:
 
     ``runs``: records (run.json) of the subject, newest first: the run itself, or the last ones of the workspace;
     ``tickets``: its entries of the queue (`k1ctl.queue.view.entries`); ``path`` of its worktree; ``find(*names,
-    limit=3, **fields)`` gives the newest events with these names and fields, newest last.
+    limit=3, **fields)`` gives the newest events with these names and fields, newest last: of a run since it began, else
+    of the last 7 days. Besides what events have there are ``holds`` (a resource) and ``whose`` (workspace or agent).
     """
 
     __slots__ = ("_find", "path", "resource", "run", "runs", "ticket", "tickets", "what", "workspace")
@@ -73,14 +74,18 @@ class Subject:
         return (ticket for ticket in self.tickets if ticket["state"] == state)
 
     def ended(self, workspace: Workspace) -> Iterator[dict[str, Any]]:
-        """The records of its runs that are over, the newest of each kind. A run without an end (killed with its
-        supervisor) is among them."""
-        kinds = set()
+        """The records of its runs that are over, the newest of each kind and target. A run without an end (killed with
+        its supervisor) is among them."""
+        seen = set()
         for record in self.runs:
-            kind = record.get("kind", "")
-            if kind not in kinds and not under_way(workspace, record):
-                kinds.add(kind)
+            same = (record.get("kind", ""), str((record.get("details") or {}).get("target") or ""))
+            if same not in seen and not under_way(workspace, record):
+                seen.add(same)
                 yield record
+
+    def went_on(self, at: str) -> bool:
+        """Whether a run of it was begun since the time ``at``: then a refusal of before is history."""
+        return any(str(record.get("created_at", "")) >= at for record in self.runs)
 
     def document(self) -> dict[str, Any]:
         """The subject as JSON."""
@@ -92,6 +97,14 @@ class Subject:
             "ticket": self.ticket or None,
             "resource": self.resource or None,
         }
+
+
+def in_words(record: dict[str, Any]) -> str:
+    """What a run runs, in 80 characters at most. A secret is masked before the cut, which could hide that it is one."""
+    from k1ctl.escalation.prompts import masked
+
+    name = masked(str(record.get("label") or " ".join(map(str, record.get("argv") or []))))
+    return name if len(name) <= 80 else f"{name[:77]}..."
 
 
 def under_way(workspace: Workspace, record: dict[str, Any]) -> bool:

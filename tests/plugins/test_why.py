@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from k1ctl.capacity.need import parse as need
 from k1ctl.config import load
 from k1ctl.device import guard
 from k1ctl.errors import BusyError, UsageError
+from k1ctl.escalation import ladder
 from k1ctl.events import emit
 from k1ctl.files import write_json
 from k1ctl.plugins import Plugins
@@ -291,8 +293,62 @@ def test_a_failed_build_shows_its_first_errors(root: Root) -> None:
     assert (found.kind, found.code, found.lines) == (FAILED, "build-failed", ["main.c:3: error: x"])
     assert "error: x" in found.text and "4 errors in all, these first" in found.chain
     assert sorted(proof(found)) == ["build.finished", "run.ended"] and f"k1ctl build log {run}" in found.next
-    root.run("oslo", "build", exit_code=0, code="done", message="done")
+    root.run("oslo", "build", exit_code=0, code="done", message="done", details={"target": "web"})
+    assert root.why().first.code == "build-failed"
+    root.run("oslo", "build", exit_code=0, code="done", message="done", details=details)
     assert root.why().first.kind == NO_WORK
+
+
+def test_a_run_without_a_place_in_line_is_running(root: Root) -> None:
+    """What needs no slot (a command under limits) is seen to work, also behind an older failure of its kind."""
+    root.run("oslo", "capacity-run", code="command-failed", message="exit code 1")
+    here = root.workspace("oslo")
+    told = {"kind": "capacity-run", "workspace": "oslo", "state": "running", "label": "soak", "started_at": rfc3339()}
+    run = record.create(here, told)
+    run.save()
+    fd = os.open(run.log, os.O_WRONLY | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    root.logs.append(fd)
+    for what in ("", "last", run.id):
+        found = root.why(what).first
+        assert (found.kind, found.code, found.about) == (RUNNING, "running", run.id) and "soak" in found.text
+
+
+def test_who_tries_again_says_what_became_of_the_first_try(root: Root) -> None:
+    """A lease whose command failed and is tried once more: when, and what the log says of the last attempt."""
+    ticket = root.stand("oslo", "device:k1", label="upload fw")
+    run = ticket.facts["run"]
+    (root.root / "ops" / "runs" / run / "log").write_text("k1: unreachable: Connection refused\n")
+    emit(root.workspace("oslo"), "run.retry", run=run, attempt=1, exit_code=69, delay_seconds=60.0)
+    found = root.why().first
+    assert found.kind == RUNNING and "attempt 1 ended with exit code 69, attempt 2 begins in" in found.text
+    assert found.lines == ["k1: unreachable: Connection refused"] and "run.retry" in proof(found)
+    emit(root.workspace("oslo"), "run.retry", run=run, attempt=2, exit_code=69, delay_seconds=0.0)
+    assert "this is attempt 3" in root.why().first.text
+
+
+def test_a_device_that_refused_the_last_images_is_in_trouble(root: Root) -> None:
+    """Nobody holds it and nobody waits: what failed on it last is the answer, not that it has room."""
+    state = ladder.fresh()
+    failure = {"run": "r1", "code": "image-refused", "message": "MD5", "exit_code": 1, "uploads": 2, "tests": 0}
+    moment = {"wall": 1.0, "monotonic": 1.0}
+    failures = {"oslo": {**failure, "first": moment, "last": moment}}
+    path = root.root / "ops" / "device" / "k1.escalation.json"
+    write_json(str(path), {**state, "rung": "agent", "since": "2026-01-01T00:00:00.000Z", "failures": failures})
+    found = root.why("k1").first
+    assert (found.kind, found.code, found.files) == (FAILED, "device-trouble", [str(path)])
+    assert "oslo: run r1 failed there (image-refused: MD5)" in found.text
+
+
+def test_another_repository_with_a_workspace_of_the_same_name(root: Root) -> None:
+    """Where repositories share a queue, who is called as we are and is of another one is told as such."""
+    root.configure(f'{DEVICE}[queue]\ndir = "{root.queue}"\n')
+    root.stand("oslo", "device:k1", run="20260101-000000.000-abcd")
+    shutil.rmtree(root.root / "ops" / "runs")  # what is of it here: theirs is in its own root
+    root.run("oslo", exit_code=0, code="done", message="done")
+    assert root.why().first.code == "done"
+    root.stand("oslo", "device:k1")
+    assert "held by oslo (another repository)" in root.why().first.text
 
 
 def test_an_upload_that_the_device_refused(root: Root) -> None:
@@ -341,6 +397,10 @@ def test_who_holds_a_device_past_this_root_is_not_visible(root: Root) -> None:
     found = root.why().first
     assert (found.kind, found.code, found.stage) == (NOT_VISIBLE, "device-guarded", WAITS)
     assert "/other/repo" in found.text and found.files == [path] and proof(found) == ["device.guarded"]
+    ticket.tell(granted_at="")
+    root.stand("bergen", "device:k1")
+    found = root.why(name="bergen").first
+    assert "let in, waits for /other/repo" in found.text and "expected" not in found.text
     held.release()
     with open(path, "w") as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
@@ -420,6 +480,11 @@ def test_the_gate_and_the_set_up_and_the_archive_said_no(root: Root) -> None:
     emit(here, "hook.archived", refused={"code": "not-saved", "message": "disk full", "hint": "make room"})
     found = root.why().first
     assert (found.code, found.next) == ("not-saved", "make room") and "disk full" in found.text
+    root.run("oslo", exit_code=0, code="done", message="done")
+    assert root.why().first.kind == NO_WORK  # it went on: what was refused before is history
+    assert "there is no worktree bergen here now" in root.why("bergen").first.chain[-1]
+    emit(here, "archive.refused", of="oslo", path=here.path, codes=["process", "unpushed"], message="2 reasons")
+    assert (root.why().first.code, root.why().first.bound) == ("process", "process, unpushed")
 
 
 def test_over_budget(root: Root) -> None:
@@ -435,6 +500,10 @@ def test_over_budget(root: Root) -> None:
     assert "day" in found.bound and found.limit == "100k tokens" and found.until > rfc3339()
     assert "50k tokens asked, 20k tokens free of 100k tokens" in found.chain[0]
     assert "trondheim holds 80k tokens" in found.chain and proof(found) == ["budget.refused"]
+    assert found.holder == "trondheim holds 80k tokens"
+    with pytest.raises(BusyError):
+        Ledger(root.workspace("narvik"), load(here)).reserve(50_000, agent="helper-7")
+    assert root.why(name="narvik").first.text.startswith("narvik (agent helper-7) was refused 50k tokens")
     ledger.settle(hold.id, 100_000)
     assert root.why(name="bergen").reasons[-1].kind == BUDGET
     assert "nothing is left of day" in root.why(name="bergen").reasons[-1].text
@@ -460,6 +529,10 @@ def test_limited_until(root: Root) -> None:
     assert codes == {
         "breaker-open": LIMITED, "key-cooling": LIMITED, "key-out": FAILED, "github-limited": LIMITED, "done": NO_WORK,
     }  # fmt: skip
+    (root.root / "ops" / "budget" / "keys.json").write_text("{")
+    told = root.why()
+    assert {reason.code for reason in told.reasons} == {"breaker-open", "github-limited", "done"}
+    assert "keys.json is damaged" in told.left_out["budget"]
 
 
 def test_who_never_called_is_not_visible(root: Root) -> None:
@@ -492,6 +565,7 @@ def test_what_was_typed(root: Root, tmp_path: Path) -> None:
         ("device:k2", "unknown-subject", "device:k1"),
         (first[:6], "ambiguous", first),
         ("99", "unknown-subject", "k1ctl status"),
+        ("20200101-000000.000-abcd", "unknown-subject", "another repository"),
         ("/", "unknown-subject", "name a workspace"),
     ):
         with pytest.raises(UsageError) as caught:
@@ -514,26 +588,35 @@ def test_order_and_what_gives_way() -> None:
 
 def test_secrets_are_in_no_answer(root: Root) -> None:
     """A command line, a log and an event with a password: neither the text nor the document has it."""
-    argv = ["deploy", f"--password={SECRET}"]
+    cut = "x" * 64  # the cut after 80 characters leaves too little of a token to be known as one
+    argv = ["deploy", f"--password={SECRET}", cut[:31], f"ghp_{cut}", f"--psk {SECRET}"]
     run = root.run("oslo", argv=argv, message=f"token: {SECRET}", exit_code=1)
     (root.root / "ops" / "runs" / run / "log").write_text(f"error: api_key={SECRET}\n")
     found = root.why()
     assert found.first.lines == ["error: api_key=***"]
+    emit(root.workspace("oslo"), "run.retry", run=run, attempt=1, wifi_password=SECRET)  # a field named as a secret is
+    found = root.why()
+    assert found.first.events[-1]["wifi_password"] == SECRET
     assert SECRET not in json.dumps(found.document()) and "***" in json.dumps(found.document())
     assert any("what proves it" in line for line in lines(found, root.workspace("oslo")))
 
 
 def test_a_plugin_that_fails_is_left_out(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that raises, and one that returns something else, hide nothing and are named."""
+    """One that raises, one that returns something else and one that hangs hide nothing and are named."""
+    import k1ctl_plugins.archive.reasons as hangs
     import k1ctl_plugins.build.reasons as broken
     import k1ctl_plugins.hook.reasons as wrong
+    import k1ctl_plugins.why.answer as asking
 
     monkeypatch.setattr(broken, "reasons", lambda *_: 1 / 0)
     monkeypatch.setattr(wrong, "reasons", lambda *_: ["no reason"])
+    monkeypatch.setattr(hangs, "reasons", lambda *_: time.sleep(60))
+    monkeypatch.setattr(asking, "_SECONDS", 0.3)
     root.run("oslo")
     found = root.why()
-    assert found.first.kind == FAILED and set(found.left_out) == {"build", "hook"}
-    assert "ZeroDivisionError" in found.left_out["build"] and found.document()["left_out"][0]["plugin"] == "build"
+    assert found.first.kind == FAILED and set(found.left_out) == {"build", "hook", "archive"}
+    assert "TimeoutError: no end after 0.3 s" in found.left_out["archive"]
+    assert "ZeroDivisionError" in found.left_out["build"] and found.document()["left_out"][1]["plugin"] == "build"
 
 
 @contextlib.contextmanager

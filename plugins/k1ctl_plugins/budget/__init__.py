@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from k1ctl.budget.transcripts import UsageReader
     from k1ctl.checks import Check
     from k1ctl.config import Config
+    from k1ctl.errors import K1ctlError
     from k1ctl.reasons import Reason, Subject
     from k1ctl.samples import Family
     from k1ctl.workspace import Workspace
@@ -63,7 +64,7 @@ def k1ctl_usage_readers() -> list[UsageReader]:
 
 
 @hookimpl
-def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+def k1ctl_reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason | K1ctlError]:
     from k1ctl_plugins.budget.reasons import reasons
 
     return reasons(workspace, config, subject)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from k1ctl.config import Config
+    from k1ctl.errors import K1ctlError
     from k1ctl.reasons import Subject
     from k1ctl.workspace import Workspace
 
@@ -17,46 +18,57 @@ _UNITS = ("tokens", "micro_usd")
 _STATUS = "`k1ctl budget status` shows who holds and spent what; `k1ctl budget set` changes a limit"
 
 
-def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
-    """Why the workspace's agent gets no budget, and which provider, account or GitHub is not asked now."""
+def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reason | K1ctlError]:
+    """Why the workspace's agent gets no budget, and which provider, account or GitHub is not asked now; an error for
+    what could not be looked at."""
     if not subject.whole:
         return []
-    rows = _rows(workspace, config)
-    refused = _refused(workspace, subject, rows)
-    full = [] if refused and refused[0].until else list(_used_up(workspace, config, subject, rows))
-    return [
-        *refused,
-        *full,
-        *_breakers(workspace, config, subject),
-        *_keys(workspace, subject),
-        *_github(workspace, config, subject),
-    ]
+    from k1ctl.errors import K1ctlError
+    from k1ctl.plugins import one_line
+
+    found: list[Reason | K1ctlError] = []
+    for what, part in (("limits", _counters), ("breakers", _breakers), ("keys", _keys), ("github", _github)):
+        try:
+            found += part(workspace, config, subject)
+        except K1ctlError as exc:
+            found.append(exc)
+        except Exception as exc:  # a damaged file of one of them hides none of the others
+            found.append(K1ctlError(f"what is kept of {what} is damaged: {one_line(exc)}"))
+    return found
 
 
-def _rows(workspace: Workspace, config: Config) -> dict[tuple[str, str], dict[str, Any]]:
-    """What is spent, held and free of each counter now; looked up without a lock."""
+def _counters(workspace: Workspace, config: Config, subject: Subject) -> list[Reason]:
+    """A refusal, else what is used up. Without the books the events still tell of a refusal."""
+    import sqlite3
+
     from k1ctl.errors import K1ctlError
     from k1ctl.overview import budget
     from k1ctl.overview.parts import Sources
 
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     try:
-        return {(row["scope"], row["name"]): row for row in budget.look(Sources(workspace, config)).rows}
-    except (K1ctlError, OSError):
-        return {}
+        rows = {(row["scope"], row["name"]): row for row in budget.look(Sources(workspace, config)).rows}
+    except (K1ctlError, OSError, sqlite3.Error):
+        pass
+    refused = _refused(workspace, subject, rows)
+    return refused if refused and refused[0].until else [*refused, *_used_up(workspace, config, subject, rows)]
 
 
 def _refused(workspace: Workspace, subject: Subject, rows: dict[tuple[str, str], dict[str, Any]]) -> list[Reason]:
     """The last refusal of a reserve: still so by the counters of now, or the last thing that the agent asked for."""
-    from k1ctl.budget.limits import amount, named
+    import time
+
+    from k1ctl.budget.limits import amount, key_of, named
     from k1ctl.units import format_duration, parse_rfc3339, rfc3339
 
-    found = subject.find("budget.refused", agent=subject.workspace, limit=1)
+    name = subject.workspace
+    found = subject.find("budget.refused", whose=name, limit=1)
     if not found:
         return []
     event = found[-1]
-    short = [r for r in event.get("reasons") or [] if isinstance(r, dict)]
+    short = [{**r, "name": key_of(r["scope"], r["name"])[1]} for r in event.get("reasons") or [] if isinstance(r, dict)]
     still = any(_short(rows, reason) for reason in short)
-    if not still and any(str(record.get("created_at", "")) > event["at"] for record in subject.runs):
+    if not still and subject.went_on(event["at"]):
         return []
     chain = []
     for r in short:
@@ -65,22 +77,27 @@ def _refused(workspace: Workspace, subject: Subject, rows: dict[tuple[str, str],
         free = (rows.get(key) or {}).get(f"free_{r['unit']}")
         now = "" if free is None else f"; now {amount(unit, free)} are free"
         chain.append(f"{named(key)}: {need} asked, {had} free of {limit} ({spent} spent, {held} held){now}")
-    chain += _holders(workspace, short)
+    holders = _holders(workspace, short)
+    chain += holders
     counters = ", ".join(named((r["scope"], r["name"])) for r in short)
     seconds = float(event.get("expected_seconds") or 0.0)
-    until = rfc3339(parse_rfc3339(event["at"]) + seconds) if seconds and still else ""
-    when = f"; it would fit in about {format_duration(seconds)} from then" if until else ""
+    left = parse_rfc3339(event["at"]) + seconds - time.time() if seconds and still else 0.0
+    until = rfc3339(time.time() + left) if left > 0 else ""
+    when = f"; it would fit in about {format_duration(left)}" if until else ""
     over = "" if still else "; by now there is room for it"
     task = f" for task {event['task']}" if event.get("task") else ""
     asked = amount(0, event["tokens"]) if "tokens" in event else "what it asked for"
-    room = f"{counters or 'a counter'} has no room for it"
-    text = f"{subject.workspace} was refused {asked}{task}: {room}{when}{over}"
+    room = f"no room for it in {counters or 'a counter'}"
+    agent = str(event.get("agent") or name)
+    who = name if agent == name else f"{name} (agent {agent})"
+    text = f"{who} was refused {asked}{task}: {room}{when}{over}"
     return [
         Reason(
             BUDGET,
             text,
             code="budget-exhausted",
             stage=ENDED,
+            holder="; ".join(holders),
             bound=counters,
             limit=_limit(short),
             until=until,
@@ -108,6 +125,8 @@ def _limit(short: list[dict[str, Any]]) -> str:
 
 def _holders(workspace: Workspace, short: list[dict[str, Any]]) -> list[str]:
     """Who holds what of these counters now."""
+    import sqlite3
+
     from k1ctl.budget import rows
     from k1ctl.budget.limits import amount, keys_of
     from k1ctl.errors import K1ctlError
@@ -116,7 +135,7 @@ def _holders(workspace: Workspace, short: list[dict[str, Any]]) -> list[str]:
     wanted = {(r["scope"], r["name"]) for r in short}
     try:
         opened = State(workspace, patience=0.2).glance(rows.opened)
-    except (K1ctlError, OSError):
+    except (K1ctlError, OSError, sqlite3.Error):
         return []
     mine = [h for h in opened if wanted & set(keys_of(h.day, h.hour, h.agent, h.task, h.pool))]
     return [f"{h.agent} holds {amount(0, h.tokens)}{f' for task {h.task}' if h.task else ''}" for h in mine[:5]]
@@ -129,7 +148,7 @@ def _used_up(
     import time
 
     from k1ctl.budget import days
-    from k1ctl.budget.limits import Limits, amount, named
+    from k1ctl.budget.limits import Limits, amount, named, shown
     from k1ctl.units import rfc3339
 
     if not rows:
@@ -145,7 +164,7 @@ def _used_up(
             spent, held, limit = (amount(unit, row[f"{what}_{word}"]) for what in ("spent", "held", "limit"))
             text = f"nothing is left of {named((scope, name))}: {spent} spent and {held} held of {limit}"
             proof: dict[str, Any] = {
-                "events": subject.find("budget.soft", scope=scope, name=name, limit=2),
+                "events": subject.find("budget.soft", scope=scope, name=shown((scope, name)), limit=2),
                 "files": [workspace.ops_path("state.db")],
             }
             yield Reason(
@@ -155,13 +174,14 @@ def _used_up(
 
 
 def _breakers(workspace: Workspace, config: Config, subject: Subject) -> Iterator[Reason]:
+    import os
+
     from k1ctl.budget.breaker import OPEN, Breakers
-    from k1ctl.files import read_json
 
     breakers = Breakers(workspace, config)
-    kept = read_json(breakers.kept.path)
-    names = kept.get("providers") if isinstance(kept, dict) else None
-    for name in sorted(names) if isinstance(names, dict) else []:
+    if not os.path.exists(breakers.kept.path):
+        return
+    for name in sorted(breakers.kept.read()[0]["providers"]):
         told = breakers.document(name)
         if told["state"] == OPEN:
             yield Reason(
@@ -172,17 +192,20 @@ def _breakers(workspace: Workspace, config: Config, subject: Subject) -> Iterato
             )  # fmt: skip
 
 
-def _keys(workspace: Workspace, subject: Subject) -> Iterator[Reason]:
+def _keys(workspace: Workspace, config: Config, subject: Subject) -> Iterator[Reason]:
+    import os
     import time
 
-    from k1ctl.files import read_json
+    from k1ctl.budget.kept import Kept
+    from k1ctl.budget.keys import shift, tables
     from k1ctl.units import rfc3339
 
-    path = workspace.ops_path("budget", "keys.json")
-    kept = read_json(path)
-    buckets = kept.get("buckets") if isinstance(kept, dict) else None
+    kept = Kept(workspace, "keys", tables(), shift)
+    if not os.path.exists(kept.path):
+        return
+    path, buckets = kept.path, kept.read()[0]["buckets"]
     nxt = "`k1ctl budget keys list` shows every account; `k1ctl budget keys next` takes one that is ready"
-    for name, bucket in sorted(buckets.items()) if isinstance(buckets, dict) else []:
+    for name, bucket in sorted(buckets.items()):
         proof: dict[str, Any] = {"stage": AROUND, "bound": f"account {name}", "files": [path], "next": nxt}
         if bucket.get("out"):
             found = subject.find("budget.key_out", bucket=name, limit=1)

@@ -120,8 +120,9 @@ def _standing_still(workspace: Workspace, subject: Subject) -> list[Reason]:
 
 
 def _what(record: dict[str, Any]) -> str:
-    name = record.get("label") or " ".join(record.get("argv", []))
-    return f"{name if len(name) <= 80 else name[:77] + '...'} (run {record['run']})"
+    from k1ctl.reasons import in_words
+
+    return f"{in_words(record)} (run {record['run']})"
 
 
 def _ended(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> Reason | None:
@@ -162,7 +163,7 @@ def _verdict(verdict: dict[str, Any]) -> tuple[list[str], str]:
     name = (verdict.get("guilty") or {}).get("name")
     chain = [f"{verdict['confidence']}, by {verdict['by']}: {verdict['message']}{f' ({name})' if name else ''}"]
     more = verdict.get("next_limit_bytes")
-    return chain, f"--mem-limit {-(-more // (1 << 20))}M is what would have done" if more else ""
+    return chain, f"call it again with `--mem-limit {-(-more // (1 << 20))}M`: that would have done" if more else ""
 
 
 def _limit(limits: dict[str, Any]) -> str:
@@ -174,7 +175,7 @@ def _limit(limits: dict[str, Any]) -> str:
 def _refused(subject: Subject) -> list[Reason]:
     """The last refusal that has no run: of a set-up, a check, a reservation; unless something was begun since."""
     found = subject.find("capacity.refused", workspace=subject.workspace, limit=1)
-    if not found or any(str(record.get("created_at", "")) >= found[-1]["at"] for record in subject.runs):
+    if not found or subject.went_on(found[-1]["at"]):
         return []
     event = found[-1]
     if event.get("run") in {record["run"] for record in subject.runs}:

@@ -20,6 +20,7 @@ def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reas
     for device in _devices(config, subject):
         found += [*_guarded(workspace, config, subject, device), *_absent(workspace, config, subject, device)]
         if subject.resource:
+            found += _trouble(workspace, subject, device)
             found += _console(workspace, config, subject, device)
     return found
 
@@ -124,6 +125,28 @@ def _escalation(workspace: Workspace, device: str) -> list[str]:
     state = keeper.load(workspace, device)
     told = [f"since {state['since']} its trouble is at rung `{state['rung']}`"] if state["rung"] else []
     return told + [f"{s['rung']} at {s['at']}: {s['reason']}" for s in state["steps"][-2:] if state["rung"]]
+
+
+def _trouble(workspace: Workspace, subject: Subject, device: str) -> Iterator[Reason]:
+    """What failed on the device last, of whichever workspace, and nobody saw mended since."""
+    from k1ctl.escalation import keeper
+
+    state = keeper.load(workspace, device)
+    if not state["rung"] or not state["failures"]:
+        return
+    failures = state["failures"].items()
+    told = [f"{name}: run {f['run']} failed there ({f['code']}: {f['message']})" for name, f in failures]
+    yield Reason(
+        FAILED,
+        f"{device} is in trouble since {state['since']} (rung `{state['rung']}`): {told[-1]}",
+        code="device-trouble",
+        bound=f"device:{device}",
+        at=str(state["since"]),
+        chain=told[:-1][::-1],
+        events=subject.find("escalation.step", device=device),
+        files=[keeper.state_path(workspace, device)],
+        next=f"`k1ctl device escalation {device}` has the steps and who was told",
+    )
 
 
 def _console(workspace: Workspace, config: Config, subject: Subject, device: str) -> Iterator[Reason]:

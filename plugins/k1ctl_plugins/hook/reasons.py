@@ -14,7 +14,7 @@ def reasons(subject: Subject) -> list[Reason]:
     """Why the workspace was not saved when it was archived."""
     found = subject.find("hook.archived", workspace=subject.workspace, limit=1) if subject.whole else []
     refused = found[-1].get("refused") if found else None
-    if not isinstance(refused, dict):
+    if not isinstance(refused, dict) or subject.went_on(found[-1]["at"]):
         return []
     text = f"{subject.workspace} was not saved as Conductor archived it: {refused.get('message')}"
     about = {"code": str(refused.get("code", "")), "at": found[-1]["at"], "next": str(refused.get("hint") or "")}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.reasons import BLOCKED, FAILED, IDLE, NO_WORK, RUNNING, RUNS, WAITS, Reason
+from k1ctl.reasons import BLOCKED, FAILED, IDLE, NO_WORK, RUNNING, RUNS, WAITS, Reason, in_words, under_way
 from k1ctl_plugins.queue.reasons_ended import ended
 from k1ctl_plugins.queue.reasons_line import Line
 
@@ -22,8 +23,9 @@ def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reas
     found = [_waits(line, subject, entry) for entry in subject.living("waiting")]
     found += [_runs(line, subject, entry) for entry in subject.living("running")]
     told = {entry.get("run") for entry in subject.tickets if entry["state"] in ("waiting", "running")}
+    found += [_works(record) for record in subject.runs if record["run"] not in told and under_way(workspace, record)]
     over = [record for record in subject.ended(workspace) if record["run"] not in told]
-    found += [ended(workspace, subject, record) for record in over]
+    found += [ended(workspace, subject, record, line) for record in over]
     known = {record["run"] for record in subject.runs}  # of these the newest of each kind has been told
     left = [*subject.living("parked"), *subject.living("dead")]
     return found + [_left(line, subject, entry) for entry in left if entry.get("run") not in known]
@@ -50,7 +52,8 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
         pause = line.pause(subject, resource, why)
         text = f"{who} waits for {wanted}: {describe_pause(resource, why)}"
         more = {**about, "events": pause.events + about["events"], "next": pause.next}
-        chain = [*pause.chain, *line.ahead(entry)]
+        held = [sentence for holder in stands.holders[:2] for sentence in line.holder(holder)]
+        chain = [*pause.chain, *held, *line.ahead(entry)]
         return Reason(
             BLOCKED, text, code=pause.code, holder=pause.holder, bound=resource, chain=chain, files=pause.files, **more
         )
@@ -63,7 +66,8 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
     shown = "; ".join(line.named(h) for h in holders[:2]) or f"those before it ({len(ahead)})"
     more_holders = f" and {len(holders) - 2} more" if len(holders) > 2 else ""
     slots = line.slots_text(full)
-    expected = stands.expected_seconds
+    guarded = any(line.guarded(line.entry(holder)) for holder in holders)  # nobody knows when that one begins
+    expected = None if guarded else stands.expected_seconds
     when = "" if expected is None else f"; its start is expected in about {format_duration(expected)}"
     when = "; by the usual times it would have started by now" if expected == 0 else when
     place = f", {len(ahead)} before it in line" if ahead else ""
@@ -110,7 +114,35 @@ def _runs(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
         return Reason(HOST, text, code="no-capacity", bound="room on this host", stage=WAITS, next=nxt, **about)
     text = f"{who} works and holds {held}{line.since(since)}{line.usually(entry)}"
     nxt = f"its output: `k1ctl queue wait {entry['run']}`" if entry.get("run") else ""
+    retries = [event for event in evidence if event["event"] == "run.retry"]
+    if retries:
+        text += _retried(retries[-1])
+        from k1ctl.escalation.prompts import failing_lines
+
+        lines = failing_lines(line.workspace.ops_path("runs", str(entry.get("run"))))[:3]
+        about["lines"] = [each for each in lines if each != "..."]
     return Reason(RUNNING, text, code="running", bound=held, chain=line.outlived(entry), next=nxt, **about)
+
+
+def _retried(event: dict[str, Any]) -> str:
+    """What became of the attempt before, and when the next one begins."""
+    from k1ctl.units import format_duration, parse_rfc3339
+
+    number, delay = int(event["attempt"]), float(event.get("delay_seconds") or 0.0)
+    left = parse_rfc3339(event["at"]) + delay - time.time()
+    now = f"attempt {number + 1} begins in {format_duration(left)}" if left > 0 else f"this is attempt {number + 1}"
+    return f"; attempt {number} ended with exit code {event.get('exit_code')}, {now}"
+
+
+def _works(record: dict[str, Any]) -> Reason:
+    """A run that needs no place in line; general: what it waits for, capacity knows."""
+    who = f"{record.get('workspace', '?')}: {in_words(record)} (run {record['run']})"
+    since, waits = str(record.get("started_at", "")), str(record.get("waits_for") or "")
+    about: dict[str, Any] = {"about": record["run"], "at": since or record.get("created_at", ""), "general": True}
+    doing = f"works since {since[:19]}Z" if since else f"has begun and waits{f': {waits}' if waits else ''}"
+    return Reason(
+        RUNNING, f"{who} {doing}", code="running", next=f"its output: `k1ctl queue wait {record['run']}`", **about
+    )
 
 
 def _left(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:

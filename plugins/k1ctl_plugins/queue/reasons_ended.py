@@ -5,13 +5,22 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from k1ctl.reasons import BLOCKED, ENDED, FAILED, IDLE, NO_WORK, Reason
+from k1ctl.reasons import BLOCKED, ENDED, FAILED, IDLE, NO_WORK, Reason, in_words
 
 if TYPE_CHECKING:
     from k1ctl.reasons import Subject
     from k1ctl.workspace import Workspace
+    from k1ctl_plugins.queue.reasons_line import Line
 
-_EVENTS = ("run.ended", "queue.parked", "queue.cancelled", "run.caller_gone", "run.retry", "queue.enqueued")
+_EVENTS = (
+    "run.ended",
+    "queue.granted",
+    "queue.parked",
+    "queue.cancelled",
+    "run.caller_gone",
+    "run.retry",
+    "queue.enqueued",
+)
 _LINES = 8  # of a log that are shown
 _ITS_OWN = ("command-failed", "killed-by-signal")  # of a command that k1ctl knows nothing of
 _NEXT = {  # code: what to do; these are explained by the message of the run, and by nobody else
@@ -25,7 +34,7 @@ _NEXT = {  # code: what to do; these are explained by the message of the run, an
 }
 
 
-def ended(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> Reason:
+def ended(workspace: Workspace, subject: Subject, record: dict[str, Any], line: Line) -> Reason:
     """How one run that is over ended. What others know better (a build, an upload, memory) they say themselves."""
     from k1ctl.process.record import Run
 
@@ -39,9 +48,10 @@ def ended(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> Rea
         return Reason(NO_WORK, text, code="done", general=True, **{**about, "stage": IDLE})
     message = str(record.get("message", ""))
     if code == "queue-timeout":
-        text = f"{what} {message}"
+        wanted = [*record.get("resources", {})]
         nxt = "the same call takes the kept place; a larger --wait; `k1ctl queue list` shows who holds it now"
-        return Reason(BLOCKED, text, code=code, bound=", ".join(record.get("resources", {})), **{**about, "next": nxt})
+        about = {**about, "chain": line.now(wanted), "next": nxt}
+        return Reason(BLOCKED, f"{what} {message}", code=code, bound=", ".join(wanted), **about)
     if code in ("cancelled", "queue-cancelled"):
         return _cancelled(subject, what, record, about)
     nxt = _NEXT.get(code, "") or str(record.get("hint", ""))
@@ -66,9 +76,7 @@ def _about(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> di
 
 def _what(record: dict[str, Any]) -> str:
     """A run in a few words."""
-    name = record.get("label") or " ".join(record.get("argv", []))
-    name = name if len(name) <= 80 else f"{name[:77]}..."
-    return f"{record.get('workspace', '?')}: {name} (run {record['run']})"
+    return f"{record.get('workspace', '?')}: {in_words(record)} (run {record['run']})"
 
 
 def _at(record: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from k1ctl.overview.parts import Sources
+from k1ctl.process.view import describe_holder, describe_pause, readable
 from k1ctl.queue import history, names, view
 from k1ctl.queue.folder import queue_folder
 from k1ctl.queue.incident import mark_of
@@ -25,7 +27,8 @@ class Line:
     def __init__(self, workspace: Workspace, config: Config) -> None:
         self.workspace, self.config = workspace, config
         self.folder = queue_folder(workspace, config)
-        self.entries = view.entries(self.folder)
+        sources = Sources(workspace, config)
+        self.entries = [{**e, "workspace": sources.owner(e)} for e in view.entries(self.folder)]
         self.paused = view.paused(self.folder)
 
     @property
@@ -39,8 +42,6 @@ class Line:
 
     def wanted(self, entry: dict[str, Any]) -> str:
         """What a ticket stands in line for."""
-        from k1ctl.process.view import readable
-
         return ", ".join(f"{readable(r)} ({n} slots)" if n > 1 else readable(r) for r, n in entry["resources"].items())
 
     def since(self, at: str) -> str:
@@ -57,12 +58,17 @@ class Line:
 
     def named(self, holder: dict[str, Any]) -> str:
         """A holder in a few words; one that was let in and has not begun waits for something behind the line."""
-        from k1ctl.process.view import describe_holder
-
+        holder = {**holder, "workspace": self.entry(holder).get("workspace", "?")}
         if holder.get("waits_for") or holder.get("granted_at"):
             return describe_holder(holder)
         what = holder.get("label") or holder.get("command") or "?"
-        return f"{holder.get('workspace', '?')} ({what}, let in and not begun)"
+        other = self.guarded(self.entry(holder))
+        behind = f"let in, waits for {other} of another repository" if other else "let in and not begun"
+        return f"{holder.get('workspace', '?')} ({what}, {behind})"
+
+    def entry(self, holder: dict[str, Any]) -> dict[str, Any]:
+        """The ticket of a holder with all that is known of it."""
+        return next((e for e in self.entries if e["ticket"] == holder["ticket"]), holder)
 
     def held(self, entry: dict[str, Any]) -> dict[str, Any]:
         """A running entry as `describe_holder` takes it."""
@@ -71,6 +77,21 @@ class Line:
         except (KeyError, ValueError):
             since = 0.0
         return {**entry, "held_seconds": max(0.0, since)}
+
+    def now(self, resources: list[str]) -> list[str]:
+        """Who holds these now, a sentence each."""
+        told = []
+        for resource in resources:
+            each = set(names.alternatives(resource))
+            holders = [e for e in self.entries if e["state"] == "running" and each & {*e["resources"]}]
+            who = "; ".join(self.named(self.held(e)) for e in holders[:2])
+            more = f" and {len(holders) - 2} more" if len(holders) > 2 else ""
+            told.append(
+                f"by now {readable(resource)} is held by {who}{more}"
+                if who
+                else f"by now nobody holds {readable(resource)}"
+            )
+        return told
 
     def full(self, entry: dict[str, Any]) -> list[str]:
         """The resources of a waiting ticket that have no room for it behind those that hold and those before it."""
@@ -118,14 +139,12 @@ class Line:
         return f", priority {other['priority']}" if other["priority"] != entry["priority"] else ""
 
     def _kept_back(self, entry: dict[str, Any]) -> str:
-        from k1ctl.process.view import describe_pause
-
         stopped = [describe_pause(r, why) for r, why in self.paused.items() if r in names.lines(entry["resources"])]
         return f"; {'; '.join(stopped)}" if stopped else ""
 
     def holder(self, holder: dict[str, Any]) -> list[str]:
         """Sentences on one who holds a lease: how long still, and what he waits for himself."""
-        entry = next((e for e in self.entries if e["ticket"] == holder["ticket"]), holder)
+        entry = self.entry(holder)
         who, held = self.who(entry), self.wanted(entry) if "resources" in entry else "it"
         told = f"{who} (ticket {holder['ticket']}) holds {held}{self.since(str(entry.get('granted_at', '')))}"
         typical = [t for t in (history.typical(self.folder, r) for r in entry.get("resources", {})) if t is not None]
@@ -172,7 +191,7 @@ class Line:
             nxt = f"`k1ctl device enable {device}`, once whoever took it out of service agrees"
             return Reason(BLOCKED, why, code="out-of-service", holder=str(who), events=found, next=nxt)
         found = subject.find("queue.paused", resource=resource, limit=1)
-        at = self.since(str(found[-1].get("at", ""))) if found else ""
+        at = self.since(str(found[-1].get("at", ""))).replace(" since ", " at ", 1) if found else ""
         mark = mark_of(why)
         if not mark:
             who = f"somebody in {found[-1]['workspace']}" if found else "somebody"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 
+_SECONDS = 2.0  # that one plugin may take
+
+
 class Answer:
     """``reasons``, the one that binds first, of ``subject``; ``left_out`` {plugin: what went wrong}."""
 
@@ -42,24 +45,35 @@ def _without_secrets(value: Any) -> Any:
     from k1ctl.escalation.prompts import masked
 
     if isinstance(value, dict):
-        return {key: _without_secrets(each) for key, each in value.items()}
+        return {key: "***" if _secret(key, each) else _without_secrets(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_without_secrets(each) for each in value]
     return masked(value) if isinstance(value, str) else value
+
+
+def _secret(key: str, value: Any) -> bool:
+    """Whether a field of an event is named as a secret is."""
+    from k1ctl.escalation.prompts import masked
+
+    return bool(value) and isinstance(value, str) and masked(f"{key}=x") != f"{key}=x"
 
 
 def answer(plugins: Plugins, workspace: Workspace, config: Config, subject: Subject) -> Answer:
     """Ask every plugin, and sort what they say. A plugin that fails is left out and told."""
     from k1ctl_plugins.why import unseen
 
-    found, left_out = [], {}
-    for name, told in plugins.each("k1ctl_reasons", workspace=workspace, config=config, subject=subject):
-        if not isinstance(told, K1ctlError) and not all(_sound(reason) for reason in told):
-            told = PluginError(f"plugin {name}, k1ctl_reasons: not a list of Reason", plugin=name)
-        if isinstance(told, K1ctlError):
-            left_out[name] = told.message
-        else:
-            found += told
+    found: list[Reason] = []
+    left_out: dict[str, str] = {}
+    asked = plugins.each("k1ctl_reasons", seconds=_SECONDS, workspace=workspace, config=config, subject=subject)
+    for name, told in asked:
+        items: list[Any] = [told] if isinstance(told, K1ctlError) else told
+        errors: list[K1ctlError] = [item for item in items if isinstance(item, K1ctlError)]
+        sound: list[Reason] = [item for item in items if _sound(item)]
+        if len(sound) + len(errors) < len(items):
+            errors.append(PluginError(f"plugin {name}, k1ctl_reasons: not a list of Reason", plugin=name))
+        if errors:
+            left_out[name] = "; ".join(error.message for error in errors)
+        found += sound
     found = ranked(without_general(found))
     return Answer(subject, ranked(unseen.complete(workspace, subject, found)), left_out)
 

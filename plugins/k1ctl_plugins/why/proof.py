@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from k1ctl.workspace import Workspace
 
-_DAYS = 30.0  # how far back events are looked for
+_DAYS = 7.0  # how far back events are looked for that are of no run: each is a search through all of them
 _DAY = 86400.0  # s
 _EARLIER = 60.0  # s that the event of a run may be older than its id: clocks are set
 
@@ -35,13 +35,13 @@ class Events:
         if not wanted or any(value in ("", None) for value in fields.values()):
             return []
         run = str(fields.get("run", ""))
-        since = _time_of(run) if run else rfc3339(time.time() - _DAYS * _DAY)
+        since = time_of(run) if run else rfc3339(time.time() - _DAYS * _DAY)
         return [*newest(self.folder, _Fields(wanted, fields), limit=limit, since=since)][::-1]
 
 
 class _Fields(Wanted):
-    """Events of these names with these fields; a document counts by its name (``device``), and ``holds`` is a resource
-    among those that the event names."""
+    """Events of these names with these fields; a document counts by its name (``device``), ``holds`` is a resource
+    among those that the event names, ``whose`` the workspace or the agent that it is of."""
 
     __slots__ = ("fields",)
 
@@ -58,6 +58,10 @@ class _Fields(Wanted):
                 if value not in (event.get("resources") or {}):
                     return False
                 continue
+            if key == "whose":
+                if value not in (event.get("workspace"), event.get("agent")):
+                    return False
+                continue
             there = event.get(key)
             if isinstance(there, dict):
                 there = there.get("name")
@@ -66,7 +70,7 @@ class _Fields(Wanted):
         return True
 
 
-def _time_of(run: str) -> str:
+def time_of(run: str) -> str:
     """The time in a run's id, a little earlier, as RFC 3339; "" for another id."""
     import calendar
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from k1ctl.errors import UsageError
 from k1ctl.files import read_json
+from k1ctl.overview.parts import Sources
 from k1ctl.overview.workspaces import worktrees
 from k1ctl.queue import names, view
 from k1ctl.queue.folder import queue_folder
 from k1ctl.reasons import Subject
-from k1ctl_plugins.why.proof import Events
+from k1ctl_plugins.why.proof import Events, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,9 @@ class Resolver:
 
     def __init__(self, workspace: Workspace, config: Config) -> None:
         self.workspace, self.config = workspace, config
-        self.entries = view.entries(queue_folder(workspace, config))
+        sources = Sources(workspace, config)
+        entries = view.entries(queue_folder(workspace, config))
+        self.entries = [{**entry, "workspace": sources.owner(entry)} for entry in entries]
         self.paths = {os.path.basename(path): path for path, _, _ in worktrees(workspace.root, workspace.git_dir)}
         if workspace.inside or workspace.path == workspace.root:
             self.paths = {n: p for n, p in self.paths.items() if p != workspace.path} | {workspace.name: workspace.path}
@@ -94,7 +97,10 @@ class Resolver:
                 if len(runs) == _RUNS:
                     break
         mine = [e for e in self.entries if e.get("workspace") == name]
-        return Subject(what, workspace=name, path=self.paths.get(name, ""), runs=runs, tickets=mine, find=self.find)
+        path = self.paths.get(name, "")
+        if not path and runs and os.path.isdir(there := str(runs[0].get("workspace_path") or "")):
+            path = there  # its name is not that of its folder
+        return Subject(what, workspace=name, path=path, runs=runs, tickets=mine, find=self.find)
 
     def _last(self) -> Subject:
         first = None
@@ -179,5 +185,7 @@ class Resolver:
         near = get_close_matches(what, sorted(known), _NEAR, 0.5)
         near += [n for n in sorted(known) if what.lower() in n.lower() and n not in near]
         hint = f"near it: {', '.join(near[:_NEAR])}" if near else "k1ctl status shows all there is"
+        if time_of(what) and not near:
+            hint = "of a run of another repository: k1ctl --root FOLDER why RUN; old ones go ([process] keep_runs)"
         text = f"there is no workspace, ticket, run, resource or device {what!r} that k1ctl knows here"
         return UsageError(text, hint=hint, code="unknown-subject")

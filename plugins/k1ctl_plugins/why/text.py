@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from k1ctl_plugins.why.answer import Answer
 
 _ALSO = 4  # further reasons that are told
+_WIDTH = 400  # characters of an event that are shown; --json has all of it
 _COLOURS = {"failed": "red", "running": "green", "no work": "green"}
 
 
@@ -23,7 +24,7 @@ def show(answer: Answer, workspace: Workspace) -> None:
     for line in lines(answer, workspace):
         put(masked(line))
     for plugin, message in answer.left_out.items():
-        say(f"plugin {plugin} is left out: {message}")
+        say(masked(f"left out of plugin {plugin}: {message}"))
 
 
 def lines(answer: Answer, workspace: Workspace) -> list[str]:
@@ -52,4 +53,5 @@ def _proof(reason: Reason, workspace: Workspace) -> list[str]:
     from k1ctl.events_text import line_for_people
 
     events = [line_for_people(event) for event in reason.events]
+    events = [line if len(line) <= _WIDTH else f"{line[:_WIDTH]}..." for line in events]
     return events + [path.removeprefix(workspace.root + "/") for path in reason.files]

@@ -17,7 +17,17 @@ _NEXT = "what is to be seen has to go through k1ctl: `k1ctl queue run RESOURCE -
 
 
 def complete(workspace: Workspace, subject: Subject, reasons: list[Reason]) -> list[Reason]:
-    """The reasons, and why there are none that bind, where that is so."""
+    """The reasons, and why there are none that bind, where that is so; that there is no such worktree, where so."""
+    found = _complete(workspace, subject, reasons)
+    if subject.whole and not subject.path:
+        gone = f"there is no worktree {subject.workspace} here now; `k1ctl archive list` has those that were archived"
+        for reason in found:
+            if reason.stage in (ENDED, IDLE):
+                reason.chain.append(gone)
+    return found
+
+
+def _complete(workspace: Workspace, subject: Subject, reasons: list[Reason]) -> list[Reason]:
     if any(reason.stage in (WAITS, RUNS, ENDED) for reason in reasons):
         return reasons
     if not subject.whole:
