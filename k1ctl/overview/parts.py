@@ -59,8 +59,10 @@ class Sources:
 
     def ago(self, at: Any) -> float | None:
         """Seconds from a time (RFC 3339, or seconds since 1970) to now; None for what is no time."""
+        from k1ctl.units import parse_rfc3339
+
         try:
-            then = float(at) if isinstance(at, int | float) else _epoch(str(at or ""))
+            then = float(at) if isinstance(at, int | float) else parse_rfc3339(str(at or ""))
         except ValueError:
             return None
         return round(max(0.0, self.now - then), 3)
@@ -139,20 +141,6 @@ class Sources:
 
         record = read_json(self.workspace.ops_path("runs", run, "run.json")) if run else None
         return str(record.get("workspace_path") or "") if isinstance(record, dict) else ""
-
-
-_epochs: dict[str, float] = {}  # of times that were told of: who looks again and again sees most of them again
-
-
-def _epoch(at: str) -> float:
-    found = _epochs.get(at)
-    if found is None:
-        from k1ctl.units import parse_rfc3339
-
-        if len(_epochs) > 2000:
-            _epochs.clear()
-        found = _epochs[at] = parse_rfc3339(at)
-    return found
 
 
 def shown(resources: dict[str, int]) -> list[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +27,11 @@ from k1ctl.errors import ConfigError
 from k1ctl.events import emit
 from k1ctl_plugins.top import top
 from k1ctl_plugins.top.app import TopApp
-from k1ctl_plugins.top.dialogs import Growing, Pages, Question
+from k1ctl_plugins.top.calls import Calls
+from k1ctl_plugins.top.dialogs import Growing, Pages, Question, readable, wrapped
 from k1ctl_plugins.top.panels import Panel, Tickets, graph
-from k1ctl_plugins.top.stream import matches
-from k1ctl_plugins.top.tiles import Tiles, layout, tile
+from k1ctl_plugins.top.stream import Stream, matches
+from k1ctl_plugins.top.tiles import ORDERS, Tiles, layout, ordered, stands_out, tile
 from tests.kit import Project, finish, needs, wait_until
 
 ROW: dict[str, Any] = {
@@ -86,9 +90,60 @@ def test_a_log_is_read_as_it_grows(tmp_path: Path) -> None:
     with path.open("ab") as file:
         file.write(b"rn\x1b[2J\n")
     (torn,) = log.lines()
-    assert torn.startswith("torn") and "\x1b" not in torn and log.lines() == []
-    path.write_bytes(b"new\n")
-    assert log.lines() == ["new"]
+    assert torn == "torn" and log.lines() == [] and log.rest == ""
+    path.write_bytes(b"new\nhalf")
+    assert log.lines() == ["new"] and log.rest == "half"
+    with path.open("r+b") as file:  # 100 MB at once: the end of it is read
+        file.truncate(100 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nend\n")
+    assert log.lines() == ["end"]
+
+
+def test_a_line_of_a_log_is_read_as_a_terminal_leaves_it() -> None:
+    """Without colours, titles and links; of a progress bar the last state; tabs are spaces."""
+    assert readable(b"\x1b[1;32mok\x1b[0m\tin\x1b[K 3 s\r") == "ok      in 3 s"
+    assert readable(b"\rWriting 1 %\rWriting \x1b[33m100 %\r") == "Writing 100 %"
+    assert readable(b"\x1b]8;;http://x\x1b\\link\x1b]8;;\x07 \xff\x00") == "link \ufffd?"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cc", "Zs", "Zl", "Zp"]), max_size=200), st.integers(10, 60))
+def test_prose_keeps_its_words(text: str, width: int) -> None:
+    """Every character is somewhere, and an empty line stays one."""
+    lines = wrapped(text, width)
+    assert "".join(lines) == text and max(map(len, lines)) <= width and lines
+    assert wrapped("", width) == [""]
+
+
+def test_what_stands_out_is_told_without_colours() -> None:
+    """Signs of the last build and upload, narrow ones too; the orders; nothing where there was nothing."""
+    assert tile(ROW, 26, 3)[0].plain.endswith("B+U! ") and tile(ROW, 14, 2)[0].plain.endswith("+! ")
+    idle = {**ROW, "name": "lima", "build": None, "upload": None, "idle_seconds": 1.0}
+    busy = {**idle, "name": "rome", "state": "waiting", "doing": [{"state": "waiting"}], "idle_seconds": 0.0}
+    assert [stands_out(row) for row in (ROW, idle, busy)] == [True, False, True]
+    assert not set(tile(idle, 26, 3)[0].plain) & set("BU·")
+    names = [[row["name"] for row in ordered([idle, ROW, busy], order)] for order in ORDERS]
+    assert names == [["lima", "oslo", "rome"], ["rome", "oslo", "lima"], ["rome", "lima", "oslo"]]
+
+
+def test_no_command_is_left_behind(workspace: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is told with its hint; at the end what only looks is ended, and what changes something has its time."""
+    said, severity = Calls(workspace.facts()).run(("queue", "cancel", "99"))
+    assert severity == "error" and "99" in said and "hint: " in said
+    program = tmp_path / "k1ctl"
+    program.write_text('#!/bin/sh\necho $$ > "$0.$5"\n[ "$5" = queue ] || exec sleep 600\nsleep 0.2; echo did it\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    calls, found = Calls(workspace.facts()), dict[str, str]()
+    words = [("why", "oslo"), ("queue", "cancel", "1")]
+    threads = [threading.Thread(target=lambda w=w: found.update({w[0]: calls.run(w)[0]})) for w in words]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: all((tmp_path / f"k1ctl.{each[0]}").exists() for each in words))
+    calls.end()
+    for thread in threads:
+        thread.join()
+    assert found == {"why": "", "queue": "did it"} and calls.run(("why", "x")) == ("", "information")
 
 
 @pytest.fixture
@@ -236,13 +291,81 @@ def test_without_textual_the_status_is_drawn_anew(workspace: Project) -> None:
     """One line says what is missing; ^C ends it with exit code 0."""
     program = "import sys; sys.modules['textual'] = None; sys.argv[1:] = ['top']; "
     program += "from k1ctl.__main__ import main; sys.exit(main())"
-    terminal = pexpect.spawn(sys.executable, ["-c", program], cwd=str(workspace.root), encoding="utf-8", timeout=30)
+    environment = {**os.environ, "TERM": "xterm"}
+    terminal = pexpect.spawn(
+        sys.executable, ["-c", program], cwd=str(workspace.root), env=environment, encoding="utf-8", timeout=30
+    )
     terminal.expect("pip install 'k1ctl\\[top\\]'")
     terminal.expect("all well")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0
+
+
+def test_the_end_waits_for_no_look(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that hangs, as on a dead mount, is told, and holds up neither keys nor the end."""
+    facts, go = workspace.facts(), threading.Event()
+    monkeypatch.setattr("k1ctl_plugins.top.app._SLOW", 0.0)
+
+    def look() -> overview.Overview:
+        go.wait(60)
+        return overview.look(facts, load(facts))
+
+    async def run() -> None:
+        app = TopApp(facts, look, interval=3600)
+        async with app.run_test(size=(100, 30)) as pilot:
+            await until(pilot, lambda: "have not answered" in text(app, "#head"))
+            await pilot.press("question_mark")
+            assert isinstance(app.screen, Pages)
+            await pilot.press("ctrl+c")
+            assert app.return_code == 0
+        assert app.watcher.is_alive() and not go.is_set()
+        go.set()
+        app.watcher.join(20)
+
+    asyncio.run(run())
+
+
+def test_names_are_no_markup(workspace: Project) -> None:
+    """Brackets in a workspace's name, a filter and an event are drawn as they are."""
+    workspace.add_worktree("[red]x", branch="odd")
+
+    async def play(app: TopApp, pilot: Pilot[None]) -> None:
+        assert "[red]x" in drawn(app.query_one(Tiles))
+        await pilot.press("slash", *"[/b]", "escape")
+        assert app.query_one(Stream).wanted == "[/b]"
+        await pilot.press("escape")
+        assert not app.query_one(Stream).wanted
+        await pilot.press("s", "n", "end", "l", "c", "b")
+        app.push_screen(Pages("[/red]", list, lambda: "[/]"))
+        await pilot.pause()
+        app.push_screen(Question("[/red]?"))
+        await pilot.pause()
+        assert app.is_running
+
+    played(workspace, play)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it(workspace: Project, end: signal.Signals) -> None:
+    """SIGTERM as q does, with its own code; SIGHUP, of a terminal that is gone, at once."""
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "k1ctl", "top"],
+        cwd=str(workspace.root),
+        env={**os.environ, "TERM": "xterm-256color"},
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(30, 100),
+    )
+    terminal.expect("all is well")
+    terminal.kill(end)
+    if end is signal.SIGTERM:
+        terminal.expect(re.escape("\x1b[?1049l"))  # the screen of before is back
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert (terminal.exitstatus, terminal.signalstatus) == ((143, None) if end is signal.SIGTERM else (None, end))
 
 
 @needs("tmux")

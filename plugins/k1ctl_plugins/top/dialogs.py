@@ -88,8 +88,10 @@ def readable(line: bytes) -> str:
 def wrapped(line: str, width: int) -> list[str]:
     """A line of prose on as many as it needs, the further ones indented as the first."""
     indent = " " * min(len(line) - len(line.lstrip()), width // 2)
-    whole = dict.fromkeys(("replace_whitespace", "drop_whitespace", "break_on_hyphens"), False)
-    return textwrap.wrap(line, width, subsequent_indent=indent, **whole) or [""]
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=indent, replace_whitespace=False, drop_whitespace=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(line) or [""]
 
 
 class Pages(ModalScreen[None]):
