@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -454,6 +456,20 @@ def test_a_kill_loses_no_notification(over: bool, tmp_path: Path, monkeypatch: p
     assert number >= 14
 
 
+def test_a_check_that_hangs_ends_itself(workspace: Project) -> None:
+    """As at a dead mount, where no alarm arrives: cron would start one more each minute. Its stack says where."""
+    program = (
+        "import sys, time; from k1ctl.alerts import looks; from k1ctl_plugins.alert import check\n"
+        "from k1ctl.__main__ import main\n"
+        "def dead_mount(*_): time.sleep(600)\n"
+        "check.LIMIT, looks.RULES['disk'] = 0.05, dead_mount\n"
+        "sys.argv = ['k1ctl', 'alert', 'check']; sys.exit(main())"
+    )
+    argv, env = [sys.executable, "-c", program], workspace.environment()
+    done = subprocess.run(argv, cwd=workspace.root, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "dead_mount" in done.stderr
+
+
 def test_the_commands(workspace: Project) -> None:
     """What cron gets: a line for what changed, nothing otherwise; 1 while something fires. The list shows it, with what
     is about to, and where nobody ever looked it says what to do."""
@@ -464,6 +480,8 @@ def test_the_commands(workspace: Project) -> None:
     assert workspace.run("alert", "check", "--notify").assert_ok().stdout == ""
     told = workspace.run("alert", "list", "--json").assert_ok().json
     assert [alert["state"] for alert in told["alerts"]] == [PENDING] and told["checked_at"]
+    workspace.configure(SETTINGS.replace("[alerts]", "[alerts]\ngap = '1ms'"))
+    assert "nobody looks any more" in workspace.run("alert", "list").assert_ok().stderr
     workspace.configure(SETTINGS)
     done = workspace.run("alert", "check", "--json").assert_fails(1).json
     assert done["error"]["code"] == "alert-firing" and done["changed"] == [{"what": "firing", "key": "exporter"}]

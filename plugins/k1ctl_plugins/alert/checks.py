@@ -29,5 +29,5 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
     for alert in state(workspace):
         if alert.state == FIRING and not alert.silenced:
             what = f"{alert.key} fires since {alert.since}: {alert.text}"
-            found.append(Check("firing", WARNING, what, why="", fix="k1ctl alert list has all of them"))
+            found.append(Check("firing", WARNING, what, why="", fix="`k1ctl alert list` has all of them"))
     return found or [Check("alerts", OK, f"checked {format_duration(age)} ago, none fires")]

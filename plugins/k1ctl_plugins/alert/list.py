@@ -26,7 +26,7 @@ def list_(context: Context, whole: bool, as_json: bool) -> None:
     if as_json:
         emit_json(found)
     else:
-        report.show(found)
+        report.show(found, gap=float(context.config.get("alerts", "gap")))
 
 
 list = list_  # the name that the group looks for

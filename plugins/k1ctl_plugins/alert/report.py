@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _COLOURS = {"critical": "red", "warning": "yellow", "over": "green"}
-CRON = "nobody looks here: `* * * * * cd ROOT && k1ctl alert check --notify` in crontab(5) does (docs/alerts.md)"
+CRON = "`* * * * * cd ROOT && k1ctl alert check --notify` in crontab(5) does (docs/alerts.md)"
 RARE = "checks are further apart than alerts.gap: nothing can be wrong for long; raise alerts.gap or look more often"
 NOBODY = "nobody to notify: k1ctl notify list"
 
@@ -89,8 +89,8 @@ def listed(workspace: Workspace, *, whole: bool) -> dict[str, Any]:
     }
 
 
-def show(found: dict[str, Any]) -> None:
-    """The list for people."""
+def show(found: dict[str, Any], *, gap: float) -> None:
+    """The list for people; where the last check is longer ago than ``gap`` seconds, that nobody looks any more."""
     import time
 
     from k1ctl.units import parse_rfc3339
@@ -102,10 +102,10 @@ def show(found: dict[str, Any]) -> None:
     for each in found["silences"]:
         put(clean(f"silent until {each['until']}: {each['name']}{': ' * bool(each['reason'])}{each['reason']}"))
     if found["checked_at"] is None:
-        say(CRON)
+        say(f"nobody looks here: {CRON}")
     else:
         age = max(0.0, time.time() - parse_rfc3339(found["checked_at"]))
-        say(f"checked {format_duration(age)} ago")
+        say(f"checked {format_duration(age)} ago" + f": nobody looks any more (alerts.gap); {CRON}" * (age > gap))
 
 
 def _row(alert: dict[str, Any]) -> tuple[str, ...]:
