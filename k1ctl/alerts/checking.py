@@ -54,9 +54,10 @@ class Checked:
 
 def pace(config: Config) -> Pace:
     """The pace of ``[alerts]``, of the rules that are on."""
-    from k1ctl.alerts.looks import switched_on
+    from k1ctl.alerts.looks import UNSEEN, UNSEEN_FOR, switched_on
 
     waits = {name: float(section["for"]) for name, section in switched_on(config).items()}
+    waits[UNSEEN] = UNSEEN_FOR
     return Pace(waits, gap=float(config.get("alerts", "gap")), resolve=float(config.get("alerts", "resolve")))
 
 

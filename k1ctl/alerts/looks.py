@@ -257,6 +257,10 @@ RULES: dict[str, Look] = {
 }
 
 
+UNSEEN = "rule"  # the alert of a rule that cannot be looked at: who is blind has to know it
+UNSEEN_FOR = 600.0  # s: a database may be busy
+
+
 class Looked:
     """``findings`` of all rules that could be looked at, whose names are in ``rules``; ``failed`` {rule: why} of the
     others that are on."""
@@ -270,7 +274,7 @@ class Looked:
 
 
 def look(sources: Sources) -> Looked:
-    """Look at everything that has a rule and is not switched off; a rule that fails hides no other."""
+    """Look at everything that has a rule and is not switched off; a rule that fails hides no other, and is a finding."""
     from k1ctl.errors import K1ctlError
     from k1ctl.failure import words
 
@@ -285,6 +289,10 @@ def look(sources: Sources) -> Looked:
             from k1ctl.plugins import one_line
 
             looked.failed[name] = one_line(exc)
+    for name, why in looked.failed.items():
+        text, hint = f"the rule {name} cannot be looked at: {why}", "k1ctl alert check --dry-run says so again"
+        looked.findings.append(Finding(UNSEEN, True, text, subject=name, hint=hint))
+    looked.rules.append(UNSEEN)
     return looked
 
 

@@ -61,11 +61,11 @@ def silence(workspace: Workspace, name: str, seconds: float, reason: str, *, dry
 
 
 def _check_name(name: str, state: dict[str, Any]) -> None:
-    from k1ctl.alerts.looks import RULES
+    from k1ctl.alerts.looks import RULES, UNSEEN
     from k1ctl.errors import UsageError
 
     rule, _, subject = name.partition("/")
-    if name in state["alerts"] or name in state["silences"] or (rule in RULES and bool(subject) == ("/" in name)):
+    if name in state["alerts"] or name in state["silences"] or (rule in (*RULES, UNSEEN) and bool(subject) == ("/" in name)):
         return
     hint = f"rules are {', '.join(RULES)}; one alert of a rule is as queue/device:k1 (k1ctl alert list --all)"
     raise UsageError(f"there is no alert {name!r}", hint=hint, code="unknown-alert")

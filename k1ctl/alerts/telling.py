@@ -147,12 +147,12 @@ def _send(workspace: Workspace, config: Config, plugins: Plugins, message: Messa
 
 
 def _settle(workspace: Workspace, message: Message, rows: list[dict[str, Any]]) -> bool:
-    """Note that people were told, when a channel took it, there is none, or it was tried often enough."""
+    """Note what became of it, when a channel took it, there is none, or it was tried often enough; whether one did."""
     from k1ctl.events import emit
     from k1ctl.notify import SENT
 
-    taken = not rows or any(row["outcome"] == SENT for row in rows)
-    if not taken and message["tries"] < TRIES:
+    taken = any(row["outcome"] == SENT for row in rows)
+    if rows and not taken and message["tries"] < TRIES:
         return False
     with Held(workspace) as held:
         entries = {key: {**entry} for key, entry in held.state["alerts"].items()}
@@ -160,7 +160,7 @@ def _settle(workspace: Workspace, message: Message, rows: list[dict[str, Any]]) 
             if key in entries:
                 _note(entries[key], what, episode, taken)
         held.write({**held.state, "alerts": entries, "message": None})
-    if not taken:
+    if rows and not taken:
         emit(workspace, "notify.given-up", key=message["document"]["key"])
     return taken
 

@@ -206,3 +206,4 @@ def test_a_rule_that_fails_hides_no_other(workspace: Project, monkeypatch: pytes
     monkeypatch.setitem(looks.RULES, "disk", lambda *_: iter([{}["x"]]))
     assert looks.look(Sources(facts, load(facts))).failed["disk"] == "KeyError: 'x'"
     assert json.dumps([finding.facts() for finding in found.findings])
+    assert [finding.key for finding in found.findings if finding.bad] == ["rule/burn"], "who is blind has to know it"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def families(workspace: Workspace, config: Config) -> list[Family]:
     """The alerts as the last check left them, by rule; nothing where nobody ever checked."""
     from k1ctl.alerts import FIRING, PENDING, checked_at, state
-    from k1ctl.alerts.looks import switched_on
+    from k1ctl.alerts.looks import UNSEEN, switched_on
 
     checked = checked_at(workspace)
     if checked is None:
@@ -22,7 +22,7 @@ def families(workspace: Workspace, config: Config) -> list[Family]:
     firing = Family("k1_alert_firing", GAUGE, "Alerts of a rule that fire.")
     pending = Family("k1_alert_pending", GAUGE, "Alerts of a rule that are wrong, but not for long enough yet.")
     found = state(workspace)
-    for name in switched_on(config):
+    for name in (*switched_on(config), UNSEEN):
         ours = [alert.state for alert in found if alert.name == name]
         firing.add(ours.count(FIRING), alert=name)
         pending.add(ours.count(PENDING), alert=name)
