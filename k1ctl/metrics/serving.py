@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import __version__
-from k1ctl.errors import BusyError
+from k1ctl.errors import BusyError, K1ctlError
 from k1ctl.metrics.exposition import CONTENT_TYPES, OPENMETRICS, PROMETHEUS, render
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from k1ctl.samples import Family
 
 ADDRESS = "127.0.0.1"
-CLIENTS = 32  # at once; for a further one, the oldest is hung up on
+CLIENTS = 32  # that have not asked yet, at once; for a further one, the oldest of them is hung up on
 PATIENCE = 10.0  # s: a client that neither asks nor reads for so long is hung up on
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _INDEX = "k1ctl metrics\n\n/metrics\n/-/healthy\n"
@@ -61,7 +61,7 @@ class Server(ThreadingHTTPServer):
         self, port: int, look: Callable[[], Sequence[Family]], names: Sequence[str] = (), *, patience: float = PATIENCE
     ) -> None:
         self.scrapes, self.names, self.patience = Scrapes(look), {*LOCAL, *(n.lower() for n in names)}, patience
-        self._open: dict[int, socket.socket] = {}  # connections, the oldest first
+        self._silent: dict[int, socket.socket] = {}  # connections that have not asked yet, the oldest first
         self._counting = threading.Lock()
         if port and _answers(port):  # macOS lets a server have 127.0.0.1 where another one has all addresses
             raise taken(port)
@@ -83,9 +83,9 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._counting:
-            self._open[id(request)] = request
-            if len(self._open) > CLIENTS:
-                oldest = self._open.pop(next(iter(self._open)))
+            self._silent[id(request)] = request
+            if len(self._silent) > CLIENTS:
+                oldest = self._silent.pop(next(iter(self._silent)))
                 try:
                     oldest.shutdown(socket.SHUT_RDWR)  # its thread, which has the descriptor, ends by that
                 except OSError:
@@ -96,8 +96,12 @@ class Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._counting:
-                self._open.pop(id(request), None)
+            self.has_asked(request)
+
+    def has_asked(self, request: Any) -> None:
+        """This client is not silent any more: it is not hung up on for another one."""
+        with self._counting:
+            self._silent.pop(id(request), None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news; anything else is told in one line."""
@@ -123,12 +127,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer, whatever the method: HEAD gets no body."""
+        self.server.has_asked(self.request)
         path = self.path.partition("?")[0]
         if not self._is_local():
             self._send(403, "text/plain; charset=utf-8", b"this server answers to localhost only\n")
         elif path == "/metrics":
-            form = negotiated(self.headers.get("Accept", ""))
-            self._send(200, CONTENT_TYPES[form], self.server.scrapes.text(form))
+            self._samples(negotiated(self.headers.get("Accept", "")))
         elif path == "/-/healthy":
             self._send(200, "text/plain; charset=utf-8", b"ok\n")
         elif path == "/":
@@ -137,6 +141,20 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, "text/plain; charset=utf-8", b"/metrics is what there is\n")
 
     do_HEAD = do_GET
+
+    def _samples(self, form: str) -> None:
+        """Send the samples, or why there are none: a scrape that fails, not one of zeros."""
+        try:
+            text = self.server.scrapes.text(form)
+        except Exception as exc:
+            from k1ctl.output import say
+            from k1ctl.plugins import one_line
+
+            why = exc.message if isinstance(exc, K1ctlError) else one_line(exc)
+            say(f"k1ctl metrics: {why}")
+            self._send(503, "text/plain; charset=utf-8", f"{why}\n".encode("utf-8", "replace"))
+            return
+        self._send(200, CONTENT_TYPES[form], text)
 
     def _is_local(self) -> bool:
         names = self.headers.get_all("Host") or []

@@ -6,7 +6,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +15,7 @@ from k1ctl.errors import BusyError
 from k1ctl.metrics import serving
 from k1ctl.metrics.serving import Server, negotiated
 from k1ctl.samples import GAUGE, Family
+from tests.kit import wait_until
 
 LAMPS = [Family("k1_lamps", GAUGE, "Lamps.").add(3)]
 PROMETHEUS_2_42 = (
@@ -89,7 +90,7 @@ def test_only_who_means_this_host_is_answered(host: str, status: int) -> None:
         assert get(server, Host=host).status == status
 
 
-def test_all_who_ask_at_once_get_one_look() -> None:
+def test_all_who_ask_at_once_get_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """While samples are taken, whoever asks gets those; who asks later gets new ones."""
     looks, entered, go = [], threading.Event(), threading.Event()
 
@@ -100,13 +101,14 @@ def test_all_who_ask_at_once_get_one_look() -> None:
         return LAMPS
 
     with running(look) as server:
+        asked: list[object] = []
+        monkeypatch.setattr(server, "has_asked", asked.append)
         answers: list[Answer] = []
         askers = [threading.Thread(target=lambda: answers.append(get(server))) for _ in range(6)]
         for asker in askers:
             asker.start()
         assert entered.wait(20)
-        while len(server._open) < len(askers):
-            pass
+        wait_until(lambda: len(asked) == len(askers))
         go.set()
         for asker in askers:
             asker.join(20)
@@ -129,18 +131,42 @@ def test_clients_that_say_nothing_keep_nobody(monkeypatch: pytest.MonkeyPatch) -
             each.close()
 
 
+def test_who_has_asked_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More who wait for their samples than may be silent at once: each gets them."""
+    monkeypatch.setattr(serving, "CLIENTS", 1)
+    go = threading.Event()
+
+    def look() -> Sequence[Family]:
+        assert go.wait(20)
+        return LAMPS
+
+    with running(look) as server, ExitStack() as clients:
+        asked: list[object] = []
+        has_asked = server.has_asked
+        monkeypatch.setattr(server, "has_asked", lambda request: [has_asked(request), asked.append(request)])
+        waiting = []
+        for _ in range(6):
+            client = socket.create_connection((serving.ADDRESS, server.server_port), timeout=20)
+            waiting.append(clients.enter_context(client))
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            wait_until(lambda: len(asked) == len(waiting))
+        go.set()
+        assert [client.recv(12) for client in waiting] == [b"HTTP/1.1 200"] * 6
+
+
 def test_a_look_that_fails_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
-    """The client gets no answer that could be taken for samples, a line says why, and the next one is served."""
+    """The client gets 503 and why, nothing that could be taken for samples; a line says so; the next one is served."""
     fails = [True]
 
     def look() -> Sequence[Family]:
         if fails:
-            raise ValueError(fails.pop())
+            fails.pop()
+            raise ValueError("no disk")
         return LAMPS
 
     with running(look) as server:
-        with pytest.raises(http.client.HTTPException):
-            get(server)
+        answer = get(server)
+        assert answer.status == 503 and "ValueError: no disk" in answer.body
         assert get(server).status == 200
     assert "k1ctl metrics: ValueError" in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def test_write_says_what_was_not_written(name: str, code: int, text: str, worksp
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_until_it_is_told_to_end(number: signal.Signals, workspace: Project) -> None:
-    """It says where, serves what is so now with the configuration of now, and ends with 0; a second one is refused."""
+    """It says where, serves what is so now with the configuration of now, and ends with 0; a second one is refused;
+    without ops/ a scrape fails, and no counter begins anew."""
     lived(workspace)
     server = workspace.popen("metrics", "serve", "--port", "0", "--json")
     try:
@@ -103,6 +105,13 @@ def test_serve_until_it_is_told_to_end(number: signal.Signals, workspace: Projec
             again = workspace.run("metrics", "serve", "--port", str(told["port"]), "--json")
             assert again.assert_fails(75).json["error"]["code"] == "port-taken"
             assert f"(pid {server.pid})" in again.json["error"]["message"]
+            (workspace.root / "ops").rename(workspace.root / "away")
+            with pytest.raises(urllib.error.HTTPError, match="503") as gone:
+                urllib.request.urlopen(told["url"], timeout=20)
+            assert b"is gone" in gone.value.read() and not workspace.ops.exists()
+            (workspace.root / "away").rename(workspace.root / "ops")
+            with urllib.request.urlopen(told["url"], timeout=20) as answer:
+                assert b"\nk1_builds_total" in answer.read()
     finally:
         server.send_signal(number)
         assert finish(server) == 0

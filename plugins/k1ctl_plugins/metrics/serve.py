@@ -61,15 +61,21 @@ def serve(context: Context, port: int | None, no_aliases: bool, dry_run: bool, a
 
 def _look(context: Context, aliases: bool | None) -> Callable[[], list[Family]]:
     """Take the samples with the configuration of now; while that is broken, with the last one that was whole."""
+    import os
+
     from k1ctl.config import load
-    from k1ctl.errors import ConfigError
+    from k1ctl.errors import ConfigError, K1ctlError
     from k1ctl.metrics.gathering import gather
     from k1ctl.samples import GAUGE, Family
 
-    config, told = context.config, ""
+    config, told, folder = context.config, "", context.workspace.ops_path()
+    was_there = os.path.isdir(folder)
 
     def look() -> list[Family]:
-        nonlocal config, told
+        nonlocal config, told, was_there
+        if was_there and not os.path.isdir(folder):  # counters that begin at 0 again would be taken for what happened
+            raise K1ctlError(f"{folder} is gone", code="metrics-no-ops")
+        was_there = was_there or os.path.isdir(folder)
         valid, why = 1, ""
         try:
             config = load(context.workspace)
