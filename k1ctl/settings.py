@@ -307,7 +307,7 @@ SETTINGS: dict[Place, Setting] = {
     ("run_targets", "*", "port"): Setting("list", [], "words added to it; {port} is the worktree's first port"),
     ("run_targets", "*", "about"): Setting("str", "", "one line for `hook run --list`"),
     ("metrics", "port"): Setting("port", 8080, "port of `metrics serve`, on 127.0.0.1 (0: any free one)"),
-    ("metrics", "most"): Setting("slots", 50, "values that a label may have; the others are summed as `other`"),
+    ("metrics", "most"): Setting("slots", 100, "values that a label may have; the others are summed as `other`"),
     ("metrics", "aliases"): Setting("bool", True, "tell the figures under the annexes' names as well"),
     ("metrics", "period"): Setting("duration", 60.0, "how often samples are taken; older than twice this is stale"),
     ("metrics", "active"): Setting("duration", 3600.0, "a workspace whose last event is younger is active"),

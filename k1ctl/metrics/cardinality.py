@@ -1,4 +1,4 @@
-"""At most so many values a label: the largest ones, and what all others come to together."""
+"""At most so many values a label: those that matter most, and what all others come to together."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 # of these a sum means nothing: what stands beyond the most is left out
-_NO_SUM = ("_ratio", "_seconds", "_dbm", "_fps", "_celsius", "_up", "_level")
+_NO_SUM = ("_ratio", "_seconds", "_dbm", "_fps", "_fps_min", "_celsius", "_up", "_level", "_rate")
+_LEAST = ("_up", "_fps", "_dbm", "_left_ratio", "_good_ratio", "_free_bytes")  # of these the smallest are the news
 
 
 def bounded(family: Family, most: int) -> tuple[Family, int]:
     """The family with at most ``most`` values of each label, and how many values stood beyond that.
 
-    The values that stay are those with the largest figures, of equal ones the first by name; the others are summed
-    as ``other``, or left out where a sum means nothing. A family that fits is returned as it is.
+    Of a gauge those stay that have the largest figures (the smallest, where few is bad: what is down, or weak), of
+    equal ones the first by name. Of counters and histograms those that were told first stay: with a rank, one that
+    overtakes another would make what all others come to fall, which a counter must not. The others are summed as
+    ``other``, or left out where a sum means nothing. A family that fits is returned as it is.
     """
     weights = _weights(family)
-    kept = {label: _largest(found, most) for label, found in weights.items() if len(found) > most}
+    kept = {label: _chosen(family, found, most) for label, found in weights.items() if len(found) > most}
     if not kept:
         return family, 0
     beyond = sum(len(weights[label]) - most for label in kept)
@@ -50,8 +53,11 @@ def _weights(family: Family) -> dict[str, dict[str, float]]:
     return weights
 
 
-def _largest(found: dict[str, float], most: int) -> set[str]:
-    return set(sorted(found, key=lambda text: (-found[text], text))[:most])
+def _chosen(family: Family, found: dict[str, float], most: int) -> set[str]:
+    if family.kind in (COUNTER, HISTOGRAM):
+        return set(list(found)[:most])
+    sign = 1 if family.name.endswith(_LEAST) else -1
+    return set(sorted(found, key=lambda text: (sign * found[text], text))[:most])
 
 
 def _joined(labels: Labels, kept: dict[str, set[str]]) -> Key:

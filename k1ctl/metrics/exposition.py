@@ -36,7 +36,9 @@ def render(families: Iterable[Family], form: str = PROMETHEUS) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:  # a name of a file, or of an event, that is no UTF-8: it must not spoil all others
-        return text.encode("utf-8", "replace").decode()
+        import re
+
+        return re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):x}", text)  # two names stay two
     return text
 
 
@@ -89,6 +91,8 @@ def problem(family: object) -> str:
         return f"{name!r} is no name of a family: k1_, then letters, digits and _"
     if name.endswith(("_total", "_info", "_bucket", "_sum", "_count", "_created")):
         return f"{name} ends as samples do"
+    if not isinstance(family.help, str):
+        return f"{name}: {family.help!r} is no help"
     if family.kind not in (GAUGE, COUNTER, HISTOGRAM, INFO):
         return f"{name}: {family.kind!r} is no kind of family"
     if (family.samples and family.kind == HISTOGRAM) or (family.histograms and family.kind != HISTOGRAM):

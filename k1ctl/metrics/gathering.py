@@ -12,18 +12,21 @@ from k1ctl.samples import GAUGE, INFO, Family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from k1ctl.config import Config
     from k1ctl.plugins import Plugins
     from k1ctl.workspace import Workspace
 
 
 class Gathered:
-    """One scrape: its ``families``, and {plugin: what went wrong} of those that ``failed``."""
+    """One scrape: its ``families``, {plugin: what went wrong} of those that ``failed``, and ``annex``: Annex B's JSON,
+    of all there is, also of what is beyond ``[metrics] most``."""
 
-    __slots__ = ("failed", "families")
+    __slots__ = ("annex", "failed", "families")
 
-    def __init__(self, families: list[Family], failed: dict[str, str]) -> None:
-        self.families, self.failed = families, failed
+    def __init__(self, families: list[Family], failed: dict[str, str], annex: dict[str, Any]) -> None:
+        self.families, self.failed, self.annex = families, failed, annex
 
     def family(self, name: str) -> Family:
         """The family of this name; one without samples where there is none."""
@@ -43,7 +46,10 @@ def gather(plugins: Plugins, workspace: Workspace, config: Config, *, aliases: b
     with shared.scrape():
         begun = time.perf_counter()
         for name, answer in plugins.each("k1ctl_samples", workspace=workspace, config=config):
-            why = answer.message if isinstance(answer, K1ctlError) else _take(name, answer, found)
+            try:
+                why = answer.message if isinstance(answer, K1ctlError) else _take(name, answer, found)
+            except (TypeError, ValueError, AttributeError) as exc:  # samples of a shape that `Family.add` never makes
+                why = f"samples that are none: {exc}"
             if why:
                 failed[name] = why
             up.add(0 if why else 1, plugin=name)
@@ -51,6 +57,7 @@ def gather(plugins: Plugins, workspace: Workspace, config: Config, *, aliases: b
             took.add(round(ended - begun, 6), plugin=name)
             begun = ended
     families = [family for _, family in found.values()]
+    annex = older.document({family.name: family for family in families}, config)
     if config.get("metrics", "aliases") if aliases is None else aliases:
         families += older.of({family.name: family for family in families}, config)
     families, beyond = _bounded(families, int(config.get("metrics", "most")))
@@ -63,7 +70,7 @@ def gather(plugins: Plugins, workspace: Workspace, config: Config, *, aliases: b
             float(config.get("metrics", "period"))
         ),
     ]
-    return Gathered([*families, *([beyond] if beyond.samples else []), up, took, *own], failed)
+    return Gathered([*families, *([beyond] if beyond.samples else []), up, took, *own], failed, annex)
 
 
 def _take(plugin: str, answer: list[object], found: dict[str, tuple[str, Family]]) -> str:

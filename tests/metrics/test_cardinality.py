@@ -37,6 +37,29 @@ def test_the_largest_stay() -> None:
     assert found.samples == [({"agent": "a"}, 1), ({"agent": "b"}, 5), ({"agent": OTHER}, 1), ({"agent": "d"}, 7)]
 
 
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from("abcdef"), max_size=30), st.integers(1, 4))
+def test_no_counter_falls(clicks: list[str], most: int) -> None:
+    """Whoever overtakes whom: no series, that of all others included, ever falls or ends."""
+    counts: dict[str, int] = {}
+    before: dict[str, float] = {}
+    for room in clicks:
+        counts[room] = counts.get(room, 0) + 1
+        family = Family("k1_clicks", COUNTER, "")
+        for name, count in counts.items():
+            family.add(count, room=name)
+        now = {labels["room"]: value for labels, value in bounded(family, most)[0].samples}
+        assert all(now[name] >= value for name, value in before.items())
+        before = now
+
+
+def test_what_is_down_or_slow_stays() -> None:
+    """Where few is bad the smallest are the news: a device that is down is not the one left out."""
+    for name in ("k1_device_up", "k1_device_fps", "k1_device_rssi_dbm"):
+        family = Family(name, GAUGE, "").add(1, device="a").add(0, device="b").add(1, device="c")
+        assert bounded(family, 1)[0].samples == [({"device": "b"}, 0)]
+
+
 def test_what_no_sum_means_anything_of_is_left_out() -> None:
     """The sum of two temperatures is none."""
     family = Family("k1_uptime_seconds", GAUGE, "").add(1, device="a").add(5, device="b")
@@ -52,8 +75,8 @@ def test_histograms_are_added_up() -> None:
     found, beyond = bounded(family, 1)
     assert beyond == 2
     assert found.histograms == [
-        ({"target": OTHER}, [(1, 1), (2, 3)], 4, 11.0),
-        ({"target": "b"}, [(1, 5), (2, 5)], 5, 2.0),
+        ({"target": "a"}, [(1, 1), (2, 2)], 3, 9.0),
+        ({"target": OTHER}, [(1, 5), (2, 6)], 6, 4.0),
     ]
     both = merged([(family, ":build"), (family, ":build")], "k1_x_seconds", "")
     assert both.histograms[0] == ({"target": "a:build"}, [(1, 2), (2, 4)], 6, 18.0)

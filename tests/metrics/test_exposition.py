@@ -86,6 +86,7 @@ def test_every_kind_of_family_is_read_as_what_it_is(form: str) -> None:
         (Family("k1_lamps{", GAUGE, ""), "no name"),
         (Family("k1_lamps_total", COUNTER, ""), "ends as samples do"),
         (Family("k1_lamps", "lamp", ""), "no kind"),
+        (Family("k1_lamps", GAUGE, None), "no help"),  # type: ignore[arg-type]
         (Family("k1_lamps", GAUGE, "").add(1, a="x").add(2, a="x"), "same labels"),
         (Family("k1_lamps", GAUGE, "").add(1, le="x"), "no label"),
         (Family("k1_lamps", GAUGE, "").add(1, **{"a b": "x"}), "no label"),
@@ -104,10 +105,13 @@ def test_what_no_scrape_could_be_read_with_is_told(family: object, text: str) ->
 
 @pytest.mark.parametrize("form", sorted(PARSERS))
 def test_what_is_no_utf8_spoils_nothing(form: str) -> None:
-    """A folder's name of other bytes, or half a character in an event: that label is legible, the others are whole."""
+    """A folder's name of other bytes, or half a character in an event: that label is legible, the others are whole, and
+    two names stay two."""
     family = Family("k1_workspaces", GAUGE, "").add(1, workspace="o\udcffslo").add(2, workspace="bergen")
+    family.add(3, workspace="o\udcfeslo")
     found = read(render([family], form).encode().decode(), form)
-    assert found["k1_workspaces", frozenset({("workspace", "o?slo")})] == 1
+    assert found["k1_workspaces", frozenset({("workspace", "o\\udcffslo")})] == 1
+    assert found["k1_workspaces", frozenset({("workspace", "o\\udcfeslo")})] == 3
     assert found["k1_workspaces", frozenset({("workspace", "bergen")})] == 2
 
 

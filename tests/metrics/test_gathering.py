@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -159,6 +160,7 @@ def test_a_look_changes_nothing_but_the_tally(workspace: Project) -> None:
         ("return [Family('k1_lamps', 'gauge', '').add('x')]", "no value"),
         ("return [Family('k1_events', 'counter', '').add(1)]", "of plugin events already"),
         ("return [Family('k1_a', 'gauge', ''), Family('k1_a', 'gauge', '')]", "of plugin zeta already"),
+        ("f = Family('k1_a', 'gauge', ''); f.samples = [3]; return [f]", "samples that are none"),
         ("import sys; sys.exit(3)", "SystemExit"),
     ],
 )
@@ -191,3 +193,18 @@ def test_labels_have_at_most_so_many_values(workspace: Project) -> None:
             assert len({labels[label] for labels, _ in family.samples} - {"other"}) <= 2, family.name
     assert value(found, "k1_labels_beyond", family="k1_builds") == 5
     assert value(found, "k1_builds", target="fw", result="other") == 0
+
+
+def test_annex_b_is_of_all_there_is(workspace: Project) -> None:
+    """Also of devices and resources beyond [metrics] most: the slowest device is the slowest of all."""
+    lived(workspace)
+    record = json.loads((workspace.ops / "device" / "k1.json").read_text())
+    for name, fps in (("k2", 60.5), ("k3", 90.0)):
+        record["answers"]["/api/health"]["document"]["fps"] = fps
+        workspace.write(f"ops/device/{name}.json", json.dumps({**record, "device": name}))
+    devices = "".join(f'[devices.{name}]\nhost = "127.0.0.1"\nhttp_port = 1\n' for name in ("k2", "k3"))
+    workspace.configure(workspace.config_file.read_text() + devices + "[metrics]\nmost = 1\n")
+    found = gathered(workspace)
+    assert found.annex["render_fps_min"] == value(found, "render_fps_min") == 60.5
+    assert found.annex["workspace_count_active"] == value(found, "workspace_count_active") == 0
+    assert found.annex["mean_time_to_upload"] == "45s"

@@ -15,7 +15,7 @@ def samples(workspace: Workspace) -> list[Family]:
     """Events by name, lines that are none, and turns."""
     tally = shared.tally(workspace)
     events = Family("k1_events", COUNTER, "Events by name, since the first one.")
-    for name, count in sorted(tally.counts.items()):
+    for name, count in tally.counts.items():  # the oldest first: `k1ctl.metrics.cardinality`
         events.add(count, event=name)
     bad = Family("k1_event_lines_bad", COUNTER, "Lines of the event files that are no events.").add(tally.bad_lines)
     turns = Family("k1_turn_duration_seconds", HISTOGRAM, "How long turns took: a build and its upload, with waits.")

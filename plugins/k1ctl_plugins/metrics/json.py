@@ -21,8 +21,6 @@ def json(context: Context, as_json: bool) -> None:
       k1ctl metrics json
       k1ctl metrics json | jq .agent_success_rate
     """
-    from k1ctl.metrics.aliases import document
     from k1ctl_plugins.metrics.taking import take
 
-    families = take(context, False).families
-    emit_json(document({family.name: family for family in families}, context.config))
+    emit_json(take(context, False).annex)

@@ -53,7 +53,7 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
         stopped.add(int(resource in paused), resource=resource)
         longest.add(round(oldest.get(resource, 0.0), 3), resource=resource)
     waits = Family("k1_queue_wait_seconds", HISTOGRAM, "How long tickets that were let in waited, since ever.")
-    for resource, histogram in sorted(shared.tally(workspace).waits.items()):
+    for resource, histogram in shared.tally(workspace).waits.items():  # the oldest first: `k1ctl.metrics.cardinality`
         waits.observe(histogram.buckets(), histogram.count, histogram.sum, {"resource": resource})
     return [*families, slots, stopped, longest, waits, *outcomes.families(workspace, "run", "runs", "kind")]
 
