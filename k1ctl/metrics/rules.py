@@ -65,6 +65,7 @@ def write(folder: str, texts: dict[str, str], *, dry_run: bool = False) -> list[
             state = "unchanged" if there == text.encode() else "written" if ours else "kept"
             if state == "written" and not dry_run:
                 write_atomic(path, text)
+                os.chmod(path, 0o644)  # Prometheus and Grafana are other users; there is nothing secret in it
         except OSError as exc:
             raise K1ctlError(f"{path} was not written: {exc.strerror}", code="metrics-unwritable", path=path) from exc
         rows.append({"path": path, "state": state})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 import subprocess
 from pathlib import Path
 
@@ -137,12 +139,18 @@ def test_each_alert_is_tested_on_both_sides() -> None:
 
 
 def test_what_is_somebody_elses_is_kept(tmp_path: Path) -> None:
-    """A prometheus.yml of one's own is left as it is; ours are replaced where they differ; a dry run writes none."""
+    """A prometheus.yml of one's own is left as it is; ours are replaced where they differ, and readable by others; a
+    dry run writes none."""
     (tmp_path / PROMETHEUS).write_text("global: {}\n")
     texts = files(configured())
     assert {row["state"] for row in write(str(tmp_path), texts, dry_run=True)} == {"kept", "written"}
     assert len(list(tmp_path.iterdir())) == 1
-    write(str(tmp_path), texts)
+    mask = os.umask(0o077)
+    try:
+        write(str(tmp_path), texts)
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / RULES).stat().st_mode) == 0o644
     assert (tmp_path / PROMETHEUS).read_text() == "global: {}\n"
     states = {Path(row["path"]).name: row["state"] for row in write(str(tmp_path), files(configured(OTHERS)))}
     assert states == {PROMETHEUS: "kept", RULES: "written", OBJECTIVES: "written", DASHBOARD: "unchanged"} | {
