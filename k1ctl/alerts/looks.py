@@ -274,7 +274,7 @@ class Looked:
 
 
 def look(sources: Sources) -> Looked:
-    """Look at everything that has a rule and is not switched off; a rule that fails hides no other, and is a finding."""
+    """Look at everything that has a rule and is not switched off; one that fails hides no other, and is a finding."""
     from k1ctl.errors import K1ctlError
     from k1ctl.failure import words
 

@@ -65,7 +65,8 @@ def _check_name(name: str, state: dict[str, Any]) -> None:
     from k1ctl.errors import UsageError
 
     rule, _, subject = name.partition("/")
-    if name in state["alerts"] or name in state["silences"] or (rule in (*RULES, UNSEEN) and bool(subject) == ("/" in name)):
+    possible = rule in (*RULES, UNSEEN) and bool(subject) == ("/" in name)
+    if possible or name in state["alerts"] or name in state["silences"]:
         return
     hint = f"rules are {', '.join(RULES)}; one alert of a rule is as queue/device:k1 (k1ctl alert list --all)"
     raise UsageError(f"there is no alert {name!r}", hint=hint, code="unknown-alert")
