@@ -143,7 +143,12 @@ def test_who_has_asked_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> Non
     with running(look) as server, ExitStack() as clients:
         asked: list[object] = []
         has_asked = server.has_asked
-        monkeypatch.setattr(server, "has_asked", lambda request: [has_asked(request), asked.append(request)])
+
+        def told(request: object) -> None:
+            has_asked(request)
+            asked.append(request)
+
+        monkeypatch.setattr(server, "has_asked", told)
         waiting = []
         for _ in range(6):
             client = socket.create_connection((serving.ADDRESS, server.server_port), timeout=20)
