@@ -235,7 +235,7 @@ def test_a_crash_books_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch
         "UPDATE usage_messages SET hold = ''",
         "UPDATE usage_holds SET micro_usd = micro_usd + 1",
         "UPDATE usage_holds SET tokens = tokens + 1",
-        "UPDATE usage_models SET model = 'other', output = 1",
+        "UPDATE usage_models SET model = 'other'",
         "DELETE FROM usage_holds",
     ],
 )
