@@ -12,7 +12,8 @@ LEVELS = (OK, NOTE, WARNING, ERROR)  # each worse than those before it
 
 class Check:
     """``code`` tells it from all others of its plugin (``stale-lock``); ``level`` is one of `LEVELS`; ``what`` was
-    found, ``why`` that matters and ``fix``, what to do, in sentences; the last two may be "" where all is well."""
+    found, ``why`` that matters and ``fix``, what to do: one command that can be typed as it stands and destroys
+    nothing, or sentences with their commands in `backquotes`; the last two may be "" where all is well."""
 
     __slots__ = ("code", "fix", "level", "what", "why")
 

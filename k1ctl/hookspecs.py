@@ -139,7 +139,8 @@ def k1ctl_samples(workspace: Workspace, config: Config) -> Sequence[Family]:  # 
 def k1ctl_checks(workspace: Workspace, config: Config) -> Sequence[Check]:  # type: ignore[empty-body]
     """Return what this plugin finds in order, or not, here; it mends nothing.
 
-    Called by ``k1ctl doctor``. Each check is made within a second or two and says how to mend what it finds. Example::
+    Called by ``k1ctl doctor``. Each check is made within a second or two (who takes 30 s is cut off) and says how to
+    mend what it finds. Example::
 
         @hookimpl
         def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:

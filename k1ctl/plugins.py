@@ -106,11 +106,17 @@ class Plugins:
             raise PluginError(f"plugin {name} names its command {commands[0].name!r}; both must be equal", plugin=name)
         return commands[0]
 
-    def load_all(self) -> pluggy.HookRelay:
-        """Load every plugin that loads, remember the others in ``broken``, and return the hooks to call."""
+    def load_all(self, seconds: float = 0.0) -> pluggy.HookRelay:
+        """Load every plugin that loads, remember the others in ``broken``, and return the hooks to call.
+
+        One that takes longer than ``seconds`` (0: no limit) is cut off; one that did not load is not tried again.
+        """
         for name in sorted(self.targets):
+            if name in self.broken:
+                continue
             try:
-                self.load(name)
+                with CutOff(seconds):
+                    self.load(name)
             except PluginError as exc:
                 self.broken[name] = exc
         return self.manager.hook
@@ -124,7 +130,7 @@ class Plugins:
         One that fails, in whatever way, fails alone; its own K1ctlError is handed on as it is. Plugins come in the
         order of their names; those that did not load come too, as the PluginError that `load_all` remembers.
         """
-        self.load_all()
+        self.load_all(seconds)
         yield from sorted(self.broken.items())
         loaded = sorted(self.manager.list_name_plugin(), key=lambda pair: pair[0])
         for name, plugin in loaded:

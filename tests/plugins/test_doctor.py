@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,6 +22,7 @@ from k1ctl import discovery
 from k1ctl.checks import ERROR, LEVELS, Check
 from k1ctl.cli import Context
 from k1ctl.config import load
+from k1ctl.errors import K1ctlError
 from k1ctl.events import emit
 from k1ctl.files import write_json
 from k1ctl.hookscripts import put
@@ -25,7 +31,7 @@ from k1ctl.plugins import Plugins
 from k1ctl.queue import view
 from k1ctl.queue.line import Line
 from k1ctl.queue.service import disable
-from k1ctl_plugins.doctor import doctor
+from k1ctl_plugins.doctor import doctor, rounds
 from tests.kit import Project
 
 CONFIG = '[devices.k1]\nhost = "127.0.0.1"\nhttp_port = 9\nmac = "02:4B:31:00:00:01"\n[targets.fw]\npath = "."\n'
@@ -120,6 +126,68 @@ def test_devices_by_the_last_word_of_them(workspace: Project) -> None:
     assert "device-wrong-device" in codes(document, "device") and not document["ok"]
 
 
+def typed(fix: str) -> list[list[str]]:
+    """The commands of a fix: all of it, or what stands in backquotes."""
+    quoted = re.findall("`([^`]+)`", fix)
+    whole = [fix] if fix.startswith(("k1ctl ", "chmod ", "ls ", "fuser ")) and not quoted else []
+    prose = "" if whole else re.sub("`[^`]+`", "", fix)
+    assert not re.search("k1ctl [a-z]", prose), f"a command without backquotes: {fix}"
+    return [shlex.split(command) for command in (*quoted, *whole)]
+
+
+def parses(words: list[str]) -> None:
+    """Raises where k1ctl has no such command, option or number of arguments; nothing is called."""
+    command: click.Command = Plugins().command(words[1])
+    context = command.make_context(words[1], words[2:])
+    if isinstance(command, click.Group):
+        name, child, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert child is not None
+        child.make_context(name, rest, parent=context)
+
+
+def test_what_mends_can_be_typed(workspace: Project) -> None:
+    """Each command of each fix exists and takes what it is given; where a worktree is meant, it is named."""
+    workspace.configure(CONFIG.replace('path = "."', 'path = "gone"') + '[budget]\nreserve_pool = "1k"\n')
+    facts, folder = workspace.facts(), str(workspace.ops / "queue")
+    tree = workspace.add_worktree("oslo")
+    (tree / ".git").unlink()
+    Line(folder).close()
+    view.pause(folder, "build:fw", "a test")
+    disable(folder, "k1", "loose cable", "ada")
+    put(facts, ["conductor-run"])
+    (workspace.ops / "hooks" / "conductor-run").chmod(0o644)
+    (workspace.ops / "state.db").write_bytes(b"no database" * 200)
+    emit(facts, "device.state", device="k1")
+    (workspace.ops / "events" / "2020-01-01.jsonl").write_text("torn\n")
+    findings = found(workspace)["findings"]
+    fixes = {each["fix"] for each in findings if each["fix"]}
+    assert "k1ctl worktree repair oslo" in fixes and "k1ctl queue resume build:fw" in fixes
+    for fix in fixes:
+        for words in [words for words in typed(fix) if words[0] == "k1ctl"]:
+            try:
+                parses(words)
+            except click.MissingParameter:
+                assert "`" in fix, f"{fix} lacks what it needs"  # in prose what is missing is said
+
+
+def test_what_a_fresh_repository_lacks_is_no_trouble(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing was built yet, and without esptool or PlatformIO, there are notes alone."""
+    workspace.run("init", "--conductor").assert_ok()
+    monkeypatch.setenv("PATH", os.path.dirname(shutil.which("git") or ""))
+    monkeypatch.setattr("k1ctl.platformio.locate.find_pio", _nothing)
+    monkeypatch.setattr("k1ctl.device.esptool.find_esptool", _nothing)
+    with open(workspace.ops / "k1ctl.toml", "a") as f:
+        f.write('[devices.k1]\nhost = "k1.local"\nmac = "02:4B:31:00:00:01"\n')
+    document = found(workspace)
+    wrong = [each for each in document["findings"] if each["level"] in ("warning", "error")]
+    assert [each for each in wrong if each["plugin"] != "host"] == []
+    assert {"no-pio", "no-project"} <= {each["code"] for each in document["findings"]}
+
+
+def _nothing(*arguments: Any) -> None:
+    raise K1ctlError("it is not there")
+
+
 class Bad(types.ModuleType):
     """A plugin whose check raises."""
 
@@ -130,6 +198,9 @@ class Bad(types.ModuleType):
         def k1ctl_checks() -> Any:
             if isinstance(answer, Exception):
                 raise answer
+            if isinstance(answer, float):
+                print("I begin")
+                time.sleep(answer)
             return answer
 
         self.k1ctl_checks = k1ctl_checks
@@ -138,7 +209,12 @@ class Bad(types.ModuleType):
 @pytest.fixture
 def plugins() -> Iterator[Plugins]:
     """The real ones, and some that fail in each way."""
-    answers = {"raises": ValueError("oh"), "foreign": [Check("x", ERROR, "it is so"), "no check"], "none": 5}
+    answers = {
+        "foreign": [Check("x", ERROR, "it is so"), "no check", Check("y", ERROR, 5)],  # type: ignore[arg-type]
+        "hangs": 60.0,
+        "none": 5,
+        "raises": ValueError("oh"),
+    }
     for name, answer in answers.items():
         sys.modules[f"bad_{name}"] = Bad(f"bad_{name}", answer)
     queue = {"queue": discovery.entry_points()["queue"]}
@@ -147,9 +223,14 @@ def plugins() -> Iterator[Plugins]:
         del sys.modules[f"bad_{name}"]
 
 
-def test_a_plugin_that_fails_is_a_finding_itself(workspace: Project, plugins: Plugins) -> None:
-    """One that raises, one that answers nonsense, and one that cannot be loaded hide no other's checks."""
+def test_a_plugin_that_fails_is_a_finding_itself(
+    workspace: Project, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that raises, one that answers nonsense or never, and one that cannot be loaded hide no other's checks."""
+    monkeypatch.setattr(rounds, "LIMIT", 0.3)
     document = found(workspace, plugins=plugins)
+    [hangs] = [each for each in document["findings"] if each["plugin"] == "hangs"]
+    assert "no end after 0.3 s" in hangs["what"] and hangs["level"] == "error"
     assert codes(document, "raises") == codes(document, "none") == codes(document, "gone") == {"broken-plugin"}
     assert codes(document, "foreign") == {"x", "bad-check"}
     assert any(each["plugin"] == "queue" and each["level"] == "ok" for each in document["findings"])

@@ -29,7 +29,7 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
     found = [*_stuck(archives), *_past(archives, config), *_trash(archives, config), *_disk(workspace, config)]
     if restoring(workspace):
         what = "a restore is under way, or was killed"
-        found.append(Check("restoring", NOTE, what, fix="k1ctl archive restore, called again, begins anew"))
+        found.append(Check("restoring", NOTE, what, fix="`k1ctl archive restore`, called again, begins anew"))
     return found or [Check("archives", OK, f"{len(archives)} archive{'s' * (len(archives) != 1)}, none past its time")]
 
 
@@ -57,7 +57,8 @@ def _past(archives: list[Archive], config: Config) -> Iterator[Check]:
     past = [a for a in archives if a.state["state"] in ("archived", "restored") and _since(a) > keep]
     if past:
         what = f"{len(past)} archive{'s are' if len(past) > 1 else ' is'} past archive.keep ({keep / 86400:.0f} days)"
-        yield Check("past-retention", NOTE, what, why="they take room", fix="k1ctl archive purge --dry-run shows them")
+        fix = "`k1ctl archive purge --dry-run` shows them"
+        yield Check("past-retention", NOTE, what, why="they take room", fix=fix)
 
 
 def _trash(archives: list[Archive], config: Config) -> Iterator[Check]:
@@ -73,12 +74,12 @@ def _trash(archives: list[Archive], config: Config) -> Iterator[Check]:
                 late += _since(archive) > keep + 86400.0 and not archive.state.get("hold")
     if late:
         what = f"the trash of {late} archive{'s' * (late > 1)} is past archive.keep_trash ({format_duration(keep)})"
-        fix = "k1ctl archive run sweeps it; k1ctl archive schedule has that done each week"
+        fix = "`k1ctl archive run --dry-run` shows what goes; `k1ctl archive schedule` has it done each week"
         yield Check("old-trash", NOTE, what, why="nobody has swept it", fix=fix)
     if total > _LARGE:
         what = f"removed worktrees take {format_size(total)}"
         yield Check(
-            "trash", NOTE, what, why="", fix=f"k1ctl archive run sweeps what is older than {format_duration(keep)}"
+            "trash", NOTE, what, why="", fix=f"`k1ctl archive run` sweeps what is older than {format_duration(keep)}"
         )
 
 
@@ -88,5 +89,5 @@ def _disk(workspace: Workspace, config: Config) -> Iterator[Check]:
     hint = suggest(config, workspace.root)
     if hint:
         yield Check(
-            "disk", WARNING, hint, why="builds and archives are refused at disk.stop_percent", fix="k1ctl archive run"
+            "disk", WARNING, hint, why="nothing new is begun at disk.stop_percent", fix="k1ctl archive run --dry-run"
         )

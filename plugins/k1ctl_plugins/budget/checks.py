@@ -23,6 +23,7 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
 
 def _books(workspace: Workspace) -> Iterator[Check]:
     import os
+    from shlex import quote
 
     from k1ctl.errors import K1ctlError
     from k1ctl.state import State
@@ -44,11 +45,11 @@ def _books(workspace: Workspace) -> Iterator[Check]:
         yield Check(exc.code, level, exc.message, why="no budget can be held or settled", fix=exc.hint)
         return
     if said != "ok":
-        why, fix = "what was spent may be lost", "bring back a copy; k1ctl budget export saves what can be read"
+        why, fix = "what was spent may be lost", "bring back a copy; `k1ctl budget export` saves what can be read"
         yield Check("state-damaged", ERROR, f"{state.path}: {said}", why=why, fix=fix)
     elif not os.access(state.path, os.W_OK):
-        why = "nothing can be reserved or settled"
-        yield Check("state-read-only", ERROR, f"{state.path} cannot be written", why=why, fix="check who owns it")
+        why, fix = "nothing can be reserved or settled", f"`ls -l {quote(state.path)}` tells whose it is"
+        yield Check("state-read-only", ERROR, f"{state.path} cannot be written", why=why, fix=fix)
     else:
         yield Check("books", OK, f"the books are whole ({entries} entries)")
 
@@ -88,5 +89,5 @@ def _prices(config: Config) -> Iterator[Check]:
     days = int((time.time() - made) // 86400)
     if days > _OLD:
         what = f"the list of prices is {days} days old"
-        fix = "update k1ctl, or name a list of your own: k1ctl config set budget.prices FILE"
+        fix = "update k1ctl, or name a list of your own: `k1ctl config set budget.prices FILE`"
         yield Check("old-prices", NOTE, what, why="dollars are counted by prices that may have changed", fix=fix)

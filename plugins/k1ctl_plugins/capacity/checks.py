@@ -39,7 +39,7 @@ def _memory(config: Config) -> Iterator[Check]:
     most = limits.of(config, host)
     if host.memory and most.memory < host.memory // 10:
         what = f"{format_size(most.memory)} of {format_size(host.memory)} may be promised"
-        fix = "k1ctl config set capacity.reserve SIZE, or capacity.memory"
+        fix = "`k1ctl config set capacity.reserve SIZE`, or capacity.memory"
         yield Check("little-memory", WARNING, what, why="hardly anything is let in", fix=fix)
     for pool in twopart.pools(config):
         size, origin = twopart.heavy(config, pool.resource)

@@ -53,7 +53,7 @@ def _device(workspace: Workspace, device: dict[str, Any]) -> Iterator[Check]:
         yield _probe(workspace, device)
     if not device["mac"]:
         why = "another board that gets its address is taken for it where both run the same firmware"
-        fix = f"`k1ctl device info {name}` tells it; k1ctl config set devices.{name}.mac MAC"
+        fix = f"`k1ctl device info {name}` tells it; `k1ctl config set devices.{name}.mac MAC`"
         yield Check("no-mac", NOTE, f"{name} is configured without its MAC", why=why, fix=fix)
     yield from _password(device)
     yield from _trouble(workspace, name)
@@ -74,10 +74,13 @@ def _probe(workspace: Workspace, device: dict[str, Any]) -> Check:
     level = ERROR if verdict.state in (WRONG, BROKEN) else NOTE if record["age_seconds"] > _OLD else WARNING
     what = f"{name} was {verdict.state} {ago}: {verdict.message}"
     why = "what is sent there would reach another device" if level == ERROR else "uploads to it fail or wait"
-    return Check(f"device-{verdict.state}", level, what, why=why, fix=f"{verdict.hint or 'look after it'}; then {ask}")
+    fix = f"{verdict.hint or 'look after it'}; then `{ask}`"
+    return Check(f"device-{verdict.state}", level, what, why=why, fix=fix)
 
 
 def _password(device: dict[str, Any]) -> Iterator[Check]:
+    from shlex import quote
+
     name, file, variable = device["name"], str(device["password_file"]), str(device["password_env"])
     if file:
         path = os.path.expanduser(file)
@@ -85,18 +88,16 @@ def _password(device: dict[str, Any]) -> Iterator[Check]:
             about = os.stat(path)
             if about.st_mode & 0o077:
                 why = "whoever reads it can install what he likes on the device"
-                yield Check(
-                    "password-open", WARNING, f"{path} of {name} is open to others", why=why, fix=f"chmod 600 {path}"
-                )
+                what, fix = f"{path} of {name} is open to others", f"chmod 600 {quote(path)}"
+                yield Check("password-open", WARNING, what, why=why, fix=fix)
         except OSError as exc:
             why = "the device refuses who does not know its password"
-            fix = f"write it there (0600), or k1ctl config unset devices.{name}.password_file"
+            fix = f"write it there (0600), or `k1ctl config unset devices.{name}.password_file`"
             yield Check("password-missing", ERROR, f"{path} of {name}: {exc.strerror}", why=why, fix=fix)
     elif variable and not os.environ.get(variable):
+        what, fix = f"{variable}, for {name}, is not set here", f"export {variable}, with the password in it"
         why = "an upload from here is refused by the device"
-        yield Check(
-            "password-missing", NOTE, f"{variable}, for {name}, is not set here", why=why, fix=f"export {variable}"
-        )
+        yield Check("password-missing", NOTE, what, why=why, fix=fix)
 
 
 def _trouble(workspace: Workspace, name: str) -> Iterator[Check]:
@@ -107,13 +108,13 @@ def _trouble(workspace: Workspace, name: str) -> Iterator[Check]:
     if state["rung"]:
         reason = str(state["steps"][-1]["reason"]) if state["steps"] else ""
         what = f"{name} has trouble since {state['since']} ({state['rung']}): {reason}"
-        yield Check("escalation", WARNING, what, why="", fix=f"k1ctl device escalation {name} has its steps")
+        yield Check("escalation", WARNING, what, why="", fix=f"`k1ctl device escalation {name}` has its steps")
     current = images.read(workspace, name)["current"]
     if current and current["verification"] in ("needs-usb", "soak-failed", "not-back"):
         hours = (time.time() - _seconds(current["at"])) / 3600
         what = f"{name} runs an image that is not well ({current['verification']}) for {hours:.0f} h"
         why = "whoever tests on it sees another's fault"
-        yield Check("bad-image", WARNING, what, why=why, fix=f"k1ctl device rollback {name}, or upload a good one")
+        yield Check("bad-image", WARNING, what, why=why, fix=f"`k1ctl device rollback {name}`, or upload a good one")
 
 
 def _seconds(at: Any) -> float:
@@ -133,6 +134,6 @@ def _esptool(config: Config, sections: dict[str, dict[str, Any]]) -> Iterator[Ch
         tool = find_esptool(str(config.get("tools", "esptool")))
         yield Check("esptool", OK, f"esptool {tool.version} is there ({tool.origin})")
     except K1ctlError as exc:
-        needed = any(device["usb_port"] or device["mac"] for device in sections.values())
+        needed = any(device["usb_port"] for device in sections.values())
         why = "a device that took a bad image comes back over USB alone"
         yield Check("no-esptool", WARNING if needed else NOTE, exc.message, why=why, fix="k1ctl tools install esptool")

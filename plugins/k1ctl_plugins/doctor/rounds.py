@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from k1ctl.checks import ERROR, LEVELS, Check
+from k1ctl.discovery import BUILT_IN
 from k1ctl.errors import ConfigError, K1ctlError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 HOOK = "k1ctl_checks"
+LIMIT = 30.0  # s until a plugin that hangs is cut off; on a busy host with 100 worktrees git takes its time
 
 
 class Round(NamedTuple):
@@ -41,34 +43,41 @@ def settings(load: Callable[[], Config], workspace: Workspace) -> tuple[Config, 
 def examine(
     plugins: Plugins, workspace: Workspace, config: Config, only: Sequence[str], tell: Callable[[str], None]
 ) -> list[Round]:
-    """The rounds of all plugins, or of those named in ``only``; ``tell`` is told whose turn it is. Raises UsageError
-    for a name that is no plugin with checks."""
-    plugins.load_all()
+    """The rounds of all plugins, or of those named in ``only``; ``tell`` is told whose turn it is. One that hangs is
+    cut off after `LIMIT`. Raises UsageError for a name that is no plugin with checks."""
+    tell("plugins")
+    plugins.load_all(LIMIT)
     able = [name for name, plugin in sorted(plugins.manager.list_name_plugin()) if hasattr(plugin, HOOK)]
     for name in only:
         if name not in able and name not in plugins.broken:
             raise UsageError(f"{name!r} is no plugin that checks anything", hint=f"there are {', '.join(able)}")
     order = [*sorted(plugins.broken), *(name for name in able if not only or name in only)]
     found = []
-    asked = plugins.each(HOOK, among=order, workspace=workspace, config=config)
+    asked = plugins.each(HOOK, among=order, seconds=LIMIT, workspace=workspace, config=config)
     for name in order:
         tell(name)
         begun = time.monotonic()
         _, answer = next(asked)
         if not only or name in only:
-            found.append(Round(name, _checks(name, answer), time.monotonic() - begun))
+            foreign = not plugins.targets.get(name, "").startswith(BUILT_IN)
+            found.append(Round(name, _checks(name, answer, foreign=foreign), time.monotonic() - begun))
     return found
 
 
-def _checks(plugin: str, answer: list[Any] | K1ctlError) -> list[Check]:
+def _checks(plugin: str, answer: list[Any] | K1ctlError, *, foreign: bool) -> list[Check]:
     if isinstance(answer, K1ctlError):
         code = "broken-plugin" if answer.code == "broken-plugin" else "check-failed"
         why = "what it would have found is not known"
-        fix = answer.hint or f"pip uninstall or update the distribution that brings {plugin}"
-        return [Check(code, ERROR, answer.message, why=why, fix=fix)]
-    checks = [each for each in answer if isinstance(each, Check) and each.level in LEVELS]
+        own = f"`k1ctl doctor {plugin}` asks it alone; if it fails again, that is a bug to report"
+        fix = f"update or uninstall the distribution that brings plugin {plugin}" if foreign else own
+        return [Check(code, ERROR, answer.message, why=why, fix=answer.hint or fix)]
+    checks = [each for each in answer if isinstance(each, Check) and _sound(each)]
     if len(checks) < len(answer):
         what = f"{len(answer) - len(checks)} of its {len(answer)} answers are no checks"
-        fix = "k1ctl_checks returns k1ctl.checks.Check, with a level of k1ctl.checks.LEVELS"
+        fix = "k1ctl_checks returns k1ctl.checks.Check: texts, and a level of k1ctl.checks.LEVELS"
         checks.append(Check("bad-check", ERROR, what, why="what they tell is lost", fix=fix))
     return checks
+
+
+def _sound(check: Check) -> bool:
+    return check.level in LEVELS and all(isinstance(getattr(check, key), str) for key in ("code", "what", "why", "fix"))

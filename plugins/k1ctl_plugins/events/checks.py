@@ -26,6 +26,8 @@ def _late(folder: str, compress: float) -> int:
 
 def checks(workspace: Workspace, config: Config) -> list[Check]:
     """Raises OSError."""
+    from shlex import quote
+
     from k1ctl.disk import measure
     from k1ctl.tally import current
     from k1ctl.units import format_size
@@ -37,15 +39,16 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
     tally, size = current(workspace), measure(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         why = "what happens leaves no trace: events are lost without an error"
-        found.append(Check("not-written", ERROR, f"{folder} cannot be written", why=why, fix="check who owns it"))
+        fix = f"`ls -ld {quote(folder)}` tells whose it is"
+        found.append(Check("not-written", ERROR, f"{folder} cannot be written", why=why, fix=fix))
     if tally.bad_lines:
         what = f"{tally.bad_lines} of {tally.events + tally.bad_lines} lines are no events"
         why = "a disk was full, or another program wrote there; figures lack them"
-        fix = "they are passed over; look for a full disk (df -h)"
+        fix = "they are passed over; `df -h` tells whether the disk is full"
         found.append(Check("bad-lines", WARNING, what, why=why, fix=fix))
     if size > _LARGE:
         what = f"events take {format_size(size)}"
-        fix = "k1ctl events compact compresses past days, and removes those beyond [events] keep"
+        fix = "`k1ctl events compact` compresses past days, and removes those beyond [events] keep"
         found.append(Check("large", NOTE, what, fix=fix))
     late = _late(folder, float(config.get("events", "compress")))
     if late:

@@ -22,6 +22,8 @@ def checks(workspace: Workspace) -> list[Check]:
 
 
 def _scripts(workspace: Workspace) -> Iterator[Check]:
+    from shlex import quote
+
     from k1ctl.hookscripts import RECORD, put
     from k1ctl.programs import runnable
 
@@ -29,7 +31,7 @@ def _scripts(workspace: Workspace) -> Iterator[Check]:
     there = sorted(name for name in os.listdir(folder) if name != RECORD) if os.path.isdir(folder) else []
     ours = [name for name in there if _known(name)]
     if not ours:
-        fix = "k1ctl init --conductor puts them there; without Conductor nothing is missing"
+        fix = "`k1ctl init --conductor` puts them there; without Conductor nothing is missing"
         yield Check("no-scripts", NOTE, f"no scripts of k1ctl are in {folder}", why="", fix=fix)
         return
     for written in put(workspace, ours, dry_run=True):
@@ -44,7 +46,7 @@ def _scripts(workspace: Workspace) -> Iterator[Check]:
         elif not os.access(written.path, os.X_OK):
             why = "whoever starts it is refused"
             yield Check(
-                "not-executable", ERROR, f"{written.path} cannot be run", why=why, fix=f"chmod +x {written.path}"
+                "not-executable", ERROR, f"{written.path} cannot be run", why=why, fix=f"chmod +x {quote(written.path)}"
             )
     record = os.path.join(folder, RECORD)
     if os.path.exists(record):

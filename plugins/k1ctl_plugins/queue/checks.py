@@ -52,6 +52,7 @@ def _mutex(folder: str) -> Iterator[Check]:
     """Whether somebody holds up everybody: a process that was stopped in a critical section."""
     import fcntl
     import time
+    from shlex import quote
 
     from k1ctl.errors import ConfigError
     from k1ctl.files import flock
@@ -70,7 +71,8 @@ def _mutex(folder: str) -> Iterator[Check]:
     finally:
         os.close(fd)
     what = f"the mutex of the queue was held at each of {_LOOKS} looks, {_APART * 1000:.0f} ms apart"
-    fix = f"a stopped process has it: `fuser {os.path.join(folder, 'mutex')}` names it; `kill -CONT PID` lets it go on"
+    mutex = quote(os.path.join(folder, "mutex"))
+    fix = f"a stopped process has it: `fuser {mutex}` names it; `kill -CONT PID` lets it go on"
     yield Check("stale-lock", ERROR, what, why="nobody gets anything until it is given back", fix=fix)
 
 
@@ -98,11 +100,11 @@ def _tickets(config: Config, rows: list[dict[str, Any]]) -> Iterator[Check]:
             what = f"{who} waits for {unknown[0]}, which is not configured"
             why = "such a device has one slot, and nobody looks after it"
             yield Check(
-                "unknown-resource", NOTE, what, why=why, fix=f"k1ctl queue cancel {row['ticket']}, if it is a slip"
+                "unknown-resource", NOTE, what, why=why, fix=f"`k1ctl queue cancel {row['ticket']}`, if it is a slip"
             )
         elif row["state"] == "waiting" and _age(row) > _LONG:
             what = f"{who} waits for {', '.join(row['resources'])} for {format_duration(_age(row))}"
-            yield Check("long-wait", WARNING, what, why="", fix=f"k1ctl why {row['ticket']} says who is in its way")
+            yield Check("long-wait", WARNING, what, why="", fix=f"`k1ctl why {row['ticket']}` says who is in its way")
         elif row["state"] == "running" and row.get("kind") != "script" and not _lives(row["pid"]):
             what = f"{who} holds {', '.join(row['resources'])}, and its supervisor is gone (pid {row['pid']})"
             why = "its command lives on and keeps the lease, and nobody ends it at its limit"
@@ -111,7 +113,7 @@ def _tickets(config: Config, rows: list[dict[str, Any]]) -> Iterator[Check]:
     parked = sum(row["state"] == "parked" for row in rows)
     if parked:
         what = f"{parked} place{'s are' if parked > 1 else ' is'} kept for waiters that ended"
-        yield Check("parked", NOTE, what, why="", fix="the same call takes its place up; k1ctl queue list shows them")
+        yield Check("parked", NOTE, what, why="", fix="the same call takes its place up; `k1ctl queue list` shows them")
 
 
 def _age(row: dict[str, Any]) -> float:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from k1ctl.checks import Check
     from k1ctl.config import Config
+    from k1ctl.workspace import Workspace
 
 
 @hookimpl
@@ -82,7 +83,7 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
 
 
 @hookimpl
-def k1ctl_checks(config: Config) -> list[Check]:
+def k1ctl_checks(workspace: Workspace, config: Config) -> list[Check]:
     from k1ctl_plugins.tools.checks import checks
 
-    return checks(config)
+    return checks(workspace, config)

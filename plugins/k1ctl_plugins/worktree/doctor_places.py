@@ -140,7 +140,7 @@ def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[
             entry.path,
             "git has marked it as being made (locked: initializing)",
             "a `git worktree add` is under way, or was killed and left files out",
-            "if none is under way: k1ctl worktree repair, where k1ctl made it; else see `git status` and unlock it",
+            "if none is under way: `k1ctl worktree repair`, where k1ctl made it; else see `git status` and unlock it",
         )
     if not entry.bare:
         yield from _nested(workspace, entry, found)
@@ -259,7 +259,7 @@ def _half_made(workspace: Workspace) -> Iterator[Finding]:
         "",
         f"`worktree add` was killed before it was done: {listed([name.removesuffix('.json') for name in left])}",
         "half a worktree, its branch or its lock may be left",
-        "k1ctl worktree repair; the next `worktree add` clears up too",
+        "`k1ctl worktree repair`; the next `k1ctl worktree add` clears up too",
         {"names": [name.removesuffix(".json") for name in left]},
     )
 

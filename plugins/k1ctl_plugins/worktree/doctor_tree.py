@@ -79,7 +79,7 @@ def _links(entry: Entry, config: Config, folders: list[str], found: list[Entry])
             else "`npm ci` here empties the other tree's",
             "make it a folder of this worktree"
             if link.path in strange
-            else "k1ctl worktree repair unlinks it, then set up",
+            else "`k1ctl worktree repair` unlinks it, then set up",
             link._asdict() | {"of_worktree": owner.path if owner else None},
         )
 
@@ -102,7 +102,7 @@ def _seed(workspace: Workspace, path: str, folder: str) -> Iterator[Finding]:
                 path,
                 f"{os.path.join(folder, 'node_modules')} shares files with a seed that was replaced since",
                 "when somebody had changed it in place, the change is still here",
-                "k1ctl worktree setup there brings node_modules anew",
+                "`k1ctl worktree setup` there brings node_modules anew",
                 {"seed": key, "home": home},
             )
             continue
@@ -262,7 +262,7 @@ def _ops_not_ignored(workspace: Workspace) -> Iterator[Finding]:
             workspace.root,
             f"git does not ignore {listed(missed)}",
             "they change with every call: the root always counts as changed, and `git add -A` takes them up",
-            "k1ctl init, called again, writes them into .git/info/exclude",
+            "`k1ctl init`, called again, writes them into .git/info/exclude",
             {"names": missed},
         )
 
