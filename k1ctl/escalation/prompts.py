@@ -143,16 +143,17 @@ def _boot_log(word: dict[str, Any]) -> list[str]:
     """What the device's console said while the flash was verified, where it was listened to."""
     seen = word.get("verification")
     path = seen.get("boot_log") if isinstance(seen, dict) else ""
-    lines = pick(_tail(str(path))) if path else []
+    lines = pick(tail(str(path))) if path else []
     return ["## What the device's console said", _fenced(lines), f"All of it: {path}"] if lines else []
 
 
 def failing_lines(folder: str) -> list[str]:
     """The lines of a run's log that tell why it failed, errors first, without colours, progress and secrets."""
-    return pick("\n".join(_tail(os.path.join(folder, name)) for name in ("log", "log.err")))
+    return pick("\n".join(tail(os.path.join(folder, name)) for name in ("log", "log.err")))
 
 
-def _tail(path: str) -> str:
+def tail(path: str) -> str:
+    """The end of a log; "" where there is none."""
     try:
         with open(path, "rb") as f:
             f.seek(max(0, os.fstat(f.fileno()).st_size - _TAIL))

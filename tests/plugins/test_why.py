@@ -366,6 +366,8 @@ def test_an_upload_that_the_device_refused(root: Root) -> None:
     assert (found.kind, found.code, found.bound) == (FAILED, "image-refused", "device:k1")
     assert "k1 took the image in and rejected it" in found.chain and "prompt.md has what to try" in found.next
     assert [Path(file).name for file in found.files] == ["run.json", "flash-outcome.json", "prompt.md"]
+    (folder / "flash-outcome.json").write_text(json.dumps({**word, "outcome": "unknown"}))
+    assert "has an unknown outcome" in root.why().first.text and "failed" not in root.why().first.text
 
 
 def test_a_device_that_does_not_answer_and_a_failed_test(root: Root) -> None:
@@ -434,7 +436,8 @@ def test_room_on_the_host(root: Root, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert (found.kind, found.code, found.stage) == (HOST, "watermark", AROUND) and "memory is at 94 %" in found.text
     facts.write_text(json.dumps(calm))
     monkeypatch.setattr(disk, "statvfs", lambda path: os.statvfs_result((4096, 4096, 1000, 10, 10, 0, 0, 0, 0, 255)))
-    assert root.why().first.code == "disk-full"
+    found = root.why().first
+    assert found.code == "disk-full" and f"(disk.stop_percent is {found.limit.removesuffix(' %')})" in found.text
 
 
 SHORT = {"reasons": [{"resource": "mem", "text": "6 GiB needed"}]}
@@ -518,7 +521,7 @@ def test_limited_until(root: Root) -> None:
     Breakers(here, load(here)).report("acme", LIMIT, end=after(600.0, time.time(), "429"))
     found = root.why().first
     assert (found.kind, found.code, found.stage) == (LIMITED, "breaker-open", AROUND)
-    assert found.until in found.text and proof(found) == ["budget.breaker_opened"]
+    assert found.until in found.text and proof(found) == ["budget.breaker_opened"] and not found.limit
     cool = {**fresh_bucket(), "cool": after(300.0, time.time(), "status 429")}
     with Kept(here, "keys", tables(), shift).change() as (state, _):
         state["buckets"] = {"one": cool, "two": {**fresh_bucket(), "out": "status 402: no credit"}}

@@ -186,9 +186,9 @@ def _breakers(workspace: Workspace, config: Config, subject: Subject) -> Iterato
         if told["state"] == OPEN:
             yield Reason(
                 LIMITED, f"{name} is not asked until {told['until']}: {told['why']}", code="breaker-open",
-                stage=AROUND, bound=f"breaker of {name}", limit=f"{told['failures']} failures", until=told["until"],
+                stage=AROUND, bound=f"breaker of {name}", limit=f"{told['failures']} failures" if told["failures"] else "", until=told["until"],
                 events=subject.find("budget.breaker_opened", provider=name, limit=1), files=[breakers.kept.path],
-                next="`k1ctl budget model` names another one that answers, where one is configured",
+                next="`k1ctl budget model --for TASK` names another one of a chain ([budget.chains]) that may be asked",
             )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def _github(workspace: Workspace, config: Config, subject: Subject) -> Iterator[
         "code": "github-limited",
         "events": subject.find("budget.github_limited", limit=1),
         "files": [github.kept.path],
-        "next": "`k1ctl budget github --pace --wait D` waits for the next write",
+        "next": "`k1ctl budget github --pace --wait 2m` waits at most 2 m for the next write",
     }
     if told["secondary"]["limited"]:
         until = told["secondary"]["until"]

@@ -226,7 +226,8 @@ def _around(workspace: Workspace, config: Config) -> list[Reason]:
         )
     limit, disk = config.get("disk", "stop_percent"), use(workspace.root)
     if limit and disk.percent > limit:
-        text = f"the disk of {workspace.root} is {disk.percent} % full, {format_size(disk.free)} are free"
+        full = f"{disk.percent} % full (disk.stop_percent is {limit}), {format_size(disk.free)} are free"
+        text = f"the disk of {workspace.root} is {full}: nothing that needs room is begun"
         nxt = "`k1ctl archive run --dry-run` shows which worktrees could go; `k1ctl worktree du` what takes how much"
         about: dict[str, Any] = {"bound": "disk.stop_percent", "limit": f"{limit} %", "next": nxt}
         found.append(Reason(HOST, text, code="disk-full", stage=AROUND, **about))

@@ -39,7 +39,9 @@ def _failed(workspace: Workspace, subject: Subject, record: dict[str, Any]) -> R
     sent = record.get("details") or {}
     message = str(record["message"] if over else done["message"])
     device, hint = str(done.get("device") or "the device"), str(record.get("hint") or done.get("hint") or "")
-    text = f"{record.get('workspace', '?')}: the upload of {sent.get('target')} to {device} failed: {message}"
+    verdict = {"unknown": "has an unknown outcome", "installed": "is done, and all is not well"}.get(done["outcome"])
+    what = f"the upload of {sent.get('target')} to {device} {verdict or 'failed'}"
+    text = f"{record.get('workspace', '?')}: {what}: {message}"
     prompt = path_of(workspace, record["run"])
     prompt = prompt if os.path.exists(prompt) else ""
     files = [workspace.ops_path("runs", record["run"], name) for name in ("run.json", "flash-outcome.json", "log")]

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 4  # lines of a log
-_TAIL = 20_000  # characters of it that are looked at
 
 
 def reasons(subject: Subject) -> list[Reason]:
@@ -52,8 +51,6 @@ def _logs(path: str, failed: list[str]) -> list[str]:
 
 def _lines(logs: list[str]) -> list[str]:
     """The lines of the logs that tell most."""
-    from k1ctl.escalation.prompts import pick
-    from k1ctl.files import read_bytes
+    from k1ctl.escalation.prompts import pick, tail
 
-    texts = [(read_bytes(log) or b"").decode("utf-8", "replace") for log in logs]
-    return [line for text in texts for line in pick(text[-_TAIL:])[:_SHOWN]]
+    return [line for log in logs for line in pick(tail(log))[:_SHOWN]]
