@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +51,38 @@ def processes(commands: Sequence[Sequence[str]], timeout: float = 60, **kwargs: 
     """Start all the commands at once, wait for all, and return their exit codes."""
     started = [subprocess.Popen(list(argv), **kwargs) for argv in commands]
     return [finish(process, timeout) for process in started]
+
+
+def killed_at(number: int, work: Callable[[], Any], moments: Sequence[tuple[Any, str]]) -> bool:
+    """Do ``work`` in a process that kills itself before or behind its ``number``-th call of one of ``moments`` (where
+    the function is, its name); False when it makes fewer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the runner's threads: the child uses no lock of theirs
+        pid = os.fork()
+    if pid == 0:
+        count = 0
+
+        def strike() -> None:
+            nonlocal count
+            count += 1
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def around(function: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                strike()
+                result = function(*args, **kwargs)
+                strike()
+                return result
+
+            return wrapped
+
+        try:
+            for place, name in moments:
+                setattr(place, name, around(getattr(place, name)))
+            work()
+        finally:
+            os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)

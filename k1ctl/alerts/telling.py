@@ -17,6 +17,7 @@ from k1ctl.alerts.machine import FIRED, OVER
 from k1ctl.alerts.silences import silenced
 from k1ctl.errors import K1ctlError
 from k1ctl.files import open_locked
+from k1ctl.output import clean
 from k1ctl.units import format_duration
 
 TYPE_CHECKING = False
@@ -217,10 +218,10 @@ def _notification(workspace: Workspace, items: list[tuple[str, str, Entry]], lis
     worst = any(entry["level"] == CRITICAL for _, entry in new)
     where = os.path.basename(workspace.root)
     counted = [f"{len(new)} alert{'s' * (len(new) != 1)}"] * bool(new) + [f"{len(over)} over"] * bool(over)
-    first = new[0][1]["text"][:_TITLE] if new else over[0][0]
+    first = _said(new[0][1])[:_TITLE] if new else over[0][0]
     counted = counted if len(items) > 1 else ["over"] * bool(over)
     lines = [line for key, entry in new[:_SHOWN] for line in _lines(key, entry)]
-    lines += [f"over: {key} (it was: {entry['text']})" for key, entry in over[:_SHOWN]]
+    lines += [f"over: {key} (it was: {_said(entry)})" for key, entry in over[:_SHOWN]]
     more = len(items) - len(new[:_SHOWN]) - len(over[:_SHOWN])
     lines += [f"and {more} more"] * (more > 0) + ["k1ctl alert list"]
     what, key, episode = listed[0]
@@ -228,7 +229,7 @@ def _notification(workspace: Workspace, items: list[tuple[str, str, Entry]], lis
     return Notification(
         WORST if worst else WARNING if new else INFO,
         ": ".join([where, *([", ".join(counted)] if counted else []), first]),
-        new[0][1]["text"] if new else f"the alert {over[0][0]} is over",
+        _said(new[0][1]) if new else f"the alert {over[0][0]} is over",
         key=f"alert/{key}/{episode}/{what}" + (f"+{len(items) - 1}" if len(items) > 1 else ""),
         text="\n".join(lines),
         device=devices.pop() if len(devices) == 1 else "",
@@ -237,4 +238,9 @@ def _notification(workspace: Workspace, items: list[tuple[str, str, Entry]], lis
 
 
 def _lines(key: str, entry: Entry) -> list[str]:
-    return [f"{entry['level']}: {key}: {entry['text']}", *([f"  {entry['hint']}"] if entry["hint"] else [])]
+    return [f"{entry['level']}: {key}: {_said(entry)}", *([f"  {entry['hint']}"] if entry["hint"] else [])]
+
+
+def _said(entry: Entry) -> str:
+    """Its text in one line, whatever a device or a person wrote into it."""
+    return clean(str(entry["text"]))

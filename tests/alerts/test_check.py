@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from k1ctl.alerts import FIRING, INACTIVE, PENDING, checking, kept, silences, te
 from k1ctl.errors import BusyError, ConfigError, UsageError
 from k1ctl.files import open_locked, write_json
 from k1ctl.workspace import Workspace
-from tests.kit import Project
+from tests.kit import Project, killed_at
 
 # two alerts that a test can order about: a stale exporter, and tokens that are nearly spent
 SETTINGS = """
@@ -205,10 +203,11 @@ def test_it_got_worse(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
     desk.config.environment[("alerts", "throttle")] = 900.0
     level = [kept.WARNING]
-    monkeypatch.setitem(looks.RULES, "exporter", lambda *_: iter([Finding("exporter", True, "old", level=level[0])]))
+    monkeypatch.setitem(looks.RULES, "exporter", lambda *_: iter([Finding("exporter", True, "o\nld", level=level[0])]))
     for level[0] in (kept.WARNING, kept.CRITICAL, kept.WARNING, kept.CRITICAL, kept.CRITICAL):
         desk.check()
     assert desk.told() == ["alert/exporter/firing"] * 2 and "critical" in desk.lamp.file.read_text()
+    assert [e["subject"] for e in desk.events("notify.sent")] == ["root: o?ld"] * 2, "a title is one line"
 
 
 def test_what_cannot_be_kept_is_told_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,42 +403,6 @@ def test_checks_that_are_too_rare_say_so(tmp_path: Path) -> None:
 _MOMENTS = ((files, "write_atomic"), (events, "emit"), (notify, "send"), (Lamp, "send"))
 
 
-def killed_at(number: int, work: Callable[[], Any]) -> bool:
-    """Do ``work`` in a process that kills itself before or behind its ``number``-th effect; False when it has fewer."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # a runner's other threads: the child uses no lock of theirs
-        pid = os.fork()
-    if pid == 0:
-        count = 0
-
-        def strike() -> None:
-            nonlocal count
-            count += 1
-            if count == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def around(function: Callable[..., Any]) -> Callable[..., Any]:
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
-                strike()
-                result = function(*args, **kwargs)
-                strike()
-                return result
-
-            return wrapped
-
-        try:
-            for place, name in _MOMENTS:
-                setattr(place, name, around(getattr(place, name)))
-            work()
-        finally:
-            os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
-
-
 @pytest.mark.parametrize("over", [False, True])
 def test_a_kill_loses_no_notification(over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it strikes, on the way to firing or to its end: the next check has people told, twice at most and then
@@ -452,7 +415,7 @@ def test_a_kill_loses_no_notification(over: bool, tmp_path: Path, monkeypatch: p
         if over:
             desk.check()
             desk.stale(False)
-        struck = killed_at(number, desk.check)
+        struck = killed_at(number, desk.check, _MOMENTS)
         desk.check()
         lines = [line for line in desk.lamp.file.read_text().splitlines() if f"/{word} " in line]
         assert len(set(lines)) == 1 and len(lines) <= 1 + struck

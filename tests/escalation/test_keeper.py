@@ -24,7 +24,7 @@ from k1ctl.files import open_locked, read_json, write_json
 from k1ctl.process import record as runs
 from k1ctl.queue import incident, service, view
 from k1ctl.workspace import Workspace
-from tests.kit import wait_until
+from tests.kit import killed_at, wait_until
 
 DEVICE = '[devices.k1]\nhost = "127.0.0.1"\n'
 
@@ -124,42 +124,6 @@ _MOMENTS = (
 )
 
 
-def killed_at(number: int, work: Callable[[], Any]) -> bool:
-    """Do ``work`` in a process that kills itself before or behind its ``number``-th effect; False when it has fewer."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # a runner's other threads: the child uses no lock of theirs
-        pid = os.fork()
-    if pid == 0:
-        count = 0
-
-        def strike() -> None:
-            nonlocal count
-            count += 1
-            if count == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def around(function: Callable[..., Any]) -> Callable[..., Any]:
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
-                strike()
-                result = function(*args, **kwargs)
-                strike()
-                return result
-
-            return wrapped
-
-        try:
-            for place, name in _MOMENTS:
-                setattr(place, name, around(getattr(place, name)))
-            work()
-        finally:
-            os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
-
-
 def at_every_moment(tmp_path: Path, trial: Callable[[Desk, int], bool]) -> int:
     """``trial`` with the kill at the first effect, the second, ...; how many there were."""
     number = 1
@@ -175,7 +139,7 @@ def test_a_kill_on_the_way_to_an_incident_loses_no_step(tmp_path: Path, monkeypa
 
     def trial(desk: Desk, number: int) -> bool:
         desk.away()
-        struck = killed_at(number, lambda: (desk.see(OFFLINE), desk.tell()))
+        struck = killed_at(number, lambda: (desk.see(OFFLINE), desk.tell()), _MOMENTS)
         desk.see(OFFLINE)
         desk.tell()
         assert desk.paused and desk.paused.startswith("incident: offline since")
@@ -198,7 +162,7 @@ def test_a_kill_in_an_incident_that_is_over_at_once_leaves_no_pause(tmp_path: Pa
         desk.away(200)
         desk.away()  # a person knows, the incident is the only step
         assert desk.state["rung"] == HUMAN
-        struck = killed_at(number, lambda: desk.see(OFFLINE))
+        struck = killed_at(number, lambda: desk.see(OFFLINE), _MOMENTS)
         desk.see(ONLINE)
         assert desk.paused is None and desk.state["rung"] == "" and all(s["acted"] for s in desk.state["steps"])
         assert len(desk.events("queue.paused")) <= len(desk.events("queue.resumed")) + (1 if struck else 0)
@@ -217,7 +181,7 @@ def test_a_kill_on_the_way_back_resumes_all_the_same(tmp_path: Path, monkeypatch
         desk.tell()
         before = len(desk.keys())
         assert desk.paused
-        struck = killed_at(number, lambda: (desk.see(ONLINE), desk.tell()))
+        struck = killed_at(number, lambda: (desk.see(ONLINE), desk.tell()), _MOMENTS)
         desk.see(ONLINE)
         desk.tell()
         assert desk.paused is None and desk.state["rung"] == ""
@@ -235,7 +199,7 @@ def test_a_kill_while_an_upload_fails_leaves_its_prompt(tmp_path: Path) -> None:
     def trial(desk: Desk, number: int) -> bool:
         run = failed_run(desk)
         facts = {"run": run, "code": "device-offline", "exit_code": 69, "message": "no answer"}
-        struck = killed_at(number, lambda: desk.see(UPLOAD_FAILED, **facts))
+        struck = killed_at(number, lambda: desk.see(UPLOAD_FAILED, **facts), _MOMENTS)
         path = desk.see(UPLOAD_FAILED, **facts)
         assert path == prompts.path_of(desk.workspace, run) and "(UDP 3232): no answer" in Path(path).read_text()
         assert desk.state["failures"]["oslo"]["uploads"] == 1
