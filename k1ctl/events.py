@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 
 from k1ctl.errors import ConfigError
 from k1ctl.files import LINE_LIMIT, same_file
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _FIELD_LIMIT = 400  # characters a field keeps when the line would grow past one atomic write
 _AT = b'{"at":"'
+_BEGIN = _AT.decode()
+_GLUED = 8  # pieces that one line is looked through for
+_PATIENCE = 0.5  # s that a writer waits for who closes the day's file: he has the lock for microseconds, or was stopped
 
 
 def _cut(value: Any) -> Any:
@@ -51,10 +55,11 @@ def append(path: str, line: str) -> None:
 
     It is closed, which is a rename, by who has its lock alone: so between our lock and the end of the write it keeps
     its name, and one that had lost it before is left for the new file of that name. A closed file never grows. Where
-    the filesystem has no flock nothing is ever closed. Raises OSError when the line cannot be written whole.
+    the filesystem has no flock nothing is ever closed, and who was stopped with the lock is not waited for: before the
+    rename the line is within what he will compress. Raises OSError when the line cannot be written whole.
     """
     data = (line + "\n").encode()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in its place blocks nobody
     while True:
         try:
             fd = os.open(path, flags, 0o644)
@@ -63,7 +68,9 @@ def append(path: str, line: str) -> None:
             fd = os.open(path, flags, 0o644)
         try:
             try:
-                fcntl.flock(fd, fcntl.LOCK_SH)
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _wait_for_lock(fd)
             except OSError:
                 pass
             if same_file(fd, path):
@@ -74,13 +81,24 @@ def append(path: str, line: str) -> None:
             os.close(fd)
 
 
+def _wait_for_lock(fd: int) -> None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        time.sleep(0.001)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            continue
+
+
 def read(
     folder: str, *, since: str = "", until: str = "", take: Callable[[bytes], dict[str, Any] | None] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The events under ``folder`` (``ops/events``) in order, compressed days too, from the RFC 3339 time ``since`` on
     and before ``until``; ``take`` (as `k1ctl.events_find.Wanted.take`) makes an event of a line, or None.
 
-    A line that is not JSON (a disk that was full in the middle of it) is passed over.
+    What is not JSON (a line that a full disk cut) is passed over.
     """
     from k1ctl.events_files import open_part, parts
 
@@ -96,15 +114,27 @@ def read(
                     event = take(line) if take else parse(line.decode("utf-8", "replace"))
                     if event is None:
                         continue
-                    at = event.get("at", "")
+                    at = str(event.get("at", ""))
                     if at >= since and (not until or at < until):
                         yield event
 
 
 def parse(line: str) -> dict[str, Any] | None:
     """One line as an event; None when it is torn or foreign."""
-    try:
-        event = loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+    return parse_piece(line)[0]
+
+
+def parse_piece(line: str) -> tuple[dict[str, Any] | None, int]:
+    """The event in a line, or None, and how many characters stand before it that are none: the beginning of a line
+    that a full disk cut, or zeros that a power cut left."""
+    at = 0
+    for _ in range(_GLUED):
+        try:
+            event = loads(line[at:] if at else line, bounded=True)
+        except ValueError:
+            at = line.find(_BEGIN, at + 1)
+            if at < 0:
+                break
+            continue
+        return (event, at) if isinstance(event, dict) else (None, 0)
+    return None, 0

@@ -12,6 +12,7 @@ it he read goes on from there.
 from __future__ import annotations
 
 import os
+from stat import S_ISREG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ def parts(folder: str, *, since: str = "", until: str = "") -> list[Part]:
     rest: dict[str, str] = {}
     for name in names:
         stem = name.removesuffix(".gz").removesuffix(PLAIN)
-        if name.startswith(".") or not name.endswith((PLAIN, PACKED)):
-            continue
         day, _, number = stem.partition(".")
+        if not name.endswith((PLAIN, PACKED)) or not _is_day(day):
+            continue  # of another program, or a copy that somebody made
         if (since and day < since[:10]) or (until and day > until[:10]):
             continue
         if number.isdecimal():
@@ -89,14 +90,14 @@ class Opened:
 
     def blocks(self, offset: int = 0, *, chunk: int = CHUNK) -> Iterator[bytes]:
         """Whole lines from byte ``offset`` on, about ``chunk`` bytes at a time, up to the size it had when opened."""
-        carry = b""
+        carry: list[bytes] = []
         for data in self._unzip(offset, chunk) if self.packed else self._read(offset, chunk):
             end = data.rfind(b"\n") + 1
             if end:
-                yield carry + data[:end] if carry else data[:end]
-                carry = data[end:]
+                yield b"".join((*carry, data[:end])) if carry else data[:end]
+                carry = [data[end:]] if end < len(data) else []
             else:
-                carry += data
+                carry.append(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of a part that is not compressed."""
@@ -146,10 +147,19 @@ def open_part(folder: str, part: Part) -> Opened | None:
 
 
 def _open(path: str) -> int | None:
+    """A descriptor of a file; None where none is: a folder or a pipe of its name has no events."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _is_day(text: str) -> bool:
+    return len(text) == 10 and text[4] == text[7] == "-" and (text[:4] + text[5:7] + text[8:]).isdecimal()
 
 
 def _unpacked(fd: int, size: int) -> int:

@@ -71,9 +71,10 @@ def newest(
 
     def take(line: bytes) -> dict[str, Any] | None:
         event = wanted.take(line)
-        if event is None or (since and event.get("at", "") < since) or (until and event.get("at", "") >= until):
+        if event is None:
             return None
-        return event
+        at = str(event.get("at", ""))
+        return event if at >= since and (not until or at < until) else None
 
     left = limit
     for part in reversed(parts(folder, since=since, until=until)):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from threading import Event, Thread
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k1ctl.events import emit, parse, read
+from k1ctl import events
+from k1ctl.events import append, emit, parse, read
+from k1ctl.events_find import Wanted, newest
 from k1ctl.events_follow import Follower
-from k1ctl.files import LINE_LIMIT
+from k1ctl.files import LINE_LIMIT, Locked
+from k1ctl.tally import current
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
 from tests.kit import Project, processes
 
+NUMBERS = st.integers(-(2**63), 2**63)
 WRITER = """
 import sys, threading
 from k1ctl.events import emit
@@ -64,7 +70,7 @@ def test_a_hundred_writers_tear_no_event(workspace: Project) -> None:
     assert all(numbers == list(range(30)) for numbers in seen.values())
 
 
-@given(st.dictionaries(st.sampled_from("abcdefgh"), st.text(max_size=9000) | st.lists(st.integers(), max_size=2000)))
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.text(max_size=9000) | st.lists(NUMBERS, max_size=2000)))
 def test_any_fields_fit_one_line(fields: dict[str, Any]) -> None:
     """Fields of any length end up in one whole line, cut and marked as cut when they have to be."""
     import tempfile
@@ -87,6 +93,36 @@ def test_reading_starts_at_a_time_and_passes_over_torn_lines(workspace: Project)
     assert list(read(folder, since=now)) == []
     assert list(read(str(workspace.ops / "missing"))) == []
     assert parse("[1]") is None
+
+
+def test_what_is_no_event_hides_none(workspace: Project) -> None:
+    """Behind the beginning of a line that a full disk cut, or zeros, the event that came next is told; times that are
+    none, numbers that no float holds, thousands of brackets, and files that are none, fail nobody."""
+    at = '{"at":"2026-01-01T10:00:00.000Z","event":'
+    odd = ['{"at":5,"event":"b"}', at + '"c","n":1e999}', at + '"d","n":NaN}', "[" * 9999, '"', "", at + '"e"}\r']
+    text = at + '"a"}\n' + at + '"x","tex' + at + '"b"}\n' + "\0" * 5000 + at + '"c"}\n' + "\n".join(odd) + "\n"
+    workspace.write("ops/events/2026-01-01.jsonl", text)
+    workspace.write("ops/events/2026-01-01 2.jsonl", text)
+    workspace.write("ops/events/2026-01-02.jsonl/in-the-way", "")
+    os.mkfifo(workspace.ops / "events" / "2026-01-03.jsonl")
+    folder = str(workspace.ops / "events")
+    assert [(e["event"], e["at"] == 5) for e in read(folder)] == [(n, i == 3) for i, n in enumerate("abcbe")]
+    found = list(newest(folder, Wanted(), since="2026-01-01", until="2026-01-02"))
+    assert [e["event"] for e in found] == list("ecba")
+    assert [e["event"] for e in Follower(folder).news()] == list("abcbe")
+    tally = current(workspace.facts())
+    assert (tally.events, tally.bad_lines) == (4, 8)
+    with pytest.raises(OSError, match="device"):
+        append(f"{folder}/2026-01-03.jsonl", "{}")  # without a reader a pipe takes nothing
+
+
+def test_who_was_stopped_while_he_closes_a_day_stops_no_writer(workspace: Project, monkeypatch: Any) -> None:
+    """A lock that is not given back is waited for a moment; the line is in the file that its holder will compress."""
+    monkeypatch.setattr(events, "_PATIENCE", 0.01)
+    path = workspace.write("ops/events/2026-01-01.jsonl", "")
+    with Locked(str(path)):
+        append(str(path), '{"at":"2026-01-01T10:00:00.000Z","event":"a"}')
+    assert [e["event"] for e in read(str(path.parent))] == ["a"]
 
 
 def test_an_event_that_cannot_be_written_fails_nobody(workspace: Project) -> None:

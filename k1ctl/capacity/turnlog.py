@@ -11,8 +11,8 @@ import os
 import time
 from collections import deque
 
+from k1ctl.events import parse
 from k1ctl.files import read_json
-from k1ctl.jsontext import loads
 from k1ctl.units import parse_rfc3339
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ def read(ops: str, *, since: float = 0.0, most: int = MOST) -> Log:
     log, found = Log(), _Found()
     for line in reversed([*_newest(os.path.join(ops, "events"), since, most, log)]):
         try:
-            work = found.runs.take(loads(line.decode()))
+            work = found.runs.take(parse(line.decode()) or {})
             if work is not None:
                 found.works[work.run] = work
         except _DAMAGE:

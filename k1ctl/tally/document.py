@@ -19,8 +19,8 @@ _TURN = ("workspace", "slot", "begun", "ended", "wait", "build", "upload_wait", 
 
 
 class Positions:
-    """How far the parts were read: ``read`` {``day.number``: [inode, bytes]}, and ``through``: the first day of which
-    there may be more; what is older was read to its end."""
+    """How far the parts were read: ``read`` {``day.number``: [inode, bytes, *marks]} (`k1ctl.tally.store`), and
+    ``through``: the first day of which there may be more; what is older was read to its end."""
 
     __slots__ = ("read", "through")
 
@@ -91,7 +91,9 @@ def restored(document: Any, now: float) -> tuple[Tally, Positions]:
     for row in document["turns"]:
         turn = _turn(row)
         tally.turns[turn.workspace] = turn
-    read = {key: [int(inode), int(offset)] for key, (inode, offset) in document["read"].items()}
+    read = {
+        key: [int(inode), int(offset), *map(int, marks)] for key, (inode, offset, *marks) in document["read"].items()
+    }
     return tally, Positions(read, str(document["through"]))
 
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 
 from k1ctl.capacity.turnlog import AWAY, Runs, Turn, Work, follow
+from k1ctl.events import parse_piece
 from k1ctl.jsontext import loads
 from k1ctl.tally import kinds
 from k1ctl.tally.histogram import Histogram
@@ -82,13 +83,19 @@ class Tally:
         """Count the events in whole lines; one that is damaged is counted as that."""
         if len(block) <= _FEW or not self._take_many(block):
             for line in block.splitlines():
-                try:
-                    self.take(loads(line.decode()))
-                except DAMAGE:
-                    self.bad_lines += 1
+                self._take_line(line)
         for known in (self.runs.granted, self.runs.seconds, self.runs.promised, self.told):
             while len(known) > OPEN:
                 del known[next(iter(known))]  # the oldest: its end was lost, or is days away
+
+    def _take_line(self, line: bytes) -> None:
+        event, before = parse_piece(line.decode("utf-8", "replace"))
+        self.bad_lines += event is None or before > 0
+        if event is not None:
+            try:
+                self.take(event)
+            except DAMAGE:
+                self.bad_lines += 1
 
     def take(self, event: dict[str, Any]) -> None:
         """Count one event. Raises one of `DAMAGE` for one that is not as k1ctl writes it."""
@@ -115,12 +122,12 @@ class Tally:
 
         line = rb'^\{"at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)","event":"([^"\\]*)","workspace":"([^"\\]*)"[,}]'
         heads = re.findall(line, block, re.MULTILINE)
-        if len(heads) != block.count(b"\n") or block.count(b"}\n") != len(heads):
+        if not len(heads) == block.count(b"\n") == block.count(b"}\n") == block.count(b'{"at":"'):
             return False
         wanted = b"|".join(re.escape(name.encode()) for name in (*_RUNS, *kinds.FINISHED))
         lines = re.findall(rb'^\{"at":"[^"]*","event":"(?:' + wanted + rb')".*$', block, re.MULTILINE)
         try:
-            found = loads((b"[" + b",".join(lines) + b"]").decode())
+            found = loads((b"[" + b",".join(lines) + b"]").decode(), bounded=True)
         except ValueError:
             return False
         from collections import Counter

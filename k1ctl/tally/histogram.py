@@ -39,7 +39,7 @@ class Histogram:
     __slots__ = ("cells", "count", "sum")
 
     def __init__(self) -> None:
-        self.count, self.sum = 0, 0.0
+        self.count, self.sum = 0, 0.0  # to the microsecond
         self.cells: dict[int, int] = {}  # index of the first bound that is not below: how many
 
     def add(self, seconds: float) -> None:
@@ -48,14 +48,14 @@ class Histogram:
         index = bisect_left(BOUNDS, seconds)
         self.cells[index] = self.cells.get(index, 0) + 1
         self.count += 1
-        self.sum += seconds
+        self.sum = round(self.sum + seconds, 6)
 
     def merge(self, other: Histogram) -> None:
         """Add all that ``other`` holds."""
         for index, number in other.cells.items():
             self.cells[index] = self.cells.get(index, 0) + number
         self.count += other.count
-        self.sum += other.sum
+        self.sum = round(self.sum + other.sum, 6)
 
     def buckets(self) -> list[tuple[float, int]]:
         """(upper bound in seconds, how many were at most that) for the bounds in `SHOWN`, as Prometheus has them; all
@@ -98,7 +98,7 @@ class Histogram:
     def document(self) -> str:
         """The histogram as one word, which `parse` reads: ``sum index:count ...``."""
         cells = " ".join(f"{index}:{number}" for index, number in sorted(self.cells.items()))
-        return f"{self.sum:.6g} {cells}".rstrip()
+        return f"{self.sum!r} {cells}".rstrip()  # whole: a sum that is rounded each time it is kept stands still
 
 
 def parse(text: str) -> Histogram:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,8 +21,9 @@ from k1ctl.events_files import Part
 from k1ctl.files import Locked
 from k1ctl.jsontext import dumps
 from k1ctl.tally import current, fold, kinds, store
-from k1ctl.tally.document import Positions, written
+from k1ctl.tally.document import Positions, restored, written
 from k1ctl.tally.fold import Tally
+from k1ctl.tally.histogram import parse
 from k1ctl.tally.store import look, path_of
 from k1ctl.units import parse_rfc3339, rfc3339
 from k1ctl.workspace import Workspace
@@ -54,7 +57,8 @@ def history(dice: Random, turns: int) -> list[str]:
         lines += work(at, f"b{number}", "build", "build:fw", {**facts, "ended": int(broken)}, workspace=name)
         sent = {"event": "upload.finished", "target": "fw", "outcome": dice.choice(("installed", "refused"))}
         lines += work(at + 60, f"u{number}", "upload", "device:k1", sent, workspace=name)
-        lines += dice.choice(([], ['{"at":"2026-03-0'], ["[1]"], [line(at, "hook.run", name, target="x")]))
+        whole = line(at, "hook.run", name, target="x")
+        lines += dice.choice(([], ['{"at":"2026-03-0'], ["[1]"], [whole], [whole[:-4] + lines.pop()]))
     return lines
 
 
@@ -97,8 +101,10 @@ def test_the_way_to_it_makes_no_difference(
         whole = look(place(other), now=NOW)
     assert told(look(place(root), now=NOW, save_after=0)) == told(whole)
     assert told(look(place(root), now=NOW)) == told(whole)
-    assert whole.bad_lines == sum(text.startswith(('{"at":"2026-03-0', "[")) and len(text) < 40 for text in lines)
-    assert whole.events + whole.bad_lines == len(lines)
+    glued = sum(text.count('{"at":') > 1 for text in lines)
+    torn = sum(text.startswith(('{"at":"2026-03-0', "[")) and len(text) < 40 for text in lines)
+    assert whole.bad_lines == torn + glued
+    assert whole.events + torn == len(lines)
 
 
 def test_its_turns_are_those_of_capacity(tmp_path: Path) -> None:
@@ -215,23 +221,86 @@ def test_nobody_is_waited_for_and_nothing_need_be_written(tmp_path: Path) -> Non
     assert (empty.events, empty.since, empty.last) == (0, "", []) and os.listdir(tmp_path) == []
     append(tmp_path, history(Random(1), 5))
     with Locked(str(tmp_path / "ops" / "metrics" / ".tally.lock")):
-        assert look(place(tmp_path), now=NOW, save_after=0).events > 30
+        assert look(place(tmp_path), now=NOW, save_after=0).events > 20
         assert os.listdir(tmp_path / "ops" / "metrics") == [".tally.lock"]
     (tmp_path / "ops" / "metrics" / ".tally.lock").unlink()
     (tmp_path / "ops" / "metrics").rmdir()
     (tmp_path / "ops" / "metrics").write_text("in the way")
-    assert look(place(tmp_path), now=NOW, save_after=0).events > 30
+    assert look(place(tmp_path), now=NOW, save_after=0).events > 20
+
+
+def names(root: Path, *, now: float = NOW) -> dict[str, int]:
+    """What is counted, and kept."""
+    return look(place(root), now=now, save_after=0).counts
 
 
 def test_a_file_that_was_replaced_is_new(tmp_path: Path) -> None:
-    """A day's file that somebody removed, and that was made again, is counted as well."""
-    append(tmp_path, [line(BEGAN, "a.b"), line(BEGAN, "a.b")])
-    look(place(tmp_path), now=NOW, save_after=0)
+    """A day's file that somebody removed, and that was made again, is counted as well: no counter goes back."""
+    append(tmp_path, [line(BEGAN, "a.b", text="x" * 400), line(BEGAN, "a.b")])
+    assert names(tmp_path) == {"a.b": 2}
     day = tmp_path / "ops" / "events" / "2026-03-02.jsonl"
     other = day.with_name("other")
-    other.write_text(line(BEGAN, "a.c") + "\n")
+    other.write_text(line(BEGAN, "a.c", text="y" * 900) + "\n")
     other.replace(day)
-    assert look(place(tmp_path), now=NOW).counts == {"a.b": 2, "a.c": 1}
+    assert names(tmp_path) == {"a.b": 2, "a.c": 1}
+    with day.open("r+") as f:
+        f.truncate(0)
+    assert names(tmp_path) == {"a.b": 2, "a.c": 1}
+    append(tmp_path, [line(BEGAN, "a.d")])
+    assert names(tmp_path) == names(tmp_path) == {"a.b": 2, "a.c": 1, "a.d": 1}
+
+
+def test_a_copy_goes_on_where_the_original_was(tmp_path: Path) -> None:
+    """Copied, put back from a backup, or unpacked by hand, with events that came since: each counts once."""
+    append(tmp_path, [line(BEGAN, "a.b", n=n, text="x" * 90) for n in range(20)])
+    append(tmp_path, [line(BEGAN + 86400, "a.b", n=n, text="x" * 90) for n in range(20)])
+    assert names(tmp_path) == {"a.b": 40}
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "ops", copy / "ops")
+    append(copy, [line(BEGAN + 86400, "a.c")])
+    assert names(copy) == names(copy) == {"a.b": 40, "a.c": 1}
+    compact(place(copy), older=0, now=NOW - 86400)
+    packed = copy / "ops" / "events" / "2026-03-02.1.jsonl.gz"
+    Path(path_of(place(copy))).unlink()
+    assert names(copy) == {"a.b": 40, "a.c": 1}
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    assert names(copy) == {"a.b": 40, "a.c": 1}
+    moved = copy / "ops" / "events" / "2026-03-03.jsonl"
+    assert not moved.exists()
+    os.utime(packed.with_suffix(""))
+    with packed.with_suffix("").open("a") as f:
+        f.write(line(BEGAN, "a.d") + "\n")
+    assert names(copy) == {"a.b": 40, "a.c": 1, "a.d": 1}
+
+
+@pytest.mark.parametrize("cut", [0, 700])
+def test_a_file_that_was_changed_is_counted_anew(tmp_path: Path, cut: int) -> None:
+    """Edited, or an older state of it put back: what the files say now is what is counted, and kept at once."""
+    append(tmp_path, [line(BEGAN, "a.b", n=n, text="x" * 90) for n in range(20)])
+    append(tmp_path, [line(BEGAN + 86400, "a.b")])
+    assert names(tmp_path) == {"a.b": 21}
+    day = tmp_path / "ops" / "events" / "2026-03-02.jsonl"
+    lines = day.read_text().splitlines(keepends=True)
+    day.unlink()
+    day.write_text("".join(lines[:10] if cut else [*lines[:5], *lines[6:]]))
+    number = 11 if cut else 20
+    assert look(place(tmp_path), now=NOW).counts == {"a.b": number}
+    assert json.loads(Path(path_of(place(tmp_path))).read_text())["events"] == number
+
+
+def test_sums_of_years_go_on(tmp_path: Path) -> None:
+    """Kept after each event: a sum of a million seconds still grows by milliseconds, and no figure spoils the file."""
+    tally = Tally(NOW)
+    tally.seconds["build", "fw"] = parse("1234567.125 40:1000")
+    for _ in range(5):
+        tally.seconds["build", "fw"].add(0.004)
+        tally = restored(written(tally, Positions()), NOW)[0]
+    assert tally.seconds["build", "fw"].sum == pytest.approx(1234567.145, abs=1e-6)
+    text = line(BEGAN, "queue.granted", run="r", resources={"build:fw": 1}, wait_seconds=7).replace(":7", ":1e999")
+    append(tmp_path, [text, line(BEGAN, "a.b")])
+    assert names(tmp_path) == {"a.b": 1}
+    assert json.loads(Path(path_of(place(tmp_path))).read_text())["bad_lines"] == 1
 
 
 def test_it_stays_small(tmp_path: Path) -> None:
