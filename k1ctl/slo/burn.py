@@ -25,6 +25,7 @@ LEVEL = 0.01  # probability below which it is no chance
 ENOUGH, FEW = 20, 3  # events in a long window, and in a short one
 # (name, long window, short window, both in seconds, factor); the last one takes what a day has
 PAIRS = (("fast", 3600.0, 300.0, 14.4), ("slow", 21600.0, 1800.0, 6.0), ("day", 86400.0, 7200.0, 1.0))
+_ROUNDING = 1e-12
 _GROWS = 4.0  # times longer, a short window that has too few
 FIRING, QUIET, UNKNOWN = "firing", "quiet", "not-enough-data"
 
@@ -115,5 +116,6 @@ def _short(
 
 
 def _fires(found: Burn) -> bool:
-    bad_enough = found.bad >= found.threshold * found.events and found.chance < LEVEL
-    return bad_enough and found.short_bad >= found.threshold * found.short_events
+    share = found.threshold - _ROUNDING  # 14.4 x 0.02 x 125 is 36, and a little more in binary
+    bad_enough = found.bad >= share * found.events and found.chance < LEVEL
+    return bad_enough and found.short_bad >= share * found.short_events

@@ -93,7 +93,7 @@ def test_a_pair_fires_where_all_of_its_conditions_hold(ends: list[tuple[float, b
         recent = recent if len(recent) >= FEW or events < FEW else inside[:FEW]
         recent = recent if events >= FEW else inside
         enough = events >= (2 if name == "day" else ENOUGH)
-        threshold = factor * 0.05
+        threshold = Fraction(str(factor)) / 20
         fires = bad >= threshold * events and exact(bad, events, Fraction(1, 20)) < Fraction(1, 100)
         fires = fires and sum(recent) > 0 and sum(recent) >= threshold * len(recent)
         assert found.state == (UNKNOWN if not enough else FIRING if fires else QUIET)
@@ -119,5 +119,7 @@ def test_much_traffic() -> None:
     assert [b.state for b in at(*((i * minute, True) for i in range(30)))] == [FIRING] * 3
     third = at(*((i * 3 * minute, i % 3 == 0) for i in range(120)))
     assert [b.state for b in third] == [QUIET, FIRING, FIRING] and third[1].rate == pytest.approx(20 / 3)
+    at_it = at(*((i * minute, i % 10 < 3) for i in range(20)))[1]
+    assert (at_it.bad, at_it.events, at_it.state) == (6, 20, FIRING), "at the threshold, 6 x 5 %, is enough"
     steady = at(*((i * minute, i % 20 == 0) for i in range(1000)))
     assert [b.state for b in steady] == [QUIET] * 3, "what is allowed is no burn"
