@@ -57,6 +57,7 @@ from k1ctl.reasons import (
 from k1ctl.units import rfc3339
 from k1ctl.workspace import Workspace
 from k1ctl_plugins.queue.reasons_line import Line as Of
+from k1ctl_plugins.why import unseen
 from k1ctl_plugins.why.answer import Answer, answer, ranked, without_general
 from k1ctl_plugins.why.resolve import resolve
 from k1ctl_plugins.why.text import lines
@@ -549,12 +550,24 @@ def test_who_never_called_is_not_visible(root: Root) -> None:
         assert agent.stdout is not None and agent.stdout.readline()
         found = root.why(name="ghost").first
         assert f"(pid {agent.pid})" in found.text
+        assert not unseen._is_k1ctl(agent.pid)
         emit(root.workspace("ghost"), "hook.run", target="x")
         assert root.why(name="ghost").first.code == "past-k1ctl"
     finally:
         agent.communicate()
     found = root.why(name="ghost").first
     assert (found.kind, found.code, proof(found)) == (NO_WORK, "idle", ["hook.run"])
+
+
+def test_a_worktree_within_another_one_is_its_own(tmp_path: Path) -> None:
+    """Who works in a worktree that lies below the root is not told of the root; who works in a submodule is."""
+    git, tree, module = tmp_path / ".git" / "worktrees" / "oslo", tmp_path / "trees" / "oslo", tmp_path / "lib"
+    for folder in (git, tree, module / ".git"):
+        folder.mkdir(parents=True)
+    (git / "commondir").write_text("../..\n")
+    (tree / ".git").write_text(f"gitdir: {git}\n")
+    assert not unseen._is_in(str(tmp_path), str(tree)) and unseen._is_in(str(tree), str(tree))
+    assert unseen._is_in(str(tmp_path), str(module)) and unseen._is_in(str(tmp_path), str(tmp_path))
 
 
 def test_what_was_typed(root: Root, tmp_path: Path) -> None:

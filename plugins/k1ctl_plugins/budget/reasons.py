@@ -183,13 +183,20 @@ def _breakers(workspace: Workspace, config: Config, subject: Subject) -> Iterato
         return
     for name in sorted(breakers.kept.read()[0]["providers"]):
         told = breakers.document(name)
-        if told["state"] == OPEN:
-            yield Reason(
-                LIMITED, f"{name} is not asked until {told['until']}: {told['why']}", code="breaker-open",
-                stage=AROUND, bound=f"breaker of {name}", limit=f"{told['failures']} failures" if told["failures"] else "", until=told["until"],
-                events=subject.find("budget.breaker_opened", provider=name, limit=1), files=[breakers.kept.path],
-                next="`k1ctl budget model --for TASK` names another one of a chain ([budget.chains]) that may be asked",
-            )  # fmt: skip
+        if told["state"] != OPEN:
+            continue
+        yield Reason(
+            LIMITED,
+            f"{name} is not asked until {told['until']}: {told['why']}",
+            code="breaker-open",
+            stage=AROUND,
+            bound=f"breaker of {name}",
+            limit=f"{told['failures']} failures" if told["failures"] else "",
+            until=told["until"],
+            events=subject.find("budget.breaker_opened", provider=name, limit=1),
+            files=[breakers.kept.path],
+            next="`k1ctl budget model --for TASK` names another one of a chain ([budget.chains]) that may be asked",
+        )
 
 
 def _keys(workspace: Workspace, config: Config, subject: Subject) -> Iterator[Reason]:

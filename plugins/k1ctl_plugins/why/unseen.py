@@ -73,14 +73,35 @@ def _last_seen(workspace: Workspace, subject: Subject) -> tuple[str, str]:
 
 
 def _processes(path: str) -> list[Process]:
-    """Who works in the worktree, but for shells, this call's own pipeline and those around it."""
+    """Who works in the worktree (not in another one within it), but for shells, what is k1ctl's own, this call's
+    pipeline and those around it."""
     if not path:
         return []
     from k1ctl.archive.processes import Processes
 
     ours = _ancestors()
     there = [p for p in Processes().below(path) if p.how == "cwd" and p.pid not in ours and p.name not in _SHELLS]
-    return [process for process in there if _group(process.pid) not in (os.getpgid(0), 0)]
+    there = [p for p in there if _group(p.pid) not in (os.getpgid(0), 0) and _is_in(path, p.path)]
+    return [process for process in there if not _is_k1ctl(process.pid)]
+
+
+def _is_in(tree: str, path: str) -> bool:
+    """Whether a folder below a worktree is in no other worktree of the same repository."""
+    from k1ctl.workspace import find_checkout
+
+    outer, inner = find_checkout(tree), find_checkout(path)
+    return outer is None or inner is None or outer[1] != inner[1] or outer[0] == inner[0]
+
+
+def _is_k1ctl(pid: int) -> bool:
+    """Whether it is a process of k1ctl's own: a simulated device, a supervisor."""
+    import psutil
+
+    try:
+        words = psutil.Process(pid).cmdline()[:3]
+    except psutil.Error:
+        return False
+    return any(os.path.basename(word).partition(".")[0] == "k1ctl" for word in words)
 
 
 def _group(pid: int) -> int:
