@@ -159,8 +159,10 @@ class Tickets(DataTable[Text]):
         if tickets == self.tickets:  # the usual case: only times have changed
             for number, row in enumerate(cells):
                 for column, cell in enumerate(row):
-                    if self.get_cell_at((number, column)) != cell:  # type: ignore[arg-type]
-                        self.update_cell_at((number, column), cell, update_width=True)  # type: ignore[arg-type]
+                    before = self.get_cell_at((number, column))  # type: ignore[arg-type]
+                    if before != cell:
+                        other = before.cell_len != cell.cell_len
+                        self.update_cell_at((number, column), cell, update_width=other)  # type: ignore[arg-type]
             return
         self.tickets, place = tickets, self.cursor_row
         self.clear()

@@ -77,7 +77,7 @@ class Stream(Vertical):
         log = self.query_one(RichLog)
         for event in news:
             self.kept.append(event)
-            if matches(event, self.wanted):
+            if not self.wanted or matches(event, self.wanted):
                 log.write(line_of(event), width=_WIDE)  # cut where it is drawn: the screen may be resized
 
     def ask(self) -> None:
@@ -92,7 +92,7 @@ class Stream(Vertical):
         log = self.query_one(RichLog)
         log.clear()
         for event in self.kept:
-            if matches(event, self.wanted):
+            if not self.wanted or matches(event, self.wanted):
                 log.write(line_of(event), width=_WIDE)  # cut where it is drawn: the screen may be resized
 
     def close(self) -> None:

@@ -182,13 +182,13 @@ class Tiles(Widget, can_focus=True):
     def _draw(self) -> None:
         """Draw what is not as it was drawn: of 100 tiles few change from look to look."""
         width, height = self.size
-        across, _, lines = layout(len(self.rows), width, height)
+        across, columns, lines = layout(len(self.rows), width, height)
         before, self.first = self.first, self._scrolled(across, max(1, height // lines))
         if before != self.first:
             self.refresh()
             return
         for band in range(-(-height // lines)):
-            if self._keys.get(self.first + band) != self._key(self.first + band):
+            if self._keys.get(self.first + band) != self._key(self.first + band, across, columns, lines):
                 self.refresh(Region(0, band * lines, width, lines))
 
     def _scrolled(self, across: int, shown: int) -> int:
@@ -196,14 +196,16 @@ class Tiles(Widget, can_focus=True):
         row = self.at // across
         return min(max(self.first, row - shown + 1), row) if len(self.rows) > across * shown else 0
 
-    def _key(self, band: int) -> tuple[Any, ...]:
+    def _key(self, band: int, across: int, columns: int, lines: int) -> tuple[Any, ...]:
         """All that a row of tiles shows."""
-        across, columns, lines = layout(len(self.rows), *self.size)
         numbers = range(band * across, min((band + 1) * across, len(self.rows)))
         cursor = self.at if self.has_focus and self.at in numbers else -1
         rows = [self.rows[number] for number in numbers]
-        told = [(r["name"], r["state"], _does(r), _last(r), _marks(r, letters=False).plain) for r in rows]
-        return (columns, lines, cursor, self.size.width, self.rich_style, *told)
+        told = [
+            (r["name"], r["state"], _does(r), _last(r), *((r[kind] or {}).get("result") for kind in _KINDS))
+            for r in rows
+        ]
+        return (self.size.width, columns, lines, cursor, *told)
 
     def render_line(self, y: int) -> Strip:
         width, height = self.size
@@ -214,7 +216,7 @@ class Tiles(Widget, can_focus=True):
             empty = Text("no worktree here" if self.known and not y else "", "dim")
             return Strip(empty.render(self.app.console)).adjust_cell_length(width).apply_style(self.rich_style)
         band = self.first + y // lines
-        key = self._key(band)
+        key = self._key(band, across, columns, lines)
         if self._keys.get(band) != key:
             self._keys[band] = key
             self._drawn[band] = self._band(band, across, columns, lines)
@@ -227,7 +229,8 @@ class Tiles(Widget, can_focus=True):
                 if number == self.at and self.has_focus:
                     text.stylize("reverse")
                 line += text.render(self.app.console)
-        return [Strip(line).adjust_cell_length(self.size.width).apply_style(self.rich_style) for line in drawn]
+        width, style = self.size.width, self.rich_style
+        return [Strip(line).adjust_cell_length(width).apply_style(style) for line in drawn]
 
     def on_key(self, event: events.Key) -> None:
         if event.key in _STEPS and self.rows:

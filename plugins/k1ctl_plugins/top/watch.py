@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from k1ctl.overview import Overview
 
 PULSE = 0.05  # s between two looks for events
+_BATCH = 0.2  # s between two times that events are told: each draws the screen
 _REST = (0.15, 0.3)  # s of rest after a picture: as long as it took, between these
 
 
@@ -43,6 +44,8 @@ class Watch(threading.Thread):
         self.follower, self.look, self.interval, self.kept = Follower(folder), look, interval, kept
         self._tell, self._events, self._found, self._failed = tell, events, found, failed
         self._over, self._wake = threading.Event(), threading.Event()
+        self._untold: list[dict[str, Any]] = []
+        self._told = 0.0  # when events were told, monotonic
         self.holding = False
         self.cost = 0.0  # s that the last look and its picture took
         self.began = 0.0  # when the look that is under way began, monotonic; 0: none is
@@ -80,13 +83,16 @@ class Watch(threading.Thread):
             self._say(self._events, last)
 
     def _follow(self) -> bool:
-        """Whether there were events; they are told."""
+        """Whether there were events; they are told, those that come fast together."""
         try:
             news = list(self.follower.news())
         except OSError:  # their folder was removed meanwhile: it may come back
-            return False
-        if news:
-            self._say(self._events, news[-self.kept :])
+            news = []
+        self._untold = (self._untold + news)[-self.kept :]
+        if self._untold and time.monotonic() - self._told >= _BATCH:
+            told, self._untold = self._untold, []
+            self._say(self._events, told)
+            self._told = time.monotonic()
         return bool(news)
 
     def _look(self) -> float:
