@@ -6,6 +6,7 @@ import os
 import time
 
 from k1ctl.jsontext import dumps
+from k1ctl.masking import masked_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,16 +109,16 @@ class BuildResult:
         self.tool_seconds: float | None = None
 
     def document(self) -> dict[str, Any]:
-        """The result as JSON-able facts, units in the names; the kept lines are cut to a few thousand bytes, so that
-        the document passes through a pipe in one write."""
+        """The result as JSON-able facts, units in the names; the kept lines have no secrets that a tool printed and
+        are cut to a few thousand bytes, so that the document passes through a pipe in one write."""
         return {
             "ram_used_bytes": self.ram_used,
             "ram_total_bytes": self.ram_total,
             "flash_used_bytes": self.flash_used,
             "flash_total_bytes": self.flash_total,
             "warning_count": self.warning_count,
-            "warnings": fitting(self.warnings, 2000),
-            "error_lines": fitting(self.errors, 5000),
+            "warnings": fitting([masked_line(line) for line in self.warnings], 2000),
+            "error_lines": fitting([masked_line(line) for line in self.errors], 5000),
             "error_message_count": self.error_count,
             "steps": self.steps,
             "cache_hits": self.cache_hits,

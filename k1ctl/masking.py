@@ -1,4 +1,4 @@
-"""A command's words without the secrets that stand among them, cheap where there are none."""
+"""Words and lines without the secrets that stand in them, cheap where there are none."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def suspicious(text: str) -> bool:
     """Whether a secret may stand in a text: False is certain of what `k1ctl.escalation.prompts.masked` finds."""
     lower = text.lower()
     return any(sign in lower for sign in _SIGNS)
+
+
+def masked_line(line: str) -> str:
+    """A line as it may be kept and shown."""
+    if not suspicious(line):
+        return line
+    from k1ctl.escalation.prompts import masked
+
+    return masked(line)
 
 
 def masked_words(words: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ PROCESSES = {
     "plugins/k1ctl_plugins/budget/run_call.py": "budget run: holds tokens; memory is capacity run's, as its page says",
     "plugins/k1ctl_plugins/hook/interactive.py": "becomes the command of a hook, whose tether is a run",
     "plugins/k1ctl_plugins/hook/routine.py": "k1ctl's own commands, each a call of its own",
-    "plugins/k1ctl_plugins/top/app.py": "k1ctl why, queue cancel and queue bump",
+    "plugins/k1ctl_plugins/top/calls.py": "k1ctl why, queue cancel and queue bump",
     "plugins/k1ctl_plugins/upload/flow.py": "k1ctl build: a run",
     "plugins/k1ctl_plugins/upload/verification.py": "watches a device",
     "plugins/k1ctl_plugins/device/rollback/flow.py": "k1ctl upload: a run that recovers",
