@@ -119,23 +119,33 @@ _ROWS: tuple[tuple[str, tuple[tuple[str, str, str, tuple[tuple[str, str], ...]],
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard as Grafana imports it (schema 39: Grafana 10 and later)."""
+    """The dashboard as Grafana imports it (schema 39: Grafana 10 and later; its documentation calls the model classic).
+
+    ``id`` is Grafana's own and null in a file; the data source is a variable, so that nobody has to name one.
+    """
     panels: list[dict[str, Any]] = []
     top = 0
     for title, row in _ROWS:
         at = {"h": 1, "w": _WIDTH, "x": 0, "y": top}
-        panels.append({"id": len(panels) + 1, "type": "row", "title": title, "gridPos": at, "panels": []})
+        begin = {"type": "row", "title": title, "collapsed": False, "gridPos": at, "panels": []}
+        panels.append({"id": len(panels) + 1, **begin})
         height, width = (4 if row[0][1] == "stat" else 8), _WIDTH // len(row)
         for number, (name, kind, unit, queries) in enumerate(row):
             place = {"h": height, "w": width, "x": number * width, "y": top + 1}
             panels.append({"id": len(panels) + 1, **_panel(name, kind, unit, queries), "gridPos": place})
         top += height + 1
     return {
+        "id": None,
         "title": "k1ctl",
         "uid": "k1ctl",
         "tags": ["k1ctl"],
+        "timezone": "browser",
         "schemaVersion": 39,
+        "version": 1,
         "editable": True,
+        "graphTooltip": 1,  # one crosshair for all panels
+        "annotations": {"list": []},
+        "links": [],
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "templating": {"list": [_datasource(), _instance()]},

@@ -18,7 +18,7 @@ import pytest
 
 from k1ctl.config import load
 from k1ctl.metrics.exposition import OPENMETRICS, render
-from k1ctl.metrics.rules import PROMETHEUS, files, write
+from k1ctl.metrics.rules import DASHBOARD, PROMETHEUS, files, write
 from tests.kit import Project, finish, needs, wait_until
 from tests.metrics.told import gathered, lived
 
@@ -78,7 +78,8 @@ def judged(address: str) -> None:
 @needs("promtool")
 @needs("prometheus")
 def test_prometheus_reads_samples_and_evaluates_rules(workspace: Project, tmp_path: Path) -> None:
-    """Its own parser of OpenMetrics takes all samples; from them all rules are healthy, and an alert goes pending."""
+    """Its own parser of OpenMetrics takes all samples; from them all rules are healthy, an alert goes pending, and every
+    panel of the dashboard has a query that it can answer."""
     lived(workspace)
     workspace.configure(workspace.config_file.read_text() + RULES.format(port=8080))
     text = render(gathered(workspace).families, OPENMETRICS)
@@ -92,6 +93,12 @@ def test_prometheus_reads_samples_and_evaluates_rules(workspace: Project, tmp_pa
         told = ask(address, "query", query='{__name__!=""}')["result"]
         assert sum(row["metric"]["__name__"] != "ALERTS" for row in told) >= text.count("\n") - text.count("#")
         assert value(ask(address, "query", query="agent_success_rate")) == 0.6667
+        panels = json.loads((tmp_path / DASHBOARD).read_text())["panels"]
+        queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+        asked = [query.replace("$instance", ".*").replace("$__rate_interval", "5m") for query in queries]
+        answers = [ask(address, "query", query=query) for query in asked]
+        assert len(answers) > 20 and None not in answers
+        assert answers[0]["result"]
 
 
 @pytest.mark.soak  # it looks for targets every 5 s, also for the first
