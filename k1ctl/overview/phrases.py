@@ -32,7 +32,7 @@ _COLOURS = {
     "timeout": "red",
 }
 _WORDS = {"done": "ok"}  # of results
-_DOES = 36  # characters of what a workspace does
+_DOES, _NAME = 36, 20  # characters of what a workspace does, and of its name
 _IMAGE = {"sending": "gets", "unknown": "may run"}  # of an image by the outcome of its upload; else the device runs it
 STEPS = {
     "k1ctl init": "writes ops/k1ctl.toml and Conductor's scripts; nothing is set up here yet",
@@ -61,9 +61,19 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
 
 
+def _short(name: str, width: int) -> str:
+    """A name in at most ``width`` characters, without its middle: many differ in their ends."""
+    name, end = _who(name), (width - 1) // 2
+    return name if len(name) <= width else f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
+
+
+def _column(name: str, width: int) -> str:
+    return f"{_short(name, width).ljust(width)}  "
+
+
 def _padded(text: str, width: int) -> str:
     """The text in a column: cut or filled to ``width``, and two spaces."""
-    return cut(_who(text), width).ljust(width) + "  "
+    return cut(clean(text), width).ljust(width) + "  "
 
 
 def _span(seconds: float) -> str:
@@ -88,10 +98,10 @@ def ordinal(number: int) -> str:
 def workspaces(part: Part, *, wide: bool = False) -> list[Line]:
     """Busy ones first, who waits in the order of the line, then those that were idle for the shortest time."""
     rows = sorted(part.rows, key=_order)
-    width, lines = _names(rows, "name", 20, wide), []
+    width, lines = _names(rows, "name", _NAME, wide), []
     for row in rows:
         told = [f"{kind} {_result(row[kind])}" for kind in ("build", "upload") if row[kind]]
-        line: Line = [(_padded(f"{row['name']}", width), "bold" if row["current"] else "")]
+        line: Line = [(_column(row["name"], width), "bold" if row["current"] else "")]
         does = _does(row, 1 << 30 if wide else _DOES)
         line.append((_padded(does, max(_DOES, len(does)) if wide else _DOES), _COLOURS.get(row["state"], "")))
         line.append((", ".join(told), "red" if any("failed" in word for word in told) else "dim"))
@@ -129,12 +139,13 @@ def _result(row: dict[str, Any]) -> str:
 def slots(part: Part, *, wide: bool = False) -> list[Line]:
     """What somebody has, wants or may not have first."""
     rows = sorted(part.rows, key=lambda row: not (row["held"] or row["waiting"] or row["paused"] is not None))
-    width, lines = _names(rows, "resource", 20, wide), []
+    width, lines = _names(rows, "resource", _NAME, wide), []
     for row in rows:
         full = row["held_slots"] >= row["slots"]
-        line: Line = [(_padded(row["resource"], width), "")]
+        line: Line = [(_column(row["resource"], width), "")]
         line.append((f"{row['held_slots']} of {row['slots']}", "yellow" if full and row["waiting"] else ""))
-        holders = [_who(f"{each['workspace']}{_for(each['seconds'])}") for each in row["held"]]
+        most = 1 << 30 if wide else _NAME
+        holders = [f"{_short(each['workspace'], most)}{_for(each['seconds'])}" for each in row["held"]]
         more = f" and {len(holders) - 3} more" if len(holders) > 3 else ""
         line.append((f"  {', '.join(holders[:3])}{more}" if holders else "", "cyan"))
         line.append((f"  {row['waiting']} waiting" if row["waiting"] else "", "yellow"))
@@ -152,7 +163,7 @@ def waiting(part: Part, *, wide: bool = False) -> list[Line]:
     left = max(map(len, places), default=0)
     for row, place in zip(part.rows, places, strict=True):
         line: Line = [(f"{place.rjust(left)}  ", _COLOURS.get(row["state"], ""))]
-        line.append((_padded(row["workspace"], width), ""))
+        line.append((_column(row["workspace"], width), ""))
         line.append((clean(", ".join(row["resources"]) or row["label"]), ""))
         line.append((_for(row["seconds"]), "dim"))
         if row["blocked"]:
@@ -167,7 +178,10 @@ def waiting(part: Part, *, wide: bool = False) -> list[Line]:
 def devices(part: Part, *, wide: bool = False) -> list[Line]:
     width, lines = _names(part.rows, "device", 16, wide), []
     for row in part.rows:
-        line: Line = [(_padded(row["device"], width), ""), (row["state"], _COLOURS.get(row["state"], "red"))]
+        line: Line = [
+            (_column(row["device"], width), ""),
+            (row["state"], _COLOURS.get(row["state"], "red")),
+        ]
         line.append((f", asked{_ago(row['age_seconds'])}" if row["age_seconds"] is not None else "", "dim"))
         line.append((f"  {row['fps']:g} fps" if row["fps"] is not None else "", ""))
         if row["out_of_service"]:

@@ -33,7 +33,9 @@ def _alerts(found: Overview) -> Iterator[tuple[str, str, str]]:
     facts = found.alerts.facts
     old = f" (checked {format_duration(facts['age_seconds'])} ago)" if facts.get("stale") else ""
     for row in found.alerts.rows:
-        level, does = (ERROR, "fires") if row["state"] == "firing" else (WARNING, "is pending")
+        fires = row["state"] == "firing"
+        level = ERROR if fires and row["level"] == "critical" and not row["silenced"] else WARNING
+        does = "is silenced" if row["silenced"] else "fires" if fires else "is pending"
         yield level, "alerts", f"alert {row['name']} {does}{old}: {row['text']}"
 
 

@@ -288,12 +288,17 @@ def test_alerts_that_nobody_checks_any_more_are_told_with_their_age(
     workspace: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fired at a check of long ago is not told as if it fired now."""
-    alert = types.SimpleNamespace(name="disk", key="", state="firing", since="", value=91.0, limit=80.0, text="full")
+    facts = {"name": "disk", "key": "disk", "state": "firing", "since": "", "value": 91.0, "limit": 80.0}
+    alert = types.SimpleNamespace(**facts, text="full", level="critical", silenced="")
     monkeypatch.setattr("k1ctl.alerts.state", lambda workspace: [alert])
     for age, text in ((5, "alert disk fires: full"), (7200, "alert disk fires (checked 2 h ago): full")):
         at = time.time() - age
         monkeypatch.setattr("k1ctl.alerts.checked_at", lambda workspace, at=at: at)
-        assert [p["text"] for p in look(workspace, parts=("alerts",)).problems] == [text]
+        [problem] = look(workspace, parts=("alerts",)).problems
+        assert (problem["text"], problem["level"]) == (text, "error")
+    alert.silenced = "2099-01-01T00:00:00.000Z"
+    [problem] = look(workspace, parts=("alerts",)).problems
+    assert problem["level"] == "warning" and "is silenced" in problem["text"]
 
 
 def test_damage_hides_its_own_part_only(workspace: Project) -> None:

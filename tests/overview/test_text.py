@@ -90,6 +90,7 @@ def test_long_names_hide_no_place_and_no_time() -> None:
     look.workspaces.rows[1]["name"] = "w" * 40
     look.waiting.rows[1]["workspace"] = "w2 (another repository)"
     drawn, piped = screen(look, width=120, height=40), screen(look)
+    assert "w" * 10 + "…" + "w" * 9 in drawn
     assert ", 1st for 12 s" in drawn and "w" * 40 not in drawn and "w2 (elsewhere)" in drawn
     assert "waiting device:a-board-with-a-long-name, build:fw, 1st for 12 s" in piped and "w" * 40 in piped
 
