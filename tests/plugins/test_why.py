@@ -310,7 +310,7 @@ def test_a_run_without_a_place_in_line_is_running(root: Root) -> None:
     fd = os.open(run.log, os.O_WRONLY | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
     root.logs.append(fd)
-    for what in ("", "last", run.id):
+    for what in ("", run.id):
         found = root.why(what).first
         assert (found.kind, found.code, found.about) == (RUNNING, "running", run.id) and "soak" in found.text
 
@@ -339,6 +339,26 @@ def test_a_device_that_refused_the_last_images_is_in_trouble(root: Root) -> None
     found = root.why("k1").first
     assert (found.kind, found.code, found.files) == (FAILED, "device-trouble", [str(path)])
     assert "oslo: run r1 failed there (image-refused: MD5)" in found.text
+
+
+def test_of_several_resources_the_one_that_binds_is_named(root: Root) -> None:
+    """Who has another slot of what still has room is not in the way of a build that waits for its own folder."""
+    root.configure(f'{DEVICE}[queue.slots]\n"build:web" = 4\n[targets.web]\nkind = "npm"\n')
+    root.stand("bergen", "build:web", label="build web")
+    root.stand("oslo", "build:fw", "tree:abc", label="build fw")
+    root.stand("oslo", "build:web", "tree:abc", label="build web")
+    found = root.why().first
+    assert "this worktree's build folder: held by oslo (build fw" in found.text and "bergen" not in found.text
+    assert found.bound == "this worktree's build folder" and "bergen" not in found.holder
+
+
+def test_a_script_that_holds_a_resource_is_proved_by_its_ticket(root: Root) -> None:
+    """Its ticket names no run: the event with the number of the ticket is the proof; also what is free now is known."""
+    ticket = root.stand("bergen", "lamp", run="")
+    emit(root.workspace("bergen"), "queue.granted", run="script-1", ticket=ticket.seq, resources={}, wait_seconds=0.0)
+    assert [event["run"] for event in root.why("lamp").first.events] == ["script-1"]
+    emit(root.workspace("oslo"), "queue.granted", run="x", ticket=99, resources={"vise": 1}, wait_seconds=0.0)
+    assert root.why("vise").first.code == "free"
 
 
 def test_another_repository_with_a_workspace_of_the_same_name(root: Root) -> None:

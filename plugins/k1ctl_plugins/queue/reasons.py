@@ -32,7 +32,7 @@ def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reas
 
 
 def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
-    from k1ctl.process.view import describe_pause
+    from k1ctl.process.view import describe_pause, readable
     from k1ctl.queue.view import standing
     from k1ctl.units import format_duration
 
@@ -57,7 +57,9 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
         return Reason(
             BLOCKED, text, code=pause.code, holder=pause.holder, bound=resource, chain=chain, files=pause.files, **more
         )
-    full, holders = line.full(entry), stands.holders
+    full = line.full(entry)
+    # whoever has another slot of what still has room is not in the way
+    holders = [h for h in stands.holders if not full or {*full} & {*line.entry(h).get("resources", full)}]
     ahead = line.ahead(entry)
     if not holders and not ahead:
         text = f"{who} is next for {wanted}, which nobody holds: its waiter (process {entry['pid']}) has not taken it"
@@ -66,6 +68,8 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
     shown = "; ".join(line.named(h) for h in holders[:2]) or f"those before it ({len(ahead)})"
     more_holders = f" and {len(holders) - 2} more" if len(holders) > 2 else ""
     slots = line.slots_text(full)
+    if 0 < len(full) < len(entry["resources"]):  # of several the one that binds
+        slots = f"{', '.join(map(readable, full))}: {slots}"
     guarded = any(line.guarded(line.entry(holder)) for holder in holders)  # nobody knows when that one begins
     expected = None if guarded else stands.expected_seconds
     when = "" if expected is None else f"; its start is expected in about {format_duration(expected)}"
@@ -73,18 +77,25 @@ def _waits(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
     place = f", {len(ahead)} before it in line" if ahead else ""
     text = f"{who} waits for {wanted}: {slots}held by {shown}{more_holders}{place}{when}"
     chain = [sentence for holder in holders[:6] for sentence in line.holder(holder)]
-    evidence = [e for h in holders[:4] for e in subject.find("queue.granted", run=str(h.get("run", "")), limit=1)]
+    evidence = [event for holder in holders[:4] for event in _granted(subject, holder)]
     return Reason(
         BLOCKED,
         text,
         code="queued",
         holder="; ".join(line.named(h) for h in holders),
-        bound=", ".join(full) or wanted,
+        bound=", ".join(map(readable, full)) or wanted,
         limit=line.limits(full),
         chain=[*chain, *ahead],
         files=[line.tickets],
         **{**about, "events": evidence + about["events"]},
     )
+
+
+def _granted(subject: Subject, holder: dict[str, Any]) -> list[dict[str, Any]]:
+    """The event of a lease; a script's ticket names no run."""
+    run = str(holder.get("run") or "")
+    of: dict[str, Any] = {"run": run} if run else {"ticket": holder["ticket"]}
+    return subject.find("queue.granted", limit=1, **of)
 
 
 def _waiting_next(entry: dict[str, Any]) -> str:
@@ -182,7 +193,7 @@ def _resource(line: Line, subject: Subject) -> Reason:
             BLOCKED, text, code=pause.code, holder=pause.holder, chain=[*pause.chain, *chain], events=pause.events,
             files=pause.files, next=pause.next, **about,
         )  # fmt: skip
-    evidence = [e for h in running for e in subject.find("queue.granted", run=str(h.get("run", "")), limit=1)]
+    evidence = [event for holder in running[:4] for event in _granted(subject, holder)]
     taken = sum(e["resources"].get(resource, 0) for e in mine if e["state"] == "running")
     limit = f"{taken} of {slots} slot{'' if slots == 1 else 's'}"
     who = "; ".join(line.named(h) for h in running[:3])

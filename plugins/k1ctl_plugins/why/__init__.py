@@ -18,8 +18,8 @@ def why(context: Context, what: str, as_json: bool) -> None:
     """Tell why something waits, was refused or failed: the reason that binds, what stands behind it, what proves it.
 
     WHAT is a workspace (its name or a path in it; left out: this one), a ticket's number, a run's id or the beginning
-    of one, `last` for the newest run, or a resource, device or target: why is device:k1 busy? Nothing is asked, waited
-    for or changed. Exit code 0: it was answered, whatever the answer.
+    of one, `last` for the newest run, or a resource, device or target: why is device:k1 busy? No device is asked and
+    nothing is waited for. Exit code 0: it was answered, whatever the answer.
 
     \b
     Example:

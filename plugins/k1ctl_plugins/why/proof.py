@@ -35,7 +35,7 @@ class Events:
         if not wanted or any(value in ("", None) for value in fields.values()):
             return []
         run = str(fields.get("run", ""))
-        since = time_of(run) if run else rfc3339(time.time() - _DAYS * _DAY)
+        since = time_of(run) or rfc3339(time.time() - _DAYS * _DAY)
         return [*newest(self.folder, _Fields(wanted, fields), limit=limit, since=since)][::-1]
 
 

@@ -149,8 +149,9 @@ class Resolver:
         return self._of_run(what, what if what in fitting else fitting[0]) if fitting else None
 
     def _resources(self) -> set[str]:
-        """Resources that are configured, held or waited for."""
-        found = {r for entry in self.entries for r in names.lines(entry["resources"])}
+        """Resources that are configured, held or waited for, or were."""
+        found = {*self.tally.waits}
+        found |= {r for entry in self.entries for r in names.lines(entry["resources"])}
         found |= {f"device:{name}" for name in self.config.names("devices")}
         found |= {f"build:{name}" for name in self.config.names("targets")}
         return found | {*self.config.section("queue").get("slots", {})}
