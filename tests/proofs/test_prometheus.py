@@ -78,7 +78,7 @@ def judged(address: str) -> None:
 @needs("promtool")
 @needs("prometheus")
 def test_prometheus_reads_samples_and_evaluates_rules(workspace: Project, tmp_path: Path) -> None:
-    """Its own parser of OpenMetrics takes all samples; from them all rules are healthy, an alert goes pending, and every
+    """Its own parser of OpenMetrics takes all samples; from them all rules are healthy, an alert goes pending, and each
     panel of the dashboard has a query that it can answer."""
     lived(workspace)
     workspace.configure(workspace.config_file.read_text() + RULES.format(port=8080))
