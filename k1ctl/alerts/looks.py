@@ -136,7 +136,8 @@ def device(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
 
 
 def escalation(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
-    """A device's trouble has reached a person, or is an incident. The ladder tells people; this shows it."""
+    """A device's trouble has reached a person, or is an incident. The ladder tells people; this shows it, and tells
+    them where the ladder gave up, for no channel took it."""
     from k1ctl.device.survey import configured
     from k1ctl.escalation import keeper
     from k1ctl.escalation.ladder import HUMAN, INCIDENT
@@ -144,17 +145,25 @@ def escalation(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:
     for name in configured(sources.config):
         state = keeper.load(sources.workspace, name)
         rung = state["rung"]
-        reasons = [s["reason"] for s in state["steps"] if s["episode"] == state["episode"] and s["rung"] == rung]
+        steps = [s for s in state["steps"] if s["episode"] == state["episode"] and s["rung"] == rung]
+        lost = bool(steps) and steps[-1]["told"] is not None and not _heard(steps[-1]["told"])
         what = "has an incident, its queue is paused" if rung == INCIDENT else "needs a person"
         yield Finding(
             "escalation",
             rung in (HUMAN, INCIDENT),
-            f"{name} {what}: {reasons[-1] if reasons else rung}",
+            f"{name} {what}: {steps[-1]['reason'] if steps else rung}",
             subject=name,
             level=CRITICAL if rung == INCIDENT else WARNING,
             hint=f"k1ctl device escalation {name}",
-            told_by="escalation",
+            told_by="" if lost else "escalation",
         )
+
+
+def _heard(told: Any) -> bool:
+    """Whether any channel took what the ladder told."""
+    from k1ctl.notify import SENT
+
+    return any(row.get("outcome") == SENT for row in told)
 
 
 def burn(sources: Sources, rule: dict[str, Any]) -> Iterator[Finding]:

@@ -117,7 +117,8 @@ def record(place: Place, outcome: str, age: float = 0.0) -> None:
 
 def test_device(place: Place) -> None:
     """One that did not answer is away, one that did is not; nobody asked, or long ago, is not known; out of service is
-    well; in an escalation the ladder tells people, and the rule of escalations shows it."""
+    well; in an escalation the ladder tells people, and the rule of escalations shows it, and tells it where the ladder
+    could not."""
     assert [f.bad for f in place.look("device", DEVICE)] == [None] and place.bad("device") == []
     record(place, "no-answer")
     found = place.look("device", DEVICE)[0]
@@ -142,7 +143,14 @@ def test_device(place: Place) -> None:
     write_json(keeper.state_path(place.workspace, "k1"), state)
     keeper.observe(place.workspace, load(place.workspace), "k1", "offline", apart=False, message="no route")
     shown = place.look("escalation", DEVICE)[0]
-    assert (shown.bad, shown.level, shown.told_by) == (True, "critical", "escalation") and "incident" in shown.text
+    assert (shown.bad, shown.level) == (True, "critical") and "incident" in shown.text
+    state = keeper.load(place.workspace, "k1")
+    ladders = (None, [{"outcome": "sent"}])
+    for told in (*ladders, [{"outcome": "failed"}], []):
+        state["steps"][-1]["told"] = told
+        write_json(keeper.state_path(place.workspace, "k1"), state)
+        by = place.look("escalation", DEVICE)[0].told_by
+        assert by == "escalation" * (told in ladders), "who tells what the ladder gave up"
 
 
 def test_burn(place: Place) -> None:
