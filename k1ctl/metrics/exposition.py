@@ -91,8 +91,9 @@ def problem(family: object) -> str:
         return f"{name!r} is no name of a family: k1_, then letters, digits and _"
     if name.endswith(("_total", "_info", "_bucket", "_sum", "_count", "_created")):
         return f"{name} ends as samples do"
-    if not isinstance(family.help, str):
-        return f"{name}: {family.help!r} is no help"
+    about: object = family.help
+    if not isinstance(about, str):
+        return f"{name}: {about!r} is no help"
     if family.kind not in (GAUGE, COUNTER, HISTOGRAM, INFO):
         return f"{name}: {family.kind!r} is no kind of family"
     if (family.samples and family.kind == HISTOGRAM) or (family.histograms and family.kind != HISTOGRAM):

@@ -34,12 +34,16 @@ class Resident:
         from k1ctl.tally.fold import DAMAGE
         from k1ctl.tally.store import SAVE_AFTER, fold
 
-        stale = time.monotonic() - self._read_at > AGAIN or self._new >= SAVE_AFTER
-        if self._kept is None or stale or self._there() != self._stamp:
-            found = current(self.workspace)  # which writes, where there is enough to write
+        much = self._new >= SAVE_AFTER
+        if much:
+            current(self.workspace)  # which writes
+        stale = time.monotonic() - self._read_at > AGAIN
+        if self._kept is None or much or stale or self._there() != self._stamp:
             self._read()
-            if self._kept is None:
-                return found
+        if self._kept is None:  # the first look of all, which may be long and is to be kept, or little to count
+            found = current(self.workspace)
+            self._read()
+            return found
         tally, positions = self._kept
         try:
             tally.now = time.time()
