@@ -357,7 +357,7 @@ def test_a_signal_ends_it(workspace: Project, end: signal.Signals) -> None:
         env={**os.environ, "TERM": "xterm-256color"},
         encoding="utf-8",
         timeout=30,
-        dimensions=(30, 100),
+        dimensions=(30, 160),
     )
     terminal.expect("all is well")
     terminal.kill(end)
@@ -366,6 +366,22 @@ def test_a_signal_ends_it(workspace: Project, end: signal.Signals) -> None:
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert (terminal.exitstatus, terminal.signalstatus) == ((143, None) if end is signal.SIGTERM else (None, end))
+
+
+def test_a_terminal_that_is_gone_ends_it(workspace: Project) -> None:
+    """Also where nobody is told by SIGHUP, as under nohup: it does not go on reading from nothing."""
+    terminal = pexpect.spawn(
+        "/bin/sh",
+        ["-c", f"trap '' HUP; exec {sys.executable} -m k1ctl top"],
+        cwd=str(workspace.root),
+        env={**os.environ, "TERM": "xterm-256color"},
+        timeout=30,
+        dimensions=(30, 160),
+    )
+    terminal.expect("all is well")
+    terminal.ptyproc.fileobj.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 128 + signal.SIGHUP
+    terminal.closed = terminal.ptyproc.closed = terminal.terminated = terminal.ptyproc.terminated = True
 
 
 @needs("tmux")

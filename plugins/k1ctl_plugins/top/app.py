@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
 from functools import partial
@@ -88,6 +89,7 @@ class TopApp(App[None]):
         self.workspace = workspace
         self.found: Overview | None = None
         self.looks = 0  # that were drawn
+        self._drawn_on = False  # a terminal
         self.calls = Calls(workspace)
         self.watcher = Watch(
             workspace.ops_path("events"),
@@ -121,7 +123,8 @@ class TopApp(App[None]):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._terminated)
         self.watcher.start()
-        self.set_interval(1.0, self._slow)
+        self._drawn_on = _terminal()
+        self.set_interval(1.0, self._check)
 
     def on_unmount(self) -> None:
         self.watcher.stop()
@@ -142,7 +145,11 @@ class TopApp(App[None]):
         """What ended the screen though nobody wanted it to."""
         return self._exception
 
-    def _slow(self) -> None:
+    def _check(self) -> None:
+        """Tell of a look that does not end; end where the terminal is gone and nobody told, as after `nohup`."""
+        if self._drawn_on and not _terminal():
+            self.calls.end()
+            os._exit(128 + signal.SIGHUP)
         began = self.watcher.began
         if began and time.monotonic() - began > _SLOW:
             since = format_duration(time.monotonic() - began)
@@ -277,6 +284,11 @@ class TopApp(App[None]):
         width = max(20, self.size.width * 95 // 100 - 6)
         lines = [[part for line in text.rstrip().split("\n") for part in wrapped(clean(line), width)]]
         self.push_screen(Pages(title, lambda: lines.pop() if lines else []))
+
+
+def _terminal() -> bool:
+    """Whether keys come from a terminal that is still there: one that was closed is none any more."""
+    return sys.__stdin__ is not None and os.isatty(sys.__stdin__.fileno())
 
 
 def _head(found: Overview, *, holding: bool) -> Text:
