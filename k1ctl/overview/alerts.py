@@ -8,13 +8,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from k1ctl.overview.parts import Sources
 
-_KEYS = ("name", "key", "state", "level", "since", "value", "limit", "text", "silenced")
+_KEYS = ("name", "key", "state", "level", "since", "value", "unit", "limit", "text", "silenced")
 
 
 def look(sources: Sources) -> Part:
-    """Rows: ``name``, ``key``, ``state`` (firing, pending), ``level`` (critical, warning), ``since``, ``value``,
-    ``limit``, ``text``, ``silenced`` until when ("" for not); firing ones first, of these the critical ones. Facts:
-    ``age_seconds`` of the check (None: never), and whether it is ``stale``, older than alerts.gap."""
+    """Rows: ``name``, ``key``, ``state`` (firing, pending), ``level`` (critical, warning), ``since``, ``value`` in
+    ``unit``, ``limit``, ``text``, ``silenced`` until when ("" for not); firing ones first, of these the critical ones.
+    Facts: ``age_seconds`` of the check (None: never), and whether it is ``stale``, older than alerts.gap."""
     from k1ctl.alerts import checked_at, state
 
     found = [alert for alert in state(sources.workspace) if alert.state in ("firing", "pending")]

@@ -188,7 +188,7 @@ def devices(part: Part, *, wide: bool = False) -> list[Line]:
             line.append(("  out of service", "red"))
         if row["escalation"]:
             line.append((f"  trouble: {row['escalation']['rung']}", "red"))
-        hands = row["holder"]["workspace"] if row["holder"] else row["elsewhere"]
+        hands = row["holder"]["workspace"] if row["holder"] else _elsewhere(row["elsewhere"])
         line.append((f"  held by {_who(hands)}" if hands else "", "cyan"))
         if row["image"]:
             image = row["image"]
@@ -197,6 +197,12 @@ def devices(part: Part, *, wide: bool = False) -> list[Line]:
         line.append((f"  {clean(row['version'])}" if row["version"] else "", "dim"))
         lines.append(line)
     return lines
+
+
+def _elsewhere(holder: str) -> str:
+    """Who has a device and stands in no line here, by the last part of the path that his guard tells."""
+    path = holder.partition(" (pid ")[0]
+    return f"{path.rstrip('/').rpartition('/')[2] or path} (elsewhere)" if holder else ""
 
 
 def work(part: Part, *, wide: bool = False) -> list[Line]:

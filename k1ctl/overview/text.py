@@ -129,6 +129,9 @@ def first_look(workspace: Workspace) -> str:
     folder = workspace.ops_path("events")
     if os.path.exists(workspace.ops_path("metrics", "tally.json")) or not os.path.isdir(folder):
         return ""
-    with os.scandir(folder) as found:
-        size = sum(each.stat().st_size for each in found)
+    try:
+        with os.scandir(folder) as found:
+            size = sum(each.stat().st_size for each in found)
+    except OSError:  # a day that was compressed in between; whatever else it is, the look says
+        return ""
     return f"reading {format_size(size)} of events for the first time ..." if size > _MANY else ""

@@ -74,7 +74,8 @@ def _budget(found: Overview) -> Iterator[tuple[str, str, str]]:
     """Limits with nothing left, and those that are near: of agents and of tasks one stands for all."""
     from k1ctl.budget.limits import amount, named
 
-    soft = found.budget.facts.get("soft_percent") or 100
+    told = any(row["name"] == "budget" and not row["silenced"] for row in found.alerts.rows)
+    soft = 100 if told else found.budget.facts.get("soft_percent") or 100  # the alert tells what is near
     alike: dict[tuple[str, ...], list[tuple[int, str]]] = {}
     for row in found.budget.rows:
         for unit, name in enumerate(("tokens", "micro_usd")):

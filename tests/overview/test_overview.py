@@ -220,8 +220,9 @@ def test_a_device_in_the_hands_of_another_repository(workspace: Project) -> None
     """Who holds the host's guard of a device is told, although he stands in no line here; and only while he does."""
     workspace.configure(CONFIG)
     path = guard_path("127.0.0.1:3232")
-    guard = acquire(path, 1.0, workspace="bergen", run="r")
+    guard = acquire(path, 1.0, workspace="/home/bo/bergen", run="r")
     assert "bergen (pid" in look(workspace).devices.rows[0]["elsewhere"]
+    assert "held by bergen (elsewhere)" in screen(look(workspace))
     guard.release()
     assert look(workspace).devices.rows[0]["elsewhere"] == ""
 
@@ -288,7 +289,15 @@ def test_alerts_that_nobody_checks_any_more_are_told_with_their_age(
     workspace: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fired at a check of long ago is not told as if it fired now."""
-    facts = {"name": "disk", "key": "disk", "state": "firing", "since": "", "value": 91.0, "limit": 80.0}
+    facts = {
+        "name": "disk",
+        "key": "disk",
+        "state": "firing",
+        "since": "",
+        "value": 91.0,
+        "limit": 80.0,
+        "unit": "percent",
+    }
     alert = types.SimpleNamespace(**facts, text="full", level="critical", silenced="")
     monkeypatch.setattr("k1ctl.alerts.state", lambda workspace: [alert])
     for age, text in ((5, "alert disk fires: full"), (7200, "alert disk fires (checked 2 h ago): full")):

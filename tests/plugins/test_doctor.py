@@ -29,6 +29,7 @@ from k1ctl.hookscripts import put
 from k1ctl.hookspecs import hookimpl
 from k1ctl.plugins import Plugins
 from k1ctl.queue import view
+from k1ctl.queue.incident import hold
 from k1ctl.queue.line import Line
 from k1ctl.queue.service import disable
 from k1ctl_plugins.doctor import doctor, rounds
@@ -103,6 +104,15 @@ def test_what_is_wrong_is_found(workspace: Project) -> None:
     assert not document["ok"] and run(workspace).return_value == 1
     only = found(workspace, "queue", "events")
     assert {each["plugin"] for each in only["plugins"]} == {"queue", "events"} and only["ok"]
+
+
+def test_the_pause_of_an_incident_is_not_to_be_lifted_by_hand(workspace: Project) -> None:
+    """It ends with the incident, whose steps are named."""
+    workspace.configure(CONFIG)
+    Line(str(workspace.ops / "queue")).close()
+    hold(str(workspace.ops / "queue"), "device:k1", "k1 does not answer", "[incident k1/1]")
+    [fix] = [each["fix"] for each in found(workspace, "queue")["findings"] if each["code"] == "paused"]
+    assert "`k1ctl device escalation k1`" in fix and "resume" not in fix
 
 
 def test_a_broken_configuration_is_a_finding(workspace: Project) -> None:

@@ -77,12 +77,18 @@ def _mutex(folder: str) -> Iterator[Check]:
 
 
 def _paused(folder: str) -> Iterator[Check]:
+    from k1ctl.queue.incident import mark_of
     from k1ctl.queue.service import out_of_service, told
     from k1ctl.queue.view import pauses
 
     for resource, why in pauses(folder).items():
         what = f"{resource} is paused{f': {why}' if why else ''}"
-        yield Check("paused", WARNING, what, why="who waits for it waits on", fix=f"k1ctl queue resume {resource}")
+        fix = f"k1ctl queue resume {resource}"
+        if mark_of(why):  # its device's incident made it, and ends it
+            fix = (
+                f"it ends when the device answers; `k1ctl device escalation {resource.partition(':')[2]}` has its steps"
+            )
+        yield Check("paused", WARNING, what, why="who waits for it waits on", fix=fix)
     for device, facts in out_of_service(folder).items():
         why = "who waits for it waits on"
         yield Check("out-of-service", NOTE, f"{device} is {told(facts)}", why=why, fix=f"k1ctl device enable {device}")
