@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from k1ctl.workspace import Workspace
 
 _FIELD_LIMIT = 400  # characters a field keeps when the line would grow past one atomic write
-_AT = b'{"at":"'
-_BEGIN = _AT.decode()
+AT = b'{"at":"'
+_BEGIN = AT.decode()
 _GLUED = 8  # pieces that one line is looked through for
 _PATIENCE = 0.5  # s that a writer waits for who closes the day's file: he has the lock for microseconds, or was stopped
 
@@ -109,7 +109,7 @@ def read(
         with opened:
             for block in opened.blocks():
                 for line in block.splitlines():
-                    if since and line[:7] == _AT and line[7:31] < since.encode():
+                    if since and line[:7] == AT and line[7:31] < since.encode():
                         continue  # most of a day, and not worth parsing
                     event = take(line) if take else parse(line.decode("utf-8", "replace"))
                     if event is None:

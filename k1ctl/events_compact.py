@@ -14,15 +14,15 @@ import time
 from contextlib import suppress
 
 from k1ctl.errors import BusyError
-from k1ctl.events_files import parts
-from k1ctl.files import Locked, flock, sync_folders
+from k1ctl.events_files import open_part, parts
+from k1ctl.files import Locked, flock, sync_data, sync_folders
 from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from k1ctl.events_files import Part
+    from k1ctl.events_files import Opened, Part
     from k1ctl.workspace import Workspace
 
 LEVEL = 6  # of zlib: a tenth of the size of most events; 9 takes three times as long for 4 % less
@@ -32,8 +32,8 @@ _LOCK = ".compact.lock"
 
 
 class Row:
-    """What became of a part: ``day``, ``file``, ``action`` (compressed, removed; held: a writer has it), bytes before
-    and after."""
+    """What became of a part: ``day``, ``file``, ``action`` (compressed, removed; held: a writer has it; unreadable: no
+    file, or not ours), bytes before and after."""
 
     __slots__ = ("action", "after_bytes", "before_bytes", "day", "file")
 
@@ -57,8 +57,8 @@ def compact(
     """Compress the days that ended ``older`` seconds ago, and remove those that ended ``keep`` seconds ago (None:
     none); today's is left alone. With ``dry_run`` the rows say what would be done.
 
-    Days are counted (`k1ctl.tally`) before they are removed. Raises BusyError while another call is at it, ConfigError
-    where the filesystem has no flock, OSError.
+    Days are counted (`k1ctl.tally`) before they are removed. What cannot be read is passed over, and told. Raises
+    BusyError while another call is at it, ConfigError where the filesystem has no flock, OSError.
     """
     folder = workspace.ops_path("events")
     if not os.path.isdir(folder):
@@ -76,8 +76,9 @@ def compact(
     try:
         _tidy(folder)
         rows = _close(folder, last)
-        there = [part for part in parts(folder, until=last) if not part.packed and not part.open]
-        rows += [_compress(folder, part) for part in there]
+        for part in parts(folder, until=last):
+            if not part.packed and not part.open:
+                rows.append(_compress(folder, part))
         return rows + (_remove(workspace, folder, gone) if gone else [])
     finally:
         lock.__exit__()
@@ -86,7 +87,10 @@ def compact(
 def _planned(folder: str, gone: str, last: str) -> list[Row]:
     rows = []
     for part in parts(folder, until=last):
-        size = os.stat(os.path.join(folder, part.name)).st_size
+        if not os.path.isfile(path := os.path.join(folder, part.name)):
+            rows.append(Row(part, "unreadable", 0, 0))
+            continue
+        size = os.stat(path).st_size
         if gone and part.day <= gone:
             rows.append(Row(part, "removed", size, 0))
         elif not part.packed:
@@ -107,8 +111,11 @@ def _close(folder: str, last: str) -> list[Row]:
     for part in parts(folder, until=last):
         if not part.open:
             continue
-        path = os.path.join(folder, part.name)
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        path, opened = os.path.join(folder, part.name), _open(folder, part)
+        if opened is None:
+            held.append(Row(part, "unreadable", 0, 0))
+            continue
+        fd = opened.fd
         try:
             if _alone(fd, path):
                 os.rename(path, os.path.join(folder, part.closed))
@@ -119,6 +126,14 @@ def _close(folder: str, last: str) -> list[Row]:
             os.close(fd)
     sync_folders(folder)
     return held
+
+
+def _open(folder: str, part: Part) -> Opened | None:
+    """The part's file; None for what cannot be read: a folder or a pipe of that name, a file of somebody else."""
+    try:
+        return open_part(folder, part)
+    except PermissionError:
+        return None
 
 
 def _alone(fd: int, path: str) -> bool:
@@ -133,12 +148,11 @@ def _alone(fd: int, path: str) -> bool:
 
 def _compress(folder: str, part: Part) -> Row:
     """Replace one closed part by its compressed copy."""
-    path = os.path.join(folder, part.closed)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size, packed = _copy(fd, path + ".gz")
-    finally:
-        os.close(fd)
+    path, opened = os.path.join(folder, part.closed), _open(folder, part)
+    if opened is None:
+        return Row(part, "unreadable", 0, 0)
+    with opened:
+        size, packed = _copy(opened.fd, path + ".gz")
     sync_folders(folder)
     os.unlink(path)
     return Row(part, "compressed", size, packed)
@@ -167,7 +181,7 @@ def _pack(fd: int, path: str) -> tuple[int, int]:
             size += len(data)
             packed += _write(to, packer.compress(data))
         packed += _write(to, packer.flush())
-        os.fsync(to)
+        sync_data(to)
     finally:
         os.close(to)
     return size, packed
@@ -197,7 +211,7 @@ def _remove(workspace: Workspace, folder: str, last: str) -> list[Row]:
     rows = []
     for part in going:
         path = os.path.join(folder, part.name)
-        rows.append(Row(part, "removed", os.stat(path).st_size, 0))
+        rows.append(Row(part, "removed", os.lstat(path).st_size, 0))
         os.unlink(path)
     return rows
 

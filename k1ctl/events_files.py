@@ -58,7 +58,7 @@ def parts(folder: str, *, since: str = "", until: str = "") -> list[Part]:
             continue  # of another program, or a copy that somebody made
         if (since and day < since[:10]) or (until and day > until[:10]):
             continue
-        if number.isdecimal():
+        if number.isdecimal() and number[0] != "0":
             key = day, int(number)
             if key not in found or name.endswith(PLAIN):
                 found[key] = Part(*key, name)

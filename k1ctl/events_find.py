@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from k1ctl.events import parse
+from k1ctl.events import AT, parse
 from k1ctl.events_files import open_part, parts
 from k1ctl.jsontext import dumps
 
@@ -117,7 +117,7 @@ def tail(
         if may is not None and not may(block):
             continue
         lines = block.splitlines()
-        if oldest and max(line[7:31] for line in lines) < oldest:
+        if oldest and all(line[:7] == AT and line[7:31] < oldest for line in lines):
             return
         for line in reversed(lines):
             if limit is not None and number >= limit:

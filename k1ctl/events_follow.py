@@ -8,6 +8,7 @@ import time
 
 from k1ctl.events import parse
 from k1ctl.events_files import open_part, parts
+from k1ctl.units import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,16 +34,25 @@ class Follower:
         self.folder = folder
         self._seen: dict[tuple[str, int], tuple[int, int]] = {}  # part: (inode, bytes read up to the last whole line)
         self._parts: list[Part] = []
+        self._near: list[Part] = []  # that every look asks for
         self._listed = (0, 0, 0)  # inode and mtime of the folder when it was listed, and when that was (ns)
         self._all = 0.0  # when the older parts were looked at
         self._over: set[tuple[str, int]] = set()  # compressed parts that were read to the end
         self._held: dict[tuple[str, int], int] = {}  # what was read last stays open: its inode goes to no successor
 
-    def last(self, count: int, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-        """The last ``count`` wanted events, oldest first; `news` goes on behind the last event there is."""
+    def last(
+        self,
+        count: int,
+        wanted: Callable[[dict[str, Any]], bool],
+        may: Callable[[bytes], bool] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The last ``count`` wanted events, oldest first; `news` goes on behind the last event there is. ``may`` says
+        whether a line is worth parsing (`k1ctl.events_find.Wanted.may`)."""
         from k1ctl.events_find import tail, whole
 
         def take(line: bytes) -> dict[str, Any] | None:
+            if may is not None and not may(line):
+                return None
             event = parse(line.decode("utf-8", "replace"))
             return event if event is not None and wanted(event) else None
 
@@ -58,7 +68,7 @@ class Follower:
                 if opened.packed:
                     self._over.add(part.key)
                 if len(found) < count:
-                    found += tail(opened, take, count - len(found), end=end)
+                    found += tail(opened, take, count - len(found), end=end, may=may)
         return found[::-1]
 
     def begin(self, since: str) -> None:
@@ -82,7 +92,7 @@ class Follower:
         self._all = now if older else self._all
         grown = []
         # The newest first: what a writer said before that is then within what is read of the older ones, too.
-        for part in reversed(self._parts if older else self._parts[-_NEWEST:]):
+        for part in reversed(self._parts if older else self._near):
             end = self._grown(part)
             if end is not None:
                 grown.append((part, end))
@@ -100,6 +110,10 @@ class Follower:
         at, stat = time.time_ns(), _stat(self.folder)
         self._listed = (stat.st_ino, stat.st_mtime_ns, at) if stat else (0, 0, at)
         self._parts = parts(self.folder)
+        # those of a clock that was ahead for a while are not all that is written to
+        begin, end = (rfc3339(at / 1e9 - age)[:10] for age in (86400.0, 0.0))
+        recent = [part for part in self._parts[:-_NEWEST] if begin <= part.day <= end and not part.packed]
+        self._near = recent + self._parts[-_NEWEST:]
         there = {part.key for part in self._parts}
         for gone in self._seen.keys() - there:
             del self._seen[gone]

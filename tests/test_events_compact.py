@@ -98,7 +98,7 @@ def test_days_are_compressed_beside_writers(workspace: Project) -> None:
     assert in_order(list(read(str(folder)))) == {f"w{n}": said[n] for n in range(6)}
 
 
-STEPS = ("rename", "replace", "unlink", "fsync", "write", "open", "close")
+STEPS = ("rename", "replace", "unlink", "fsync", "fdatasync", "write", "open", "close")
 
 
 def test_kill_9_at_each_step_leaves_every_event_once(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +226,26 @@ def test_what_is_young_stays_and_a_dry_run_changes_nothing(workspace: Project) -
     names = sorted(os.listdir(folder))
     assert names == [".compact.lock", "2026-01-01.1.jsonl.gz", "2026-01-02.1.jsonl.gz", "2026-01-04.jsonl"]
     assert subprocess.run(["zcat", str(folder / names[1])], stdout=subprocess.PIPE, check=True).stdout.count(b"\n") == 1
+
+
+def test_what_is_no_file_is_told_and_passed_over(workspace: Project) -> None:
+    """A folder of a day's name, a pipe, a link to nothing: the other days are compressed; a copy is no day."""
+    folder = workspace.ops / "events"
+    written(folder, DAYS[1], 1)
+    (folder / f"{DAYS[0]}.jsonl").mkdir()
+    (folder / f"{DAYS[0]}.3.jsonl").symlink_to("nothing")
+    os.mkfifo(folder / f"{DAYS[0]}.2.jsonl")
+    (folder / f"{DAYS[1]} copy.jsonl").write_text("{}\n")
+    (folder / f"{DAYS[1]}.02.jsonl").write_text("{}\n")
+    for dry_run in (True, False):
+        rows = compact(workspace.facts(), older=0, now=NOW, dry_run=dry_run)
+        assert sorted((row.file[8:], row.action) for row in rows) == [
+            ("01.2.jsonl", "unreadable"),
+            ("01.3.jsonl", "unreadable"),
+            ("01.jsonl", "unreadable"),
+            ("02.jsonl" if dry_run else "02.1.jsonl", "compressed"),
+        ]
+    assert numbers(folder) == [1]
 
 
 def test_a_damaged_archive_tells_what_is_whole(workspace: Project) -> None:

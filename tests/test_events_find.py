@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k1ctl import events_find
+from k1ctl import events_find, events_follow
 from k1ctl.events import read
 from k1ctl.events_compact import compact
 from k1ctl.events_find import Wanted, newest
 from k1ctl.events_follow import Follower
 from k1ctl.jsontext import dumps
-from k1ctl.units import parse_rfc3339
+from k1ctl.units import parse_rfc3339, rfc3339
 from k1ctl.workspace import Workspace
 
 NAMES = ("queue.granted", "queue.released", "build.finished", 'odd"näme')
@@ -73,8 +73,23 @@ def test_the_newest_are_what_all_are_from_behind(
         found = list(newest(folder, wanted, since="2026-01-02", until="2026-01-19T10:09"))
         assert found == between[::-1]
         follower = Follower(folder)
-        assert follower.last(5, wanted.matches) == every[-5:]
+        assert follower.last(5, wanted.matches, wanted.may) == every[-5:]
         assert list(follower.news()) == []
+
+
+def test_today_is_followed_beside_days_of_a_clock_that_was_ahead(tmp_path: Path) -> None:
+    """Two days in the future hide no event for a look."""
+    folder, now = tmp_path / "events", rfc3339()
+    folder.mkdir()
+    for day in ("2999-01-01", "2999-01-02", now[:10]):
+        (folder / f"{day}.jsonl").write_text(dumps({"at": f"{day}T00:00:00.000Z", "event": day}) + "\n")
+    follower = Follower(str(folder))
+    assert len(list(follower.news())) == 3
+    follower._listed = (*follower._listed[:2], follower._listed[1] + 2 * events_follow._RACY)
+    with (folder / f"{now[:10]}.jsonl").open("a") as f:
+        f.write(dumps({"at": now, "event": "a.b"}) + "\n")
+    assert [event["event"] for event in follower.news()] == ["a.b"]
+    follower.close()
 
 
 def test_a_follower_goes_on_in_a_day_that_was_compressed(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import pytest
 
 from k1ctl.errors import UsageError
 from k1ctl.events import emit
+from k1ctl.events_find import Wanted
 from k1ctl.events_follow import Follower
 from k1ctl.units import rfc3339
+from k1ctl_plugins.events.choose import select
 from tests.kit import Project, finish, wait_until
 
 
@@ -53,6 +55,16 @@ def test_list_chooses(args: list[str], events: list[str], recorded: Project) -> 
     """Each filter keeps what it says, as one JSON list and as JSON lines, oldest first."""
     assert [e["event"] for e in recorded.run("events", "list", "--json", *args).assert_ok().json] == events
     assert [e["event"] for e in recorded.run("events", "list", "--jsonl", *args).assert_ok().jsonl] == events
+
+
+def test_a_run_is_looked_for_from_its_day_on(workspace: Project) -> None:
+    """Its id says when it began: years before are not read; a clock that was set back by a day hides nothing."""
+    run = "20260104-101112.123-abcd"
+    for day in ("2025-06-01", "2026-01-03", "2026-01-04", "2026-01-09"):
+        workspace.write(f"ops/events/{day}.jsonl", line(f"{day}T10:00:00.000Z", day, run=run))
+    for limit in (None, 9):
+        found = select(str(workspace.ops / "events"), Wanted(run=run), limit=limit)
+        assert [e["event"] for e in found] == ["2026-01-03", "2026-01-04", "2026-01-09"]
 
 
 def test_list_for_people_has_a_line_an_event(recorded: Project) -> None:

@@ -139,7 +139,7 @@ def tail(
 
     wanted = Wanted(globs, run=run, workspace=workspace)
     follower = Follower(ctx.workspace.ops_path("events"))
-    _print(follower.last(count, wanted.matches), as_jsonl)
+    _print(follower.last(count, wanted.matches, wanted.may), as_jsonl)
     if follow:
         _follow(follower, wanted, as_jsonl)
 

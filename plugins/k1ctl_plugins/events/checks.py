@@ -33,8 +33,11 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
     from k1ctl.units import format_size
 
     folder = workspace.ops_path("events")
-    if not os.path.isdir(folder):
+    if not os.path.lexists(folder):
         return [Check("events", OK, "nothing happened here yet")]
+    if not os.path.isdir(folder):
+        why = "what happens leaves no trace: events are lost without an error"
+        return [Check("not-written", ERROR, f"{folder} is no folder", why=why, fix="move what is there aside")]
     found = []
     tally, size = current(workspace), measure(folder)
     if not os.access(folder, os.W_OK | os.X_OK):

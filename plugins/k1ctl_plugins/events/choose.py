@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from k1ctl.errors import UsageError
 from k1ctl.events import read
 from k1ctl.events_find import Wanted, newest
-from k1ctl.units import parse_duration, rfc3339
+from k1ctl.units import parse_duration, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +20,22 @@ def select(
 ) -> Iterable[dict[str, Any]]:
     """The wanted events under ``folder`` from ``since`` on and before ``until`` (RFC 3339 UTC), oldest first; the last
     ``limit`` of them."""
+    since = since or _begin_of(wanted.run or "")
     if limit is None:
         return read(folder, since=since, until=until, take=wanted.take)
     found: deque[dict[str, Any]] = deque()
     found.extendleft(newest(folder, wanted, limit=limit, since=since, until=until))
     return found
+
+
+def _begin_of(run: str) -> str:
+    """A day before which there is no event of a run, as its id begins with its time (UTC); "" for any other word. Two
+    days are for a clock that was set back meanwhile."""
+    digits = run[:8] if run[8:9] == "-" else ""
+    try:
+        return rfc3339(parse_rfc3339(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}T00:00:00Z") - 2 * 86400)[:10]
+    except ValueError:
+        return ""
 
 
 def parse_time(text: str, option: str = "--since") -> str:
