@@ -53,7 +53,8 @@ class TopApp(App[None]):
     Said { text-wrap: nowrap; text-overflow: ellipsis; }
     Tiles { border: round $surface-lighten-2; height: auto; min-height: 4; max-height: 65%; }
     Tiles:focus, Tickets:focus { border: round $accent; }
-    Tickets { border: round $surface-lighten-2; height: 1fr; min-height: 4; }
+    Tickets { border: round $surface-lighten-2; height: 1fr; min-height: 35%; }
+    .-narrow Tickets { min-height: 4; }
     #events { height: 1fr; min-height: 5; }
     #stream { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; background: transparent; }
     #left { width: 3fr; }

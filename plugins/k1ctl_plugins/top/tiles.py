@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SIZES = ((26, 3), (20, 3), (26, 2), (20, 2), (14, 3), (14, 2), (26, 1), (20, 1), (14, 1))
 _COLOURS = {"uploading": "cyan", "testing": "cyan", "building": "cyan", "running": "cyan", "waiting": "yellow"}
 _BAD = ("failed", "refused", "unknown", "timeout")
+_BRIEF = {"uploading": "flash", "testing": "tests", "building": "build", "running": "runs", "parked": "kept"}
 _NARROW = 20  # columns of a tile below which its marks have no letters
 _SIGNS = {"done": ("+", "green"), **dict.fromkeys(_BAD, ("!", "red"))}
 _KINDS = ("build", "upload")
@@ -51,6 +52,7 @@ def tile(row: dict[str, Any], width: int, lines: int) -> list[Text]:
     room = width - 1
     if lines == 1:
         words = max(0, room - len(marks) - 1)
+        does = does if width >= _NARROW else _brief(row)
         half = min(words, max(6, words - min(len(does), room // 2)))
         told = [_line((name, f"bold {style}"), half), (" ", ""), _line((does, style), words - half)]
         return [_joined(*told, marks)]
@@ -119,6 +121,16 @@ def _does(row: dict[str, Any]) -> str:
         place = f"#{doing['position']} " if doing["position"] else ""
         return f"waits {place}{what}{since}"
     return f"{doing['state']} {what}{since}"
+
+
+def _brief(row: dict[str, Any]) -> str:
+    """What it does, in at most five characters; nothing where it is idle."""
+    if row["missing"]:
+        return "gone"
+    if row["state"] == "waiting":
+        place = next((each["position"] for each in row["doing"] if each["position"]), None)
+        return f"#{place}"[:5] if place else "waits"
+    return _BRIEF.get(row["state"], "")
 
 
 def _last(row: dict[str, Any]) -> str:
