@@ -105,6 +105,15 @@ class Root:
         emit(here, "run.ended", run=run.id, kind=kind, **end)
         return run.id
 
+    def trouble(self, rung: str, **more: Any) -> Path:
+        """Images of oslo were refused by k1: where its escalation is kept."""
+        moment = {"wall": 1.0, "monotonic": 1.0}
+        failure = {"run": "r1", "code": "image-refused", "message": "MD5", "exit_code": 1, "uploads": 2, "tests": 0}
+        failures = {"oslo": {**failure, "first": moment, "last": moment}}
+        path = self.root / "ops" / "device" / "k1.escalation.json"
+        write_json(str(path), {**ladder.fresh(), "rung": rung, "failures": failures, **more})
+        return path
+
     def stand(self, name: str, *resources: str, label: str = "", **facts: Any) -> Ticket:
         """A ticket of ``name`` in line, or let in when there is room."""
         here = self.workspace(name)
@@ -193,8 +202,11 @@ def test_a_pause_says_whose_it_is(root: Root) -> None:
     assert (found.code, found.holder) == ("out-of-service", "ada in trondheim") and "loose cable" in found.text
     service.enable(root.queue, "k1")
     incident.hold(root.queue, "device:k1", "incident: offline for 10 m", "[incident k1/7]")
+    moment = {"wall": 1.0, "monotonic": 1.0}
+    path = root.trouble("incident", offline={**moment, "since": 1.0, "seconds": 600.0, "message": "no route"})
     found = root.why().first
-    assert (found.code, found.holder) == ("incident", "incident k1/7") and found.files[0].endswith("k1.escalation.json")
+    assert (found.code, found.holder) == ("incident", "incident k1/7") and found.files == [str(path)]
+    assert [sentence.partition(":")[0] for sentence in found.chain[1:3]] == ["nobody answers there", "oslo"]
 
 
 def test_a_lease_that_outlived_its_supervisor(root: Root) -> None:
@@ -330,12 +342,7 @@ def test_who_tries_again_says_what_became_of_the_first_try(root: Root) -> None:
 
 def test_a_device_that_refused_the_last_images_is_in_trouble(root: Root) -> None:
     """Nobody holds it and nobody waits: what failed on it last is the answer, not that it has room."""
-    state = ladder.fresh()
-    failure = {"run": "r1", "code": "image-refused", "message": "MD5", "exit_code": 1, "uploads": 2, "tests": 0}
-    moment = {"wall": 1.0, "monotonic": 1.0}
-    failures = {"oslo": {**failure, "first": moment, "last": moment}}
-    path = root.root / "ops" / "device" / "k1.escalation.json"
-    write_json(str(path), {**state, "rung": "agent", "since": "2026-01-01T00:00:00.000Z", "failures": failures})
+    path = root.trouble("agent", since="2026-01-01T00:00:00.000Z")
     found = root.why("k1").first
     assert (found.kind, found.code, found.files) == (FAILED, "device-trouble", [str(path)])
     assert "oslo: run r1 failed there (image-refused: MD5)" in found.text

@@ -207,10 +207,10 @@ class Line:
 
         state = keeper.load(self.workspace, device)
         chain = [f"an incident of {device} paused it{at}; it goes on as soon as the device answers"]
-        for name, failure in state["failures"].items():
-            chain.append(f"{name}: run {failure['run']} failed there ({failure['code']}: {failure['message']})")
         if state["offline"]:
             chain.append(f"nobody answers there: {state['offline']['message']}")
+        for name, failure in state["failures"].items():
+            chain.append(f"{name}: run {failure['run']} failed there ({failure['code']}: {failure['message']})")
         steps = subject.find("escalation.step", device=device, limit=3)
         return Reason(
             BLOCKED,
