@@ -106,6 +106,14 @@ def test_what_is_wrong_is_found(workspace: Project) -> None:
     assert {each["plugin"] for each in only["plugins"]} == {"queue", "events"} and only["ok"]
 
 
+def test_files_where_folders_belong(workspace: Project) -> None:
+    """Where no queue can be made, or no event written, it is an error, and not that nothing happened yet."""
+    for name in ("queue", "events"):
+        workspace.write(f"ops/{name}", "")
+    document = found(workspace, "queue", "events")
+    assert {each["code"] for each in document["findings"]} == {"no-folder", "not-written"} and not document["ok"]
+
+
 def test_the_pause_of_an_incident_is_not_to_be_lifted_by_hand(workspace: Project) -> None:
     """It ends with the incident, whose steps are named."""
     workspace.configure(CONFIG)

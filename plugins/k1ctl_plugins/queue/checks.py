@@ -25,13 +25,26 @@ def checks(workspace: Workspace, config: Config) -> list[Check]:
 
     folder = queue_folder(workspace, config)
     if not os.path.isdir(folder):
-        return [Check("queue", OK, f"nobody has used the queue in {folder} yet")]
+        return [_absent(folder)]
     rows = Sources(workspace, config).tickets
     found = [_ground(folder), *_mutex(folder), *_paused(folder), *_tickets(config, rows)]
     if len(found) == 1:
         states = [row["state"] for row in rows]
         found.append(Check("line", OK, f"{states.count('running')} hold, {states.count('waiting')} wait"))
     return found
+
+
+def _absent(folder: str) -> Check:
+    """Whether the queue's folder can be made when somebody wants it."""
+    there = folder
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK):
+        return Check("queue", OK, f"nobody has used the queue in {folder} yet")
+    lacks = "cannot be written" if os.path.isdir(there) else "is no folder"
+    what = f"the queue's folder {folder} cannot be made: {there} {lacks}"
+    fix = "move what is there aside, or set [queue] dir to a folder on a local disk that you may write"
+    return Check("no-folder", ERROR, what, why="nothing can be built or uploaded", fix=fix)
 
 
 def _ground(folder: str) -> Check:
@@ -85,9 +98,8 @@ def _paused(folder: str) -> Iterator[Check]:
         what = f"{resource} is paused{f': {why}' if why else ''}"
         fix = f"k1ctl queue resume {resource}"
         if mark_of(why):  # its device's incident made it, and ends it
-            fix = (
-                f"it ends when the device answers; `k1ctl device escalation {resource.partition(':')[2]}` has its steps"
-            )
+            device = resource.partition(":")[2]
+            fix = f"it ends when the device answers; `k1ctl device escalation {device}` has its steps"
         yield Check("paused", WARNING, what, why="who waits for it waits on", fix=fix)
     for device, facts in out_of_service(folder).items():
         why = "who waits for it waits on"
