@@ -122,7 +122,7 @@ def test_what_stands_out_is_told_without_colours() -> None:
     busy = {**idle, "name": "rome", "state": "waiting", "doing": [{"state": "waiting"}], "idle_seconds": 0.0}
     assert [stands_out(row) for row in (ROW, idle, busy)] == [True, False, True]
     waits = {**busy, "doing": [{"state": "waiting", "position": 3, "resources": ["lamp"], "seconds": 1.0}]}
-    assert tile(waits, 14, 1)[0].plain == "rome    #3    "
+    assert tile(waits, 14, 1)[0].plain == "rome       #3 "
     assert not set(tile(idle, 26, 3)[0].plain) & set("BU·")
     names = [[row["name"] for row in ordered([idle, ROW, busy], order)] for order in ORDERS]
     assert names == [["lima", "oslo", "rome"], ["rome", "oslo", "lima"], ["rome", "lima", "oslo"]]
