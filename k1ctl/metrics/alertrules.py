@@ -112,7 +112,7 @@ def _success(given: dict[str, Any]) -> Alert:
         lasting=lasting,
         summary="only {{ $value | humanizePercentage }} of builds, uploads and tests went well lately",
         advice="k1ctl events query --failed; k1ctl slo",
-        cases=[Case(at, low, fires, "0%"), Case(at, few), Case(at, well)],
+        cases=[*([Case(at, low, fires, "0%")] if limit > 0 else []), Case(at, few), Case(at, well)],
     )
 
 

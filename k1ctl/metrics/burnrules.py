@@ -66,7 +66,7 @@ def _results(rule: Rule, *, good: bool, bad: bool) -> str:
 
 
 def _increase(rule: Rule, results: str, window: float) -> str:
-    of = f', {_LABEL[rule.kind]}="{rule.of}"' if rule.of else ""
+    of = f", {_LABEL[rule.kind]}={quoted(rule.of)}" if rule.of else ""
     return f'sum by (job, instance) (increase(k1_{rule.kind}s_total{{result=~"{results}"{of}}}[{short(window)}]))'
 
 
@@ -76,7 +76,7 @@ def _burn(rule: Rule, name: str, long: float, brief: float, factor: float, lasti
 
     share = round(factor * rule.allowed, 6)
     least = fewest(rule.allowed, LEVEL) if long == PAIRS[-1][1] else ENOUGH
-    which = f'{{objective="{rule.name}"}}'
+    which = f"{{objective={quoted(rule.name)}}}"
     bad, events = f"{_BAD}{short(long)}{which}", f"{_EVENTS}{short(long)}{which}"
     now = f"{_BAD}{short(brief)}{which} / {_EVENTS}{short(brief)}{which}"
     expr = f"{bad} / {events} >= {share:g}\nand {events} >= {least}\nand {bad} > {chance(events, rule.allowed)}"
@@ -100,7 +100,7 @@ def chance(events: str, allowed: float) -> str:
 
 def _burn_cases(rule: Rule, pair: str, long: float, lasting: float, least: int) -> list[Case]:
     """All that ends fails, or nothing does; too few, all failed. Counters rise for the whole of the long window."""
-    of = f', {_LABEL[rule.kind]}="{rule.of or "fw"}"'
+    of = f", {_LABEL[rule.kind]}={quoted(rule.of or 'fw')}"
     done, failed = (f'k1_{rule.kind}s_total{{{OWN}, result="{result}"{of}}}' for result in ("done", "failed"))
     fires = ({"job": "k1ctl", "instance": "h", "objective": rule.name, "pair": pair},)
     at = _late(long + lasting)
@@ -120,11 +120,11 @@ def _late(seconds: float) -> float:
 
 def _slow(rule: Rule, lasting: float) -> Alert:
     name = f"k1_{rule.kind}_duration_seconds"
-    of = f'{{{_LABEL[rule.kind]}="{rule.of}"}}' if rule.of and rule.kind in _LABEL else ""
+    of = f"{{{_LABEL[rule.kind]}={quoted(rule.of)}}}" if rule.of and rule.kind in _LABEL else ""
     day = short(DAY)
     quantile = f"histogram_quantile({rule.target:g}, sum by (job, instance, le) (increase({name}_bucket{of}[{day}])))"
     count = f"sum by (job, instance) (increase({name}_count{of}[{day}])) >= {FEW}"
-    own = f', {_LABEL[rule.kind]}="{rule.of or "fw"}"' if rule.kind in _LABEL else ""
+    own = f", {_LABEL[rule.kind]}={quoted(rule.of or 'fw')}" if rule.kind in _LABEL else ""
     under, over = f"{rule.within / 2:g}", f"{rule.within * 10:g}"
 
     at = _late(DAY + lasting)
@@ -145,6 +145,13 @@ def _slow(rule: Rule, lasting: float) -> Alert:
         advice="k1ctl slo; k1ctl queue stats",
         cases=[Case(at, series(0, 1), fires), Case(at, series(1, 0))],
     )
+
+
+def quoted(text: str) -> str:
+    """A name that the user chose as PromQL and series in cases have it: JSON's strings are of both."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
 
 
 def short(seconds: float) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RULES, OBJECTIVES, PROMETHEUS, DASHBOARD = (
     *("k1ctl.rules.yml", "k1ctl.objectives.yml", "prometheus.yml", "k1ctl.dashboard.json"),
 )
+SCRAPED = 120.0  # s between scrapes at most: a sample of 5 minutes ago is none to Prometheus, and one scrape may fail
 NOTE = "# Written by `k1ctl metrics rules`, from [alerts] and [slo] of ops/k1ctl.toml.\n"
 _OURS = b'"uid": "k1ctl"'
 
@@ -82,7 +83,12 @@ def _groups(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _prometheus(config: Config) -> dict[str, Any]:
-    period = short(float(config.get("metrics", "period")))
+    from k1ctl.errors import ConfigError
+
+    seconds = float(config.get("metrics", "period"))
+    if not seconds:
+        raise ConfigError("metrics.period is 0: samples would be stale at once", key="metrics.period")
+    period = short(min(seconds, SCRAPED))
     target = f"127.0.0.1:{config.get('metrics', 'port') or 8080}"
     return {
         "global": {"scrape_interval": period, "evaluation_interval": period},

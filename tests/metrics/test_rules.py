@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k1ctl.config import Config, parse_text
+from k1ctl.errors import ConfigError
 from k1ctl.metrics import alertrules, burnrules
 from k1ctl.metrics.rules import DASHBOARD, OBJECTIVES, PROMETHEUS, RULES, cases_of, files, write
 from k1ctl.slo.binomial import tail
@@ -27,6 +28,8 @@ OTHERS = """
 [alerts.queue]
 limit = 2
 for = "90s"
+[alerts.success]
+limit = 0
 [alerts.disk]
 limit = 91
 for = "5m"
@@ -39,7 +42,7 @@ period = "30s"
 port = 9200
 [slo.build-success]
 percent = 80
-of = "fw"
+of = 'f"w\\x'
 [slo.upload-success]
 percent = 0
 [slo.turn-time]
@@ -81,6 +84,13 @@ def test_promtool_takes_the_objectives_of_the_defaults(tmp_path: Path) -> None:
     """All pairs of windows of both objectives, and both by time."""
     write(str(tmp_path), files(configured()))
     promtool("test", "rules", cases_of(OBJECTIVES), cwd=tmp_path)
+
+
+def test_samples_are_never_too_far_apart_for_prometheus() -> None:
+    """What is 5 minutes old is gone to it; no period at all is no configuration."""
+    assert 'scrape_interval: "2m"' in files(configured('[metrics]\nperiod = "1h"\n'))[PROMETHEUS]
+    with pytest.raises(ConfigError, match=r"metrics\.period is 0"):
+        files(configured('[metrics]\nperiod = "0s"\n'))
 
 
 def test_no_limit_is_above_one() -> None:
