@@ -260,10 +260,10 @@ def host(part: Part, *, wide: bool = False) -> list[Line]:
     line.append((f", level {facts['level']}", "red") if facts["level"] else ("", ""))
     if facts["stalled_percent"] is not None and facts["stalled_percent"] >= 1:
         line.append((f", {facts['stalled_percent']:.0f} % stalled", "red"))
-    if facts["load_1m"] is not None:
-        line.append((f", load {facts['load_1m']:.1f} on {facts['cores']} cores", "dim"))
     stop, used = facts["stop_percent"] or 100, facts["disk"]["used_percent"]
     line.append((f", disk {used} %", "red" if used >= stop else "yellow" if used > 80 else "dim"))
+    if facts["load_1m"] is not None:
+        line.append((f", load {facts['load_1m']:.1f} on {facts['cores']} cores", "dim"))
     return [line]
 
 

@@ -32,9 +32,11 @@ class Section:
         self.shown = min(len(lines), LEAST.get(name, 1))
 
     def cut(self) -> list[Line]:
-        """The lines that have room; the last one says what was left out."""
+        """The lines that have room; the last one says what was left out, the only one at its end."""
         if self.shown >= len(self.lines):
             return list(self.lines)
+        if self.shown == 1:
+            return [[*self.lines[0], (f"  {self.rest(len(self.lines) - 1)}", "dim")]]
         left = len(self.lines) - self.shown + 1
         return [*self.lines[: self.shown - 1], [(self.rest(left), "dim")]]
 

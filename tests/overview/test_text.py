@@ -75,6 +75,12 @@ def test_it_fits(workers: int, waiting: int, works: int, width: int, height: int
         assert int(told.split("and ")[1].split(" ")[0]) > workers - height
 
 
+def test_a_part_with_one_line_tells_its_first() -> None:
+    """How many builds went well in a day stands there, however little room there is, not only that there are more."""
+    text = screen(found(40, 20, 20), width=120, height=24)
+    assert "builds     3 of 4 went well in 24 h" in text and text.count("and 20 more") == 2
+
+
 def test_nothing_is_left_out_when_all_is_asked_for() -> None:
     """--all has a line for each; where there is no screen, lists are cut, and lines are whole."""
     everything = screen(found(100, 40, 20), every=True)
