@@ -40,7 +40,8 @@ BUILD, UPLOAD, TEST, RUN, TURN = "build", "upload", "test", "run", "turn"
 
 _KINDS = {"build": BUILD, "upload": UPLOAD, "device-test": TEST}
 FINISHED = {"build.finished": BUILD, "upload.finished": UPLOAD, "test.finished": TEST, "test.skipped": TEST}
-_CANCELS = ("cancelled", "caller-gone", "caller-left", "caller-terminated", "interrupted")
+_CANCELS = ("cancelled", "queue-cancelled", "caller-gone", "caller-left", "caller-terminated", "interrupted")
+_INTERRUPTED = 130  # 128 + SIGINT: also a command that ends itself so at ^C
 _EXITS = {0: DONE, 2: REFUSED, 64: REFUSED, 75: REFUSED, 78: REFUSED, 76: UNKNOWN, 77: SKIPPED, 124: TIMEOUT}
 _UPLOADS = {"installed": DONE, "unknown": UNKNOWN, "sending": UNKNOWN}
 _TESTS = {"passed": DONE, "failed": FAILED, "skipped": SKIPPED}
@@ -108,7 +109,7 @@ def kind_of(event: dict[str, Any]) -> str:
 def result_of(kind: str, event: dict[str, Any]) -> str:
     """How it ended, from an event that `kind_of` knows."""
     code, exit_code = str(event.get("code") or ""), event.get("exit_code")
-    if code in _CANCELS:
+    if code in _CANCELS or exit_code == _INTERRUPTED:
         return CANCELLED
     if event["event"] == "upload.finished":
         unwell = event.get("outcome") == "installed" and event.get("verification") in _UNWELL
