@@ -327,6 +327,17 @@ def test_a_run_without_a_place_in_line_is_running(root: Root) -> None:
         assert (found.kind, found.code, found.about) == (RUNNING, "running", run.id) and "soak" in found.text
 
 
+def test_what_a_command_left_running_holds_the_lease(root: Root) -> None:
+    """Its command is over: that is said of the run, and of the holder to who waits behind it."""
+    ticket = root.stand("oslo", "device:k1", label="flash")
+    run = record.Run(str(root.root / "ops" / "runs" / ticket.facts["run"]), {"run": ticket.facts["run"]})
+    run.save(workspace="oslo", state="lingering", exit_code=3, processes=[11, 12])
+    found = root.why(run.id).first
+    assert found.kind == RUNNING and "is over, and what it left running (processes 11, 12) holds" in found.text
+    root.stand("bergen", "device:k1")
+    assert any("what it left running (processes 11, 12)" in s for s in root.why(name="bergen").first.chain)
+
+
 def test_who_tries_again_says_what_became_of_the_first_try(root: Root) -> None:
     """A lease whose command failed and is tried once more: when, and what the log says of the last attempt."""
     ticket = root.stand("oslo", "device:k1", label="upload fw")

@@ -23,7 +23,10 @@ def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reas
     found = [_waits(line, subject, entry) for entry in subject.living("waiting")]
     found += [_runs(line, subject, entry) for entry in subject.living("running")]
     told = {entry.get("run") for entry in subject.tickets if entry["state"] in ("waiting", "running")}
-    found += [_works(record) for record in subject.runs if record["run"] not in told and under_way(workspace, record)]
+    for record in subject.runs:
+        if record["run"] not in told and under_way(workspace, record):
+            lingers = record.get("state") == "lingering"  # its command is over, what that left running is not its work
+            found.append(ended(workspace, subject, record, line) if lingers else _works(record))
     over = [record for record in subject.ended(workspace) if record["run"] not in told]
     found += [ended(workspace, subject, record, line) for record in over]
     known = {record["run"] for record in subject.runs}  # of these the newest of each kind has been told
@@ -123,7 +126,9 @@ def _runs(line: Line, subject: Subject, entry: dict[str, Any]) -> Reason:
         text = f"{who} has {held} and waits for room on this host: {entry['waits_for']}"
         nxt = "`k1ctl capacity list` shows what is promised to whom"
         return Reason(HOST, text, code="no-capacity", bound="room on this host", stage=WAITS, next=nxt, **about)
-    text = f"{who} works and holds {held}{line.since(since)}{line.usually(entry)}"
+    left = line.left_behind(entry)
+    doing = f"is over, and what it left running ({left}) holds" if left else "works and holds"
+    text = f"{who} {doing} {held}{line.since(since)}{line.usually(entry)}"
     nxt = f"its output: `k1ctl queue wait {entry['run']}`" if entry.get("run") else ""
     retries = [event for event in evidence if event["event"] == "run.retry"]
     if retries:

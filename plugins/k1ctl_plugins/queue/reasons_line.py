@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from k1ctl.files import read_json
 from k1ctl.overview.parts import Sources
 from k1ctl.process.view import describe_holder, describe_pause, readable
 from k1ctl.queue import history, names, view
@@ -178,7 +179,16 @@ class Line:
         if "pid" in entry and not groups.living(entry["pid"]):
             group = f" (process group {entry['group']})" if entry.get("group") else ""
             return [f"its supervisor (process {entry['pid']}) is gone; its command{group} lives on and keeps the lease"]
-        return []
+        left = self.left_behind(entry)
+        return [f"its command is over; what it left running ({left}) keeps the lease"] if left else []
+
+    def left_behind(self, entry: dict[str, Any]) -> str:
+        """What lives on of a run whose command is over: ``process 7, 8``; "" where it is not so."""
+        found = read_json(self.workspace.ops_path("runs", str(entry.get("run") or "-"), "run.json"))
+        if not isinstance(found, dict) or found.get("state") != "lingering":
+            return ""
+        pids = found.get("processes") or []
+        return f"process{'' if len(pids) == 1 else 'es'} {', '.join(map(str, pids[:_AHEAD]))}"
 
     def pause(self, subject: Subject, resource: str, why: str) -> Reason:
         """What stands behind a pause: a person, an incident and whose it is, or a device out of service."""
