@@ -631,7 +631,7 @@ _k1ctl_command() {
       arguments='-'
       ;;
     ' budget run')
-      options='--estimate=- --agent=- --task=- --pool=- --model=- --critical --wait=- --settle-from=@file --settle-by=estimate,sync --dry-run --json -h/--help'
+      options='--estimate=- --agent=- --task=- --pool=- --model=- --critical --usd=- --wait=- --settle-from=@file --settle-by=estimate,sync --dry-run --json -h/--help'
       arguments='-+'
       runs='1'
       ;;

@@ -966,6 +966,7 @@ function __k1ctl_command --no-scope-shadowing
                 '--pool=-' \
                 '--model=-' \
                 '--critical' \
+                '--usd=-' \
                 '--wait=-' \
                 '--settle-from=@file' \
                 '--settle-by=estimate,sync' \
@@ -979,6 +980,7 @@ function __k1ctl_command --no-scope-shadowing
                 'As firmware, web, test, research' \
                 'The model that is used' \
                 'It may use the reserve pool' \
+                'Dollars (default: by the model\'s price)' \
                 'Wait at most D for budget' \
                 'What it used: FILE, which it writes (JSON)' \
                 'Where it does not say: book the estimate, or keep the hold for `budget sync`' \
