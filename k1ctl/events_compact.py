@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LEVEL = 6  # of zlib: a tenth of the size of most events; 9 takes three times as long for 4 % less
 _DAY = 86400.0  # s
 _PATIENCE = 1.0  # s
+_STALE = 3600.0  # s
 _LOCK = ".compact.lock"
 
 
@@ -75,6 +76,7 @@ def compact(
         raise BusyError(f"{folder} is being compressed by another call", hint="wait for it") from None
     try:
         _tidy(folder)
+        _tidy_tally(workspace.ops_path("metrics"))
         rows = _close(folder, last)
         for part in parts(folder, until=last):
             if not part.packed and not part.open:
@@ -103,6 +105,20 @@ def _tidy(folder: str) -> None:
     for name in os.listdir(folder):
         if name.startswith(".") and name.endswith(".gz.tmp"):
             os.unlink(os.path.join(folder, name))
+
+
+def _tidy_tally(folder: str) -> None:
+    """The same of who was killed while he kept the tally; what is young may still be written."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith(".tally") and name.endswith(".tmp"):
+            with suppress(OSError):
+                if os.stat(path).st_mtime < time.time() - _STALE:
+                    os.unlink(path)
 
 
 def _close(folder: str, last: str) -> list[Row]:

@@ -194,8 +194,10 @@ def test_a_writer_in_the_middle_keeps_its_day(workspace: Project, monkeypatch: p
 
 
 def test_a_full_disk_leaves_the_day_as_it_was(workspace: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is told, nothing half written stays, and the day is read and compressed later."""
-    folder = workspace.ops / "events"
+    """The error is told, nothing half written stays, also of who was killed while he kept the tally, and the day is
+    read and compressed later."""
+    folder, left = workspace.ops / "events", workspace.write("ops/metrics/.tally.json.1.ab.tmp", "{")
+    os.utime(left, (1, 1))
     written(folder, DAYS[0], 1, 2)
 
     def full(*_: object) -> int:
@@ -205,7 +207,7 @@ def test_a_full_disk_leaves_the_day_as_it_was(workspace: Project, monkeypatch: p
         patch.setattr(events_compact, "_write", full)
         with pytest.raises(OSError, match="No space"):
             compact(workspace.facts(), older=0, now=NOW)
-    assert sorted(os.listdir(folder)) == [".compact.lock", f"{DAYS[0]}.1.jsonl"]
+    assert sorted(os.listdir(folder)) == [".compact.lock", f"{DAYS[0]}.1.jsonl"] and not left.exists()
     assert numbers(folder) == [1, 2]
     assert [row.action for row in compact(workspace.facts(), older=0, now=NOW)] == ["compressed"]
 

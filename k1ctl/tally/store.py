@@ -147,14 +147,14 @@ def _fold_part(tally: Tally, positions: Positions, folder: str, part: Part) -> i
         inode, offset, head, tail = (*known, _NO_MARK, _NO_MARK)[:4] if known else (opened.inode, 0, _NO_MARK, _NO_MARK)
         if not opened.packed and (inode, offset) != (opened.inode, opened.size):
             offset = _where(opened, offset, head, tail)
-        began, last = offset, b""
+        began, first, last = offset, b"", b""
         collecting = gc.isenabled()
         gc.disable()  # a million short-lived events make no garbage, and walking them takes a third of the time
         try:
             for block in opened.blocks(offset) if offset < opened.size else ():
                 tally.take_lines(block)
-                head = crc32(block[:_PROBE]) if not offset and len(block) >= _PROBE else head
                 offset += len(block)
+                first = first if len(first) == _PROBE else (first + block)[:_PROBE]
                 last = (last + block)[-_PROBE:]
         finally:
             if collecting:
@@ -162,27 +162,29 @@ def _fold_part(tally: Tally, positions: Positions, folder: str, part: Part) -> i
         if not opened.packed:
             head, tail = _marks(opened, offset)
         elif last:
-            tail = crc32(last) if len(last) == _PROBE else _NO_MARK
+            head = crc32(first) if not began else head if began >= _PROBE else _NO_MARK
+            tail = crc32(last) if len(last) == min(offset, _PROBE) else _NO_MARK
         positions.read[key] = [_OVER if opened.packed else opened.inode, offset, head, tail]
     return offset - began
 
 
 def _marks(opened: Opened, offset: int) -> tuple[int, int]:
-    """The marks of a plain file that was read to ``offset``; none where it was read less far."""
-    if offset < _PROBE:
-        return _NO_MARK, _NO_MARK
-    return crc32(opened.read(0, _PROBE)), crc32(opened.read(offset - _PROBE, _PROBE))
+    """The marks of a plain file that was read to ``offset``."""
+    size = min(offset, _PROBE)
+    return crc32(opened.read(0, size)), crc32(opened.read(offset - size, size))
 
 
 def _where(opened: Opened, offset: int, head: int, tail: int) -> int:
     """Where to go on in a file that grew, or is another one than was read to ``offset``: there, or at its beginning.
     Raises _ChangedError."""
+    if opened.size < min(offset, _PROBE):
+        return 0
     found = _marks(opened, min(offset, opened.size))
     if opened.size >= offset and (tail in (_NO_MARK, found[1])) and head in (_NO_MARK, found[0]):
         return offset
-    if not opened.size or head == _NO_MARK or head != found[0]:
-        return 0
-    raise _ChangedError
+    if head == found[0]:
+        raise _ChangedError
+    return 0
 
 
 def _load(workspace: Workspace, now: float) -> tuple[Tally, Positions]:

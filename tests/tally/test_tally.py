@@ -251,6 +251,9 @@ def test_a_file_that_was_replaced_is_new(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.b": 2, "a.c": 1}
     append(tmp_path, [line(BEGAN, "a.d")])
     assert names(tmp_path) == names(tmp_path) == {"a.b": 2, "a.c": 1, "a.d": 1}
+    other.write_text(line(BEGAN, "a.e") + "\n" + line(BEGAN, "a.e") + "\n")
+    other.replace(day)
+    assert names(tmp_path) == names(tmp_path) == {"a.b": 2, "a.c": 1, "a.d": 1, "a.e": 2}
 
 
 def test_a_copy_goes_on_where_the_original_was(tmp_path: Path) -> None:
