@@ -8,13 +8,12 @@ file is built beside and renamed into place: one that is empty or cut off is dam
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from fcntl import LOCK_EX, LOCK_UN
 
 from k1ctl.errors import BusyError, ConfigError, K1ctlError
-from k1ctl.files import flock, sync_data, sync_folders
+from k1ctl.files import sync_data, sync_folders
+from k1ctl.state_lock import StateLock, there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,12 +40,11 @@ class State:
     """
 
     def __init__(self, workspace: Workspace, *, patience: float = _PATIENCE) -> None:
-        self.path, self.lock_path = workspace.ops_path(FILE), workspace.ops_path(LOCK)
+        self.path, self.lock = workspace.ops_path(FILE), StateLock(workspace.ops_path(LOCK))
         self.patience = patience
         self._db: sqlite3.Connection | None = None
-        self._fd = self._pid = self._log_fd = -1
+        self._pid = self._log_fd = -1
         self._inode: tuple[int, int] | None = None
-        self._lock_inode: tuple[int, int] | None = None
         self._until_fold = _FOLD
 
     @property
@@ -59,7 +57,8 @@ class State:
 
         It survives a kill when this returns; ``durable``: a loss of power as well, also of what ``step`` found done by
         others. Makes the file when there is none. Where the sync fails it raises, and the transaction is there.
-        Raises ConfigError (state-damaged, state-read-only, state-newer, state-unwritable), BusyError (state-busy).
+        Raises ConfigError (state-damaged, state-read-only, state-newer, state-unwritable), BusyError (state-busy: who
+        holds the lock, or the file, was waited for long enough).
         """
         import sqlite3
 
@@ -77,12 +76,12 @@ class State:
         except sqlite3.Error as exc:
             raise self._explained(exc) from exc
         finally:
-            self._unlock()
+            self.lock.give()
         if durable:
             self._sync()
         self._until_fold -= 1
         if self._until_fold <= 0:
-            self._fold(db)
+            self.fold()
         return found
 
     def read(self, step: Callable[[sqlite3.Connection], T]) -> T:
@@ -134,82 +133,61 @@ class State:
             db.close()
         elif db is not None:
             _inherited.append(db)
-        for fd in (self._fd, self._log_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._log_fd = -1
+        self.lock.close()
+        self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log_fd >= 0:
+            os.close(self._log_fd)
+        self._log_fd = -1
 
     def _sync(self) -> None:
         """Bring the log to the disk, as far as it is written: others' transactions, too. One that was folded into the
-        file meanwhile is on the disk already."""
+        file meanwhile is on the disk already. Where it fails the kernel takes what it could not write for written, and
+        the next sync would say nothing: only what is folded into the file then is there."""
         try:
             if self._log_fd < 0:
                 self._log_fd = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
             sync_data(self._log_fd)
         except OSError as exc:
-            raise self._unwritable(exc) from exc
+            if not self.fold():
+                raise self._unwritable(exc) from exc
 
     def _lock(self) -> None:
-        """Hold the flock, of the file that has the lock's name now."""
+        """Hold the lock, in a child with a descriptor of its own."""
         if self._pid != os.getpid():
             self.close()
             self._pid = os.getpid()
-        while True:
-            if self._fd < 0:
-                self._fd = self._open_lock()
-                self._lock_inode = _inode(os.fstat(self._fd))
-            flock(self._fd, LOCK_EX, self.lock_path)
-            if self._there(self.lock_path) == self._lock_inode:
-                return
-            os.close(self._fd)
-            self._fd = -1
+        self.lock.take()
 
-    def _open_lock(self) -> int:
-        try:
-            return os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.lock_path), exist_ok=True)
-            return self._open_lock()
-        except OSError as exc:
-            if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise self._read_only() from exc
-            raise
-
-    def _unlock(self) -> None:
-        if self._fd >= 0:
-            flock(self._fd, LOCK_UN, self.lock_path)
-
-    def _fold(self, db: sqlite3.Connection) -> None:
-        """Fold the log into the file: beside others who write, and what they wrote meanwhile under the lock, so that
-        the log begins anew. One that fails is tried again: nothing is lost."""
+    def fold(self) -> bool:
+        """Fold the log into the file and bring that to the disk: beside others who write, and what they wrote meanwhile
+        under the lock, so that the log begins anew. Whether all is there; where it fails nothing is lost."""
         import sqlite3
 
         self._until_fold = _FOLD
         try:
-            _, size, folded = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if folded == size:
-                return
+            if self._folded():
+                return True
             self._lock()
             try:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                return self._folded()
             finally:
-                self._unlock()
-        except sqlite3.Error:
-            pass
+                self.lock.give()
+        except (sqlite3.Error, K1ctlError, OSError):
+            return False
+
+    def _folded(self) -> bool:
+        if self._db is None:
+            return False
+        _, size, folded = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(size == folded)
 
     def _current(self) -> bool:
         """Whether this process is connected to the file that is there now."""
         if self._db is None or self._pid != os.getpid():
             return False
-        return self._there(self.path) == self._inode
-
-    @staticmethod
-    def _there(path: str) -> tuple[int, int] | None:
-        """Which file has this name now."""
-        try:
-            return _inode(os.stat(path))
-        except FileNotFoundError:
-            return None
+        return there(self.path) == self._inode
 
     def _connected(self) -> sqlite3.Connection:
         """The connection to a file of the last step; to be called with the lock held."""
@@ -219,9 +197,7 @@ class State:
         if self._db is not None:
             self._db.close()  # of a file that was removed or replaced
             self._db = None
-            if self._log_fd >= 0:
-                os.close(self._log_fd)
-                self._log_fd = -1
+            self._close_log()
         if not os.path.lexists(self.path):
             self._make()
         elif not os.path.exists(self.path):
@@ -235,7 +211,7 @@ class State:
         except BaseException:
             db.close()
             raise
-        self._db, self._inode = db, self._there(self.path)
+        self._db, self._inode = db, there(self.path)
         self._until_fold = 1 + int.from_bytes(os.urandom(2)) % _FOLD  # of many writers, each in its turn
         return db
 
@@ -246,6 +222,7 @@ class State:
         db = sqlite3.connect(f"file:{quoted}?mode={mode}", uri=True, timeout=self.patience, isolation_level=None)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
+        db.execute(f"PRAGMA journal_size_limit = {_LOG * _PAGE}")  # what grew beyond while somebody read is given back
         if sys.platform == "darwin":  # fsync(2) leaves it in the drive's cache there
             db.execute("PRAGMA fullfsync = 1")
             db.execute("PRAGMA checkpoint_fullfsync = 1")
@@ -385,10 +362,6 @@ def _apply(db: sqlite3.Connection, version: int) -> None:
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _inode(stat: os.stat_result) -> tuple[int, int]:
-    return stat.st_dev, stat.st_ino
 
 
 def _remove(path: str) -> None:

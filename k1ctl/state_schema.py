@@ -57,8 +57,8 @@ _LEDGER = (
     f"""CREATE VIEW spend AS SELECT {_PLACE}, {", ".join(f"SUM({n}) AS {n}" for n in _SUMS)}
         FROM (SELECT * FROM folded_spend UNION ALL SELECT * FROM fresh_spend) GROUP BY {_PLACE}""",
     """CREATE TABLE marks(
-        scope TEXT NOT NULL, name TEXT NOT NULL, percent INTEGER NOT NULL, at REAL NOT NULL,
-        PRIMARY KEY(scope, name, percent)) WITHOUT ROWID""",
+        scope TEXT NOT NULL, name TEXT NOT NULL, most INTEGER NOT NULL, percent INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY(scope, name, most, percent)) WITHOUT ROWID""",
     "CREATE TRIGGER record_is_kept BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'the record is kept'); END",
     "CREATE TRIGGER record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'the record is final'); END",
 )

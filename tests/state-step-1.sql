@@ -38,8 +38,8 @@ CREATE TABLE folded_spend(
 INSERT INTO "folded_spend" VALUES('2026-05-28',494444,'bergen','T-2','','',0,0,0,0,35000,120000);
 INSERT INTO "folded_spend" VALUES('2026-05-28',494444,'oslo','T-1','web','claude-sonnet-4-5',3000,2100,400,30000,35500,51000);
 CREATE TABLE marks(
-        scope TEXT NOT NULL, name TEXT NOT NULL, percent INTEGER NOT NULL, at REAL NOT NULL,
-        PRIMARY KEY(scope, name, percent)) WITHOUT ROWID;
+        scope TEXT NOT NULL, name TEXT NOT NULL, most INTEGER NOT NULL, percent INTEGER NOT NULL, at REAL NOT NULL,
+        PRIMARY KEY(scope, name, most, percent)) WITHOUT ROWID;
 CREATE TABLE messages(
         id TEXT PRIMARY KEY, day TEXT NOT NULL, hour INTEGER NOT NULL, agent TEXT NOT NULL, task TEXT NOT NULL,
         pool TEXT NOT NULL, model TEXT NOT NULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from k1ctl import state_schema
+from k1ctl.cutoff import CutOff
 from k1ctl.errors import BusyError, ConfigError
+from k1ctl.files import open_locked
 from k1ctl.state import State
 from k1ctl.workspace import Workspace
 
@@ -25,7 +28,7 @@ def place(tmp_path: Path) -> Workspace:
 def marked(state: State, name: str, **options: Any) -> None:
     """Write one row."""
     words = (name, 1.0)
-    state.write(lambda db: db.execute("INSERT INTO marks VALUES('t', ?, 1, ?)", words), **options)
+    state.write(lambda db: db.execute("INSERT INTO marks VALUES('t', ?, 1, 1, ?)", words), **options)
 
 
 def names(state: State) -> list[str]:
@@ -53,7 +56,7 @@ def test_what_raises_changes_nothing(place: Workspace) -> None:
     state = State(place)
 
     def step(db: sqlite3.Connection) -> None:
-        db.execute("INSERT INTO marks VALUES('t', 'a', 1, 0)")
+        db.execute("INSERT INTO marks VALUES('t', 'a', 1, 1, 0)")
         raise KeyError("a")
 
     with pytest.raises(KeyError):
@@ -171,7 +174,7 @@ def test_a_file_that_may_not_be_written(place: Workspace) -> None:
         code = 1
         try:
             os.chmod(state.path, 0o444)
-            os.chmod(state.lock_path, 0o666)
+            os.chmod(state.lock.path, 0o666)
             if os.geteuid() == 0:
                 folder = place.ops
                 while folder != "/":
@@ -187,6 +190,39 @@ def test_a_file_that_may_not_be_written(place: Workspace) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     os.chmod(state.path, 0o644)
     assert names(State(place)) == ["a"]
+
+
+def test_a_lock_that_stays_is_told(place: Workspace) -> None:
+    """Whoever has it is named after a while; an alarm that somebody else has set ends the wait, too, and stays his."""
+    state = State(place)
+    marked(state, "a")
+    fd = open_locked(state.lock.path)
+    assert fd is not None
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(fd)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            late = State(place)
+            late.lock.patience = 0.01
+            try:
+                marked(late, "b")
+            except BusyError as exc:
+                ours = exc.code == "state-busy" and exc.details["holder_pid"] in (os.getppid(), None)
+                code = 3 if ours and not signal.getitimer(signal.ITIMER_REAL)[0] else 2
+            late.lock.patience = 3600
+            try:
+                with CutOff(0.01):
+                    marked(late, "b")
+            except TimeoutError:
+                code = 0 if code == 3 else code
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(fd)
+    marked(state, "b")
+    assert names(state) == ["a", "b"]
 
 
 def test_a_foreign_writer_is_named(place: Workspace) -> None:
@@ -242,7 +278,8 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(place: Workspace, monkeypat
 
 def test_what_is_synced_keeps_nobody_waiting(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is let go before the log is brought to the disk; it is also where nothing was changed, as another may
-    have written it and died before; a disk that fails is told, and what was written is there."""
+    have written it and died before. Where the log cannot be synced, all of it is in the file itself, or that is told;
+    what was written is there."""
     first, other, seen = State(place), State(place), []
 
     def sync(fd: int) -> None:
@@ -259,9 +296,20 @@ def test_what_is_synced_keeps_nobody_waiting(place: Workspace, monkeypatch: pyte
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("k1ctl.state.sync_data", fail)
+    marked(first, "b", durable=True)
+    alone = Path(place.root, "alone.db")
+    alone.write_bytes(Path(first.path).read_bytes())
+    copied = sqlite3.connect(alone)
+    assert copied.execute("SELECT COUNT(*) FROM marks WHERE name = 'b'").fetchone() == (1,)
+    copied.close()
+    reader = sqlite3.connect(first.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT COUNT(*) FROM marks WHERE name = 'c'").fetchone() == (0,)
     with pytest.raises(ConfigError) as found:
-        marked(first, "b", durable=True)
-    assert found.value.code == "state-unwritable" and "b" in names(other)
+        marked(first, "c", durable=True)
+        marked(first, "d", durable=True)
+    reader.close()
+    assert found.value.code == "state-unwritable" and "c" in names(other)
 
 
 def test_the_log_begins_anew(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,7 +203,7 @@ def ended(hold: Hold) -> HoldEndedError:
 def same(there: Hold, asked: Hold, clock: Clock) -> Hold:
     """The hold that a repeated reserve finds. Raises UsageError where it asks for something else, HoldEndedError
     (one that anybody may take back holds nothing)."""
-    for name in ("agent", "task", "pool", "tokens"):
+    for name in ("agent", "task", "pool", "model", "tokens"):
         if getattr(there, name) != getattr(asked, name):
             has, wants = (
                 f"{getattr(hold, name):,} tokens" if name == "tokens" else f"{name} {getattr(hold, name)!r}"

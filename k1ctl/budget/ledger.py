@@ -108,6 +108,8 @@ class Ledger:
 
         holds.check_used(used, micro_usd)
         settled = self.state.write(step, durable=self.durable)
+        if settled.again and self.durable:
+            self.state.fold()  # the first one's sync may have failed
         if settled.overrun and not settled.again:
             settling.tell(self, settled.hold)
         return settled
@@ -188,15 +190,16 @@ class Ledger:
         """End the holds that are past their deadline or whose owner is gone; which they were. Those of runs that nobody
         settled are booked. Raises ConfigError."""
         clock = self._now(now)
-        gone = {hold.id: why for hold in self.holds() if (why := hold.gone(clock))}  # looked at without the lock
+        seen = [(each, why) for each in self.holds() if (why := each.gone(clock))]  # looked at without the lock
+        gone = {each.id: why for each, why in seen}
         if not gone:
             return []
 
         def step(db: sqlite3.Connection) -> list[Hold]:
             ended = []
-            for id, why in gone.items():
-                hold = rows.found(db, id)
-                if hold.state == OPEN and (why == "owner" or hold.age(clock) >= hold.ttl):
+            for was, why in seen:
+                hold = rows.found(db, was.id)
+                if hold.state == OPEN and (hold.owner == was.owner if why == "owner" else hold.age(clock) >= hold.ttl):
                     if hold.of_run:
                         settling.owed(self, db, hold, clock[0])
                     else:
@@ -357,17 +360,13 @@ class Ledger:
         return found
 
     def _mark(self, db: sqlite3.Connection, key: Key, before: Figures, added: tuple[int, int], wall: float) -> None:
-        """Tell, once each, of the soft limits that this passes. Told before the commit: better twice than never."""
+        """Tell of the soft limits that are passed, once for each limit. Told before the commit: better twice."""
         for unit, most in enumerate(self.limits.most(key, critical=True)):
+            used = before.used(unit) + added[unit]
             if not most or added[unit] <= 0:
                 continue
-            was = before.used(unit)
-            used = was + added[unit]
-            for percent in self.limits.soft:
-                if used * 100 < percent * most or was * 100 >= percent * most:
-                    continue
-                mark = (f"{key[0]}{'_usd' * unit}", key[1], percent, wall)
-                if db.execute("INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?)", mark).rowcount > 0:
+            for percent in (p for p in self.limits.soft if used * 100 >= p * most):
+                if rows.mark(db, (f"{key[0]}{'_usd' * unit}", key[1]), most, percent, wall):
                     facts = {"scope": key[0], "name": shown(key), "percent": percent, "used": used, "limit": most}
                     self.tell("budget.soft", **facts, unit=("tokens", "micro_usd")[unit])
 

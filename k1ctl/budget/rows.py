@@ -44,6 +44,7 @@ _NAME = (
     "INSERT INTO usage_workspaces VALUES(?, ?) ON CONFLICT DO UPDATE SET name = excluded.name"
     " WHERE name != excluded.name"
 )
+_MARK = "INSERT OR IGNORE INTO marks VALUES(?, ?, ?, ?, ?)"
 _FOLD = 512  # entries of the record, after which what they spent is folded
 _FOLDS = (
     "INSERT INTO folded_spend SELECT day, hour, agent, task, pool, model, SUM(input), SUM(output), SUM(cache_write),"
@@ -111,6 +112,11 @@ def used(db: sqlite3.Connection, keys: Sequence[Key]) -> list[tuple[str, str, in
         return found
     there = {(row[0], row[1]) for row in found}
     return found + [(*key, 0, 0) for key in keys if key not in there]
+
+
+def mark(db: sqlite3.Connection, key: Key, most: int, percent: int, at: float) -> bool:
+    """Remember that so much of the limit ``most`` of a counter was passed; whether that is new."""
+    return db.execute(_MARK, (*key, most, percent, at)).rowcount > 0
 
 
 def change(db: sqlite3.Connection, hold: Hold) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -302,6 +303,44 @@ def test_soft_limits_are_told_once(tmp_path: Path) -> None:
     books.release(hold.id)
     books.reserve(96, agent="a")
     assert [(e["percent"], e["limit"]) for e in told(books, "budget.soft")] == [(60, 100), (80, 100), (95, 100)]
+
+
+def test_soft_limits_are_told_anew_of_another_limit(tmp_path: Path) -> None:
+    """A limit that was raised has its own; of one that was lowered what is passed already is told with the next spend,
+    once."""
+    books = ledger(tmp_path, "day = 100\nsoft = [60]")
+    books.reserve(60, agent="a")
+    books = ledger(tmp_path, "day = 1000\nsoft = [60]")
+    books.reserve(540, agent="a")
+    books = ledger(tmp_path, "day = 700\nsoft = [60, 90]")
+    books.reserve(1, agent="a")
+    books.reserve(1, agent="a")
+    found = [(e["percent"], e["limit"], e["used"]) for e in told(books, "budget.soft")]
+    assert found == [(60, 100, 60), (60, 1000, 600), (60, 700, 601)]
+
+
+def test_a_hold_that_was_left_to_sync_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who saw its owner gone, before it was made one without, does not take it back."""
+    books = ledger(tmp_path, "day = 100")
+    run = books.reserve(60, agent="a", owner=99999999, ttl=RUN_TTL)
+    seen = books.holds()
+    assert books.extend(run.id, 3600, orphan=True).owner == 0
+    monkeypatch.setattr(books, "holds", lambda: seen)
+    assert not books.reclaim() and books.hold(run.id).state == "open"
+    proved(books)
+
+
+def test_a_repeated_settle_brings_the_books_to_the_disk(tmp_path: Path) -> None:
+    """Where the first one's sync failed a second sync of the log tells nothing: the file itself has it then."""
+    books = ledger(tmp_path, "day = 100")
+    books.durable = True
+    hold = books.reserve(60, agent="a")
+    assert not books.settle(hold.id, 60).again and books.settle(hold.id, 60).again
+    alone = tmp_path / "alone.db"
+    alone.write_bytes(Path(books.state.path).read_bytes())
+    copied = sqlite3.connect(alone)
+    assert copied.execute("SELECT booked FROM ended_holds").fetchall() == [(60,)]
+    copied.close()
 
 
 def test_classes_count_by_their_weights(tmp_path: Path) -> None:
