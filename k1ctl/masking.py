@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 # Without one of these, in lower case, `k1ctl.escalation.prompts.masked` changes nothing; with re, it costs 5 ms.
 _SIGNS = (
     *("pass", "secret", "token", "credential", "psk", "key", "bearer", "basic", "://", "-u", "sk-", "sk_", "gh", "hf_"),
-    *("gsk_", "glpat-", "aiza", "xox", "akia", "eyj"),
+    *("github_pat_", "gsk_", "glpat-", "aiza", "xox", "akia", "eyj"),
 )
 
 
