@@ -23,6 +23,7 @@ _FIELD_LIMIT = 400  # characters a field keeps when the line would grow past one
 AT = b'{"at":"'
 _BEGIN = AT.decode()
 _GLUED = 8  # pieces that one line is looked through for
+_TRIES = 100  # a file is closed once in a while; more often: a filesystem whose inode numbers say nothing
 _PATIENCE = 0.5  # s that a writer waits for who closes the day's file: he has the lock for microseconds, or was stopped
 
 
@@ -60,7 +61,7 @@ def append(path: str, line: str) -> None:
     """
     data = (line + "\n").encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in its place blocks nobody
-    while True:
+    for left in range(_TRIES, 0, -1):
         try:
             fd = os.open(path, flags, 0o644)
         except FileNotFoundError:
@@ -73,7 +74,7 @@ def append(path: str, line: str) -> None:
                 _wait_for_lock(fd)
             except OSError:
                 pass
-            if same_file(fd, path):
+            if same_file(fd, path) or left == 1:
                 if os.write(fd, data) != len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
                 return

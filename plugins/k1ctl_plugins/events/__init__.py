@@ -109,9 +109,12 @@ def _list_and_follow(folder: str, wanted: Wanted, since: str, limit: int | None,
     from k1ctl.events_follow import Follower
 
     follower = Follower(folder)
-    follower.begin(since)
-    past = (e for e in follower.news() if str(e.get("at", "")) >= since and wanted.matches(e))
-    _print(past if limit is None else deque(past, limit), as_jsonl)
+    if limit is not None and not since:
+        _print(follower.last(limit, wanted.matches, wanted.may), as_jsonl)
+    else:
+        follower.begin(since)
+        past = (e for e in follower.news() if str(e.get("at", "")) >= since and wanted.matches(e))
+        _print(past if limit is None else deque(past, limit), as_jsonl)
     _follow(follower, wanted, as_jsonl)
 
 
