@@ -92,10 +92,11 @@ def test_days_are_compressed_beside_writers(workspace: Project) -> None:
         said = [int(writer.communicate(timeout=30)[0]) for writer in writers]
     followed += follower.news()
     follower.close()
-    assert in_order(followed) == in_order(list(read(str(folder)))) == {f"w{n}": said[n] for n in range(6)}
+    expected = {f"w{n}": said[n] for n in range(6) if said[n]}  # one may never have come to it
+    assert in_order(followed) == in_order(list(read(str(folder)))) == expected
     compact(workspace.facts(), older=0, now=NOW)
     assert all(part.packed for part in parts(str(folder)))
-    assert in_order(list(read(str(folder)))) == {f"w{n}": said[n] for n in range(6)}
+    assert in_order(list(read(str(folder)))) == expected
 
 
 STEPS = ("rename", "replace", "unlink", "fsync", "fdatasync", "write", "open", "close")
