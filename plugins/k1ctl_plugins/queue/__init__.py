@@ -175,22 +175,9 @@ def list_(context: Context, as_json: bool, resource: str | None) -> None:
     if not rows:
         say("nobody holds anything and nobody waits")
         return
-    from k1ctl_plugins.queue.inspect import priority_text, state_text
+    from k1ctl_plugins.queue.inspect import HEADERS, cells
 
-    cells = [
-        (
-            e["ticket"],
-            state_text(e),
-            " ".join(f"{r}={n}" if n > 1 else r for r, n in e["resources"].items()),
-            e.get("workspace", "?"),
-            e.get("label") or e.get("command", "?"),
-            priority_text(e),
-            e.get("granted_at") or e.get("queued_at", ""),
-            e.get("run", ""),
-        )
-        for e in rows
-    ]
-    put(table(cells, ("TICKET", "STATE", "RESOURCES", "WORKSPACE", "COMMAND", "PRIORITY", "SINCE", "RUN")))
+    put(table(map(cells, rows), HEADERS))
 
 
 @queue.command()
@@ -315,9 +302,10 @@ def pause(context: Context, resource: str, reason: str, dry_run: bool, as_json: 
     """
     from k1ctl import events
     from k1ctl.queue import names, view
+    from k1ctl_plugins.queue.inspect import check_single
 
     names.check_resource(resource)
-    _check_one(context.config, resource)
+    check_single(context.config, resource)
     new = resource not in view.pauses(_folder(context)) if dry_run else view.pause(_folder(context), resource, reason)
     if new and not dry_run:
         events.emit(context.workspace, "queue.paused", resource=resource, reason=reason)
@@ -348,19 +336,6 @@ def resume(context: Context, resource: str, dry_run: bool, as_json: bool) -> Non
     _said(as_json, {"resource": resource, "paused": False, "changed": was, "dry_run": dry_run})
     if left.startswith(names.OUT_OF_SERVICE):
         say(f"{resource} is {left}; k1ctl device enable {resource.partition(':')[2]} ends that")
-
-
-def _check_one(config: Config, resource: str) -> None:
-    """A group is no resource that could be paused: who may take one of it holds that device. Raises UsageError."""
-    from k1ctl.queue import choice
-
-    group = resource.removeprefix("device:")
-    devices = choice.members(config, group) if group != resource else []
-    if devices and devices != [group]:
-        raise UsageError(
-            f"{resource} is a group of devices: {', '.join(devices)}",
-            hint=f"pause each by itself, as in: k1ctl queue pause device:{devices[0]}",
-        )
 
 
 def _said(as_json: bool, facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Finding a ticket or a run by what people type, and cancelling it."""
+"""Finding a ticket or a run by what people type, acting on it, and telling it to people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from k1ctl import events, groups
-from k1ctl.errors import BusyError, K1ctlError
+from k1ctl.errors import BusyError, K1ctlError, UsageError
 from k1ctl.files import read_json
 from k1ctl.jsontext import dumps
 from k1ctl.process import record
@@ -174,6 +174,19 @@ def bump_ticket(
     return {**facts, "dry_run": dry_run}
 
 
+def check_single(config: Config, resource: str) -> None:
+    """A group is no resource that could be paused: who may take one of it holds that device. Raises UsageError."""
+    from k1ctl.queue import choice
+
+    group = resource.removeprefix("device:")
+    devices = choice.members(config, group) if group != resource else []
+    if devices and devices != [group]:
+        raise UsageError(
+            f"{resource} is a group of devices: {', '.join(devices)}",
+            hint=f"pause each by itself, as in: k1ctl queue pause device:{devices[0]}",
+        )
+
+
 def wait_for(
     workspace: Workspace, config: Config, run_id: str, seconds: float | None, *, quiet: bool, stream: bool
 ) -> dict[str, Any]:
@@ -214,6 +227,27 @@ def priority_text(entry: dict[str, Any]) -> str:
     return f"{entry['priority']}{', bumped' if entry.get('bumped') else ''}{asked}"
 
 
+HEADERS = ("TICKET", "STATE", "RESOURCES", "WORKSPACE", "COMMAND", "PRIORITY", "SINCE", "RUN")
+
+
+def cells(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """A ticket as a row of `queue list`."""
+    return (
+        entry["ticket"],
+        state_text(entry),
+        _resources_text(entry["resources"]),
+        entry.get("workspace", "?"),
+        entry.get("label") or entry.get("command", "?"),
+        priority_text(entry),
+        entry.get("granted_at") or entry.get("queued_at", ""),
+        entry.get("run", ""),
+    )
+
+
+def _resources_text(resources: dict[str, int]) -> str:
+    return " ".join(f"{r}={n}" if n > 1 else r for r, n in resources.items())
+
+
 def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts of `inspect` for people: no braces, no clocks that only machines compare."""
     from k1ctl.process.view import describe_holder, describe_pause
@@ -221,7 +255,7 @@ def readable_facts(facts: dict[str, Any]) -> dict[str, Any]:
 
     shown = {k: v for k, v in facts.items() if k not in ("monotonic", "error")}
     if "resources" in shown:
-        shown["resources"] = " ".join(f"{r}={n}" if n > 1 else r for r, n in shown["resources"].items())
+        shown["resources"] = _resources_text(shown["resources"])
     if shown.get("holders"):
         shown["holders"] = "; ".join(map(describe_holder, shown["holders"]))
     if isinstance(shown.get("paused"), dict):
