@@ -312,6 +312,23 @@ def test_what_is_synced_keeps_nobody_waiting(place: Workspace, monkeypatch: pyte
     assert found.value.code == "state-unwritable" and "c" in names(other)
 
 
+def test_a_log_that_grew_is_given_back(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody reads it cannot begin anew; once nobody does, it is no longer than it may be."""
+    monkeypatch.setattr("k1ctl.state._LOG", 10)
+    state = State(place)
+    marked(state, "a")
+    reader = sqlite3.connect(state.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT COUNT(*) FROM marks").fetchone() == (1,)
+    for n in range(100):
+        marked(state, f"a{n}")
+    assert os.path.getsize(f"{state.path}-wal") > 100 * 2048
+    reader.close()
+    marked(state, "b")
+    marked(state, "c")
+    assert os.path.getsize(f"{state.path}-wal") <= 20 * 2072
+
+
 def test_the_log_begins_anew(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much is written it does not grow without end; who reads meanwhile delays that and loses nothing."""
     monkeypatch.setattr("k1ctl.state._FOLD", 1)

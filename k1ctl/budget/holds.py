@@ -102,6 +102,12 @@ class Hold:
         """Whether its owner is a command that was run under it, and has spent something when it is gone."""
         return bool(self.owner) and self.ttl >= RUN_TTL
 
+    @property
+    def overrun(self) -> tuple[int, int]:
+        """(Tokens, micro-dollars) booked beyond what it holds; one that was made without a price overruns no money."""
+        money = self.booked_micro_usd - self.micro_usd if self.micro_usd else 0
+        return max(0, self.booked - self.tokens), max(0, money)
+
     def document(self) -> dict[str, Any]:
         """The hold as JSON."""
         from k1ctl.units import rfc3339
@@ -128,15 +134,16 @@ class Hold:
 
 
 class Settled:
-    """What a settle booked: ``booked`` tokens and ``micro_usd``, the ``overrun`` beyond the hold in tokens; ``late``:
-    the hold had ended; ``again``: it was settled before, and nothing was booked now."""
+    """What a settle booked: ``booked`` tokens and ``micro_usd``, the ``overrun`` beyond the hold in tokens and in
+    micro-dollars (``overrun_micro_usd``); ``late``: the hold had ended; ``again``: it was settled before, and nothing
+    was booked now."""
 
-    __slots__ = ("again", "booked", "hold", "late", "micro_usd", "overrun")
+    __slots__ = ("again", "booked", "hold", "late", "micro_usd", "overrun", "overrun_micro_usd")
 
     def __init__(self, hold: Hold, *, late: bool = False, again: bool = False) -> None:
         self.hold, self.late, self.again = hold, late, again
         self.booked, self.micro_usd = hold.booked, hold.booked_micro_usd
-        self.overrun = max(0, hold.booked - hold.tokens)
+        self.overrun, self.overrun_micro_usd = hold.overrun
 
     def document(self) -> dict[str, Any]:
         """The settle as JSON."""
@@ -145,6 +152,7 @@ class Settled:
             "booked_tokens": self.booked,
             "booked_micro_usd": self.micro_usd,
             "overrun_tokens": self.overrun,
+            "overrun_micro_usd": self.overrun_micro_usd,
             "late": self.late,
             "again": self.again,
         }

@@ -110,7 +110,7 @@ class Ledger:
         settled = self.state.write(step, durable=self.durable)
         if settled.again and self.durable:
             self.state.fold()  # the first one's sync may have failed
-        if settled.overrun and not settled.again:
+        if any(settled.hold.overrun) and not settled.again:
             settling.tell(self, settled.hold)
         return settled
 
@@ -211,7 +211,7 @@ class Ledger:
         for hold in lost:
             words = {"id": hold.id, "agent": hold.agent, "tokens": hold.tokens, "booked_tokens": hold.booked}
             self.tell("budget.lost", **words, why=gone[hold.id])
-            if hold.booked > hold.tokens:
+            if any(hold.overrun):
                 settling.tell(self, hold)
             settling.forget(self, hold)
         return lost

@@ -53,7 +53,7 @@ def settle(
     back = (0, 0) if late else (-hold.tokens, -hold.micro_usd)
     ledger.count(db, keys, wall, spent=spent, held=back, critical=True)
     rows.change(db, hold)
-    note = " ".join(["late"] * late + ["overrun"] * (hold.booked > hold.tokens) + [why] * bool(why))
+    note = " ".join(["late"] * late + ["overrun"] * any(hold.overrun) + [why] * bool(why))
     rows.record(db, wall, "settle", hold, usage, *spent, note)
     return Settled(hold, late=late)
 
@@ -103,7 +103,7 @@ def exceed(
     hold.booked, hold.booked_micro_usd = hold.booked + spent[0], hold.booked_micro_usd + spent[1]
     ledger.count(db, keys_of(day, hour, hold.agent, hold.task, hold.pool), wall, spent=spent, critical=True)
     rows.change(db, hold)
-    note = "overrun" if hold.booked > hold.tokens else ""
+    note = "overrun" if any(hold.overrun) else ""
     rows.record(db, wall, "exceed", there, usage, *spent, note)
 
 
@@ -126,4 +126,5 @@ def place(db: sqlite3.Connection, hold: Hold, parts: Sequence[Part], wall: float
 def tell(ledger: Ledger, hold: Hold, event: str = "budget.overrun") -> None:
     """The event that more was booked under ``hold`` than it held (or, of another name, than was settled)."""
     words = {"id": hold.id, "agent": hold.agent, "task": hold.task, "held_tokens": hold.tokens}
-    ledger.tell(event, **words, booked_tokens=hold.booked)
+    money = {"held_micro_usd": hold.micro_usd, "booked_micro_usd": hold.booked_micro_usd}
+    ledger.tell(event, **words, booked_tokens=hold.booked, **money)

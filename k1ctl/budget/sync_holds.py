@@ -202,9 +202,10 @@ class Told:
         for place, (usage, tokens, micro_usd) in parts.items():
             settling.exceed(ledger, db, hold, place, usage, (tokens, micro_usd), wall)
             self.exceeded = (self.exceeded[0] + tokens, self.exceeded[1] + micro_usd)
-        if self.exceeded[0] and hold.booked > hold.tokens:
+        more = self.exceeded[0] or (self.exceeded[1] and hold.micro_usd)  # money of a hold without a price is no news
+        if more and any(hold.overrun):
             settling.tell(ledger, hold)
-        elif self.exceeded[0] and self.state == SETTLED:
+        elif more and self.state == SETTLED:
             settling.tell(ledger, hold, "budget.exceeded")
 
     def _place(self, ledger: Ledger, db: sqlite3.Connection, wall: float) -> None:

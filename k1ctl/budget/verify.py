@@ -59,9 +59,12 @@ class _Replay:
         self.proof = proof
         self.counters: dict[Key, list[int]] = {}
         self.spend: dict[tuple[Any, ...], list[int]] = {}
-        self.holds: dict[str, list[Any]] = {}  # state, tokens, micro_usd held, booked, booked_micro_usd, place
+        self.holds: dict[str, list[Any]] = {}  # state, tokens, micro_usd held, booked, booked_micro_usd, place, classes
         self.moved: dict[tuple[Any, ...], list[int]] = {}  # from model to model, of each hold
         self.messages: dict[str, list[Any]] = {}  # place, classes, micro_usd
+        self.alone: dict[
+            tuple[str, str], list[int]
+        ] = {}  # booked under no hold, by agent and model: classes, micro_usd
 
     def entry(self, row: tuple[Any, ...]) -> None:
         """One line of the record."""
@@ -70,13 +73,16 @@ class _Replay:
         if what == "reserve":
             if hold is not None:
                 self.proof.differ(f"entry {seq}: {id} is reserved a second time")
-            self.holds[id] = [OPEN, tokens, cost, 0, 0, place]
+            self.holds[id] = [OPEN, tokens, cost, 0, 0, place, usage]
             self.add(place, held=(tokens, cost))
         elif what == "book":
             self.spent(place, usage, tokens, cost)
             if id:
                 told = self.messages.setdefault(id, [place, 0, 0, 0, 0, 0])
                 told[1:] = [a + b for a, b in zip(told[1:], (*usage, cost), strict=True)]
+            else:
+                alone = self.alone.setdefault((place[2], place[5]), [0] * 5)
+                alone[:] = [a + b for a, b in zip(alone, (*usage, cost), strict=True)]
         elif what == "exceed" and hold is not None:
             self.spent(place, usage, tokens, cost)
             hold[3:5] = [hold[3] + tokens, hold[4] + cost]
@@ -168,8 +174,12 @@ def _compare_spend(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> Non
 def _compare_holds(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
     names = COLUMNS.split(", ")
     picked = [names.index(n) for n in ("state", "tokens", "micro_usd", "booked", "booked_micro_usd")]
-    query = f"SELECT {COLUMNS} FROM holds"
-    there = {row[0]: [*(row[i] for i in picked), row[2:8]] for row in db.execute(query)}
+    there: dict[str, list[Any]] = {}
+    for table, ended in (("open_holds", False), ("ended_holds", True)):
+        for row in db.execute(f"SELECT {COLUMNS} FROM {table}"):
+            if row[0] in there or (row[1] != OPEN) != ended:
+                proof.differ(f"hold {row[0]} is in {table} as {row[1]}{' and in open_holds' * (row[0] in there)}")
+            there[row[0]] = [*(row[i] for i in picked), row[2:8], row[8:12]]
     proof.holds = len(there)
     for id in sorted({*there, *replay.holds}):
         if there.get(id) != replay.holds.get(id):
@@ -207,3 +217,23 @@ def _compare_transcripts(db: sqlite3.Connection, replay: _Replay, proof: Proof) 
         has, sum_ = models.get(key), messages.get(key)
         if has != sum_:
             proof.differ(f"transcripts of hold {key[0]} by {key[1]}: {has} is kept, its messages come to {sum_}")
+    _compare_days(db, replay, proof)
+
+
+def _compare_days(db: sqlite3.Connection, replay: _Replay, proof: Proof) -> None:
+    """The sums by day are those of the messages, and what came under no hold is booked."""
+    sums = "SUM(input), SUM(output), SUM(cache_write), SUM(cache_read), SUM(micro_usd)"
+    messages, days = (
+        {row[:3]: row[3:] for row in db.execute(f"SELECT day, agent, model, {sums} FROM {t} GROUP BY 1, 2, 3")}
+        for t in ("usage_messages", "usage_days")
+    )
+    nothing = (0,) * 5
+    for key in sorted({*messages, *days}):
+        has, sum_ = days.get(key, nothing), messages.get(key, nothing)
+        if has != sum_:
+            proof.differ(f"transcripts of {' '.join(key)}: {has} is kept, the messages come to {sum_}")
+    query = f"SELECT agent, model, {sums} FROM usage_messages WHERE hold = '' GROUP BY 1, 2"
+    for agent, model, *told in db.execute(query):
+        booked = replay.alone.get((agent, model), [*nothing])
+        if any(a < b for a, b in zip(booked, told, strict=True)):
+            proof.differ(f"transcripts of {agent} by {model} tell {told} under no hold, and booked is {booked}")

@@ -106,6 +106,8 @@ def test_a_repeated_reserve_is_one(tmp_path: Path) -> None:
     assert (first.again, again.again, len(books.holds())) == (False, True, 1)
     with pytest.raises(UsageError, match="another hold's, of 60 tokens"):
         books.reserve(61, agent="a", id="mine")
+    with pytest.raises(UsageError, match="another hold's, of model ''"):
+        books.reserve(60, agent="a", id="mine", model="claude-opus-4-1")
     books.settle("mine", 1)
     with pytest.raises(HoldEndedError):
         books.reserve(60, agent="a", id="mine")
@@ -165,6 +167,19 @@ def test_an_overrun_is_booked_in_full_and_blocks_the_next(tmp_path: Path) -> Non
     assert books.settle(hold.id, 150).overrun == 90
     assert "overrun by 50 tokens" in refused(books, 1)["reasons"][0]["text"]
     assert [e["booked_tokens"] for e in told(books, "budget.overrun")] == [150]
+    proved(books)
+
+
+def test_an_overrun_of_money_is_told_as_one_of_tokens_is(tmp_path: Path) -> None:
+    """Where the hold had a price: in the record, as an event, and in what the settle comes to."""
+    books = ledger(tmp_path, "day_usd = 100")
+    for held in (0, 500):
+        settled = books.settle(books.reserve(60, agent="a", micro_usd=held).id, 50, micro_usd=700)
+        assert (settled.overrun, settled.overrun_micro_usd) == (0, 200 if held else 0)
+    (event,) = told(books, "budget.overrun")
+    assert (event["held_micro_usd"], event["booked_micro_usd"]) == (500, 700)
+    notes = books.state.read(lambda db: db.execute("SELECT note FROM record WHERE what = 'settle'").fetchall())
+    assert notes == [("",), ("overrun",)]
     proved(books)
 
 
@@ -390,6 +405,9 @@ def test_verify_finds_what_was_changed_by_hand(tmp_path: Path) -> None:
         "UPDATE ended_holds SET agent = 'b'",
         "UPDATE counters SET spent = spent - 1 WHERE scope = 'day'",
         "UPDATE ended_holds SET booked = 1",
+        "UPDATE ended_holds SET output = 1",
+        "INSERT INTO open_holds SELECT * FROM ended_holds",
+        "INSERT INTO open_holds SELECT * FROM ended_holds; DELETE FROM ended_holds",
         "UPDATE folded SET seq = 2",
         "INSERT INTO folded_spend SELECT * FROM spend",
         "DROP TRIGGER record_is_kept; DELETE FROM record WHERE seq = 1",

@@ -237,6 +237,9 @@ def test_a_crash_books_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch
         "UPDATE usage_holds SET tokens = tokens + 1",
         "UPDATE usage_models SET model = 'other'",
         "DELETE FROM usage_holds",
+        "UPDATE usage_messages SET hold = ''; DELETE FROM usage_holds; DELETE FROM usage_models",
+        "UPDATE usage_days SET input = input + 1",
+        "DELETE FROM usage_days",
     ],
 )
 def test_verify_finds_what_was_told_otherwise(desk: Desk, change: str) -> None:
@@ -246,7 +249,7 @@ def test_verify_finds_what_was_told_otherwise(desk: Desk, change: str) -> None:
     desk.ledger.settle(id, 10)
     desk.sync()
     assert desk.spent() == 60
-    desk.ledger.state.write(lambda db: db.execute(change))
+    desk.ledger.state.write(lambda db: [db.execute(statement) for statement in change.split("; ")])
     assert verify(desk.ledger.state).wrong
 
 

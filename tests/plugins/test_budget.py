@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -18,6 +19,7 @@ from k1ctl.budget.settling import OWNER_GONE
 from k1ctl.budget.tokens import Usage
 from k1ctl.budget.told import read as read_usage
 from k1ctl.config import load
+from k1ctl_plugins.budget import export
 from k1ctl_plugins.budget.run_call import FOR_SYNC
 from tests.kit import Project, finish, wait_until
 
@@ -52,6 +54,29 @@ def test_from_a_reserve_to_the_proof(workspace: Project) -> None:
     record = workspace.run("budget", "export").assert_ok().jsonl
     assert [line["what"] for line in record] == ["reserve", "extend", "settle"]
     assert workspace.run("budget", "verify", "--json").assert_ok().json["entries"] == 3
+
+
+def test_an_export_that_nobody_reads_keeps_no_transaction_open(
+    workspace: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of the books begins anew meanwhile; what is told in parts is the record as it was at the beginning."""
+    books = Ledger(workspace.facts(), load(workspace.facts()), durable=False)
+    for n in range(400):
+        books.reserve(1, agent="a", id=f"h{n}")
+    process = workspace.popen("budget", "export", stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and '"h0"' in process.stdout.readline()
+        books.release("h0")
+        assert books.state.fold()
+    finally:
+        process.kill()
+        process.communicate()
+    monkeypatch.setattr("k1ctl_plugins.budget.export._AT_ONCE", 150)
+    rows = export._rows(books.state, "record", "")
+    first = next(rows)
+    books.release("h1")
+    assert [row[0] for row in (first, *rows)] == list(range(1, 402))
+    books.state.close()
 
 
 def test_limits_are_set_in_the_file(workspace: Project) -> None:

@@ -10,8 +10,11 @@ from k1ctl.cli import Context, pass_context
 from k1ctl.output import put
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterator
 
+    from k1ctl.state import State
+
+_AT_ONCE = 5000  # entries
 _CLASSES = "input, output, cache_write, cache_read, tokens, micro_usd"
 _WHAT = {
     "record": f"seq, at, what, id, day, hour, agent, task, pool, model, {_CLASSES}, note",
@@ -51,20 +54,14 @@ def export(context: Context, what: str, form: str, since: str, as_json: bool) ->
             raise UsageError(f"--since {since}: no day", hint="as in --since 2026-11-21") from None
     names = _WHAT[what].split(", ")
     ledger, lines = Ledger(context.workspace, context.config), _Lines(names, form)
-    query = f"SELECT {_WHAT[what]} FROM {what} WHERE day >= ?{' ORDER BY seq' if what == 'record' else ''}"
     found: list[dict[str, Any]] = []
-
-    def step(db: sqlite3.Connection) -> None:
-        for row in db.execute(query, (since,)):
-            if as_json:
-                found.append(lines.named(row))
-            else:
-                put(lines.line(row))
-
     if form == "csv" and not as_json:
         put(",".join(lines.heads))
-    if ledger.state.exists:
-        ledger.state.read(step)
+    for row in _rows(ledger.state, what, since):
+        if as_json:
+            found.append(lines.named(row))
+        else:
+            put(lines.line(row))
     if as_json:
         emit_json({"ok": True, what: found})
     else:
@@ -72,6 +69,23 @@ def export(context: Context, what: str, form: str, since: str, as_json: bool) ->
             flush()
         except BrokenPipeError:
             return
+
+
+def _rows(state: State, what: str, since: str) -> Iterator[tuple[Any, ...]]:
+    """The rows as they are now. Whoever reads them slowly, or stops, keeps no transaction open: the log of the books
+    would grow for as long. Of the record, which only grows, it is a part at a time."""
+    if not state.exists:
+        return
+    query = f"SELECT {_WHAT[what]} FROM {what} WHERE day >= ?"
+    if what != "record":
+        yield from state.read(lambda db: db.execute(query, (since,)).fetchall())
+        return
+    (most,) = state.read(lambda db: db.execute("SELECT IFNULL(MAX(seq), 0) FROM record").fetchone())
+    query += f" AND seq > ? AND seq <= ? ORDER BY seq LIMIT {_AT_ONCE}"
+    last = 0
+    while rows := state.read(lambda db, words=(since, last, most): db.execute(query, words).fetchall()):  # type: ignore[misc]
+        yield from rows
+        last = rows[-1][0]
 
 
 class _Lines:

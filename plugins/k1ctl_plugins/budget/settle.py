@@ -47,7 +47,9 @@ def settle(context: Context, /, id_: str, tokens: int | None, dry_run: bool, as_
     if as_json:
         emit_json({"ok": True, **settled.document()})
         return
-    if settled.overrun and not settled.again:
-        say(f"k1ctl: overrun: {amount(0, settled.overrun)} more than the {amount(0, settled.hold.tokens)} held")
+    hold = settled.hold
+    for unit, (over, held) in enumerate(zip(hold.overrun, (hold.tokens, hold.micro_usd), strict=True)):
+        if over and not settled.again:
+            say(f"k1ctl: overrun: {amount(unit, over)} more than the {amount(unit, held)} held")
     late = " late, the hold had ended" if settled.late else ""
     put(f"{'was settled before: ' if settled.again else ''}booked {amount(0, settled.booked)}{late}")
