@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 
 from k1ctl import events
@@ -166,6 +167,24 @@ def open_descriptors() -> list[int]:
         return [fd for fd in map(int, os.listdir("/dev/fd")) if fd > 2]
     except OSError:  # a system without /dev/fd, or without /proc behind it
         return list(range(3, 64))
+
+
+def known(exc: BaseException) -> K1ctlError:
+    """``exc`` as an error of k1ctl."""
+    from k1ctl.failure import known_error
+
+    return known_error(exc, sys.argv[1:])
+
+
+def fail(exc: BaseException, status: int) -> int:
+    """Hand a failure from before the run had a record over to the front end, which prints it."""
+    error = known(exc)
+    line = dumps({"state": "failed", "error": error.document()["error"]}) + "\n"
+    try:
+        os.write(status, line.encode())
+    except OSError:
+        pass
+    return error.exit_code
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

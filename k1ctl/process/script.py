@@ -15,12 +15,11 @@ from k1ctl.errors import BusyError, UsageError
 from k1ctl.files import flock, open_locked, same_file
 from k1ctl.process import guards, nested
 from k1ctl.process.attempt import Ending
-from k1ctl.process.client import Client, let_go
+from k1ctl.process.client import Client, fail, known, let_go
 from k1ctl.process.frontend import FrontEnd, SupervisorLostError
 from k1ctl.process.giveway import marks
 from k1ctl.process.launch import Outcome
 from k1ctl.process.spec import RunSpec
-from k1ctl.process.supervisor import fail, known
 from k1ctl.process.view import View
 from k1ctl.queue import history, names, offer
 from k1ctl.queue.folder import queue_folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from k1ctl.errors import ConfigError, K1ctlError
@@ -12,7 +11,7 @@ from k1ctl.jsontext import dumps
 from k1ctl.masking import masked_words
 from k1ctl.process import nested, record
 from k1ctl.process.attempt import Attempt, Ending
-from k1ctl.process.client import Client, let_go, open_descriptors
+from k1ctl.process.client import Client, fail, known, let_go, open_descriptors
 from k1ctl.process.spec import DEFAULT_DEVICE, DEVICE, PROMISE
 from k1ctl.queue import history, names
 from k1ctl.queue.folder import queue_folder
@@ -382,21 +381,3 @@ def supervise(
         code = fail(exc, pipes[0])
     finally:
         os._exit(code)
-
-
-def known(exc: BaseException) -> K1ctlError:
-    """``exc`` as an error of k1ctl."""
-    from k1ctl.failure import known_error
-
-    return known_error(exc, sys.argv[1:])
-
-
-def fail(exc: BaseException, status: int) -> int:
-    """Hand a failure from before the run had a record over to the front end, which prints it."""
-    error = known(exc)
-    line = dumps({"state": "failed", "error": error.document()["error"]}) + "\n"
-    try:
-        os.write(status, line.encode())
-    except OSError:
-        pass
-    return error.exit_code
