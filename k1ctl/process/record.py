@@ -64,7 +64,8 @@ class Run:
     def save(self, **fields: Any) -> None:
         """Update the record and replace ``run.json``; a folder that was cleaned away is made again. Raises OSError."""
         self.record.update(fields)
-        write_json(os.path.join(self.folder, "run.json"), self.record, mode=0o600)  # what of a command is kept may hold secrets
+        # what of a command is kept may hold secrets
+        write_json(os.path.join(self.folder, "run.json"), self.record, mode=0o600)
 
 
 def create(workspace: Workspace, record: dict[str, Any]) -> Run:
