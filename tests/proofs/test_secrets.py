@@ -37,6 +37,7 @@ LEFT_OUT = {
     **dict.fromkeys(("demo", "sim faults", "sim reset", "sim start", "sim stop"), NO_REPOSITORY),
     **dict.fromkeys(("device discover", "device watch"), "asks the network until it is told to end"),
     "capacity plan": "computes from figures, for seconds",
+    "hook weekly": "calls commands that are called here",
     "metrics serve": "is asked over HTTP instead",
     "top": "is drawn instead",
 }
@@ -56,7 +57,7 @@ DONE = (
 # These only look, but for options which `--dry-run` goes with.
 LOOKS = ("budget github", "completion", "device escalation", "worktree ports")
 # These take half a second: what they print for people is taken from what they print for programs.
-SLOW = ("archive run", "capacity forecast", "capacity show", "device metrics", "hook weekly")
+SLOW = ("archive run", "capacity forecast", "capacity show", "device metrics")
 # With these words, a call for each; {} are names of the repository. Any other command is called without.
 WORDS = {
     "alert silence": "success --for 1h",
