@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from k1ctl.capacity.baseline import Measured
+from k1ctl.capacity.facts import read
+from k1ctl.capacity.sampler import Sampler
+from k1ctl.capacity.stress_call import Asked
 from k1ctl.escalation.prompts import masked
+from k1ctl.jsontext import dumps
 from k1ctl.masking import masked_words, suspicious
 
 PIECES = st.sampled_from(
@@ -28,6 +35,15 @@ def test_the_words_of_a_command() -> None:
     ]
     plain = ["git", "push", "-u", "origin", "make", "tokens=3", "keys", "--pass"]
     assert masked_words(plain) == plain
+
+
+def test_what_is_measured_is_kept_without_secrets() -> None:
+    """The command of `capacity baseline` and `capacity stress` runs as it is and is written down without secrets."""
+    words = ["./load", "--token", "hunter2"]
+    asked = Asked(words, [1], [1 << 30], [0.0])
+    kept = [asked.spec(read()), Measured(Sampler(root=os.getpid()), words).document()]
+    assert "hunter2" not in dumps(kept) and asked.command == words
+    assert kept[0]["command"] == kept[1]["argv"] == ["./load", "--token", "***"]
 
 
 @settings(max_examples=200)

@@ -13,6 +13,7 @@ from k1ctl import groups
 from k1ctl.capacity import leak, processes
 from k1ctl.capacity.sampler import FINE, Sampler
 from k1ctl.errors import NotExecutableError, NotFoundError, UsageError
+from k1ctl.masking import masked_words
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -61,7 +62,7 @@ class Measured:
         total, exact = self.cpu_total, self.cpu_source == "wait4"
         seen = min(1.0, self.sampler.watch.seen_cpu / total) if total > 0.1 and exact else None
         return {
-            "argv": self.argv,
+            "argv": masked_words(self.argv),
             "pid": self.pid,
             "exit_code": self.exit_code,
             "ended_by": self.ended_by,

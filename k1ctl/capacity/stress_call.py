@@ -10,6 +10,7 @@ from k1ctl.capacity.cells import Cell, Limits, cpu_word
 from k1ctl.capacity.executor import Copies, Interrupted
 from k1ctl.capacity.need import Need
 from k1ctl.errors import BusyError, K1ctlError, NotExecutableError, NotFoundError
+from k1ctl.masking import masked_words
 from k1ctl.signals import signals
 
 TYPE_CHECKING = False
@@ -52,7 +53,7 @@ class Asked:
 
         return {
             "at": rfc3339(),
-            "command": self.command,
+            "command": masked_words(self.command),
             "cwd": self.cwd,
             "agents": self.agents,
             "memory_bytes": self.memory,
