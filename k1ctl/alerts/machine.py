@@ -49,6 +49,7 @@ class Finding:
 
     @property
     def key(self) -> str:
+        """The name of its alert, as in ``device/k1``, by which people silence it."""
         return f"{self.name}/{self.subject}" if self.subject else self.name
 
     def facts(self) -> dict[str, Any]:

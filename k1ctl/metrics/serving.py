@@ -74,6 +74,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """Where Prometheus is to ask, with the port that was taken."""
         return f"http://{ADDRESS}:{self.server_address[1]}/metrics"
 
     def server_bind(self) -> None:
@@ -82,6 +83,7 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = ADDRESS, int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Take a client on; above `CLIENTS` of them the one that is silent for longest is hung up on."""
         with self._counting:
             self._silent[id(request)] = request
             if len(self._silent) > CLIENTS:
@@ -93,6 +95,7 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a client, and count it as silent no more however that ends."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -122,6 +125,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
+        """Wait for what the client says for the server's ``patience`` seconds."""
         self.request.settimeout(self.server.patience)
         super().setup()
 
@@ -176,6 +180,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def version_string(self) -> str:
+        """Who answers, without the version of Python."""
         return f"k1ctl/{__version__}"
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -33,6 +33,7 @@ class Part:
         self.rows, self.facts, self.error = rows or [], facts or {}, error
 
     def document(self) -> dict[str, Any]:
+        """The part in JSON's terms; ``error`` is null where there is none."""
         return {"rows": self.rows, "facts": self.facts, "error": self.error or None}
 
 

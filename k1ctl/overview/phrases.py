@@ -58,6 +58,7 @@ def _who(name: str) -> str:
 
 
 def cut(text: str, width: int) -> str:
+    """``text`` in at most ``width`` characters; an ellipsis stands for its end."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
 
 
@@ -158,6 +159,7 @@ def slots(part: Part, *, wide: bool = False) -> list[Line]:
 
 
 def waiting(part: Part, *, wide: bool = False) -> list[Line]:
+    """Each by its place in line: what for, since when, and until when or what is in its way."""
     width, lines = _names(part.rows, "workspace", 16, wide), []
     places = [str(r["position"] or "-") if r["state"] == "waiting" else r["state"] for r in part.rows]
     left = max(map(len, places), default=0)
@@ -176,6 +178,7 @@ def waiting(part: Part, *, wide: bool = False) -> list[Line]:
 
 
 def devices(part: Part, *, wide: bool = False) -> list[Line]:
+    """What each said last, who has it, and whose image it runs."""
     width, lines = _names(part.rows, "device", 16, wide), []
     for row in part.rows:
         line: Line = [
@@ -234,6 +237,7 @@ def _on(row: dict[str, Any]) -> str:
 
 
 def budget(part: Part, *, wide: bool = False) -> list[Line]:
+    """A line for each counter and unit with a limit or something spent."""
     from k1ctl.budget.limits import amount, named
 
     lines: list[Line] = []
@@ -253,6 +257,7 @@ def budget(part: Part, *, wide: bool = False) -> list[Line]:
 
 
 def host(part: Part, *, wide: bool = False) -> list[Line]:
+    """One line: memory, what is promised of it, stalls, disk, load."""
     facts = part.facts
     line: Line = [(f"{format_size(facts['available_bytes'])} of {format_size(facts['memory_bytes'])} free", "")]
     promised = f", {format_size(facts['promised_bytes'])} of {format_size(facts['limit_bytes'])} promised"

@@ -33,6 +33,7 @@ class Step:
         self.count, self.runs, self.at = count, runs, at
 
     def document(self) -> dict[str, Any]:
+        """The step in JSON's terms."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
