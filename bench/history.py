@@ -20,7 +20,7 @@ def write(folder: Path, events: int, *, end: float, days: int = 30, workspaces: 
     open_files: dict[str, list[str]] = {}
     written = 0
     for number in range(turns):
-        for at, event, fields in _turn(dice, begin + number * step, number, workspaces):
+        for at, event, fields in _turn(dice, begin + number * step, number):
             stamp = rfc3339(min(at, end))
             line = dumps({"at": stamp, "event": event, "workspace": f"agent-{number % workspaces}", **fields})
             open_files.setdefault(stamp[:10], []).append(line)
@@ -37,7 +37,7 @@ def _flush(folder: Path, lines: dict[str, list[str]], day: str) -> None:
         f.write("\n".join(sorted(lines.pop(day), key=lambda line: line[:31])) + "\n")
 
 
-def _turn(dice: random.Random, at: float, number: int, workspaces: int) -> list[tuple[float, str, dict[str, object]]]:
+def _turn(dice: random.Random, at: float, number: int) -> list[tuple[float, str, dict[str, object]]]:
     build, upload = f"20260101-000000.000-b{number:07x}", f"20260101-000000.000-u{number:07x}"
     target = "fw" if number % 3 else "web"
     wait, took, flash = dice.expovariate(1 / 5), dice.lognormvariate(3.5, 0.6), dice.lognormvariate(2.5, 0.4)

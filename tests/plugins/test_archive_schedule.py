@@ -96,9 +96,7 @@ def test_what_is_printed_is_what_is_installed(workspace: Project, table: Path) -
     assert table.read_text() == printed.stdout
 
 
-def test_a_table_that_cannot_be_read_or_written_is_never_replaced(
-    workspace: Project, table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_that_cannot_be_read_or_written_is_never_replaced(workspace: Project, table: Path) -> None:
     """Only "there is none" counts as empty; what crontab(1) says is told."""
     table.write_text("mine\n")
     table.with_name("bin").joinpath("crontab").write_text("#!/bin/sh\necho 'you are not allowed' >&2\nexit 1\n")

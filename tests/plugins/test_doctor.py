@@ -11,7 +11,6 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -256,7 +255,7 @@ def test_a_plugin_that_fails_is_a_finding_itself(
     assert "ValueError: oh" in text and text.count("fix: ") >= 4
 
 
-def test_people_see_why_and_what_to_do(workspace: Project, tmp_path: Path) -> None:
+def test_people_see_why_and_what_to_do(workspace: Project) -> None:
     """A line for each finding, with its reason; what is in order only when asked for; a wrong name is refused."""
     workspace.configure(CONFIG)
     view.pause(str(workspace.ops / "queue"), "build:fw", "a test")

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import threading
-from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Any
 
@@ -183,7 +182,7 @@ def test_tail_ends_when_its_reader_does(workspace: Project) -> None:
     finish(process)
 
 
-def test_a_new_event_is_of_now(workspace: Project, tmp_path: Path) -> None:
+def test_a_new_event_is_of_now(workspace: Project) -> None:
     """--since with an age keeps what just happened."""
     emit(workspace.facts(), "test.now", at_test=rfc3339())
     assert len(workspace.run("events", "list", "--since", "1h", "--json").json) == 1

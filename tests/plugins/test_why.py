@@ -62,7 +62,7 @@ def test_a_worktree_within_another_one_is_its_own(tmp_path: Path) -> None:
     assert unseen._is_in(str(tmp_path), str(module)) and unseen._is_in(str(tmp_path), str(tmp_path))
 
 
-def test_what_was_typed(root: Root, tmp_path: Path) -> None:
+def test_what_was_typed(root: Root) -> None:
     """A path, the beginning of a run's id, a ticket of long ago; what is unknown or ambiguous is an error."""
     root.configure(DEVICE + '[targets.fw]\nkind = "command"\ncommand = ["true"]\noutputs = ["x"]\n')
     first, second = root.run("oslo", ticket=41), root.run("bergen", ticket=42)

@@ -23,7 +23,7 @@ def reasons(workspace: Workspace, config: Config, subject: Subject) -> list[Reas
     """Why the subject's runs wait for room, stand still or were ended by memory; whether the host is short of it."""
     if subject.resource:
         return []
-    found = [*_waiting(workspace, subject), *_standing_still(workspace, subject)]
+    found = [*_waiting(workspace, subject), *_standing_still(subject)]
     found += [r for r in (_ended(workspace, subject, record) for record in subject.ended(workspace)) if r is not None]
     if subject.whole:
         found += [*_refused(subject), *_around(workspace, config)]
@@ -45,10 +45,10 @@ def _waiting(workspace: Workspace, subject: Subject) -> list[Reason]:
     if not mine:
         return []
     held = promises.held()
-    return [_wait(workspace, subject, promise, line, held) for promise in mine]
+    return [_wait(subject, promise, line, held) for promise in mine]
 
 
-def _wait(workspace: Workspace, subject: Subject, promise: Promise, line: list[Promise], held: list[Promise]) -> Reason:
+def _wait(subject: Subject, promise: Promise, line: list[Promise], held: list[Promise]) -> Reason:
     from k1ctl.capacity.promises import age
     from k1ctl.units import format_duration, rfc3339
 
@@ -100,7 +100,7 @@ def _named(held: list[Promise]) -> str:
     return "; ".join(f"{p.workspace}: {p.what} ({p.need})" for p in largest)
 
 
-def _standing_still(workspace: Workspace, subject: Subject) -> list[Reason]:
+def _standing_still(subject: Subject) -> list[Reason]:
     """The subject's commands that are suspended for want of memory."""
     from k1ctl.capacity import watched
 

@@ -69,7 +69,7 @@ def upload(context: Context, /, take_up: str | None, dry_run: bool, as_json: boo
     if take_up:
         if dry_run or any(value for name, value in options.items() if name not in ("priority", "via")):
             raise UsageError("--wait takes up what was called before; it goes with no other option but --json")
-        done = flow.take_up(workspace, config, take_up)
+        done = flow.take_up(workspace, take_up)
     else:
         plan = flow.make_plan(workspace, config, context.plugins, dry_run=dry_run, **options)
         for warning in plan.warnings:

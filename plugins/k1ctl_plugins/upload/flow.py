@@ -229,7 +229,7 @@ def _as_error(ending: Ending, run: str) -> K1ctlError:
     return outcome.error(ending.exit_code, ending.message, told.get("hint", ending.hint), ending.code, **details)
 
 
-def take_up(workspace: Workspace, config: Config, run_id: str) -> dict[str, Any]:
+def take_up(workspace: Workspace, run_id: str) -> dict[str, Any]:
     """Wait for an upload that goes on without its caller and return its outcome document. Raises as `upload` does,
     also when it is this call that ^C or TERM ends (code caller-left)."""
     run = record.load(workspace, run_id)

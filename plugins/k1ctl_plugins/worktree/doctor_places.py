@@ -143,7 +143,7 @@ def _place(workspace: Workspace, entry: Entry, found: list[Entry], strays: list[
             "if none is under way: `k1ctl worktree repair`, where k1ctl made it; else see `git status` and unlock it",
         )
     if not entry.bare:
-        yield from _nested(workspace, entry, found)
+        yield from _nested(entry, found)
     if not entry.main and (swept := _swept(entry.path)):
         yield Finding(
             "in-temporary-folder",
@@ -200,7 +200,7 @@ def _link(workspace: Workspace, entry: Entry) -> Iterator[Finding]:
     )
 
 
-def _nested(workspace: Workspace, entry: Entry, found: list[Entry]) -> Iterator[Finding]:
+def _nested(entry: Entry, found: list[Entry]) -> Iterator[Finding]:
     inner = [e.path for e in found if e.path.startswith(entry.path.rstrip("/") + "/") and os.path.isdir(e.path)]
     if not inner:
         return
