@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from k1ctl.files import open_locked, read_bytes
@@ -265,6 +264,8 @@ def _half_made(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _swept(path: str) -> str:
+    import tempfile
+
     folders = [*_SWEPT, os.environ.get("TMPDIR") or "", tempfile.gettempdir()]
     for folder in folders:
         for top in {folder, os.path.realpath(folder)} if folder else ():
