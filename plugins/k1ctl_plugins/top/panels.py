@@ -49,6 +49,7 @@ class Said(Static):
     _said: Text | None = None
 
     def say(self, text: Text) -> None:
+        """Show ``text`` from now on."""
         before, self._said = self._said, text
         if text != before:
             self.update(text, layout=before is None or text.plain.count("\n") != before.plain.count("\n"))
@@ -125,7 +126,7 @@ def _heat(percent: float) -> str:
 
 
 class Tickets(DataTable[Text]):
-    """Who holds what and who waits, a line a ticket. `chosen` is (ticket, run) under the cursor."""
+    """Who holds what and who waits, a line a ticket."""
 
     def __init__(self) -> None:
         super().__init__(id="tickets", cursor_type="row", zebra_stripes=True)
@@ -139,6 +140,7 @@ class Tickets(DataTable[Text]):
 
     @property
     def chosen(self) -> tuple[int | None, str] | None:
+        """(ticket, run) under the cursor; None without a ticket there."""
         there = 0 <= self.cursor_row < len(self.tickets)
         return self.tickets[self.cursor_row] if there else None
 

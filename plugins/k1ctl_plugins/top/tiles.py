@@ -160,6 +160,7 @@ class Tiles(Widget, can_focus=True):
 
     @property
     def chosen(self) -> dict[str, Any] | None:
+        """The row of the overview under the cursor; None while there is none."""
         return self.rows[self.at] if self.rows else None
 
     def show(self, rows: list[dict[str, Any]]) -> None:

@@ -51,6 +51,7 @@ class Watch(threading.Thread):
         self.began = 0.0  # when the look that is under way began, monotonic; 0: none is
 
     def stop(self) -> None:
+        """Look no more; a look that is under way is not waited for."""
         self._over.set()
         self._wake.set()
 
@@ -59,6 +60,7 @@ class Watch(threading.Thread):
         self._wake.set()
 
     def run(self) -> None:
+        """Follow the events and look, each time when it is due, until `stop`."""
         try:
             self._first()
             looked = self._look()
