@@ -1,3 +1,5 @@
+"""What an upload does: what was built is on the device, once, under one lease, or it is said why not."""
+
 from __future__ import annotations
 
 import hashlib
