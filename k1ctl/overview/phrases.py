@@ -213,10 +213,10 @@ def work(part: Part, *, wide: bool = False) -> list[Line]:
     facts, counted = part.facts, part.facts["good"] + part.facts["bad"]
     lines: list[Line] = []
     if counted:
-        share = 100.0 * facts["good"] / counted
+        share = 100 * facts["good"] // counted
         known = [(name, facts[f"{name}_seconds"]) for name in ("p50", "p90")]
         times = [f"{name} {format_duration(seconds)}" for name, seconds in known if seconds]
-        text = f"{facts['good']} of {counted} went well in 24 h ({share:.0f} %){', ' * bool(times)}{', '.join(times)}"
+        text = f"{facts['good']} of {counted} went well in 24 h ({share} %){', ' * bool(times)}{', '.join(times)}"
         lines.append([(text, "red" if share < 80 else "")])
     elif part.rows:
         lines.append([("none in 24 h", "dim")])

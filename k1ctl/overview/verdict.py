@@ -36,7 +36,7 @@ def _alerts(found: Overview) -> Iterator[tuple[str, str, str]]:
         fires = row["state"] == "firing"
         level = ERROR if fires and row["level"] == "critical" and not row["silenced"] else WARNING
         does = "is silenced" if row["silenced"] else "fires" if fires else "is pending"
-        yield level, "alerts", f"alert {row['name']} {does}{old}: {row['text']}"
+        yield level, "alerts", f"alert {row['key']} {does}{old}: {row['text']}"
 
 
 def _devices(found: Overview) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +95,7 @@ def _budget(found: Overview) -> Iterator[tuple[str, str, str]]:
 
 
 def _work(found: Overview) -> Iterator[tuple[str, str, str]]:
-    """Workspaces whose last build or upload failed, while it is the last thing of its kind there."""
+    """Workspaces whose last build, upload or set-up failed, while it is the last thing of its kind there."""
     for kind in ("upload", "build"):
         bad = [
             row for row in found.workspaces.rows if (row[kind] or {}).get("result") in ("failed", "unknown", "timeout")
@@ -107,6 +107,10 @@ def _work(found: Overview) -> Iterator[tuple[str, str, str]]:
             result = {"unknown": "has no known outcome", "timeout": "ran past its limit"}
             how = result.get(newest[kind]["result"], "failed")
             yield WARNING, f"{kind}s", f"the last {kind} of {newest['name']}{more} {how}: {said}"
+    unset = [row for row in found.workspaces.rows if row["setup_failed"] and not row["missing"]]
+    if unset:
+        more = f" and of {len(unset) - 1} more" if len(unset) > 1 else ""
+        yield WARNING, "workspaces", f"the set-up of {unset[0]['name']}{more} failed: {unset[0]['setup_failed']}"
 
 
 def next_step(found: Overview) -> str:
@@ -117,7 +121,8 @@ def next_step(found: Overview) -> str:
         return ""
     if any(row["result"] == "done" for row in found.uploads.rows) or any(row["image"] for row in found.devices.rows):
         return ""
-    if not found.builds.rows and not any(row["build"] for row in found.workspaces.rows):
+    builds = [*found.builds.rows, *(row["build"] for row in found.workspaces.rows if row["build"])]
+    if not any(row["result"] == "done" for row in builds):
         return "k1ctl build" if found.slots.rows else "k1ctl config edit"
     if not found.devices.rows:
         return "k1ctl device discover --toml"

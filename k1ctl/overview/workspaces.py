@@ -23,7 +23,7 @@ def look(sources: Sources) -> Part:
     uploading, testing, building, running, waiting, parked, idle), ``doing`` (all of it: state, label, run, ticket,
     resources, since, seconds, position, expected_seconds, waits_for), ``holds`` resources, ``promised_bytes`` of
     memory, ``active_at`` and ``idle_seconds`` by events, index and reflog, the last ``build`` and ``upload``,
-    ``turns``.
+    ``setup_failed`` (the steps in which the last set-up failed; None: in none), ``turns``.
 
     Who stands in the queue and has no worktree here (another repository that shares it) is a row without a path.
     """
@@ -130,6 +130,7 @@ def _row(
         "last_event": None if activity is None else activity.event,
         "build": activity.build.document() if activity and activity.build else None,
         "upload": activity.upload.document() if activity and activity.upload else None,
+        "setup_failed": (activity.unset or None) if activity and path else None,
         "turns": 0 if activity is None else activity.turns,
     }
 

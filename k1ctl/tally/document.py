@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = 2
+VERSION = 3
 _KEPT_DAYS = 40  # with events, of which the positions are remembered: no writer of an older one is still there
 _ROW = ("at", "kind", "target", "result", "workspace", "run", "device", "seconds", "wait_seconds", "code", "message")
 _TURN = ("workspace", "slot", "begun", "ended", "wait", "build", "upload_wait", "upload", "idle")
@@ -53,7 +53,14 @@ def written(tally: Tally, positions: Positions) -> dict[str, Any]:
         "waits": {name: histogram.document() for name, histogram in tally.waits.items()},
         "last": [_row(outcome) for outcome in tally.recent],
         "workspaces": {
-            name: [one.at, one.event, one.build and _row(one.build), one.upload and _row(one.upload), one.turns]
+            name: [
+                one.at,
+                one.event,
+                one.build and _row(one.build),
+                one.upload and _row(one.upload),
+                one.turns,
+                one.unset,
+            ]
             for name, one in tally.workspaces.items()
         },
         "series": [[*key, series.document()] for key, series in tally.series.items()],
@@ -78,10 +85,10 @@ def restored(document: Any, now: float) -> tuple[Tally, Positions]:
     tally.seconds = {(kind, target): parse(text) for kind, target, text in document["seconds"]}
     tally.waits = {name: parse(text) for name, text in document["waits"].items()}
     tally.recent.extend(_outcome(row) for row in document["last"])
-    for name, (at, event, build, upload, turns) in document["workspaces"].items():
+    for name, (at, event, build, upload, turns, unset) in document["workspaces"].items():
         one = tally.workspaces[name] = Activity(at, event)
         one.build, one.upload = build and _outcome(build), upload and _outcome(upload)
-        one.turns = int(turns)
+        one.turns, one.unset = int(turns), str(unset)
     tally.series = {(kind, target): Series(one) for kind, target, one in document["series"]}
     for run, (at, wait, resources, workspace) in document["granted"].items():
         tally.runs.granted[run] = float(at), float(wait), dict(resources), str(workspace)

@@ -24,18 +24,20 @@ DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, Recursion
 _UNCLASSED = ("tree:", "port:")  # kinds of resources of which there is one a worktree
 _MESSAGE = 200  # characters of it that are kept
 _RUNS = ("queue.granted", "capacity.granted", "queue.released", "build.finished", "run.ended")
+_SETUP = ("worktree.added", "worktree.setup")
 _FEW = 1 << 16  # bytes of lines that are parsed one by one
 _AGES = 2 * AWAY  # s: whoever has done nothing for so long has no upload in line that belongs to his turn
 
 
 class Activity:
     """What a workspace did: ``at`` (RFC 3339) and ``event`` of the last thing, its last ``build`` and ``upload``
-    (None: never), and how many ``turns`` were over."""
+    (None: never), the steps in which its last set-up failed (``unset``; "": in none), and how many ``turns`` were
+    over."""
 
-    __slots__ = ("at", "build", "event", "turns", "upload")
+    __slots__ = ("at", "build", "event", "turns", "unset", "upload")
 
     def __init__(self, at: str = "", event: str = "") -> None:
-        self.at, self.event, self.turns = at, event, 0
+        self.at, self.event, self.turns, self.unset = at, event, 0, ""
         self.build: Outcome | None = None
         self.upload: Outcome | None = None
 
@@ -124,7 +126,7 @@ class Tally:
         heads = re.findall(line, block, re.MULTILINE)
         if not len(heads) == block.count(b"\n") == block.count(b"}\n") == block.count(b'{"at":"'):
             return False
-        wanted = b"|".join(re.escape(name.encode()) for name in (*_RUNS, *kinds.FINISHED))
+        wanted = b"|".join(re.escape(name.encode()) for name in (*_RUNS, *_SETUP, *kinds.FINISHED))
         lines = re.findall(rb'^\{"at":"[^"]*","event":"(?:' + wanted + rb')".*$', block, re.MULTILINE)
         try:
             found = loads((b"[" + b",".join(lines) + b"]").decode(), bounded=True)
@@ -177,6 +179,9 @@ class Tally:
             for resource in event["resources"]:
                 if not resource.startswith(_UNCLASSED):
                     _histogram(self.waits, resource, NAMES).add(wait)
+        elif name in _SETUP:
+            failed = [] if event.get("ok", True) else event["failed"]
+            self._activity(event["workspace"]).unset = ", ".join(map(str, failed))[:_MESSAGE]
         kind = kinds.kind_of(event)
         if kind:
             self._ended(kind, event)

@@ -285,13 +285,33 @@ def test_budgets_with_little_left_do_not_hide_the_rest(workspace: Project) -> No
     }
 
 
+def test_a_setup_that_failed_is_told_until_one_works(workspace: Project) -> None:
+    """Worktrees whose set-up failed are not well, whoever looks; and who has no build that went well builds next."""
+    workspace.configure(CONFIG)
+    for name in ("oslo", "lava"):
+        workspace.add_worktree(name)
+        facts = Workspace(str(workspace.root), str(workspace.root), name)
+        emit(facts, "worktree.setup", ok=False, failed=["npm:web", "codegen"])
+        emit(facts, "run.ended", run=name, kind="build", target="fw", exit_code=1, by="command", code="build-failed")
+    found = look(workspace, parts=("workspaces", "builds", "uploads", "devices", "slots"))
+    assert {
+        "level": "warning",
+        "part": "workspaces",
+        "text": "the set-up of lava and of 1 more failed: npm:web, codegen",
+    } in (found.problems)
+    assert found.document()["next"] == "k1ctl build"
+    emit(facts, "worktree.setup", ok=True, failed=[])
+    assert named(look(workspace), "lava")["setup_failed"] is None
+    assert named(look(workspace), "oslo")["setup_failed"] == "npm:web, codegen"
+
+
 def test_alerts_that_nobody_checks_any_more_are_told_with_their_age(
     workspace: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fired at a check of long ago is not told as if it fired now."""
     facts = {
         "name": "disk",
-        "key": "disk",
+        "key": "disk/host",
         "state": "firing",
         "since": "",
         "value": 91.0,
@@ -300,7 +320,7 @@ def test_alerts_that_nobody_checks_any_more_are_told_with_their_age(
     }
     alert = types.SimpleNamespace(**facts, text="full", level="critical", silenced="")
     monkeypatch.setattr("k1ctl.alerts.state", lambda workspace: [alert])
-    for age, text in ((5, "alert disk fires: full"), (7200, "alert disk fires (checked 2 h ago): full")):
+    for age, text in ((5, "alert disk/host fires: full"), (7200, "alert disk/host fires (checked 2 h ago): full")):
         at = time.time() - age
         monkeypatch.setattr("k1ctl.alerts.checked_at", lambda workspace, at=at: at)
         [problem] = look(workspace, parts=("alerts",)).problems

@@ -35,6 +35,7 @@ def worker(name: str, state: str = "idle", waits: int = 0) -> dict[str, Any]:
     ended = {"result": "failed", "at": "2026-11-21T10:00:00.000Z", "message": "main.cpp:3: error", "code": ""}
     idle = 0.0 if doing else 60.0
     facts = {"name": name, "path": f"/w/{name}", "branch": name, "main": False, "current": False, "missing": False}
+    facts["setup_failed"] = None
     return {**facts, "state": state, "doing": doing, "idle_seconds": idle, "build": ended, "upload": None}
 
 

@@ -57,6 +57,7 @@ def history(dice: Random, turns: int) -> list[str]:
         lines += work(at, f"b{number}", "build", "build:fw", {**facts, "ended": int(broken)}, workspace=name)
         sent = {"event": "upload.finished", "target": "fw", "outcome": dice.choice(("installed", "refused"))}
         lines += work(at + 60, f"u{number}", "upload", "device:k1", sent, workspace=name)
+        lines.append(line(at + 70, "worktree.setup", name, ok=not broken, failed=["codegen"] if broken else []))
         whole = line(at, "hook.run", name, target="x")
         lines += dice.choice(([], ['{"at":"2026-03-0'], ["[1]"], [whole], [whole[:-4] + lines.pop()]))
     return lines
