@@ -231,7 +231,7 @@ def _sentence(objective: Objective) -> str:
     did = f"took at most {format_duration(rule.within)}" if rule.within else "succeeded"
     text = f"{objective.good} of {events} {many} {last} {did} ({percent(objective.good / events)})"
     if objective.state == UNKNOWN:
-        text += f"; not enough data: it takes {rule.enough}"
+        text += f"; it takes {rule.enough} to tell"
     elif objective.budget_left is not None:
         left = math.floor(events * rule.allowed + 1e-9) - objective.bad
         text += f"; {left} more may fail" if left >= 0 else f"; {-left} more than allowed"
