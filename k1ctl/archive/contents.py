@@ -45,10 +45,7 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
         found.top,
         sha256=settings.get("extensions.objectformat") == "sha256",
     )
-    told = heads.text(accept=(0, 128)).split()  # 128: HEAD is a branch without a commit
-    head, head_tree = told if len(told) == 2 and "^" not in told[1] else ("", "")
-    if not head and task.entry.head.strip("0"):
-        raise GitError(f"HEAD of {found.top} is {task.entry.head[:12]}, which cannot be read")
+    head, head_tree = _head(task, heads)
     points_to = symbolic.line(accept=(0, 1))
     branch = points_to.removeprefix("refs/heads/") if points_to.startswith("refs/heads/") else ""
     unpushed = _count(calls, head)
@@ -90,6 +87,15 @@ def write(calls: Calls, task: Plan, workspace: Workspace, building: str, name: s
     facts |= _nature(task)
     facts["fingerprint"] = _fingerprint(task, index_tree, facts)
     return facts
+
+
+def _head(task: Plan, heads: Running) -> tuple[str, str]:
+    """The commit and the tree that `rev-parse` told of HEAD; "" for both of a branch without a commit."""
+    told = heads.text(accept=(0, 128)).split()  # 128: HEAD is a branch without a commit
+    head, head_tree = told if len(told) == 2 and "^" not in told[1] else ("", "")
+    if not head and task.entry.head.strip("0"):
+        raise GitError(f"HEAD of {task.found.top} is {task.entry.head[:12]}, which cannot be read")
+    return head, head_tree
 
 
 class _Changes:

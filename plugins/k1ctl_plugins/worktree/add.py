@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from k1ctl.cli import Context, pass_context
 from k1ctl.output import emit_json, json_option, put, say
 from k1ctl.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from k1ctl_plugins.worktree.adding import Plan
 
 
 @click.command(short_help="Make a worktree on a new branch and set it up.")
@@ -47,11 +51,10 @@ def add(
 
     Example: k1ctl worktree add oslo --base origin/main --json
     """
-    from k1ctl import disk, diskscan
+    from k1ctl import disk
     from k1ctl.events import emit
     from k1ctl.workspace import Workspace
-    from k1ctl.worktrees import entries
-    from k1ctl_plugins.worktree import adding, agents
+    from k1ctl_plugins.worktree import adding
     from k1ctl_plugins.worktree.reporting import run_set_up
     from k1ctl_plugins.worktree.steps import Options
 
@@ -63,11 +66,7 @@ def add(
     document |= {"creator": plan.creator, "locked": plan.lock or None, "need_bytes": need}
 
     def room() -> None:
-        if not no_setup:
-            agents.look(workspace, ctx.config, plan.path)
-        disk.check_room(ctx.config, plan.path, need, f"the worktree {name}")
-        if ctx.config.get("disk", "total_quota"):
-            diskscan.check_quota(workspace, ctx.config, entries(workspace.path), need, f"the worktree {name}")
+        _check_room(ctx, plan, need, agent=not no_setup)
 
     room()
     if hint := disk.suggest(ctx.config, plan.path):
@@ -91,3 +90,17 @@ def add(
         emit_json(document | {"dry_run": False, "resumed": resumed, "add_seconds": seconds, "setup": steps})
     else:
         put(plan.path)
+
+
+def _check_room(ctx: Context, plan: Plan, need: int, *, agent: bool) -> None:
+    """Raises BusyError where the disk, the quota or, for a worktree that an ``agent`` is to work in, the host has no
+    room for ``need`` bytes more."""
+    from k1ctl import disk, diskscan
+    from k1ctl.worktrees import entries
+    from k1ctl_plugins.worktree import agents
+
+    if agent:
+        agents.look(ctx.workspace, ctx.config, plan.path)
+    disk.check_room(ctx.config, plan.path, need, f"the worktree {plan.name}")
+    if ctx.config.get("disk", "total_quota"):
+        diskscan.check_quota(ctx.workspace, ctx.config, entries(ctx.workspace.path), need, f"the worktree {plan.name}")
