@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from k1ctl.config import parse_file
 from k1ctl.settings import SETTINGS, find
 from k1ctl.settings_kinds import convert
 from k1ctl_plugins.init.prepare import BEGIN, END, FOLDERS, with_block, write_new
-from k1ctl_plugins.init.template import Host, build_slots, render, toml_value
+from k1ctl_plugins.init.template import Host, build_slots, header, render, toml_value
 from tests.kit import Project, processes
 
 GIB = 1 << 30
@@ -214,3 +215,10 @@ def test_a_read_only_disk_is_told(small_disk: Path, workspace: Project) -> None:
     env = {"K1CTL_ROOT": str(small_disk)}
     workspace.run("init", env=env).assert_fails(78, "read-only", str(small_disk))
     workspace.run("init", "--dry-run", env=env).assert_ok()
+
+
+def test_a_table_is_quoted_where_it_has_to_be() -> None:
+    """A name of letters, digits, _ and - stands bare as in the pages; any other is quoted (TOML 1.0)."""
+    assert header(("slo", "web-build")) == "[slo.web-build]"
+    assert header(("run_targets", "fw:size")) == '[run_targets."fw:size"]'
+    assert tomllib.loads(header(("devices", "kö"))) == {"devices": {"kö": {}}}

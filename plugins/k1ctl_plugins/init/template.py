@@ -40,11 +40,14 @@ _ABOUT: dict[Place, str] = {
     ("budget", "providers", "anthropic"): "Who serves which models, and when it is left alone (docs/budget-keys.md).",
     ("budget", "chains", "fw"): "Which models `k1ctl budget model --for fw` falls back to, the best first.",
     ("archive",): "What `k1ctl archive run` takes away, and how long it can be brought back.",
+    ("metrics",): "What `k1ctl metrics` tells Prometheus and its like (docs/metrics.md).",
     ("slo", "web-build"): (
-        "An objective of your own for `k1ctl slo`. A section with the name of one that is there (build-success,"
-        " upload-success, upload-time, turn-time) changes it key by key."
+        "An objective of your own for `k1ctl slo` (docs/slo.md). A section with the name of one that is there"
+        " (build-success, upload-success, upload-time, turn-time) changes it key by key."
     ),
     ("alerts",): "What `k1ctl alert check` finds wrong, and when people are told (docs/alerts.md).",
+    ("events",): "How long the record of every decision is kept; `k1ctl events` reads it (docs/events.md).",
+    ("notify",): "Who hears of alerts and of devices in trouble; `k1ctl notify test` tries it (docs/escalation.md).",
     ("hooks",): "What `k1ctl hook run` does when Conductor calls it.",
     ("run_targets", "fw:size"): (
         "A run target of your own. `k1ctl hook run --list` shows those that are there; a section with the name of one"
@@ -132,11 +135,12 @@ _EXAMPLES: dict[Place, str] = {
     ("budget", "pools"): "web",
 }
 _WEB = "webapp"
+_BARE = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")  # of a key without quotes (TOML 1.0)
 
 
 def header(table: Place) -> str:
     """The line that begins a table."""
-    return f"[{'.'.join(part if part.replace('_', '').isalnum() else dumps(part) for part in table)}]"
+    return f"[{'.'.join(part if part and set(part) <= _BARE else dumps(part) for part in table)}]"
 
 
 def _tables() -> dict[Place, list[tuple[str, Setting]]]:
