@@ -135,6 +135,22 @@ def test_keys_act_on_what_is_chosen(busy: Project) -> None:
     played(busy, play)
 
 
+def test_the_newest_event_is_in_sight_from_the_beginning(workspace: Project) -> None:
+    """What happened before the first picture ends with the last event, whatever room the tiles took meanwhile."""
+    for number in range(100):
+        emit(workspace.facts(), "lamp.lit", number=number)
+    for name in ("oslo", "lima", "tide", "lava", "fern", "moss"):
+        (workspace.root / ".git" / "worktrees" / name).mkdir(parents=True)
+        (workspace.root / ".git" / "worktrees" / name / "gitdir").write_text(f"{workspace.root}/../{name}/.git\n")
+
+    async def play(app: TopApp, pilot: Pilot[None]) -> None:
+        log = app.query_one(RichLog)
+        await until(pilot, lambda: len(log.lines) >= 100)
+        await until(pilot, lambda: "number=99" in log.render_line(log.size.height - 1).text)
+
+    played(workspace, play)
+
+
 def test_a_narrow_screen_keeps_tiles_events_and_queue(busy: Project) -> None:
     """On 80x24 the other panels go; tiles, events and queue stay."""
 

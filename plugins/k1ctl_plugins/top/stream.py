@@ -72,6 +72,10 @@ class Stream(Vertical):
         self.query_one(Input).display = False
         self.query_one(RichLog).can_focus = False
 
+    def on_resize(self) -> None:
+        """The newest stays in sight when other panels take their room, as at the first picture."""
+        self.call_after_refresh(self.query_one(RichLog).scroll_end, animate=False)
+
     def add(self, news: Iterable[dict[str, Any]]) -> None:
         """Show what came."""
         log = self.query_one(RichLog)
