@@ -862,7 +862,7 @@ _k1ctl_command() {
       ;;
     ' metrics write')
       options='--dry-run --json -h/--help'
-      arguments='-'
+      arguments='@file'
       ;;
     ' notify')
       commands='list test'

@@ -1994,7 +1994,7 @@ function __k1ctl_command --no-scope-shadowing
                 'Print one JSON document on stdout' \
                 'Show this message and exit'
             set arguments \
-                '-'
+                '@file'
         case 'notify'
             set commands \
                 'list' \

@@ -50,10 +50,17 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Give the test and its children an environment of their own, and fail it when a child outlives it."""
+    """Give the test and its children an environment of their own, and fail it when a child outlives it, or when it
+    leaves a signal handled otherwise than it found it: the children of the next tests would inherit that."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     with isolated(tmp_path_factory.mktemp("home")) as env:
         yield env
+    changed = [number.name for number, handler in before.items() if signal.getsignal(number) is not handler]
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert not changed, f"signals are handled otherwise than before the test: {changed}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "left_behind",
     "needs",
     "processes",
+    "run_screen",
     "wait_until",
 ]
 
@@ -45,6 +47,15 @@ def needs(*tools: str) -> pytest.MarkDecorator:
     missing = [tool for tool in tools if shutil.which(tool) is None]
     named = ", ".join(f"{t} (Debian: {_DEBIAN.get(t) or t})" for t in missing)
     return pytest.mark.skipif(bool(missing), reason=f"needs {named}")
+
+
+def run_screen(play: Coroutine[Any, Any, Any]) -> Any:
+    """What ``play`` returns, which runs a screen in this process: it hears of SIGTERM, as one that has the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        return asyncio.run(play)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def processes(commands: Sequence[Sequence[str]], timeout: float = 60, **kwargs: Any) -> list[int]:

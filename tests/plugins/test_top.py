@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
@@ -29,7 +28,7 @@ from k1ctl_plugins.top.dialogs import Pages, Question
 from k1ctl_plugins.top.panels import Panel, Tickets
 from k1ctl_plugins.top.stream import Stream
 from k1ctl_plugins.top.tiles import Tiles
-from tests.kit import Project, finish, needs, wait_until
+from tests.kit import Project, finish, needs, run_screen, wait_until
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def played(
             await until(pilot, lambda: app.looks)
             await play(app, pilot)
 
-    asyncio.run(run())
+    run_screen(run())
 
 
 async def until(pilot: Pilot[None], predicate: Callable[[], Any]) -> None:
@@ -179,7 +178,7 @@ def test_a_look_that_fails_is_told_and_tried_again(workspace: Project) -> None:
             await until(pilot, lambda: app.looks)
             assert "half written" not in text(app, "#head")
 
-    asyncio.run(run())
+    run_screen(run())
 
 
 def test_without_a_terminal_it_says_what_to_call(workspace: Project) -> None:
@@ -226,7 +225,7 @@ def test_the_end_waits_for_no_look(workspace: Project, monkeypatch: pytest.Monke
         go.set()
         app.watcher.join(20)
 
-    asyncio.run(run())
+    run_screen(run())
 
 
 def test_names_are_no_markup(workspace: Project) -> None:

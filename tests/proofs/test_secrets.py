@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
@@ -24,7 +23,7 @@ from k1ctl.metrics.gathering import gather
 from k1ctl.metrics.serving import Server
 from k1ctl.plugins import Plugins
 from k1ctl_plugins.top.app import TopApp
-from tests.kit import Project
+from tests.kit import Project, run_screen
 from tests.proofs.seeded import Seeded, run_of, seeded, ticket_of
 
 RUNS, FOREIGN = "runs a command and hands on what it prints", "shows what a log or the device says, as it is"
@@ -170,7 +169,7 @@ def drawn(project: Project) -> str:
             await pilot.pause()
             return "\n".join(line.text for line in app.screen._compositor.render_strips())
 
-    return asyncio.run(run())
+    return run_screen(run())
 
 
 def kept(seeds: Seeded) -> dict[str, str]:

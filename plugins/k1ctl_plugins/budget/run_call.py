@@ -92,6 +92,7 @@ class _Child:
         go, self.go = os.pipe()
         self.failed, failed = os.pipe()  # both end with an exec
         self.command, self.status = command, -1
+        self.handlers: dict[int, Any] = {}
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -134,16 +135,18 @@ class _Child:
         """Wait for its end. What ends this call is handed on. It stays a zombie, and the hold its own, until `wait`:
         nobody takes the hold back before it is settled. (macOS has waitid(2) from Python 3.13 on.)
         """
-        for number in _FORWARDED:
-            signal.signal(number, self._forward)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the command as well
+        self.handlers = {number: signal.signal(number, self._forward) for number in _FORWARDED}
+        # a terminal sends it to the command as well
+        self.handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
         if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         else:
             self.status = os.waitpid(self.pid, 0)[1]
 
     def wait(self) -> int:
-        """The exit code of one that has ended, 128+N for a signal."""
+        """The exit code of one that has ended, 128+N for a signal; signals do what they did before again."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
         if self.status < 0:
             self.status = os.waitpid(self.pid, 0)[1]
         code = os.waitstatus_to_exitcode(self.status)

@@ -55,6 +55,7 @@ _EXACT = {
         *("notify", "plugins", "queue", "tools", "worktree"),
     ),
     ("hook run", "args"): ("@file",),
+    ("metrics write", "file"): ("@file",),
     ("hook run", "name"): (*dict.fromkeys(place[1] for place in PRESETS if place[0] == "run_targets"), "@run_target"),
     ("queue show", "wanted"): ("@ticket", "@run"),
     ("slo", "names"): tuple(dict.fromkeys(place[1] for place in PRESETS if place[0] == "slo")),

@@ -92,17 +92,21 @@ def _look(context: Context, aliases: bool | None) -> Callable[[], list[Family]]:
 
 @contextmanager
 def _until_ended() -> Iterator[None]:
-    """SIGTERM and ^C end what stands within."""
+    """SIGTERM and ^C end what stands within, and do what they did before again behind it."""
     from k1ctl.signals import signals
 
     def end(number: int, frame: FrameType | None) -> None:
-        for each in (signals.SIGTERM, signals.SIGINT):
+        for each in before:
             signals.signal(each, signals.SIG_IGN)
         raise _EndedError
 
-    for each in (signals.SIGTERM, signals.SIGINT):
+    before = {each: signals.getsignal(each) for each in (signals.SIGTERM, signals.SIGINT)}
+    for each in before:
         signals.signal(each, end)
     try:
         yield
     except _EndedError:
         pass
+    finally:
+        for each, handler in before.items():
+            signals.signal(each, handler)
