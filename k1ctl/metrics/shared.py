@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from k1ctl.capacity.facts import Facts
     from k1ctl.config import Config
-    from k1ctl.metrics.resident import Resident
     from k1ctl.tally import Tally
+    from k1ctl.tally.resident import Resident
     from k1ctl.workspace import Workspace
 
     T = TypeVar("T")
@@ -56,7 +56,7 @@ def tally(workspace: Workspace) -> Tally:
 def stay(workspace: Workspace) -> None:
     """From now on the tally of ``workspace`` is kept in memory between scrapes: for a server."""
     global _resident
-    from k1ctl.metrics.resident import Resident
+    from k1ctl.tally.resident import Resident
 
     _resident = Resident(workspace)
 

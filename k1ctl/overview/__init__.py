@@ -71,7 +71,7 @@ def look(
 ) -> Overview:
     """The overview now, of these ``parts`` (the others are empty). Never raises for what the files hold.
 
-    ``tally``: gives what all events come to, for who looks again and again (`k1ctl.metrics.resident.Resident.look`).
+    ``tally``: gives what all events come to, for who looks again and again (`k1ctl.tally.resident.Resident.look`).
     """
     sources = Sources(workspace, config, tally)
     found = {name: _made(name, sources) if name in parts else Part() for name in PARTS}

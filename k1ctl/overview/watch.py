@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from k1ctl.config import Config
-    from k1ctl.metrics.resident import Resident
     from k1ctl.overview import Overview
+    from k1ctl.tally.resident import Resident
     from k1ctl.workspace import Workspace
 
 _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -43,7 +43,7 @@ class Looks:
                 raise
             broken = exc.message
         if self.tally is None:
-            from k1ctl.metrics.resident import Resident
+            from k1ctl.tally.resident import Resident
 
             self.tally = Resident(self.workspace)
         found = overview.look(self.workspace, self.config, tally=self.tally.look)

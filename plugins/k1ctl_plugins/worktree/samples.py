@@ -34,7 +34,7 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
     known = shared.tally(workspace).workspaces
     counts = dict.fromkeys(STATUSES, 0)
     last = Family("k1_workspace_last_event_at_seconds", GAUGE, "When a workspace did something last.")
-    for name, there in _worktrees(workspace.git_dir):
+    for name, there in _worktrees(workspace).items():
         activity = known.get(name)
         at = 0.0
         if activity is not None and activity.at:
@@ -51,18 +51,13 @@ def samples(workspace: Workspace, config: Config) -> list[Family]:
     return [found, last]
 
 
-def _worktrees(git_dir: str) -> list[tuple[str, bool]]:
-    """(Folder name, whether it is there) of the linked worktrees, without asking git (gitrepository-layout(5))."""
-    folder = os.path.join(git_dir, "worktrees")
-    if not git_dir or not os.path.isdir(folder):
-        return []
+def _worktrees(workspace: Workspace) -> dict[str, bool]:
+    """{folder name: whether it is there} of the linked worktrees, without asking git."""
+    from k1ctl.overview.workspaces import worktrees
+
     found: dict[str, bool] = {}
-    for entry in sorted(os.listdir(folder)):
-        try:
-            with open(os.path.join(folder, entry, "gitdir"), "rb") as f:
-                link = os.path.join(folder, entry, os.fsdecode(f.read().rstrip(b"\n")))
-        except OSError:
-            continue
-        name = os.path.basename(os.path.dirname(os.path.normpath(link)))
-        found[name] = os.path.isfile(link) or found.get(name, False)
-    return list(found.items())
+    for path, _, main in worktrees(workspace.root, workspace.git_dir):
+        name = os.path.basename(path)
+        if not main:
+            found[name] = os.path.isfile(os.path.join(path, ".git")) or found.get(name, False)
+    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from k1ctl.metrics.resident import Resident
 from k1ctl.tally import current
+from k1ctl.tally.resident import Resident
 from k1ctl.tally.store import look, path_of
 from k1ctl.units import rfc3339
 from tests.kit import Project
